@@ -1,0 +1,1 @@
+"""Recordings: the table, its sources and splits, decoded media, and batches."""
