@@ -167,7 +167,8 @@ class TrainSettings(RunSettings, DataSettings, SamplerSettings, ModelSettings, O
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     num_workers: int = Field(0, ge=0, description="data loading processes; 0 loads in the training process")
     log_every_steps: int = Field(20, ge=1, description="steps between two progress lines")
-    resume: Literal["auto", "never", "always"] = Field("auto", description="continue from latest_model.pth: if it is there, never, or it must be there")
+    resume: Literal["auto", "never", "always"] = Field(
+        "auto", description="continue from latest_model.pth: if it is there, never, or it must be there")
     debug: bool = Field(False, description="print the labels of every batch")
     allow: list[str] = Field([], description="codes of findings that may not stop this run, for example QL-S01")
 
