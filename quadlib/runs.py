@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
 import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -120,6 +122,24 @@ class Run:
         except Timeout:
             raise RunError(f"run {self.name} is being written by another process; wait for it, or choose another run name") from None
         return lock
+
+    @contextmanager
+    def in_progress(self) -> Iterator[None]:
+        """Records running, then done or failed, around work in this process; in batch the parent process does that.
+
+        A parent survives what kills its kernel, so only its word on how a batch run ended can be trusted.
+        """
+        if os.environ.get("QUADLIB_BATCH"):
+            yield
+            return
+        self.update(status="running", error=None)
+        try:
+            yield
+        except BaseException as error:
+            status = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
+            self.update(status=status, error={"type": type(error).__name__, "message": str(error)})
+            raise
+        self.update(status="done")
 
     def _record_lock(self) -> FileLock:
         return FileLock(self.folder / ".record.lock", timeout=30)
