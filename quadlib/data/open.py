@@ -1,0 +1,135 @@
+"""From a source's name, or a run's settings, to a SampleTable."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quadlib.config import BatchesSettings, SettingsError, TrainSettings
+from quadlib.data.samples import SampleTable
+from quadlib.data.splits import assign_splits
+from quadlib.files import outputs_folder
+
+
+def open_source(name: str, path: str | Path | None = None, **options: Any) -> SampleTable:
+    """Reads the recordings of a source, and checks every row of its table.
+
+    name: "weldsim" (path: its folder, made on first use; options size, seed and the simulator's switches),
+    "intel_weld" (path: the dataset's folder), "mfeat" (options views, seed; path optional) or "table" (path: a .csv,
+    .parquet or .npz file; option twins). Raises SettingsError for an unknown name or option, TableError that lists all
+    problems of the recordings.
+    """
+    readers = {"weldsim": _weldsim, "intel_weld": _intel_weld, "mfeat": _mfeat, "table": _table}
+    if name not in readers:
+        raise SettingsError(f"source {name!r} is unknown; {_nearest(name, list(readers))}")
+    reader = readers[name]()
+    parameters = inspect.signature(reader).parameters
+    known = [key for key, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    unknown = [f"{key}: {name} has no such option; {_nearest(key, known)}" for key in options if key not in known]
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        raise SettingsError("\n".join(unknown))
+    return reader(path or None, **options)
+
+
+def open_table(settings: TrainSettings | BatchesSettings) -> SampleTable:
+    """The table of a run: its source, its modalities in the order asked for, and every recording in a split.
+
+    split="source" keeps the split that the source brings, and makes one where it brings none; split="grouped" always
+    makes one. Whether the result is fit to train on is said by `check_trainable`.
+    """
+    known: dict[str, dict[str, Any]] = {"weldsim": {"size": settings.size, "seed": settings.seed}, "mfeat": {"seed": settings.seed}}
+    path: str | Path = settings.path
+    if settings.source == "weldsim" and not path:
+        path = default_folder(settings.size, settings.seed, settings.outputs)
+    table = open_source(settings.source, path, **known.get(settings.source, {}))
+    if settings.modalities:
+        table = table.with_modalities(settings.modalities)
+    if settings.split == "grouped" or (table.frame["split"] == "").all():
+        first, second, third = settings.fractions
+        table = assign_splits(table, (first, second, third), protocol=settings.protocol, seed=settings.seed)
+    return table
+
+
+def check_trainable(table: SampleTable, settings: TrainSettings | BatchesSettings) -> list[str]:
+    """Why this table's splits cannot train a contrastive model: one line a problem, with its remedy; empty when they can."""
+    problems = []
+    train, val = table.rows("train"), table.rows("val")
+    counts = np.bincount(table.codes[train], minlength=len(table.class_names))
+    everywhere = np.bincount(table.codes, minlength=len(table.class_names))
+    held = np.flatnonzero(counts)
+    if not len(train):
+        problems.append("train holds no recording; take split=\"grouped\", or give train a share in the table's split column")
+    elif len(held) == 1:
+        only = f"train holds {len(train)} recordings of a single class, {table.class_names[held[0]]!r}, so no anchor has a negative"
+        if (everywhere > 0).sum() == 1:
+            problems.append(f"{only}, and the table has no other class; add recordings of a second one")
+        elif settings.protocol == "one_class" and settings.split == "grouped":
+            problems.append(f"{only}; protocol=\"one_class\" made it so, take protocol=\"supervised\"")
+        else:
+            problems.append(f"{only}, while the table has {(everywhere > 0).sum()} classes; take split=\"grouped\"")
+    else:
+        absent = [table.class_names[code] for code in np.flatnonzero((counts == 0) & (everywhere > 0))]
+        if absent:
+            problems.append(f"train has no recording of {_list(absent)}, which val or test have; take split=\"grouped\" or leave them out")
+        few = [f"{table.class_names[code]} {counts[code]}" for code in held if counts[code] < settings.min_per_class]
+        if few and settings.rare == "error":
+            problems.append(f"train has fewer than min_per_class={settings.min_per_class} recordings of {_list(few)}; add recordings, "
+                            "or take rare=\"drop\" or rare=\"oversample\"")
+    if not len(val):
+        problems.append("val holds no recording, and the best model is chosen on it; take split=\"grouped\" with a val share in fractions")
+    bare = table.frame["sample_id"].to_numpy()[~table.present.any(axis=1)]
+    if len(bare):
+        problems.append(f"{len(bare)} recording(s) have none of the modalities {', '.join(table.modalities)}: {_list(list(bare))}; "
+                        "leave them out or choose other modalities")
+    unseen = [name for name, seen in zip(table.modalities, table.present[train].any(axis=0), strict=True) if not seen]
+    if unseen and len(train):
+        problems.append(f"no recording of train has {_list(unseen)}; choose modalities without it")
+    return problems
+
+
+def default_folder(size: str, seed: int, outputs: str = "") -> Path:
+    """Where weldsim's recordings of a size and seed are kept when no path is given."""
+    return outputs_folder(outputs) / "data" / f"weldsim-{size}-{seed}"
+
+
+def _weldsim() -> Callable[..., SampleTable]:
+    from quadlib.data.sources import intel_weld, weldsim
+
+    def read(path: str | Path | None, *, size: str = "demo", seed: int = 0, **switches: Any) -> SampleTable:
+        folder = Path(path).expanduser() if path else default_folder(size, seed)
+        weldsim.make(folder, size=size, seed=seed, **switches)
+        return intel_weld.read(folder, name="weldsim")
+
+    return read
+
+
+def _intel_weld() -> Callable[..., SampleTable]:
+    from quadlib.data.sources import intel_weld
+
+    return intel_weld.read
+
+
+def _mfeat() -> Callable[..., SampleTable]:
+    from quadlib.data.sources import mfeat
+
+    return mfeat.read
+
+
+def _table() -> Callable[..., SampleTable]:
+    from quadlib.data.sources import tabular
+
+    return tabular.read
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
+
+
+def _list(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
