@@ -1,0 +1,191 @@
+"""Scores of predictions and of embeddings; what is undefined says why instead of being 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+
+from quadlib.evaluation.neighbours import similarity_blocks
+from quadlib.evaluation.score import Score
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Scores of one class; `precision` is undefined where it is never predicted, `recall` and `f1` where it has no recording."""
+
+    name: str
+    support: int
+    precision: Score
+    recall: Score
+    f1: Score
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Scores of predicted against true class codes; macro-F1 is the mean over the classes that have recordings."""
+
+    accuracy: Score
+    macro_f1: Score
+    per_class: list[ClassScore]
+    confusion: np.ndarray  # (n_classes, n_classes) int64, rows true, columns predicted
+
+
+def classification(codes: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> Classification:
+    """Accuracy, macro-F1, scores per class and confusion of class codes; overall scores need two classes among the true ones."""
+    every = np.arange(len(class_names))
+    if not len(codes):
+        absent = Score.undefined("the split holds no recordings")
+        return Classification(absent, absent, [ClassScore(name, 0, absent, absent, absent) for name in class_names],
+                              np.zeros((len(every), len(every)), dtype=np.int64))
+    precision, recall, f1, support = precision_recall_fscore_support(codes, predictions, labels=every, zero_division=np.nan)
+    per_class = [ClassScore(name, int(support[code]),
+                            _score(precision[code], "never predicted"),
+                            _score(recall[code] if support[code] else np.nan, "no recording in this split"),
+                            _score(f1[code] if support[code] else np.nan, "no recording in this split"))
+                 for code, name in enumerate(class_names)]
+    confusion = confusion_matrix(codes, predictions, labels=every)
+    reason = one_class_reason(codes, class_names)
+    if reason:
+        return Classification(Score.undefined(reason), Score.undefined(reason), per_class, confusion)
+    return Classification(Score(float(np.mean(codes == predictions))), Score(macro_f1(codes, predictions, len(class_names))),
+                          per_class, confusion)
+
+
+def macro_f1(codes: np.ndarray, predictions: np.ndarray, n_classes: int) -> float:
+    """Mean F1 over the classes among the true codes; the same as scikit-learn's on those labels, and fast enough for a bootstrap."""
+    true = np.bincount(codes, minlength=n_classes)
+    predicted = np.bincount(predictions, minlength=n_classes)
+    hits = np.bincount(codes[codes == predictions], minlength=n_classes)
+    have = true > 0
+    return float(np.mean(2 * hits[have] / (true[have] + predicted[have])))
+
+
+def auroc(defect: np.ndarray, scores: np.ndarray) -> Score:
+    """Area under the ROC curve of a defect score, higher for defect; undefined unless good and defect recordings are both there."""
+    defect = np.asarray(defect, dtype=bool)
+    if not len(defect) or defect.all() or not defect.any():
+        what = "no recordings" if not len(defect) else "defects only" if defect.all() else "good recordings only"
+        return Score.undefined(f"the split holds {what}, and AUROC compares good with defect")
+    return Score(float(roc_auc_score(defect, scores)))
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Retrieval scores per query, float64 (n_queries,), NaN for a lone query: one whose class the gallery lacks.
+
+    MAP@R is the mean of `average_precision_at_r` (Musgrave et al., ECCV 2020), R the number of the query's positives in the gallery.
+    """
+
+    precision_at_1: np.ndarray
+    r_precision: np.ndarray
+    average_precision_at_r: np.ndarray
+    reciprocal_rank: np.ndarray
+
+    def means(self) -> dict[str, Score]:
+        """precision_at_1, r_precision, map_at_r and mrr over the queries that have a positive."""
+        names = {"precision_at_1": self.precision_at_1, "r_precision": self.r_precision,
+                 "map_at_r": self.average_precision_at_r, "mrr": self.reciprocal_rank}
+        counted = ~np.isnan(self.precision_at_1)
+        if not counted.any():
+            return dict.fromkeys(names, Score.undefined("no query has a recording of its class in the gallery"))
+        return {name: Score(float(values[counted].mean())) for name, values in names.items()}
+
+
+def retrieval(queries: np.ndarray, query_labels: np.ndarray, gallery: np.ndarray | None = None, gallery_labels: np.ndarray | None = None,
+              query_ids: np.ndarray | None = None, gallery_ids: np.ndarray | None = None) -> Retrieval:
+    """Ranks the gallery by cosine for every query; without a gallery the queries search among themselves, each without itself.
+
+    Embeddings (n, D) with unit rows; labels of any dtype, compared as they are. A pair with the same id does not count.
+    """
+    if gallery is None or gallery_labels is None:
+        gallery, gallery_labels = queries, query_labels
+        query_ids = gallery_ids = np.arange(len(queries))
+    values = np.full((4, len(queries)), np.nan)
+    position = np.arange(1, len(gallery) + 1)
+    for block, similarity in similarity_blocks(queries, gallery, query_ids, gallery_ids):
+        order = np.argsort(-similarity, axis=1, kind="stable")
+        relevant = gallery_labels[order] == query_labels[block, None]
+        relevant &= np.isfinite(np.take_along_axis(similarity, order, axis=1))
+        positives = relevant.sum(axis=1)
+        found = positives > 0
+        relevant, positives = relevant[found], positives[found, None]
+        precision = np.cumsum(relevant, axis=1) / position
+        within_r = relevant & (position <= positives)
+        rows = np.flatnonzero(found) + block.start
+        values[0, rows] = relevant[:, 0] if len(rows) else 0
+        values[1, rows] = within_r.sum(axis=1) / positives[:, 0]
+        values[2, rows] = (precision * within_r).sum(axis=1) / positives[:, 0]
+        values[3, rows] = 1 / (np.argmax(relevant, axis=1) + 1)
+    return Retrieval(*values)
+
+
+def cross_modal_map_at_r(queries: np.ndarray, query_present: np.ndarray, query_labels: np.ndarray, gallery: np.ndarray,
+                         gallery_present: np.ndarray, gallery_labels: np.ndarray) -> tuple[Score, np.ndarray]:
+    """MAP@R of each modality searching each other one: the mean over the ordered pairs, and the matrix (M, M) with NaN where undefined.
+
+    Embeddings (n, M, D), present (n, M) bool; only recordings that have the modality search or are found.
+    """
+    n_modalities = queries.shape[1]
+    matrix = np.full((n_modalities, n_modalities), np.nan)
+    for one in range(n_modalities):
+        asks = query_present[:, one]
+        for other in range(n_modalities):
+            answers = gallery_present[:, other]
+            if one == other or not asks.any() or not answers.any():
+                continue
+            pair = retrieval(queries[asks, one], query_labels[asks], gallery[answers, other], gallery_labels[answers])
+            value = pair.means()["map_at_r"].value
+            matrix[one, other] = np.nan if value is None else value
+    pairs = matrix[~np.isnan(matrix)]
+    if not len(pairs):
+        return Score.undefined("no two modalities have recordings of one class"), matrix
+    return Score(float(pairs.mean())), matrix
+
+
+def alignment(embeddings: np.ndarray, codes: np.ndarray) -> Score:
+    """Mean squared distance between recordings of one class, 0 at best and 4 at most (Wang & Isola 2020), from class sums."""
+    _, codes = np.unique(codes, return_inverse=True)
+    rows = np.asarray(embeddings, dtype=np.float64)
+    count = np.bincount(codes).astype(np.float64)
+    sums = np.zeros((len(count), rows.shape[1]))
+    np.add.at(sums, codes, rows)
+    squares = np.bincount(codes, weights=(rows**2).sum(axis=1))
+    pairs = (count * (count - 1)).sum()
+    if not pairs:
+        return Score.undefined("no class has two recordings")
+    # Sum over ordered pairs of |a|^2 + |b|^2 - 2ab, the pair of a row with itself adding nothing.
+    total = (2 * count * squares - 2 * (sums**2).sum(axis=1)).sum()
+    return Score(float(max(total, 0) / pairs))
+
+
+def uniformity(embeddings: np.ndarray) -> Score:
+    """Log of the mean Gaussian potential exp(-2 distance^2) over pairs: 0 when all are equal, lower when spread (Wang & Isola 2020)."""
+    if len(embeddings) < 2:
+        return Score.undefined("it needs two recordings")
+    ids = np.arange(len(embeddings))
+    total = sum(float(np.exp(-2 * (2 - 2 * similarity)).sum()) for _, similarity in similarity_blocks(embeddings, embeddings, ids, ids))
+    return Score(float(np.log(total / (len(ids) * (len(ids) - 1)))))
+
+
+def effective_rank(embeddings: np.ndarray) -> Score:
+    """Exponential of the entropy of the singular values (RankMe, Garrido et al. 2023); k - 1 is ideal for SupCon with k classes."""
+    if not len(embeddings):
+        return Score.undefined("the split holds no recordings")
+    singular = np.linalg.svd(np.asarray(embeddings, dtype=np.float64), compute_uv=False)
+    share = singular[singular > singular.max() * 1e-12] / singular.sum()
+    return Score(float(np.exp(-(share * np.log(share)).sum())))
+
+
+def one_class_reason(codes: np.ndarray, class_names: Sequence[str], what: str = "the split") -> str:
+    """Why scores over these codes mean nothing, or "": none at all, or one class only."""
+    present = np.unique(codes)
+    if not len(present):
+        return f"{what} holds no recordings"
+    return f"{what} holds one class only, {class_names[int(present[0])]}" if len(present) == 1 else ""
+
+
+def _score(value: float, reason: str) -> Score:
+    return Score.undefined(reason) if np.isnan(value) else Score(float(value))
