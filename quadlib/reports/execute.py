@@ -1,0 +1,224 @@
+"""Runs a notebook in its own process and records how it really ended, whatever happens to the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+
+from quadlib.config import BatchesSettings, DiagnoseSettings, EvaluateSettings, RunSettings, SettingsError, TrainSettings, read_settings
+from quadlib.files import project_root, read_json
+from quadlib.runs import Run, RunError
+
+NOTEBOOK_SETTINGS: dict[str, type[RunSettings]] = {
+    "01_batches": BatchesSettings, "02_train": TrainSettings, "03_diagnose": DiagnoseSettings, "04_evaluate": EvaluateSettings}
+GRACE_SECONDS = 20.0  # what an interrupted cell gets to end its step and save before everything is killed
+DAY_SECONDS = 86_400.0  # nbclient can wait for ever on a kernel that has nothing to say; nothing here may
+LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a notebook ended: done, failed (error in a cell), killed (dead kernel, or a signal) or timed-out."""
+
+    status: str
+    notebook_path: Path
+    seconds: float
+    error: dict[str, Any] | None = None
+    stopped_by: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 for done, 128 + the signal's number when a signal stopped it, else 1."""
+        return 0 if self.status == "done" else 128 + self.stopped_by if self.stopped_by else 1
+
+
+def find_notebook(name: str) -> Path:
+    """The notebook file for a path or a bare name such as `02_train`; raises RunError naming those that are there."""
+    folder = project_root() / "notebooks"
+    for path in (Path(name), folder / name, folder / f"{name}.ipynb"):
+        if path.is_file():
+            return path.resolve()
+    known = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb"))) or "none"
+    raise RunError(f"notebook: no {name!r}; in {folder} are {known}")
+
+
+def settings_model(notebook: Path) -> type[RunSettings]:
+    """The settings that a notebook takes, by the start of its name, so that a copy 02_train_long.ipynb works as well."""
+    for name, model in NOTEBOOK_SETTINGS.items():
+        if notebook.stem.startswith(name):
+            return model
+    raise RunError(f"notebook: {notebook.name} starts with none of {', '.join(NOTEBOOK_SETTINGS)}, so its parameters are unknown; "
+                   "name a copy after the notebook it was made from")
+
+
+def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettings:
+    """The notebook's settings with these parameters; raises SettingsError that lists every wrong one."""
+    try:
+        return read_settings(settings_model(notebook), parameters)
+    except SettingsError as error:
+        raise SettingsError(f"{notebook.stem}: {error}") from None
+
+
+def execute_notebook(notebook: Path, run: Run, parameters: Mapping[str, Any], *, timeout_seconds: float | None = None,
+                     echo: Callable[[str], None] | None = None) -> Outcome:
+    """Executes a notebook into `<run>/notebooks/` and writes the run's status; never takes papermill's word for success.
+
+    The parameters are checked before a kernel starts. The notebook runs in a child process with QUADLIB_BATCH=1; it
+    counts as done only when that process exits with 0 and left its own commit record. SIGTERM and SIGINT interrupt the
+    kernel's cell, so that training can save, then end everything. `echo` gets the notebook's printed text as it comes.
+    Raises SettingsError for wrong parameters, and RunError when another process is running a notebook in this run.
+    """
+    settings = check_parameters(notebook, parameters)
+    values = settings.model_dump()
+    given = {name: values[name] for name in parameters} | {"run": run.name, "outputs": str(run.folder.parent)}
+    with _only_one(run):
+        _record(run, notebook.stem, "running", parameters=given)
+        started = time.monotonic()
+        status, error, stopped_by = _run_child(notebook, run, given, timeout_seconds or DAY_SECONDS, echo)
+        seconds = time.monotonic() - started
+        if error is not None:
+            error = {"notebook": notebook.stem, **error, "log": _last_lines(run.path("notebooks", f"{notebook.stem}.log"))}
+        _record(run, notebook.stem, status, error=error, seconds=round(seconds, 3))
+    return Outcome(status, run.path("notebooks", f"{notebook.stem}.ipynb"), seconds, error, stopped_by)
+
+
+def _record(run: Run, name: str, status: str, *, error: dict[str, Any] | None = None, seconds: float | None = None,
+            parameters: dict[str, Any] | None = None) -> None:
+    """Writes the run's status and this notebook's own; run.json keeps one entry a notebook under `notebooks`."""
+    notebooks = run.record.get("notebooks", {})
+    entry = notebooks.get(name, {}) | {"status": status, "error": error, "seconds": seconds}
+    entry |= {} if parameters is None else {"parameters": parameters}
+    timings = {} if seconds is None else {name: seconds}
+    run.update(status=status, error=error, timings=timings, notebooks=notebooks | {name: entry})
+
+
+def _run_child(notebook: Path, run: Run, parameters: dict[str, Any], timeout_seconds: float,
+               echo: Callable[[str], None] | None) -> tuple[str, dict[str, Any] | None, int]:
+    """Status, error and the signal that stopped it, of one child process from start to end."""
+    folder = run.path("notebooks")
+    folder.mkdir(exist_ok=True)
+    commit_path, log_path = folder / f".{notebook.stem}.commit.json", folder / f"{notebook.stem}.log"
+    commit_path.unlink(missing_ok=True)
+    job = {"notebook": str(notebook), "output": str(folder / f"{notebook.stem}.ipynb"), "commit": str(commit_path), "parent": os.getpid(),
+           "parameters": parameters, "timeout_seconds": round(timeout_seconds)}
+    environment = os.environ | {"QUADLIB_BATCH": "1", "PYTHONUNBUFFERED": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    with _signals_caught() as caught, open(log_path, "wb") as log, open(log_path, encoding="utf-8", errors="replace") as reader:
+        process = subprocess.Popen([sys.executable, "-m", "quadlib.reports.child"], stdin=subprocess.PIPE, stdout=log,
+                                   stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        try:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(job).encode())
+            process.stdin.close()
+            deadline = time.monotonic() + timeout_seconds
+            while process.poll() is None and not caught and time.monotonic() < deadline:
+                time.sleep(0.05)
+                _echo(reader, echo)
+            timed_out = process.poll() is None and not caught
+            _stop(process, caught)
+            _echo(reader, echo)
+        finally:
+            _kill_tree(process)
+    commit = read_json(commit_path) if commit_path.exists() else None
+    commit_path.unlink(missing_ok=True)
+    if caught:
+        return "killed", _reason(commit, "Signal", f"stopped by {signal.Signals(caught[0]).name}"), caught[0]
+    if timed_out:
+        return "timed-out", _reason(commit, "Timeout", f"not finished after {timeout_seconds:g} s"), 0
+    if commit is None:
+        return "killed", _reason(None, "DeadProcess", f"the notebook's process ended with code {process.returncode} and left no record"), 0
+    if commit["status"] == "done" and process.returncode != 0:
+        return "failed", _reason(None, "DeadProcess", f"the notebook's process ended with code {process.returncode} after its last cell"), 0
+    return commit["status"], commit["error"], 0
+
+
+def _reason(commit: dict[str, Any] | None, kind: str, message: str) -> dict[str, Any]:
+    """Why it was stopped, with the cell and traceback that the interrupted child could still record."""
+    seen = (commit or {}).get("error") or {"cell": None, "traceback": []}
+    return {**seen, "type": kind, "message": message}
+
+
+def _stop(process: subprocess.Popen[bytes], caught: list[int]) -> None:
+    """Interrupts the running cell and waits; a second signal, or the end of the grace time, leaves the rest to `_kill_tree`."""
+    if process.poll() is not None:
+        return
+    signals_seen = len(caught)
+    for kernel in psutil.Process(process.pid).children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            kernel.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while process.poll() is None and len(caught) == signals_seen and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """Kills what is left of the child, its kernel and the kernel's loaders, and waits until they are gone."""
+    if process.poll() is not None:
+        return
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(family, timeout=5)
+    process.wait()
+
+
+@contextlib.contextmanager
+def _signals_caught() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT while a notebook runs; only the main thread may do so, elsewhere the list stays empty."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _only_one(run: Run) -> Iterator[None]:
+    """Holds the run for one notebook at a time; the system frees the lock when its holder dies."""
+    note = run.path(".notebook.holder")
+    lock = FileLock(run.path(".notebook.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        holder = note.read_text() if note.exists() else "another process"
+        raise RunError(f"run {run.name} is busy: {holder} is running a notebook in it; wait for it, or choose another run name") from None
+    try:
+        note.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _echo(reader: Any, echo: Callable[[str], None] | None) -> None:
+    if echo is not None and (text := reader.read()):
+        echo(text)
+
+
+def _last_lines(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
