@@ -21,7 +21,7 @@ from quadlib.device import amp_dtype, choose_device, seed_everything
 from quadlib.files import write_text
 from quadlib.model.quad import QuadModel, freeze
 from quadlib.objective import ObjectiveValue, QuadObjective
-from quadlib.optimiser import build_optimiser, learning_rate_factor
+from quadlib.optimiser import build_optimiser, learning_rate_factor, set_learning_rate
 from quadlib.runs import Run, lines_text, read_lines
 from quadlib.telemetry import batch_facts, debug_line, epoch_means, followed_modules, gradient_norms, update_ratios, weights_of
 
@@ -85,7 +85,6 @@ class Trainer:
         self.frozen = freeze(self.model, settings.freeze)
         self.objective = QuadObjective(settings, n_classes=len(table.class_names), embedding_dim=settings.embedding_dim).to(self.device)
         self.optimiser = build_optimiser(self.model, self.objective, settings)
-        self.peak_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.amp_dtype = amp_dtype(settings.amp, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
         self.steps_per_epoch = math.ceil(len(self.batches) / settings.accumulation_steps)
@@ -154,7 +153,7 @@ class Trainer:
             self.scaler.scale(value.total / sharing).backward()
             values = {name: part.detach() for name, part in value._asdict().items() if part is not None}
             if last_of_step:
-                rate = self._set_learning_rate()
+                rate = set_learning_rate(self.optimiser, learning_rate_factor(self.step, self.total_steps, settings))
                 self.scaler.unscale_(self.optimiser)
                 watched = number == count
                 before = weights_of(parts) if watched else {}
@@ -179,12 +178,6 @@ class Trainer:
                   "update_ratios": {name: float(ratio) for name, ratio in ratios.items()}}
         return record, dict(timing)
 
-    def _set_learning_rate(self) -> float:
-        factor = learning_rate_factor(self.step, self.total_steps, self.settings)
-        for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
-            group["lr"] = peak * factor
-        return self.settings.learning_rate * factor
-
     def _log_steps(self, pending: list[tuple[dict[str, Any], dict[str, Tensor]]], number: int) -> None:
         for facts, values in pending:
             figures = {("loss" if name == "total" else name): float(value) for name, value in values.items()}
@@ -193,7 +186,7 @@ class Trainer:
             wrong = {name: figure for name, figure in figures.items() if not math.isfinite(figure)}
             if wrong:
                 settings = self.settings
-                raise TrainingError(f"epoch {facts['epoch']}, batch {facts['batch']}: {wrong} after finite steps; the last checkpoint is whole. "
+                raise TrainingError(f"epoch {facts['epoch']}, batch {facts['batch']}: {wrong}; the last checkpoint is whole. "
                                     f"Lower learning_rate ({settings.learning_rate:g}), raise warmup_steps ({settings.warmup_steps}), "
                                     f"or set amp ({settings.amp}) to off")
             facts["progress"] = bounds.progress(figures["fused"], facts["collapse"], facts["floor"]) if "fused" in figures else None

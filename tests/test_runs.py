@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+
+from quadlib.config import RunSettings, TrainSettings
+from quadlib.files import write_text
+from quadlib.runs import Run, RunError, lines_text, list_runs, read_lines
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    return RunSettings(outputs=str(tmp_path))
+
+
+def test_a_run_keeps_its_record(settings):
+    run = Run.create(settings)
+    run.update(status="running", timings={"load": 1.0})
+    run.update(timings={"train": 2.0}, settings=TrainSettings(epochs=3).model_dump())
+    again = Run.create(settings.model_copy(update={"run": run.name}))
+    assert again.record["status"] == "running"
+    assert again.record["timings"] == {"load": 1.0, "train": 2.0}
+    assert again.settings(TrainSettings).epochs == 3
+    assert again.record["versions"]["torch"].startswith("2.")
+
+
+def test_latest_run_is_the_newest_that_was_trained(settings):
+    first, second, third = (Run.create(settings.model_copy(update={"run": name})) for name in ("b", "a", "c"))
+    for run in (first, second):
+        write_text(run.path("history.jsonl"), "")
+    assert Run.open(outputs=settings.outputs) == second
+    assert [run.name for run in list_runs(settings.outputs)] == ["c", "a", "b"]
+    assert Run.open("b", settings.outputs) == first
+    assert Run.open(str(third.folder)) == third
+    with pytest.raises(RunError, match="no 'd' in .*; the newest are c, a, b"):
+        Run.open("d", settings.outputs)
+
+
+def test_no_trained_run_says_how_to_get_one(settings):
+    with pytest.raises(RunError, match="train one first"):
+        Run.open(outputs=settings.outputs)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", ".."])
+def test_a_run_stays_in_its_outputs_folder(settings, name):
+    with pytest.raises(RunError, match="not a plain folder name"):
+        Run.create(settings.model_copy(update={"run": name}))
+
+
+def test_unknown_status_is_refused(settings):
+    with pytest.raises(RunError, match="'finished' is none of queued, running"):
+        Run.create(settings).update(status="finished")
+
+
+def test_progress_is_recorded_with_how_it_ended(settings):
+    run = Run.create(settings)
+    with run.in_progress():
+        assert run.record["status"] == "running"
+    assert run.record["status"] == "done"
+    with pytest.raises(ZeroDivisionError), run.in_progress():
+        1 / 0  # noqa: B018
+    assert run.record["status"] == "failed"
+    assert run.record["error"] == {"type": "ZeroDivisionError", "message": "division by zero"}
+
+
+def test_in_batch_the_status_is_the_parents(settings, monkeypatch):
+    monkeypatch.setenv("QUADLIB_BATCH", "1")
+    run = Run.create(settings)
+    with run.in_progress():
+        pass
+    assert run.record["status"] == "queued"
+
+
+def _hold(folder, ready, done):
+    with Run(folder).hold():
+        ready.set()
+        done.wait(20)
+
+
+def test_a_second_writer_is_refused_at_once_and_a_dead_one_holds_nothing(settings):
+    run = Run.create(settings)
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(run.folder, ready, done))
+    other.start()
+    assert ready.wait(60)
+    with pytest.raises(RunError, match="being written by another process"):
+        run.hold()
+    other.kill()
+    other.join()
+    with run.hold():
+        pass
+
+
+def test_lines_round_trip_and_refuse_nan(tmp_path):
+    path = tmp_path / "history.jsonl"
+    assert read_lines(path) == []
+    records = [{"loss": 0.1 + 0.2}, {"loss": 1e-30}]
+    write_text(path, lines_text(records))
+    assert read_lines(path) == records
+    with pytest.raises(ValueError):
+        lines_text([{"loss": float("inf")}])
