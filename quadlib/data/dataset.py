@@ -1,0 +1,105 @@
+"""Ready batches: every modality normalised, what is absent zeroed and masked, labels and rows beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from quadlib.data.augment import augment
+from quadlib.data.store import MediaStore
+from quadlib.data.transforms import Normaliser
+
+
+@dataclass
+class Batch:
+    """One batch of B recordings with M modalities.
+
+    inputs: name -> (B, ...) float32, normalised, zeros where absent; present (B, M) bool, in the order of the table's
+    modalities; labels (B,) int64 class codes; index (B,) int64 rows of the table.
+    """
+
+    inputs: dict[str, Tensor]
+    present: Tensor
+    labels: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device; the copy does not wait where the memory is pinned."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory; called by the data loader."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        inputs = {name: change(tensor) for name, tensor in self.inputs.items()}
+        return Batch(inputs, change(self.present), change(self.labels), change(self.index))
+
+
+class QuadDataset(Dataset[Batch]):
+    """The recordings of a store as batches; with `augment`, changed at random by (seed, epoch, recording).
+
+    The data loader asks for whole batches (`__getitems__`), so nothing is collated.
+    """
+
+    def __init__(self, store: MediaStore, normaliser: Normaliser, *, augment: bool = False, seed: int = 0) -> None:
+        self.store, self.normaliser, self.augment, self.seed = store, normaliser, augment, seed
+        self.table = store.table
+        self.modalities = tuple(store.table.modalities)
+        self.epoch = 0
+        self._present = store.present
+        self._codes = store.table.codes
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch whose random changes come next."""
+        self.epoch = epoch
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        """The recordings of these rows as one Batch, augmented where the dataset augments."""
+        return self._batch(np.asarray(rows, dtype=np.int64), self.augment)
+
+    def __getitem__(self, row: int) -> Batch:
+        """One recording, as a Batch of one."""
+        return self.__getitems__([row])
+
+    def batches(self, rows: Sequence[int] | np.ndarray, batch_size: int) -> Iterator[Batch]:
+        """The recordings of these rows in order, never augmented, in batches of at most batch_size."""
+        rows = np.asarray(rows, dtype=np.int64)
+        for start in range(0, len(rows), batch_size):
+            yield self._batch(rows[start:start + batch_size], augmented=False)
+
+    def _batch(self, rows: np.ndarray, augmented: bool) -> Batch:
+        present = self._present[rows]
+        inputs = {name: self.normaliser.apply(name, self.store.arrays[name][rows]) for name in self.modalities}
+        if augmented:
+            augment(inputs, self.table.modalities, rows.tolist(), self.seed, self.epoch)
+        for place, name in enumerate(self.modalities):
+            inputs[name][~present[:, place]] = 0
+        return Batch({name: torch.from_numpy(array) for name, array in inputs.items()}, torch.from_numpy(present),
+                     torch.from_numpy(self._codes[rows]), torch.from_numpy(rows))
+
+
+def make_loader(dataset: QuadDataset, batch_sampler: Iterable[list[int]], num_workers: int = 0, seed: int = 0) -> DataLoader:
+    """A data loader over a batch sampler of table rows; its own generator leaves the global one untouched.
+
+    The batches are the same, bit for bit, whatever num_workers is. Memory is pinned where there is CUDA.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(dataset, batch_sampler=batch_sampler, collate_fn=_as_it_is, num_workers=num_workers, generator=generator,
+                      pin_memory=torch.cuda.is_available())
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

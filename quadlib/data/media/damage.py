@@ -1,0 +1,82 @@
+"""What is wrong with a recording: said of one file at a time, reported for the whole table at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+RESTORE = "copy it again from the original"
+
+
+class DamageError(ValueError):
+    """A file cannot be used: which one, what is wrong with it, and what would mend it."""
+
+    def __init__(self, path: str | Path, what: str, remedy: str = RESTORE) -> None:
+        super().__init__(path, what, remedy)  # all three, so that the error survives pickling
+        self.path, self.what, self.remedy = str(path), what, remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One modality of one recording that cannot be used; sample_id, modality and path are "" where they do not apply."""
+
+    sample_id: str
+    modality: str
+    path: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.sample_id} {self.modality} {self.path}: {self.what}; {self.remedy}".strip()
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a non-empty regular file for reading, so that no decoder is ever given a name to interpret.
+
+    A pipe would block and a device never ends, so the file's type is looked at before it is opened; decoders
+    given a string would follow URLs. Raises DamageError.
+    """
+    try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+            kind = kinds.get(stat.S_IFMT(found.st_mode), "a device")
+            raise DamageError(path, f"is {kind}, not a file", "put the recording's file in its place")
+        if found.st_size == 0:
+            raise DamageError(path, "is empty (0 bytes)")
+        file = open(path, "rb")  # noqa: SIM115 - closed below, its opening alone is guarded here
+    except FileNotFoundError:
+        raise DamageError(path, "does not exist", "bring it back, or leave its place in the table empty") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DamageError(path, f"cannot be opened ({reason})", "check its name and its permissions") from None
+    with file:
+        yield file
+
+
+def report(damage: Sequence[Damage], most: int = 50) -> str:
+    """All damage as text, grouped by modality and cause, each group with its remedy once and at most `most` files."""
+    groups: dict[tuple[str, str, str], list[Damage]] = {}
+    for item in damage:
+        groups.setdefault((item.modality, item.what, item.remedy), []).append(item)
+    lines = []
+    for (modality, what, remedy), items in groups.items():
+        where = [" ".join(part for part in (item.sample_id, item.path) if part) for item in items]
+        subject = f"{modality}: " if modality else ""
+        if len(items) == 1:
+            lines.append("  " + subject + (f"{where[0]}: " if where[0] else "") + f"{what}; {remedy}")
+            continue
+        lines.append(f"  {subject}{len(items)} recordings: {what}; {remedy}")
+        lines += [f"    {place}" for place in where[:most]]
+        if len(items) > most:
+            lines.append(f"    and {len(items) - most} more")
+    return "\n".join(lines)
