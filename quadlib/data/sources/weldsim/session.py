@@ -1,0 +1,96 @@
+"""A session: one class welded on one morning, with one recipe and one state of every instrument."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from quadlib.data.sources.weldsim.classes import CUES, WeldClass
+from quadlib.data.sources.weldsim.settings import WeldSimSettings
+
+NOMINAL_DURATION_S = 36.0
+CLOCK_OFFSET_S = 0.8
+CUE_SPREAD = 0.16
+
+
+@dataclass(frozen=True)
+class Session:
+    """Recipe and instrument state shared by the recordings of a session.
+
+    Set-points are what the manifest says; `current_a` and `voltage_v` what the arc then draws. Offsets in seconds of
+    weld time; gains in dB; `cues` are the small differences between sessions that only look like defects.
+    """
+
+    index: int
+    weld_class: WeldClass
+    folder: str
+    date: datetime.date
+    first_number: int
+    joint: str
+    steel: str
+    set_current_a: int
+    set_voltage_v: float
+    set_gas_bar: float
+    set_speed_cpm: int
+    current_a: float
+    voltage_v: float
+    duration_s: float
+    clock_offset_s: Mapping[str, float]
+    cues: Mapping[str, Mapping[str, float]]
+    flow_factor: float
+    wire_factor: float
+    microphone_gain_db: float
+    microphone_tilt: float
+    room_noise: float
+    resonance_hz: tuple[float, float]
+    exposure: float
+    light: float
+    camera_shift: tuple[float, float]
+    camera_zoom: float
+    photo_light: float
+    photo_tint: tuple[float, float, float]
+    plate_grey: float
+    bead_grey: float
+    grain: float
+    photo_shift: float
+    ripple: float
+    sticker_place: float
+
+
+def draw_session(index: int, number: int, weld_class: WeldClass, seed: int, settings: WeldSimSettings) -> Session:
+    """The session `number` of a class, a pure function of seed, index and settings."""
+    rng = np.random.default_rng([seed, index])
+    effect = float(np.sqrt(settings.difficulty))
+    date = datetime.date(2022, 10, 3) + datetime.timedelta(days=int(rng.integers(0, 170)))
+    low, high = weld_class.current_a
+    set_current = int(round(rng.uniform(low, high) / 5) * 5)
+    set_voltage = round(float(rng.uniform(*weld_class.voltage_v)) * 2) / 2
+    # What the arc draws follows the set-points only in part: stick-out, joint and earth differ from day to day.
+    current = weld_class.median_current_a * (1 + 0.35 * (set_current / ((low + high) / 2) - 1) + effect * rng.normal(0, 0.035))
+    voltage_middle = sum(weld_class.voltage_v) / 2
+    voltage = weld_class.median_voltage_v * (1 + 0.25 * (set_voltage / voltage_middle - 1) + effect * rng.normal(0, 0.035))
+    duration = weld_class.duration_s + rng.normal(0, 0.7)
+    gain = float(np.clip(rng.normal(0, 3 * effect), -6 * effect, 6 * effect))
+    tint = 1 + effect * rng.normal(0, 0.04, 3)
+    dead_encoder = rng.random() < (0.75 if weld_class.name == "overlap" else 0.06)
+    name = weld_class.session_names[int(rng.integers(len(weld_class.session_names)))]
+    return Session(
+        index=index, weld_class=weld_class, folder=name.format(n=number + 1, date=date.strftime("%m-%d-%y")), date=date,
+        first_number=int(rng.integers(1, 80)), joint=str(rng.choice(weld_class.joints)), steel=str(rng.choice(["FE410", "BSK46"])),
+        set_current_a=set_current, set_voltage_v=set_voltage, set_gas_bar=round(float(rng.uniform(*weld_class.gas_bar)), 1),
+        set_speed_cpm=int(rng.uniform(*weld_class.speed_cpm)), current_a=float(current), voltage_v=float(voltage),
+        duration_s=NOMINAL_DURATION_S if settings.fixed_length else float(duration),
+        clock_offset_s={name: float(np.clip(rng.normal(0, CLOCK_OFFSET_S), -2, 2)) for name in ("video", "audio", "sensor")},
+        cues={modality: {cue: float(effect * rng.normal(0, CUE_SPREAD)) for cue in cues} for modality, cues in CUES.items()},
+        flow_factor=float(np.exp(effect * rng.normal(0, 0.12))), wire_factor=0.02 if dead_encoder else float(rng.uniform(0.9, 1.1)),
+        microphone_gain_db=gain, microphone_tilt=float(np.clip(effect * rng.normal(0, 0.25), -0.6, 0.6)),
+        room_noise=float(np.exp(rng.normal(0, 0.5))), resonance_hz=(float(rng.uniform(1000, 1600)), float(rng.uniform(2000, 3000))),
+        exposure=float(np.exp(effect * rng.normal(0, 0.2))), light=float(rng.uniform(0.5, 1.5)),
+        camera_shift=(float(effect * rng.normal(0, 0.07)), float(effect * rng.normal(0, 0.04))),
+        camera_zoom=float(np.exp(effect * rng.normal(0, 0.1))), photo_light=float(np.exp(effect * rng.normal(0, 0.12))),
+        photo_tint=(float(tint[0]), float(tint[1]), float(tint[2])), plate_grey=float(rng.uniform(85, 140)),
+        bead_grey=float(rng.uniform(110, 160)), grain=float(rng.uniform(2, 9)), photo_shift=float(effect * rng.normal(0, 0.025)),
+        ripple=float(rng.uniform(0.5, 1.2)), sticker_place=float(rng.uniform(0.05, 0.6)))
