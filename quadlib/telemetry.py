@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,18 @@ from quadlib import bounds
 
 
 def batch_facts(labels: Tensor, temperature: float) -> dict[str, Any]:
-    """What a batch's labels alone say of its loss: classes, fewest positives of an anchor, floor and collapse value."""
+    """What a batch's labels alone say of its loss: anchors, classes, fewest positives of an anchor, floor and collapse value."""
     counts = torch.bincount(labels.cpu()).numpy()
     counts = counts[counts > 0]
-    return {"classes": len(counts), "positives_min": int(counts.min()) - 1,
-            "collapse": float(bounds.collapse_value(int(counts.sum()))), "floor": float(bounds.floor(counts, temperature))}
+    anchors = int(counts.sum())
+    return {"anchors": anchors, "classes": len(counts), "positives_min": int(counts.min()) - 1,
+            "collapse": float(bounds.collapse_value(anchors)), "floor": float(bounds.floor(counts, temperature, kind="counts"))}
+
+
+def place(value: float, facts: dict[str, Any]) -> float | None:
+    """Progress of a loss value from collapse (0) to the batch's floor (1); None for a batch of one class, where it is undefined."""
+    progress = bounds.progress(value, facts["anchors"], facts["floor"])
+    return float(progress) if math.isfinite(progress) else None
 
 
 def debug_line(labels: Tensor) -> str:

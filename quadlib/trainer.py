@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadlib import bounds
 from quadlib.checkpoint import BEST, LATEST, CheckpointError, load_checkpoint, load_weights, remove_leftovers, save_checkpoint
 from quadlib.config import TrainSettings
 from quadlib.data.batches import SplitBatches
@@ -23,7 +22,7 @@ from quadlib.model.quad import QuadModel, freeze
 from quadlib.objective import ObjectiveValue, QuadObjective
 from quadlib.optimiser import build_optimiser, learning_rate_factor, set_learning_rate
 from quadlib.runs import Run, lines_text, read_lines
-from quadlib.telemetry import batch_facts, debug_line, epoch_means, followed_modules, gradient_norms, update_ratios, weights_of
+from quadlib.telemetry import batch_facts, debug_line, epoch_means, followed_modules, gradient_norms, place, update_ratios, weights_of
 
 Validator = Callable[[nn.Module, QuadDataset], dict[str, float]]
 
@@ -189,7 +188,7 @@ class Trainer:
                 raise TrainingError(f"epoch {facts['epoch']}, batch {facts['batch']}: {wrong}; the last checkpoint is whole. "
                                     f"Lower learning_rate ({settings.learning_rate:g}), raise warmup_steps ({settings.warmup_steps}), "
                                     f"or set amp ({settings.amp}) to off")
-            facts["progress"] = bounds.progress(figures["fused"], facts["collapse"], facts["floor"]) if "fused" in figures else None
+            facts["progress"] = place(figures["fused"], facts) if "fused" in figures else None
             self.history.append({"kind": "step", **facts, **figures})
         pending.clear()
         if number < len(self.batches):

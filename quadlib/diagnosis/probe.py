@@ -1,0 +1,161 @@
+"""Training steps observed from inside: loss, embeddings, gradients, updates, where the batch variance dies."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quadlib.diagnosis.subject import Subject, Unavailable
+
+
+@dataclass
+class Probe:
+    """One training step as it was seen.
+
+    embeddings: (N, D), several views stacked view by view, as the loss got them. gradients: norm by parameter name, None
+    where no gradient arrived. updates and weights: norm of the step's change and of the weights before it. variances:
+    mean variance over the batch of each leaf module's output, in the order of the forward pass. modes: training flag of each
+    module during the forward pass.
+    """
+
+    loss: float
+    embeddings: Tensor
+    labels: np.ndarray
+    gradients: dict[str, float | None]
+    updates: dict[str, float]
+    weights: dict[str, float]
+    variances: list[tuple[str, float]]
+    modes: dict[str, bool]
+    error: str = ""
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the off-diagonal cosines: about 0 when all embeddings are equal."""
+        return cosine_spread(self.embeddings)
+
+
+@dataclass
+class Trajectory:
+    """The first steps: the first one in full, of the others the loss, the spread of embeddings and the size of the update."""
+
+    first: Probe
+    losses: list[float] = field(default_factory=list)
+    spreads: list[float] = field(default_factory=list)
+    update_ratios: list[float] = field(default_factory=list)
+    weight_norms: list[float] = field(default_factory=list)
+
+
+def take_steps(subject: Subject, batches: list[Any], *, most_steps: int, most_seconds: float) -> Trajectory:
+    """Takes up to `most_steps` training steps over the batches in turn; the caller puts the subject back afterwards.
+
+    Uses the subject's own train_step where it has one, else zero_grad, embed, loss, backward, step. Raises Unavailable.
+    """
+    model = subject.model
+    if not isinstance(model, nn.Module):
+        raise Unavailable("no model")
+    deadline = time.monotonic() + most_seconds
+    if subject.train_step is None:
+        model.train()
+    first = observed_step(subject, batches[0])
+    norm = float(np.sqrt(sum(value**2 for value in first.weights.values())))
+    change = float(np.sqrt(sum(value**2 for value in first.updates.values())))
+    trajectory = Trajectory(first, [first.loss], [first.spread], [change / max(norm, 1e-12)], [norm])
+    for batch in itertools.islice(itertools.cycle(batches), 1, most_steps):
+        if time.monotonic() > deadline:
+            break
+        before = [p.detach().clone() for p in model.parameters()]
+        caught: list[Tensor] = []
+        loss = _step(subject, batch, caught)
+        trajectory.losses.append(loss)
+        trajectory.spreads.append(cosine_spread(caught[-1]) if caught else float("nan"))
+        with torch.no_grad():
+            old = _norm(before)
+            trajectory.update_ratios.append(_norm([p - b for p, b in zip(model.parameters(), before, strict=True)]) / max(old, 1e-12))
+            trajectory.weight_norms.append(_norm(list(model.parameters())))
+    return trajectory
+
+
+def observed_step(subject: Subject, batch: Any) -> Probe:
+    """One training step with hooks on every leaf module; the hooks are gone afterwards."""
+    model = subject.model
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    variances: list[tuple[str, float]] = []
+    modes: dict[str, bool] = {}
+
+    def hook(name: str):
+        def look(module: nn.Module, inputs: Any, output: Any) -> None:
+            modes.setdefault(name, module.training)
+            if isinstance(output, Tensor) and output.ndim >= 2 and len(output) > 1 and output.is_floating_point():
+                variances.append((name, float(output.detach().float().var(dim=0).mean())))
+        return look
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in model.named_modules() if not list(module.children())]
+    caught: list[Tensor] = []
+    gradients: dict[str, float | None] = {}
+    try:
+        loss = _step(subject, batch, caught, gradients)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not caught:
+        with torch.no_grad():
+            caught.append(_stacked(subject.embed_batch(batch)))
+    updates = {name: float((p.detach() - before[name]).norm()) for name, p in model.named_parameters()}
+    return Probe(loss, caught[-1], subject.batch_labels(batch), gradients, updates,
+                 {name: float(value.norm()) for name, value in before.items()}, variances, modes)
+
+
+def _step(subject: Subject, batch: Any, caught: list[Tensor], gradients: dict[str, float | None] | None = None) -> float:
+    model, optimiser = subject.model, subject.optimizer
+    if subject.train_step is not None:
+        if gradients is None:
+            return float(subject.train_step(batch))
+        return _watched_train_step(subject, batch, gradients)
+    for parameter in model.parameters():
+        parameter.grad = None
+    embeddings = subject.embed_batch(batch)
+    caught.append(_stacked(embeddings.detach()))
+    loss = subject.loss_of(batch, embeddings)
+    if loss.requires_grad:
+        loss.backward()
+    if gradients is not None:
+        gradients.update({name: None if p.grad is None else float(p.grad.norm()) for name, p in model.named_parameters()})
+    if optimiser is not None:
+        optimiser.step()
+    return float(loss.detach())
+
+
+def _watched_train_step(subject: Subject, batch: Any, gradients: dict[str, float | None]) -> float:
+    """A user's own step may clear its gradients at the end: they are noted as they are accumulated."""
+    named = dict(subject.model.named_parameters())
+    gradients.update(dict.fromkeys(named))
+    handles = [p.register_post_accumulate_grad_hook(lambda p, name=name: gradients.__setitem__(name, float(p.grad.norm())))
+               for name, p in named.items() if p.requires_grad]
+    try:
+        return float(subject.train_step(batch))  # type: ignore[misc]
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def cosine_spread(embeddings: Tensor) -> float:
+    """Standard deviation of the cosines of all pairs of rows."""
+    unit = nn.functional.normalize(embeddings.detach().float(), dim=1)
+    if len(unit) < 2:
+        return float("nan")
+    cosines = unit @ unit.T
+    return float(cosines[~torch.eye(len(unit), dtype=torch.bool, device=unit.device)].std())
+
+
+def _stacked(embeddings: Tensor) -> Tensor:
+    return embeddings if embeddings.ndim == 2 else embeddings.transpose(0, 1).flatten(0, 1)
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return float(torch.stack([tensor.detach().norm() for tensor in tensors]).norm()) if tensors else 0.0

@@ -1,0 +1,67 @@
+"""Keeps a subject as it was: whatever an examination touches is put back, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Snapshot:
+    """Random states, weights, buffers, gradients, modes and optimiser, scheduler, scaler and generator states of a subject.
+
+    Everything is copied back in place, so that object identities (a parameter in an optimiser) stay what they were.
+    """
+
+    def __init__(self, model: Any, stateful: list[Any]) -> None:
+        self.model = model if isinstance(model, nn.Module) else None
+        self.random = (random.getstate(), np.random.get_state(), torch.get_rng_state(),  # noqa: NPY002 - the user's code may draw from it
+                       torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
+        self.stateful = [(item, copy.deepcopy(item.state_dict())) for item in stateful
+                         if hasattr(item, "state_dict") and hasattr(item, "load_state_dict")]
+        self.generators = [(g, g.get_state()) for item in stateful for g in _generators(item)]
+        if self.model is not None:
+            self.modes = [(module, module.training) for module in self.model.modules()]
+            self.values = [(tensor, tensor.detach().clone()) for tensor in (*self.model.parameters(), *self.model.buffers())]
+            self.gradients = [(p, None if p.grad is None else p.grad, None if p.grad is None else p.grad.detach().clone())
+                              for p in self.model.parameters()]
+            self.hooks = [(module, {name: dict(getattr(module, name)) for name in HOOKS}) for module in self.model.modules()]
+
+    def restore(self) -> None:
+        if self.model is not None:
+            with torch.no_grad():
+                for tensor, value in self.values:
+                    tensor.copy_(value)
+                for parameter, gradient, value in self.gradients:
+                    parameter.grad = gradient
+                    if gradient is not None and value is not None:
+                        gradient.copy_(value)
+            for module, training in self.modes:
+                module.training = training
+            for module, hooks in self.hooks:
+                for name, entries in hooks.items():
+                    own = getattr(module, name)
+                    own.clear()
+                    own.update(entries)
+        for item, state in self.stateful:
+            # load_state_dict of an optimiser casts and may share what it is given: hand it a copy
+            item.load_state_dict(copy.deepcopy(state))
+        for generator, state in self.generators:
+            generator.set_state(state)
+        python, legacy, cpu, cuda = self.random
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _generators(item: Any) -> list[torch.Generator]:
+    return [value for value in getattr(item, "__dict__", {}).values() if isinstance(value, torch.Generator)]
