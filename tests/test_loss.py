@@ -1,0 +1,91 @@
+"""The conformance values of the loss, its invariances, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from quadlib.loss import SupConLoss
+
+
+def points(*degrees: float) -> Tensor:
+    """Unit vectors in the plane, float64."""
+    angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
+    return torch.stack([angle.cos(), angle.sin()], 1)
+
+
+SIX, SIX_LABELS = points(0, 10, 20, 50, 60, 80), [0, 0, 0, 1, 1, 2]
+VIEWS, VIEW_LABELS = torch.stack([points(0, 30, 100, 200), points(5, 40, 90, 215)], 1), [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize("temperature, value", [(0.07, 0.6314057807), (0.1, 0.7200604451), (0.5, 1.2572937285), (1.0, 1.4140892883)])
+def test_reference_values(temperature: float, value: float) -> None:
+    assert float(SupConLoss(temperature)(SIX, SIX_LABELS)) == pytest.approx(value, abs=1e-10)
+    assert float(SupConLoss(temperature)(3 * SIX, SIX_LABELS)) == pytest.approx(value, abs=1e-10)
+
+
+def test_inner_variant_is_below_the_outer() -> None:
+    assert float(SupConLoss(0.1, variant="in")(SIX, SIX_LABELS)) == pytest.approx(0.7099687233, abs=1e-10)
+
+
+def test_lone_anchors_leave_the_mean_and_are_counted() -> None:
+    detail = SupConLoss(0.1).detail(SIX, SIX_LABELS)
+    assert float(detail.per_anchor.mean()) == pytest.approx(0.6000503709, abs=1e-10)
+    assert detail.positives.tolist() == [2, 2, 2, 1, 1, 0]
+    assert detail.used.tolist() == [True] * 5 + [False] and detail.n_used == 5
+    assert float(detail.per_anchor[detail.used].mean()) == pytest.approx(detail.value)
+
+
+@pytest.mark.parametrize("temperature, both, one, unlabelled", [
+    (0.1, 0.7147499439, 0.6889559933, 0.2110205906), (0.5, 0.8995242610, 0.8758370879, 0.7987783904)])
+def test_two_views(temperature: float, both: float, one: float, unlabelled: float) -> None:
+    loss = SupConLoss(temperature)
+    assert float(loss(VIEWS, VIEW_LABELS)) == pytest.approx(both, abs=1e-10)
+    assert float(loss(VIEWS)) == pytest.approx(unlabelled, abs=1e-10)
+    assert float(loss.detail(VIEWS, VIEW_LABELS).per_anchor[:4].mean()) == pytest.approx(one, abs=1e-10)
+    stacked = torch.cat([VIEWS[:, 0], VIEWS[:, 1]])
+    assert float(loss(stacked, VIEW_LABELS, n_views=2)) == pytest.approx(both, abs=1e-10)
+    assert float(loss(VIEWS, mask=torch.eye(4))) == pytest.approx(unlabelled, abs=1e-10)
+
+
+def test_equal_embeddings_sit_on_the_plateau_without_gradient() -> None:
+    rows = torch.ones(16, 4, dtype=torch.float64, requires_grad=True)
+    value = SupConLoss(0.1)(rows, [0, 1] * 8)
+    value.backward()
+    assert float(value) == pytest.approx(math.log(15)) and float(rows.grad.norm()) < 1e-12
+
+
+@pytest.mark.parametrize("temperature, value", [(0.5, 2.7586236757), (0.1, 10.6931698803), (0.07, 14.9788617787), (0.02, 50.6931471806),
+                                                (0.01, 100.6931471806), (0.005, 200.6931471806)])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-5), (torch.float16, 1e-2), (torch.bfloat16, 1e-2)])
+def test_low_temperatures_stay_finite(temperature: float, value: float, dtype: torch.dtype, tolerance: float) -> None:
+    rows = points(0, 180, 90, 270).to(dtype).requires_grad_()
+    loss = SupConLoss(temperature)(rows, [0, 0, 1, 1])
+    loss.backward()
+    assert float(loss) == pytest.approx(value, rel=tolerance) and torch.isfinite(rows.grad).all()
+
+
+def test_one_class_batch() -> None:
+    assert float(SupConLoss(0.1)(points(0, 10, 20, 30), [5] * 4)) == pytest.approx(1.1649574722, abs=1e-10)
+
+
+def test_labels_of_any_dtype_give_the_same_value() -> None:
+    expected = float(SupConLoss(0.1)(SIX, SIX_LABELS))
+    codes = np.array(SIX_LABELS)
+    for labels in (torch.tensor(SIX_LABELS, dtype=torch.uint8), codes + 2**24, torch.tensor(codes + 2**53), list("aaabbc"),
+                   codes.astype(np.int16), np.array(list("xxxyyz"), dtype=object)):
+        assert float(SupConLoss(0.1)(SIX, labels)) == pytest.approx(expected, abs=1e-12)
+    assert float(SupConLoss(0.1)(SIX, mask=torch.tensor(codes[:, None] == codes))) == pytest.approx(expected, abs=1e-12)
+    assert float(SupConLoss(0.1)(SIX, torch.nn.functional.one_hot(torch.tensor(SIX_LABELS)))) == pytest.approx(expected, abs=1e-12)
+
+
+def test_no_positive_gives_a_zero_that_keeps_the_graph() -> None:
+    rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    value = SupConLoss()(rows, [0, 1, 2, 3])
+    value.backward()
+    assert float(value) == 0 and float(rows.grad.abs().sum()) == 0
+    assert SupConLoss().detail(rows, [0, 1, 2, 3]).n_used == 0
