@@ -33,8 +33,11 @@ class Classification:
     confusion: np.ndarray  # (n_classes, n_classes) int64, rows true, columns predicted
 
 
-def classification(codes: np.ndarray, predictions: np.ndarray, class_names: Sequence[str]) -> Classification:
-    """Accuracy, macro-F1, scores per class and confusion of class codes; overall scores need two classes among the true ones."""
+def classification(codes: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], *, undefined: str = "") -> Classification:
+    """Accuracy, macro-F1, scores per class and confusion of class codes; overall scores need two classes among the true ones.
+
+    `undefined` is a reason known outside, such as a gallery of one class, for which the overall scores mean nothing.
+    """
     every = np.arange(len(class_names))
     if not len(codes):
         absent = Score.undefined("the split holds no recordings")
@@ -47,7 +50,7 @@ def classification(codes: np.ndarray, predictions: np.ndarray, class_names: Sequ
                             _score(f1[code] if support[code] else np.nan, "no recording in this split"))
                  for code, name in enumerate(class_names)]
     confusion = confusion_matrix(codes, predictions, labels=every)
-    reason = one_class_reason(codes, class_names)
+    reason = undefined or one_class_reason(codes, class_names)
     if reason:
         return Classification(Score.undefined(reason), Score.undefined(reason), per_class, confusion)
     return Classification(Score(float(np.mean(codes == predictions))), Score(macro_f1(codes, predictions, len(class_names))),

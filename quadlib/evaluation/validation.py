@@ -47,4 +47,4 @@ class KnnValidator:
             return None  # no anchor has a positive, so the loss is undefined
         labels = torch.from_numpy(codes)
         value = float(self.loss(torch.from_numpy(embeddings).double(), labels))
-        return value - float(bounds.floor(labels, self.temperature))
+        return value - bounds.floor(labels, self.temperature, kind="labels")

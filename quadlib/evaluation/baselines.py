@@ -1,0 +1,93 @@
+"""Baselines: what a score is worth when no recording is looked at, only how the welder was set or how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
+
+from quadlib.evaluation.intervals import with_interval
+from quadlib.evaluation.metrics import auroc, classification, macro_f1
+from quadlib.evaluation.score import Score
+
+SETPOINT_COLUMNS = ("current_a", "voltage_v", "gas_bar", "robot_speed_cpm", "thickness_mm", "weld_type", "steel_type")
+DURATION_COLUMNS = ("duration_seconds", "samples")
+TREES = 100
+NORMAL_CLASS = "good"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Scores of a fixed classifier that sees only `columns` of the table; undefined with the reason where there are none."""
+
+    name: str
+    columns: tuple[str, ...]
+    accuracy: Score
+    macro_f1: Score
+    auroc: Score
+
+
+def baselines(frame: pd.DataFrame, codes: np.ndarray, class_names: Sequence[str], train_rows: np.ndarray, eval_rows: np.ndarray, *,
+              seed: int = 0, resamples: int = 0) -> list[Baseline]:
+    """Majority class, set-points only and duration only, each fitted on the training rows and scored on the evaluated rows.
+
+    `frame` is the table's, `codes` (n,) its class codes. Set-points and duration are never an input of the model; a
+    random forest of fixed size reads them here to show how far they alone would get.
+    """
+    given = [name for name in SETPOINT_COLUMNS if name in frame and _told(frame[name]).any()]
+    timed = [name for name in DURATION_COLUMNS if name in frame and _told(frame[name]).any()][:1]
+    forest = RandomForestClassifier(TREES, random_state=seed)
+    return [_score(name, columns, model, frame, codes, class_names, train_rows, eval_rows, seed, resamples)
+            for name, columns, model in (("majority", None, DummyClassifier(strategy="most_frequent")),
+                                         ("set-points", given, forest), ("duration", timed, forest))]
+
+
+def _score(name: str, columns: list[str] | None, model: Any, frame: pd.DataFrame, codes: np.ndarray, class_names: Sequence[str],
+           train_rows: np.ndarray, eval_rows: np.ndarray, seed: int, resamples: int) -> Baseline:
+    if columns == [] or not len(eval_rows):
+        wanted = SETPOINT_COLUMNS if name == "set-points" else DURATION_COLUMNS
+        absent = Score.undefined(f"not available: the table has none of the columns {', '.join(wanted)}" if columns == []
+                                 else "the split holds no recordings")
+        return Baseline(name, tuple(columns or ()), absent, absent, absent)
+    features = np.zeros((len(frame), 1)) if columns is None else np.column_stack([_numbers(frame[column]) for column in columns])
+    model.fit(features[train_rows], codes[train_rows])
+    truth, predictions = codes[eval_rows], model.predict(features[eval_rows])
+    scores = classification(truth, predictions, class_names)
+    interval = with_interval(scores.macro_f1, lambda rows: macro_f1(truth[rows], predictions[rows], len(class_names)),
+                             frame["group"].to_numpy()[eval_rows], resamples, seed)
+    return Baseline(name, tuple(columns or ()), scores.accuracy, interval,
+                    _defect_auroc(model, features[eval_rows], truth, class_names))
+
+
+def _defect_auroc(model: Any, features: np.ndarray, truth: np.ndarray, class_names: Sequence[str]) -> Score:
+    normal = normal_code(class_names)
+    if normal is None:
+        return Score.undefined(f"no class is named {NORMAL_CLASS}")
+    column = np.flatnonzero(model.classes_ == normal)
+    if not len(column):
+        return Score.undefined(f"the training split holds no {NORMAL_CLASS} recording")
+    return auroc(truth != normal, 1 - model.predict_proba(features)[:, column[0]])
+
+
+def normal_code(class_names: Sequence[str]) -> int | None:
+    """Code of the class that is no defect, or None where the source has no such class."""
+    return list(class_names).index(NORMAL_CLASS) if NORMAL_CLASS in class_names else None
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    """A column as float64: numbers, or text of numbers, as they are; other text as category numbers; NaN where nothing is told."""
+    told = _told(column)
+    numbers = pd.to_numeric(column.where(told), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isnan(numbers[told.to_numpy()]).any():
+        categories = pd.Categorical(column.where(told).astype("string"))
+        numbers = np.where(told, categories.codes, np.nan).astype(np.float64)
+    return numbers
+
+
+def _told(column: pd.Series) -> pd.Series:
+    return column.notna() & (column.astype("string").str.strip() != "")

@@ -1,0 +1,117 @@
+"""Evaluation: all figures of one evaluation, as written to evaluation.json and embeddings.npz."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from quadlib.evaluation.baselines import Baseline
+from quadlib.evaluation.leakage import Leakage
+from quadlib.evaluation.metrics import ClassScore
+from quadlib.evaluation.score import Score, short
+from quadlib.evaluation.subsets import SubsetScore
+from quadlib.files import FileError, atomic_write, read_json, write_json
+from quadlib.runs import Run
+
+
+@dataclass(frozen=True)
+class WorstRecording:
+    """A recording and its margin: mean cosine to the nearest of its own class minus that to the nearest of the closest other one.
+
+    `margin` is None where the gallery lacks its class; `weights` are the fusion's, by modality.
+    """
+
+    sample_id: str
+    group: str
+    row: int
+    label: str
+    predicted: str
+    margin: float | None
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of one checkpoint on one split; every figure is a Score, with its reason where it is undefined.
+
+    `scores`: accuracy, macro_f1, precision_at_1, r_precision, map_at_r, mrr, auroc (good against defect), modality_to_modality_map_at_r,
+    one_hidden_accuracy (mean over subsets with one modality hidden), alignment, uniformity, effective_rank.
+    `by_modality`: accuracy, macro_f1 and map_at_r of each modality's own embedding. `arrays` is the content of embeddings.npz, gallery
+    first, then the evaluated split: fused, by_modality, weights, present, rows, labels, predictions, split, map, sample_id, group.
+    """
+
+    run: str
+    checkpoint: str
+    source: str
+    split: str
+    neighbours: int
+    n_gallery: int
+    n_queries: int
+    class_names: list[str]
+    modalities: list[str]
+    scores: dict[str, Score]
+    per_class: list[ClassScore]
+    confusion: list[list[int]]  # rows true, columns predicted, in the order of class_names
+    baselines: list[Baseline]
+    by_modality: dict[str, dict[str, Score]]
+    modality_to_modality: list[list[float | None]]  # MAP@R, rows search, columns are found
+    fusion_weights: dict[str, float]  # mean over the recordings that have the modality
+    subsets: list[SubsetScore]
+    shapley: dict[str, Score]
+    leakage: Leakage
+    worst: list[WorstRecording]
+    map_method: str
+    notes: list[str]
+    arrays: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def best_single(self) -> tuple[str, Score] | None:
+        """The strongest single modality and its macro-F1: alone through the fusion, or by its own embedding, whichever is better."""
+        alone = [(subset.modalities[0], subset.macro_f1) for subset in self.subsets if len(subset.modalities) == 1]
+        own = [(name, scores["macro_f1"]) for name, scores in self.by_modality.items()]
+        defined = [(name, score) for name, score in alone + own if score.defined]
+        return max(defined, key=lambda item: item[1].value or 0.0, default=None)
+
+    @property
+    def rival(self) -> Baseline | None:
+        """The baseline to print beside the score: set-points where the table has them, else the best that is defined."""
+        defined = [baseline for baseline in self.baselines if baseline.macro_f1.defined]
+        named = [baseline for baseline in defined if baseline.name == "set-points"]
+        return max(named or defined, key=lambda baseline: baseline.macro_f1.value or 0.0, default=None)
+
+    def headline(self) -> str:
+        """`macro-F1 .862 [.81, .90] | set-points .41 | best single .63`."""
+        parts = [f"macro-F1 {self.scores['macro_f1']}"]
+        if self.rival is not None:
+            parts.append(f"{self.rival.name} {short(self.rival.macro_f1.value or 0.0)}")
+        if self.best_single is not None and len(self.modalities) > 1:
+            parts.append(f"best single {short(self.best_single[1].value or 0.0)}")
+        return " | ".join(parts)
+
+    def write(self, folder: Path) -> None:
+        """Writes embeddings.npz, then evaluation.json, each whole or not at all."""
+        with atomic_write(folder / "embeddings.npz") as file:
+            np.savez(file, allow_pickle=False, **self.arrays)
+        content = _ADAPTER.dump_python(self, mode="json", exclude={"arrays"})
+        write_json(folder / "evaluation.json", content)
+
+    @classmethod
+    def read(cls, run: Run) -> Evaluation:
+        """The evaluation that a run holds; raises FileError where there is none, or where it was written by another version."""
+        path = run.path("evaluation.json")
+        if not path.is_file():
+            raise FileError(f"{path} is not there; evaluate the run first: quadlib run 04_evaluate -p run={run.name}")
+        try:
+            evaluation = _ADAPTER.validate_python(read_json(path))
+        except ValueError as error:
+            raise FileError(f"{path} does not hold what this version of quadlib writes ({error}); evaluate the run again") from error
+        with np.load(run.path("embeddings.npz"), allow_pickle=False) as stored:
+            evaluation.arrays.update({name: stored[name] for name in stored.files})
+        return evaluation
+
+
+_ADAPTER = TypeAdapter(Evaluation)

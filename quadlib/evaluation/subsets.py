@@ -1,0 +1,114 @@
+"""What the result rests on: scores of every subset of the modalities, and each modality's Shapley value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from quadlib.evaluation.embed import evaluation_mode
+from quadlib.evaluation.metrics import classification, one_class_reason, retrieval
+from quadlib.evaluation.neighbours import knn_predict
+from quadlib.evaluation.score import Score
+from quadlib.model.quad import unit
+
+
+@dataclass(frozen=True)
+class SubsetScore:
+    """kNN scores when only `modalities` are visible, in gallery and queries alike.
+
+    `n_queries` recordings have at least one of them and are scored; the others are left out.
+    """
+
+    modalities: tuple[str, ...]
+    n_queries: int
+    accuracy: Score
+    macro_f1: Score
+    map_at_r: Score
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What the encoders say of n recordings: `values` (n, M, width), `present` (n, M) bool, both on the model's device; `labels` (n,)."""
+
+    values: torch.Tensor
+    present: torch.Tensor
+    labels: np.ndarray
+
+
+@torch.inference_mode()
+def encode(model: nn.Module, dataset: Any, rows: np.ndarray, batch_size: int = 256) -> Tokens:
+    """Runs every encoder once over the rows; any subset of modalities can then be fused without encoding again."""
+    device = next(model.parameters()).device
+    names = list(dataset.modalities)
+    values, present, labels = [], [], []
+    with evaluation_mode(model):
+        for batch in dataset.batches(np.asarray(rows, dtype=np.int64), batch_size):
+            batch = batch.to(device)
+            values.append(torch.stack([model.get_submodule(f"encoders.{name}")(batch.inputs[name]) for name in names], dim=1))
+            present.append(batch.present)
+            labels.append(batch.labels)
+    return Tokens(torch.cat(values), torch.cat(present), torch.cat(labels).cpu().numpy())
+
+
+@torch.inference_mode()
+def fuse(model: Any, tokens: Tokens, visible: Sequence[int], batch_size: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+    """Fused unit embeddings (k, D) from the visible modalities alone, and which recordings have any of them, bool (n,)."""
+    mask = torch.zeros(tokens.present.shape[1], dtype=torch.bool, device=tokens.present.device)
+    mask[list(visible)] = True
+    present = tokens.present & mask
+    kept = present.any(dim=1)
+    with evaluation_mode(model):
+        parts = [unit(model.fused_head(model.fusion(values, seen)[0]))
+                 for values, seen in zip(tokens.values[kept].split(batch_size), present[kept].split(batch_size), strict=True)]
+    return torch.cat(parts).cpu().numpy(), kept.cpu().numpy()
+
+
+def score_subsets(model: nn.Module, dataset: Any, train_rows: np.ndarray, eval_rows: np.ndarray, neighbours: int = 5) -> list[SubsetScore]:
+    """Scores of all 2^M - 1 subsets of the modalities, single ones first, the full set last."""
+    names = list(dataset.modalities)
+    gallery, queries = encode(model, dataset, train_rows), encode(model, dataset, eval_rows)
+    return [_score_subset(model, gallery, queries, chosen, names, dataset.table.class_names, neighbours)
+            for size in range(1, len(names) + 1) for chosen in combinations(range(len(names)), size)]
+
+
+def _score_subset(model: nn.Module, gallery: Tokens, queries: Tokens, chosen: tuple[int, ...], names: Sequence[str],
+                  class_names: Sequence[str], neighbours: int) -> SubsetScore:
+    shown = tuple(names[index] for index in chosen)
+    seen = [bool(tokens.present[:, list(chosen)].any()) for tokens in (gallery, queries)]
+    if not all(seen):
+        nothing = Score.undefined(f"no recording of the {'evaluated split' if seen[0] else 'gallery'} has {' or '.join(shown)}")
+        return SubsetScore(shown, 0, nothing, nothing, nothing)
+    known, known_kept = fuse(model, gallery, chosen)
+    asked, asked_kept = fuse(model, queries, chosen)
+    known_labels, truth = gallery.labels[known_kept], queries.labels[asked_kept]
+    reason = one_class_reason(known_labels, class_names, "the gallery") or one_class_reason(truth, class_names)
+    scores = classification(truth, knn_predict(asked, known, known_labels, neighbours), class_names, undefined=reason)
+    map_at_r = Score.undefined(reason) if reason else retrieval(asked, truth, known, known_labels).means()["map_at_r"]
+    return SubsetScore(shown, len(truth), scores.accuracy, scores.macro_f1, map_at_r)
+
+
+def shapley_values(subsets: Sequence[SubsetScore], empty_value: float) -> dict[str, Score]:
+    """Each modality's mean contribution to macro-F1 over all orders of adding them; together they make full set minus `empty_value`.
+
+    `empty_value` is the score of no modality at all: the majority class's. Undefined as soon as one subset is.
+    """
+    names = max((subset.modalities for subset in subsets), key=len)
+    unknown = next((subset for subset in subsets if not subset.macro_f1.defined), None)
+    if unknown is not None:
+        reason = f"the score of {' + '.join(unknown.modalities)} is undefined: {unknown.macro_f1.reason}"
+        return {name: Score.undefined(reason) for name in names}
+    value = {frozenset(subset.modalities): subset.macro_f1.value or 0.0 for subset in subsets} | {frozenset(): empty_value}
+    result = {}
+    for name in names:
+        others = [other for other in names if other != name]
+        result[name] = Score(sum(
+            (value[frozenset((*chosen, name))] - value[frozenset(chosen)]) / (len(names) * comb(len(others), size))
+            for size in range(len(names)) for chosen in combinations(others, size)))
+    return result
