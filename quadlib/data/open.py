@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from quadlib.config import BatchesSettings, SettingsError, TrainSettings
-from quadlib.data.samples import SampleTable
+from quadlib.data.samples import SampleTable, some
+from quadlib.data.sources import intel_weld, mfeat, tabular
 from quadlib.data.splits import assign_splits
-from quadlib.files import outputs_folder
+from quadlib.files import digest_bytes, outputs_folder
 
 
 def open_source(name: str, path: str | Path | None = None, **options: Any) -> SampleTable:
@@ -21,19 +23,18 @@ def open_source(name: str, path: str | Path | None = None, **options: Any) -> Sa
 
     name: "weldsim" (path: its folder, made on first use; options size, seed and the simulator's switches),
     "intel_weld" (path: the dataset's folder), "mfeat" (options views, seed; path optional) or "table" (path: a .csv,
-    .parquet or .npz file; option twins). Raises SettingsError for an unknown name or option, TableError that lists all
+    .parquet or .npz file). Raises SettingsError for an unknown name or option, TableError that lists all
     problems of the recordings.
     """
-    readers = {"weldsim": _weldsim, "intel_weld": _intel_weld, "mfeat": _mfeat, "table": _table}
-    if name not in readers:
-        raise SettingsError(f"source {name!r} is unknown; {_nearest(name, list(readers))}")
-    reader = readers[name]()
-    parameters = inspect.signature(reader).parameters
-    known = [key for key, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    if name not in READERS:
+        raise SettingsError(f"source {name!r} is unknown; {_nearest(name, list(READERS))}")
+    parameters = inspect.signature(READERS[name]).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     unknown = [f"{key}: {name} has no such option; {_nearest(key, known)}" for key in options if key not in known]
-    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    # the simulator's switches are checked by the simulator
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         raise SettingsError("\n".join(unknown))
-    return reader(path or None, **options)
+    return READERS[name](path or None, **options)
 
 
 def open_table(settings: TrainSettings | BatchesSettings) -> SampleTable:
@@ -75,20 +76,20 @@ def check_trainable(table: SampleTable, settings: TrainSettings | BatchesSetting
     else:
         absent = [table.class_names[code] for code in np.flatnonzero((counts == 0) & (everywhere > 0))]
         if absent:
-            problems.append(f"train has no recording of {_list(absent)}, which val or test have; take split=\"grouped\" or leave them out")
+            problems.append(f"train has no recording of {some(absent)}, which val or test have; take split=\"grouped\" or leave them out")
         few = [f"{table.class_names[code]} {counts[code]}" for code in held if counts[code] < settings.min_per_class]
         if few and settings.rare == "error":
-            problems.append(f"train has fewer than min_per_class={settings.min_per_class} recordings of {_list(few)}; add recordings, "
+            problems.append(f"train has fewer than min_per_class={settings.min_per_class} recordings of {some(few)}; add recordings, "
                             "or take rare=\"drop\" or rare=\"oversample\"")
     if not len(val):
         problems.append("val holds no recording, and the best model is chosen on it; take split=\"grouped\" with a val share in fractions")
     bare = table.frame["sample_id"].to_numpy()[~table.present.any(axis=1)]
     if len(bare):
-        problems.append(f"{len(bare)} recording(s) have none of the modalities {', '.join(table.modalities)}: {_list(list(bare))}; "
+        problems.append(f"{len(bare)} recording(s) have none of the modalities {', '.join(table.modalities)}: {some(bare)}; "
                         "leave them out or choose other modalities")
     unseen = [name for name, seen in zip(table.modalities, table.present[train].any(axis=0), strict=True) if not seen]
     if unseen and len(train):
-        problems.append(f"no recording of train has {_list(unseen)}; choose modalities without it")
+        problems.append(f"no recording of train has {some(unseen)}; choose modalities without it")
     return problems
 
 
@@ -97,39 +98,21 @@ def default_folder(size: str, seed: int, outputs: str = "") -> Path:
     return outputs_folder(outputs) / "data" / f"weldsim-{size}-{seed}"
 
 
-def _weldsim() -> Callable[..., SampleTable]:
-    from quadlib.data.sources import intel_weld, weldsim
+def _read_weldsim(path: str | Path | None = None, *, size: str = "demo", seed: int = 0, **switches: Any) -> SampleTable:
+    from quadlib.data.sources import weldsim  # the simulator loads encoders that no other source needs
 
-    def read(path: str | Path | None, *, size: str = "demo", seed: int = 0, **switches: Any) -> SampleTable:
-        folder = Path(path).expanduser() if path else default_folder(size, seed)
-        weldsim.make(folder, size=size, seed=seed, **switches)
-        return intel_weld.read(folder, name="weldsim")
-
-    return read
-
-
-def _intel_weld() -> Callable[..., SampleTable]:
-    from quadlib.data.sources import intel_weld
-
-    return intel_weld.read
+    folder = Path(path) if path else default_folder(size, seed)
+    changed = {name: value for name, value in switches.items() if name != "processes"}  # which changes no byte
+    if changed and not path:
+        folder = folder.with_name(f"{folder.name}-{digest_bytes(json.dumps(changed, sort_keys=True).encode())[:8]}")
+    return intel_weld.read(weldsim.make(folder, size=size, seed=seed, **switches), name="weldsim")
 
 
-def _mfeat() -> Callable[..., SampleTable]:
-    from quadlib.data.sources import mfeat
-
-    return mfeat.read
-
-
-def _table() -> Callable[..., SampleTable]:
-    from quadlib.data.sources import tabular
-
-    return tabular.read
+READERS: dict[str, Callable[..., SampleTable]] = {
+    "weldsim": _read_weldsim, "intel_weld": intel_weld.read, "mfeat": mfeat.read, "table": tabular.read}
 
 
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
 
-
-def _list(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -14,8 +14,9 @@ import pandas as pd
 import soundfile
 
 from quadlib.data.media.series import WELD_CHANNELS
-from quadlib.data.samples import LEAVES_ROOT, Modality, SampleTable, raise_problems, some, table_problems
+from quadlib.data.samples import LEAVES_ROOT, Modality, SampleTable, TableError, raise_problems, some, table_problems
 from quadlib.data.sources.folders import SEPARATOR, Found, existing_folder, find_recordings
+from quadlib.data.sources.text import read_csv
 
 # Class names in the order of their codes, 00 to 11.
 CLASSES = ("good", "excessive_penetration", "burnthrough", "porosity", "porosity_w_excessive_penetration", "undercut", "overlap",
@@ -31,7 +32,7 @@ FILES = {".avi": "video", ".flac": "audio", ".csv": "sensor"}
 PHOTOS = (".jpg", ".jpeg")
 
 
-def read(path: str | Path | None = None, *, name: str = "intel_weld") -> SampleTable:
+def read(path: str | Path | None = None, name: str = "intel_weld") -> SampleTable:
     """One row for every recording's folder under `path`, at any depth, in the order of their names.
 
     sample_id is session/part, since part names repeat across sessions; group is the session. With a manifest.csv the
@@ -102,10 +103,10 @@ def _with_manifest(frame: pd.DataFrame, found: Found) -> tuple[pd.DataFrame, lis
         return frame, [f"{len(found.manifests)} manifests: {some(found.manifests)}; name the folder of one of them"], []
     file = found.manifests[0]
     try:
-        manifest = pd.read_csv(found.root / file, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except ValueError as error:  # pandas' and Unicode's errors are ValueErrors
-        return frame, [f"{file} is not a readable CSV ({str(error).strip().splitlines()[0]}); take it again from the original"], []
-    manifest.columns = manifest.columns.str.strip().str.upper()
+        manifest = read_csv(found.root / file)
+    except TableError as error:
+        return frame, [str(error)], []
+    manifest.columns = manifest.columns.str.upper()
     absent = [column for column in ("CATEGORY", "SUBDIRS") if column not in manifest.columns]
     if absent or manifest.columns.duplicated().any():
         return frame, [f"{file} needs the columns CATEGORY and SUBDIRS, each once; it has {', '.join(manifest.columns)}"], []
