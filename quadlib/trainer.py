@@ -20,7 +20,7 @@ from quadlib.device import amp_dtype, choose_device, seed_everything
 from quadlib.files import write_text
 from quadlib.model.quad import QuadModel, freeze
 from quadlib.objective import ObjectiveValue, QuadObjective
-from quadlib.optimiser import build_optimiser, learning_rate_factor, set_learning_rate
+from quadlib.optimiser import build_optimiser, learning_rate_factor
 from quadlib.runs import Run, lines_text, read_lines
 from quadlib.telemetry import batch_facts, debug_line, epoch_means, followed_modules, gradient_norms, place, update_ratios, weights_of
 
@@ -84,6 +84,7 @@ class Trainer:
         self.frozen = freeze(self.model, settings.freeze)
         self.objective = QuadObjective(settings, n_classes=len(table.class_names), embedding_dim=settings.embedding_dim).to(self.device)
         self.optimiser = build_optimiser(self.model, self.objective, settings)
+        self.peak_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.amp_dtype = amp_dtype(settings.amp, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype is torch.float16)
         self.steps_per_epoch = math.ceil(len(self.batches) / settings.accumulation_steps)
@@ -152,7 +153,7 @@ class Trainer:
             self.scaler.scale(value.total / sharing).backward()
             values = {name: part.detach() for name, part in value._asdict().items() if part is not None}
             if last_of_step:
-                rate = set_learning_rate(self.optimiser, learning_rate_factor(self.step, self.total_steps, settings))
+                rate = self._set_learning_rate()
                 self.scaler.unscale_(self.optimiser)
                 watched = number == count
                 before = weights_of(parts) if watched else {}
@@ -176,6 +177,12 @@ class Trainer:
                   "gradient_norms": {name: float(norm) for name, norm in norms.items()},
                   "update_ratios": {name: float(ratio) for name, ratio in ratios.items()}}
         return record, dict(timing)
+
+    def _set_learning_rate(self) -> float:
+        factor = learning_rate_factor(self.step, self.total_steps, self.settings)
+        for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
+            group["lr"] = peak * factor
+        return self.settings.learning_rate * factor
 
     def _log_steps(self, pending: list[tuple[dict[str, Any], dict[str, Tensor]]], number: int) -> None:
         for facts, values in pending:
