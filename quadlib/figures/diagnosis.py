@@ -1,0 +1,224 @@
+"""A diagnosis as figures: what was found, and the facts that are always shown, from its `facts` (pandas tables)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from quadlib.figures.style import BROKEN, FINE, QUIET, SEQUENTIAL, finish, label, number
+
+
+def facts_figures(facts: Mapping[str, pd.DataFrame]) -> list[go.Figure]:
+    """The figures of every fact that the diagnosis could establish, in the order of the pipeline."""
+    drawn = {
+        "labels": label_composition,
+        "positives_per_batch": positives_per_batch,
+        "frozen_parameters": trainable_share,
+        "gradient_flow": gradient_flow,
+    }
+    return [draw(facts[name]) for name, draw in drawn.items() if name in facts and len(facts[name]) and "not available" not in facts[name]]
+
+
+def label_composition(labels: pd.DataFrame) -> go.Figure:
+    """Recordings of each class in each split, from a table with columns class and one a split; zeros stand out."""
+    splits = [column for column in labels.columns if column != "class"]
+    counts = labels[splits].to_numpy()
+    figure = go.Figure(
+        go.Heatmap(
+            z=counts,
+            x=splits,
+            y=[label(str(name)) for name in labels["class"]],
+            colorscale=SEQUENTIAL,
+            zmin=0,
+            xgap=2,
+            ygap=2,
+            texttemplate="%{z}",
+            showscale=False,
+            hovertemplate="%{y}, %{x}: %{z} recordings<extra></extra>",
+        )
+    )
+    held = {split: int((labels[split] > 0).sum()) for split in splits}
+    caption = "; ".join(f"{split} holds {count} of {len(labels)} classes" for split, count in held.items()) + "."
+    return finish(
+        figure,
+        "Label composition of the splits (recordings)",
+        caption,
+        list(labels.columns),
+        labels.itertuples(index=False),
+        xaxis={"side": "top", "showgrid": False},
+        yaxis={"autorange": "reversed", "showgrid": False},
+        height=130 + max(22 * len(labels), 80),
+        margin_t=84,
+    )
+
+
+def positives_per_batch(batches: pd.DataFrame) -> go.Figure:
+    """Fewest, median and most of the batches' size, classes, positives and lone anchors, from columns per batch, min, median, max."""
+    names = [label(str(name)) for name in batches["per batch"]]
+    figure = go.Figure()
+    ends = [[low, high, None] for low, high in zip(batches["min"], batches["max"], strict=True)]
+    figure.add_scatter(
+        x=np.ravel(ends), y=np.repeat(names, 3), mode="lines", line={"color": QUIET, "width": 6}, hoverinfo="skip", showlegend=False
+    )
+    figure.add_scatter(
+        x=batches["median"],
+        y=names,
+        mode="markers",
+        marker={"size": 11, "color": "#0072B2"},
+        showlegend=False,
+        customdata=batches[["min", "max"]],
+        hovertemplate="%{y}: %{customdata[0]} to %{customdata[1]}, median %{x}<extra></extra>",
+    )
+    rows = {str(row[0]): row for row in batches.itertuples(index=False)}
+    classes, positives = rows.get("classes in a batch"), rows.get("positives of an anchor")
+    caption = (
+        f"Batches hold {number(classes[1])} to {number(classes[3])} classes, "
+        f"and an anchor has {number(positives[1])} to {number(positives[3])} positives."
+        if classes and positives
+        else "What the batches hold."
+    )
+    return finish(
+        figure,
+        "Classes and positives of the batches",
+        caption,
+        list(batches.columns),
+        batches.itertuples(index=False),
+        xaxis={"title": "count", "rangemode": "tozero"},
+        yaxis={"autorange": "reversed"},
+        height=110 + 34 * len(batches),
+    )
+
+
+def trainable_share(parts: pd.DataFrame) -> go.Figure:
+    """Share of each part's parameters that training may change, from columns part, parameters, frozen."""
+    share = 100 * (1 - parts["frozen"] / parts["parameters"].clip(lower=1))
+    frozen = parts[parts["frozen"] > 0]
+    figure = go.Figure(
+        go.Bar(
+            x=share,
+            y=[label(name) for name in parts["part"]],
+            orientation="h",
+            marker_color=FINE,
+            width=0.6,
+            text=[f"{count:,} parameters" if value else "" for count, value in zip(parts["parameters"], share, strict=True)],
+            textposition="inside",
+            insidetextanchor="start",
+            hovertemplate="%{y}: %{x:.0f} % trainable<extra></extra>",
+        )
+    )
+    caption = (
+        f"All {int(parts['parameters'].sum()):,} parameters are trainable."
+        if not len(frozen)
+        else f"{int(frozen['frozen'].sum()):,} of {int(parts['parameters'].sum()):,} parameters are frozen, in {', '.join(frozen['part'])}."
+    )
+    return finish(
+        figure,
+        "Trainable share of the parameters",
+        caption,
+        list(parts.columns),
+        parts.itertuples(index=False),
+        xaxis={"title": "trainable (%)", "range": [0, 100]},
+        yaxis={"autorange": "reversed", "showgrid": False},
+        height=110 + 26 * len(parts),
+    )
+
+
+def gradient_flow(parts: pd.DataFrame) -> go.Figure:
+    """Gradient norm that reaches each part, on a logarithmic axis, from columns part, gradient norm; none at all is crossed out."""
+    norms = parts["gradient norm"]
+    reached = norms > 0
+    lowest = norms[reached].min() / 10 if reached.any() else 1e-12
+    figure = go.Figure(
+        go.Scatter(
+            x=norms.where(reached, lowest),
+            y=[label(name) for name in parts["part"]],
+            mode="markers",
+            showlegend=False,
+            marker={"size": 11, "color": np.where(reached, "#0072B2", BROKEN), "symbol": np.where(reached, "circle", "x")},
+            customdata=norms,
+            hovertemplate="%{y}: %{customdata:.3g}<extra></extra>",
+        )
+    )
+    dead = list(parts["part"][~reached])
+    caption = (
+        f"No gradient reaches {', '.join(dead)}."
+        if dead
+        else f"A gradient reaches all {len(parts)} parts, from {number(norms.min())} to {number(norms.max())}."
+    )
+    return finish(
+        figure,
+        "Gradient flow on the first batch",
+        caption,
+        list(parts.columns),
+        parts.itertuples(index=False),
+        xaxis={"title": "gradient norm", "type": "log", "tickformat": "~g"},
+        yaxis={"autorange": "reversed"},
+        height=110 + 28 * len(parts),
+    )
+
+
+def similarity_histogram(similarity: np.ndarray, same_class: np.ndarray) -> go.Figure:
+    """Cosines of pairs of embeddings, of the same class and of different ones: (N, N) similarities and a bool mask of the same shape."""
+    upper = np.triu_indices(len(similarity), k=1)
+    cosines, same = similarity[upper], same_class[upper]
+    figure, bins = go.Figure(), {"start": -1, "end": 1.0001, "size": 0.04}
+    for kind, chosen, colour in (("different classes", ~same, QUIET), ("same class", same, "#0072B2")):
+        figure.add_histogram(x=cosines[chosen], xbins=bins, histnorm="percent", name=kind, marker_color=colour, opacity=0.75)
+    apart = float(cosines[same].mean() - cosines[~same].mean()) if same.any() and (~same).any() else float("nan")
+    caption = (
+        f"All cosines lie within {number(float(np.ptp(cosines)))} of each other: the embedding has collapsed."
+        if np.ptp(cosines) < 1e-3
+        else f"Pairs of the same class are closer by {number(apart)} in mean cosine."
+    )
+    edges = np.arange(-1, 1.01, 0.2)
+    counts = [np.histogram(cosines[chosen], edges)[0] for chosen in (same, ~same)]
+    rows = [[f"{low:.1f} to {low + 0.2:.1f}", *pair] for low, *pair in zip(edges[:-1], *counts, strict=True)]
+    return finish(
+        figure,
+        "Similarity of pairs",
+        caption,
+        ["cosine", "same class", "different classes"],
+        rows,
+        barmode="overlay",
+        xaxis={"title": "cosine", "range": [-1, 1.02]},
+        yaxis_title="share of the pairs (%)",
+        height=300,
+        margin_t=88,
+    )
+
+
+def loss_place(value: float, floor: float, plateau: float) -> go.Figure:
+    """Where one loss value stands between the floor of its batch and the collapse plateau."""
+    figure = go.Figure()
+    figure.add_scatter(x=[floor, plateau], y=[0, 0], mode="lines", line={"color": QUIET, "width": 10}, hoverinfo="skip", showlegend=False)
+    figure.add_scatter(
+        x=[value],
+        y=[0],
+        mode="markers+text",
+        marker={"size": 16, "symbol": "diamond", "color": "#0072B2"},
+        text=[f"loss {number(value, 4)}"],
+        textposition="top center",
+        showlegend=False,
+        hovertemplate="loss %{x:.4f}<extra></extra>",
+    )
+    for place, name in ((floor, "floor"), (plateau, "collapse")):
+        figure.add_annotation(x=place, y=0, yshift=-22, text=f"{name} {number(place, 4)}", showarrow=False)
+    room = plateau - floor
+    caption = (
+        "Floor and plateau are the same: this batch holds one class, and no network can do better."
+        if room < 1e-9
+        else f"The loss stands {100 * (plateau - value) / room:.1f} % of the way from collapse to the floor of its batch."
+    )
+    return finish(
+        figure,
+        "The loss between floor and plateau",
+        caption,
+        ["floor", "loss", "plateau"],
+        [[floor, value, plateau]],
+        xaxis_title="loss (nats)",
+        yaxis={"visible": False, "range": [-1, 1]},
+        height=190,
+    )

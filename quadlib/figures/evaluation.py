@@ -1,0 +1,213 @@
+"""An evaluation as figures: how good, against what, how sure, resting on what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+from scipy.stats import binomtest
+
+from quadlib.evaluation.record import Evaluation
+from quadlib.evaluation.score import Score
+from quadlib.figures.maps import embedding_map
+from quadlib.figures.modalities import fusion_weights, modality_retrieval, shapley_bars, subset_dots
+from quadlib.figures.style import QUIET, SEQUENTIAL, finish, label
+
+MOST_ANNOTATED = 30  # classes whose confusion is still printed in the cells
+
+
+def evaluation_figures(evaluation: Evaluation) -> list[go.Figure]:
+    """Every figure of an evaluation, in the order in which a report shows them."""
+    figures = [score_line(evaluation)]
+    if evaluation.shapley:
+        figures.append(shapley_bars(evaluation))
+    figures += [confusion_map(evaluation), per_class(evaluation)]
+    if len(evaluation.subsets) > 1:
+        figures.append(subset_dots(evaluation))
+    return [*figures, embedding_map(evaluation), fusion_weights(evaluation), modality_retrieval(evaluation)]
+
+
+def score_line(evaluation: Evaluation) -> go.Figure:
+    """Macro-F1 with its interval, above the best single modality and the baselines that see no recording."""
+    entries: list[tuple[str, Score]] = [("all modalities fused", evaluation.scores["macro_f1"])]
+    if evaluation.best_single is not None and len(evaluation.modalities) > 1:
+        entries.append((f"best single: {evaluation.best_single[0]}", evaluation.best_single[1]))
+    entries += [(baseline_name(baseline.name), baseline.macro_f1) for baseline in evaluation.baselines]
+    defined = [(name, score) for name, score in entries if score.value is not None]
+    figure = go.Figure()
+    for name, score in reversed(defined):
+        value = score.value or 0.0
+        error = None
+        if score.low is not None and score.high is not None:
+            error = {
+                "type": "data",
+                "symmetric": False,
+                "array": [score.high - value],
+                "arrayminus": [value - score.low],
+                "thickness": 2,
+                "width": 6,
+            }
+        fused = name == defined[0][0]
+        figure.add_scatter(
+            x=[value],
+            y=[label(name)],
+            error_x=error,
+            mode="markers",
+            showlegend=False,
+            marker={"size": 14 if fused else 10, "color": "#0072B2" if fused else QUIET, "symbol": "diamond" if fused else "circle"},
+            hovertemplate=f"%{{y}}: {score}<extra></extra>",
+        )
+        figure.add_annotation(x=1.02, xref="x", y=label(name), text=str(score), showarrow=False, xanchor="left", font_size=13)
+    absent = [f"{name} has none ({score.reason})" for name, score in entries if score.value is None]
+    caption = f"On {evaluation.n_queries:,} {evaluation.split} recordings: {evaluation.headline()}." + (
+        f" {'; '.join(absent)}." if absent else ""
+    )
+    rows = [[name, score.value, score.low, score.high, score.reason] for name, score in entries]
+    return finish(
+        figure,
+        "Macro-F1, against what needs no recording",
+        caption,
+        ["what", "macro-F1", "low", "high", "why not"],
+        rows,
+        xaxis={"title": "macro-F1", "range": [0, 1.02]},
+        margin_r=130,
+        height=110 + 42 * max(len(defined), 1),
+    )
+
+
+def baseline_name(name: str) -> str:
+    """The plain name of a baseline: what it sees."""
+    return {"majority": "always the commonest class", "set-points": "set-points only", "duration": "duration only"}.get(name, name)
+
+
+def confusion_order(confusion: np.ndarray) -> np.ndarray:
+    """An order of the classes in which those that are confused are neighbours (average linkage, optimal leaf order)."""
+    if len(confusion) < 3:
+        return np.arange(len(confusion))
+    rates = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    distance = 1 - (rates + rates.T) / 2
+    np.fill_diagonal(distance, 0)
+    return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))
+
+
+def confusion_map(evaluation: Evaluation) -> go.Figure:
+    """Which class is taken for which, in percent of the true class; confused classes are neighbours, counts show on hover."""
+    counts = np.array(evaluation.confusion)
+    order = confusion_order(counts)
+    counts = counts[np.ix_(order, order)]
+    raw = [evaluation.class_names[code] for code in order]
+    names, totals = [label(name) for name in raw], counts.sum(axis=1, keepdims=True)
+    rates = np.where(totals > 0, 100 * counts / np.maximum(totals, 1), np.nan)
+    printed = np.where(counts > 0, np.char.mod("%.0f", np.nan_to_num(rates)), "") if len(names) <= MOST_ANNOTATED else None
+    figure = go.Figure(
+        go.Heatmap(
+            z=rates,
+            x=names,
+            y=names,
+            customdata=counts,
+            colorscale=SEQUENTIAL,
+            zmin=0,
+            zmax=100,
+            xgap=1,
+            ygap=1,
+            text=printed,
+            texttemplate="%{text}" if printed is not None else None,
+            colorbar={"title": {"text": "% of the<br>true class"}, "thickness": 10, "outlinewidth": 0},
+            hovertemplate="%{y} taken for %{x}: %{customdata} recordings, %{z:.1f} %<extra></extra>",
+        )
+    )
+    wrong = np.where(np.eye(len(counts), dtype=bool), -1.0, np.nan_to_num(rates, nan=-1.0))
+    true, taken = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    caption = (
+        f"The commonest confusion: {counts[true, taken]} of {int(totals[true, 0])} {raw[true]} are taken for {raw[taken]}."
+        if wrong.max() > 0
+        else "No recording is taken for another class."
+    )
+    rows = [[name, *row] for name, row in zip(raw, counts, strict=True)]
+    return finish(
+        figure,
+        "What is taken for what (% of the true class)",
+        caption,
+        ["true class", *raw],
+        rows,
+        height=190 + max(26 * len(names), 120),
+        xaxis={"title": "predicted", "showgrid": False, "tickangle": -40},
+        yaxis={"title": "true", "autorange": "reversed", "showgrid": False},
+    )
+
+
+def per_class(evaluation: Evaluation) -> go.Figure:
+    """Recall of each class with its 95 % Wilson interval over recordings, precision beside it, weakest class first."""
+    classes = sorted((score for score in evaluation.per_class if score.support), key=lambda score: score.recall.value or 0.0)
+    names = [f"{label(score.name)} (n = {score.support})" for score in classes]
+    recalls = np.array([score.recall.value or 0.0 for score in classes])
+    bounds = [
+        binomtest(round(recall * score.support), score.support).proportion_ci(method="wilson")
+        for recall, score in zip(recalls, classes, strict=True)
+    ]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=recalls,
+        y=names,
+        mode="markers",
+        name="recall with 95 % interval",
+        marker={"size": 10, "color": "#0072B2"},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [bound.high - value for bound, value in zip(bounds, recalls, strict=True)],
+            "arrayminus": [value - bound.low for bound, value in zip(bounds, recalls, strict=True)],
+            "thickness": 1.5,
+            "width": 4,
+        },
+        hovertemplate="%{y}: recall %{x:.3f}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[score.precision.value for score in classes],
+        y=names,
+        mode="markers",
+        name="precision",
+        marker={"size": 10, "color": "#E69F00", "symbol": "square-open", "line": {"width": 2}},
+        hovertemplate="%{y}: precision %{x:.3f}<extra></extra>",
+    )
+    empty = [score.name for score in evaluation.per_class if not score.support]
+    caption = (
+        f"{classes[0].name} is found least often: recall {classes[0].recall} of {classes[0].support} recordings."
+        if classes
+        else "No class has a recording."
+    )
+    caption += f" No recording of {', '.join(empty)} in this split." if empty else ""
+    rows = [
+        [score.name, score.support, score.recall.value, bound.low, bound.high, score.precision.value, score.f1.value]
+        for score, bound in zip(classes, bounds, strict=True)
+    ]
+    return finish(
+        figure,
+        "Every class, the weakest first",
+        caption,
+        ["class", "recordings", "recall", "low", "high", "precision", "F1"],
+        rows,
+        margin_t=88,
+        xaxis={"title": "recall and precision", "range": [-0.02, 1.02]},
+        yaxis={"autorange": "reversed"},
+        height=140 + 28 * len(classes),
+    )
+
+
+def worst_recordings(evaluation: Evaluation) -> pd.DataFrame:
+    """The recordings that lie deepest in another class, worst first: to listen to and look at."""
+    return pd.DataFrame(
+        [
+            {
+                "recording": item.sample_id,
+                "session": item.group,
+                "class": item.label,
+                "taken for": item.predicted,
+                "margin": None if item.margin is None else round(item.margin, 3),
+                "leaning on": max(item.weights, key=lambda name: item.weights[name], default=""),
+            }
+            for item in evaluation.worst
+        ]
+    )

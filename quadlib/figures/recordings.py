@@ -1,0 +1,88 @@
+"""The recordings of a table as figures: classes by split and session, and which modalities are there."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from quadlib.data.samples import SPLITS, SampleTable
+from quadlib.figures.style import SEQUENTIAL, finish, label, modality_marks
+
+
+def split_table(table: SampleTable) -> go.Figure:
+    """Recordings and sessions of each class in each split; an empty cell is a class that the split cannot teach or test."""
+    frame, names = table.frame, list(table.class_names)
+    splits = [split for split in SPLITS if (frame["split"] == split).any()] + ([""] if (frame["split"] == "").any() else [])
+    grouped = frame.groupby(["label", "split"])
+    counts = grouped.size().unstack(fill_value=0).reindex(index=names, columns=splits, fill_value=0)
+    sessions = grouped["group"].nunique().unstack(fill_value=0).reindex(index=names, columns=splits, fill_value=0)
+    text = [[f"{counts.loc[name, split]} / {sessions.loc[name, split]}" for split in splits] for name in names]
+    labels = [split or "no split" for split in splits]
+    figure = go.Figure(
+        go.Heatmap(
+            z=counts.to_numpy(),
+            x=labels,
+            y=[label(name) for name in names],
+            text=text,
+            texttemplate="%{text}",
+            colorscale=SEQUENTIAL,
+            zmin=0,
+            xgap=2,
+            ygap=2,
+            showscale=False,
+            hovertemplate="%{y}, %{x}: %{text} (recordings / sessions)<extra></extra>",
+        )
+    )
+    empty = [f"{name} in {shown}" for name in names for split, shown in zip(splits, labels, strict=True) if counts.loc[name, split] == 0]
+    shared = int((frame[frame["split"] != ""].groupby("group")["split"].nunique() > 1).sum())
+    caption = (
+        f"{len(frame):,} recordings of {len(names)} classes from {frame['group'].nunique():,} sessions; "
+        + ("each class is in every split; " if not empty else f"missing: {', '.join(empty[:6])}{' and more' if len(empty) > 6 else ''}; ")
+        + ("no session is in two splits." if not shared else f"{shared} sessions are in two splits, so scores will flatter.")
+    )
+    rows = [[name, *(f"{counts.loc[name, split]} / {sessions.loc[name, split]}" for split in splits)] for name in names]
+    return finish(
+        figure,
+        "Recordings / sessions of each class and split",
+        caption,
+        ["class", *labels],
+        rows,
+        xaxis={"side": "top", "showgrid": False},
+        yaxis={"autorange": "reversed", "showgrid": False},
+        height=130 + max(22 * len(names), 80),
+        margin_t=84,
+    )
+
+
+def availability(table: SampleTable) -> go.Figure:
+    """How many recordings have each modality."""
+    names, present = list(table.modalities), table.present
+    marks, have = modality_marks(names), present.sum(axis=0)
+    figure = go.Figure(
+        go.Bar(
+            x=100 * have / len(table),
+            y=[label(name) for name in names],
+            orientation="h",
+            marker_color=[marks[name].colour for name in names],
+            width=0.55,
+            cliponaxis=False,
+            text=[f"{count:,} of {len(table):,}" for count in have],
+            textposition="inside",
+            insidetextanchor="end",
+            hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+        )
+    )
+    complete = int(present.all(axis=1).sum())
+    lacking = [f"{len(table) - count:,} lack {name}" for name, count in zip(names, have, strict=True) if count < len(table)]
+    caption = f"{complete:,} of {len(table):,} recordings have all {len(names)} modalities" + (
+        f"; {', '.join(lacking)}, which is masked, not filled." if lacking else "."
+    )
+    return finish(
+        figure,
+        "Availability of the modalities",
+        caption,
+        ["modality", "present", "missing"],
+        zip(names, have, len(table) - have, strict=True),
+        xaxis={"title": "recordings that have it (%)", "range": [0, 100]},
+        yaxis={"autorange": "reversed", "showgrid": False},
+        height=110 + 40 * len(names),
+    )

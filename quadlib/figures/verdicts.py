@@ -1,0 +1,180 @@
+"""The sentence that a reader sees first in each notebook: a sign, a word, the finding, and the few numbers that carry it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from quadlib.evaluation.record import Evaluation
+from quadlib.evaluation.score import Score
+from quadlib.figures.batches import batch_table, composition_sentence
+from quadlib.figures.evaluation import baseline_name
+from quadlib.figures.style import BROKEN, FINE, LOOK_HERE, number, score
+from quadlib.figures.training import SCORES, split_history
+from quadlib.plan import BatchPlan
+
+Level = Literal["fine", "look here", "broken"]
+SIGNS = {"fine": ("✓", FINE), "look here": ("▲", LOOK_HERE), "broken": ("✕", BROKEN)}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A finding in words with its level and numbers; shows itself as HTML in a notebook and as plain text anywhere else."""
+
+    level: Level
+    sentence: str
+    numbers: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [
+            f"{SIGNS[self.level][0]} {self.level}: {self.sentence}",
+            *(f"  {name}: {value}" for name, value in self.numbers),
+            *(f"  {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Text and HTML for a notebook, and the parts themselves, which a report sets in its own head."""
+        parts = {
+            "level": self.level,
+            "sentence": self.sentence,
+            "numbers": [list(pair) for pair in self.numbers],
+            "notes": list(self.notes),
+        }
+        return {"text/plain": str(self), "text/html": self.to_html(), "application/vnd.quadlib.verdict+json": parts}
+
+    def to_html(self) -> str:
+        """Self-contained HTML; every text that may come from the data is escaped."""
+        sign, colour = SIGNS[self.level]
+        tiles = "".join(
+            f'<div class="quad-number" style="min-width:7em"><div style="font-size:1.45em;font-weight:600">{html.escape(value)}</div>'
+            f'<div style="opacity:.75">{html.escape(name)}</div></div>'
+            for name, value in self.numbers
+        )
+        notes = "".join(f'<p style="margin:.3em 0;opacity:.85;white-space:pre-line">{html.escape(note)}</p>' for note in self.notes)
+        return (
+            f'<div class="quad-verdict" role="note" style="border-left:5px solid {colour};padding:.4em 1em;margin:.5em 0">'
+            f'<p style="font-size:1.15em;margin:.2em 0"><span aria-hidden="true" style="color:{colour};font-weight:700">{sign}</span> '
+            f"<strong>{html.escape(self.level)}</strong>: {html.escape(self.sentence)}</p>"
+            + (f'<div style="display:flex;flex-wrap:wrap;gap:1em 2.2em;margin:.7em 0">{tiles}</div>' if tiles else "")
+            + notes
+            + "</div>"
+        )
+
+
+def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
+    """What the batches of an epoch hold, and whether a contrastive loss can learn from them."""
+    table = batch_table(plan, temperature)
+    one_class, lone = int((table["classes"] == 1).sum()), int(table["lone_anchors"].sum())
+    numbers = (
+        ("batches in an epoch", f"{len(table):,}"),
+        ("positives per anchor, fewest / median", f"{table['positives_min'].min()} / {number(table['positives_median'].median())}"),
+        ("floor of a batch, lowest to highest", f"{number(table['floor'].min())} to {number(table['floor'].max())}"),
+        ("collapse plateau", number(float(table["collapse"].mode().iloc[0]), 4)),
+    )
+    sentence = composition_sentence(plan, table)
+    if one_class:
+        size = int(table["size"].mode().iloc[0])
+        return Verdict(
+            "broken",
+            f"{one_class} of {len(table)} batches hold one class, so their loss cannot leave "
+            f"ln {size - 1} = {np.log(size - 1):.4f}. {sentence}",
+            numbers,
+        )
+    repeats, unseen = int(table["repeats"].sum()), len(plan.unseen)
+    notes = tuple(plan.notes) + ((f"{unseen:,} of {len(plan.codes):,} recordings are in no batch of this epoch.",) if unseen else ())
+    notes += (f"{repeats:,} places are filled by a recording that its batch holds already.",) if repeats else ()
+    return Verdict("look here" if lone or unseen or repeats else "fine", sentence, numbers, notes)
+
+
+def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0) -> Verdict:
+    """How far a run came from collapse to the optimum, and how good its best model is on validation."""
+    steps, epochs = split_history(history)
+    if not len(epochs):
+        return Verdict("broken", "No epoch was finished.", (("steps", f"{len(steps):,}"),))
+    last = epochs.iloc[-1]
+    done = int(last["epoch"])
+    stopped = f"epoch {done}" + (f" of {epochs_planned}" if epochs_planned else "") + (" (stopped early)" if done < epochs_planned else "")
+    progress = float(last["progress"]) if last.get("progress") is not None else float("nan")
+    shown = [name for name in SCORES if name in epochs]
+    best = epochs[epochs["best"].fillna(False).astype(bool)].iloc[-1] if "best" in epochs and epochs["best"].any() else last
+    numbers = (
+        [("loss, first and last", f"{number(float(steps['loss'].iloc[0]))} to {number(float(last['loss']))}")] if "loss" in last else []
+    )
+    numbers += [(f"validation {SCORES[name][0]}, best model", score(float(best[name]))) for name in shown]
+    where = (
+        f"validation {SCORES[shown[0]][0]} {score(float(best[shown[0]]))} at epoch {int(best['epoch'])}; trained to {stopped}."
+        if shown
+        else f"trained to {stopped}."
+    )
+    if progress != progress:
+        return Verdict(
+            "broken",
+            f"Nothing to learn: in each batch floor and collapse plateau coincide, or the fused term is off; {where}",
+            tuple(numbers),
+        )
+    numbers.insert(0, ("from collapse to optimum", f"{100 * progress:.0f} %"))
+    if progress < 0.05:
+        return Verdict(
+            "broken", f"Collapsed: the loss stands {100 * progress:.0f} % of the way from collapse to the optimum; {where}", tuple(numbers)
+        )
+    word = "Learned" if progress >= 0.5 else "Learned a part"
+    return Verdict(
+        "fine" if progress >= 0.5 else "look here",
+        f"{word}: progress {100 * progress:.0f} % of the way from collapse to the optimum, {where}",
+        tuple(numbers),
+    )
+
+
+def judge_diagnosis(diagnosis: Any) -> Verdict:
+    """The verdict of a diagnosis in one line, what was checked, and what would help."""
+    alarms = [root for root in diagnosis.roots if root.severity != "note"]
+    folded = len(diagnosis.findings) - len(diagnosis.roots)
+    numbers = (
+        ("checks run", str(len(diagnosis.ran))),
+        ("checks not run", str(len(diagnosis.not_run))),
+        ("root causes", str(len(alarms))),
+        ("findings that follow from them", str(folded)),
+    )
+    level: Level = "broken" if any(root.severity == "error" for root in alarms) else "look here" if alarms or not diagnosis.ran else "fine"
+    return Verdict(level, f"{diagnosis.headline()}.", numbers, tuple(f"help for {root.code}: {root.help}" for root in alarms))
+
+
+def judge_evaluation(evaluation: Evaluation) -> Verdict:
+    """How good the model is, beside what needs no recording and beside the best single modality."""
+    reached = evaluation.scores["macro_f1"]
+    numbers = [
+        ("macro-F1", str(reached)),
+        ("accuracy", str(evaluation.scores["accuracy"])),
+        ("AUROC good against defect", _tile(evaluation.scores["auroc"])),
+    ]
+    numbers += [(baseline_name(baseline.name), _tile(baseline.macro_f1)) for baseline in evaluation.baselines]
+    single = evaluation.best_single if len(evaluation.modalities) > 1 else None
+    numbers += [(f"best single, {single[0]}", _tile(single[1]))] if single else []
+    notes = tuple(evaluation.notes)
+    if reached.value is None:
+        return Verdict("broken", f"Not scored: {reached.reason}.", tuple(numbers), notes)
+    rivals = {baseline_name(baseline.name): baseline.macro_f1.value for baseline in evaluation.baselines} | (
+        {f"{single[0]} alone": single[1].value} if single else {}
+    )
+    beaten_by = {
+        name: value
+        for name, value in rivals.items()
+        if value is not None and value >= (reached.low if reached.low is not None else reached.value)
+    }
+    sentence = f"{evaluation.headline()}, on {evaluation.n_queries:,} {evaluation.split} recordings of {evaluation.source}."
+    if not beaten_by:
+        return Verdict("fine", sentence, tuple(numbers), notes)
+    surely = any(value >= reached.value for value in beaten_by.values())
+    others = ", ".join(f"{name} ({score(value)})" for name, value in beaten_by.items())
+    doubt = f" {'No better than' if surely else 'Within its interval lies'}: {others}."
+    return Verdict("look here", sentence + doubt, tuple(numbers), notes)
+
+
+def _tile(value: Score) -> str:
+    return "none" if value.value is None else str(value)
