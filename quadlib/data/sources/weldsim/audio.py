@@ -20,7 +20,7 @@ SOUNDS: dict[str, tuple[float, float, float, float]] = {
     "pore": (850.0, 0.020, 0.3, 0.50),
     "drop": (170.0, 0.070, 0.1, 0.70),
     "hole": (500.0, 0.090, 0.9, 0.60),
-    "stub": (420.0, 0.035, 0.3, 0.65),
+    "stub": (420.0, 0.045, 0.3, 1.0),
 }
 
 
@@ -43,8 +43,8 @@ def render_audio(recording: Recording, process: Process, geometry: Geometry) -> 
     arc, power = process.at("arc", weld_time), process.at("current_a", weld_time) * process.at("voltage_v", weld_time)
     loudness = arc * (power / REFERENCE_POWER_W) ** 0.6 * 10 ** (7 * cues["level"] / 20)
     # The last 2 s of the arc, where an abrupt crater crackles.
-    near_end = arc * np.clip(1 - (recording.arc_off_s - weld_time) / 3.0, 0, 1)
-    loudness = loudness * (1 + 2.0 * max(0.0, cues["ending"]) * near_end)
+    near_end = arc * np.clip(1 - (recording.arc_off_s - weld_time) / 4.0, 0, 1)
+    loudness = loudness * (1 + 3.0 * max(0.0, cues["ending"]) * near_end)
 
     crackle = _crackle(recording, coarse, loudness, near_end, count, rng)
     hiss = rng.standard_normal(count)
@@ -73,7 +73,8 @@ def _crackle(recording: Recording, time: np.ndarray, loudness: np.ndarray, near_
     impulses = np.zeros(count)
     np.add.at(impulses, np.minimum((at * AUDIO_RATE_HZ).astype(int), count - 1), height)
     ring = np.arange(int(0.012 * AUDIO_RATE_HZ)) / AUDIO_RATE_HZ
-    low, high = session.resonance_hz
+    # A slow arc rings lower.
+    low, high = (frequency * np.exp(0.3 * cues["rate"]) for frequency in session.resonance_hz)
     kernel = np.exp(-ring / 0.0025) * np.sin(2 * np.pi * low * ring) + 0.6 * np.exp(-ring / 0.0015) * np.sin(2 * np.pi * high * ring)
     return oaconvolve(impulses, 0.16 * kernel)[:count]
 

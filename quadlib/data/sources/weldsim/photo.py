@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
@@ -49,7 +50,7 @@ def render_bead(recording: Recording, size: tuple[int, int], rng: np.random.Gene
     x = np.linspace(0, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     aspect = width / height
-    bend = 0.17 * cues["bend"] * (4 * (x - 0.5) ** 2 - 0.33)
+    bend = 0.26 * cues["bend"] * (4 * (x - 0.5) ** 2 - 0.33)
     plate = session.plate_grey + 10 * (x - 0.5) * np.float32(rng.normal()) + session.grain * _texture(rng, width, height)
     if session.joint == "fillet":
         plate = np.where(y + bend < BEAD_LINE + session.photo_shift, plate * 0.72, plate)
@@ -68,7 +69,7 @@ def render_bead(recording: Recording, size: tuple[int, int], rng: np.random.Gene
     picture *= 1 - 0.45 * soot * along * np.exp(-0.5 * (across / 1.9) ** 2)
     picture *= 1 - 0.65 * min(1.2, lip) * along * np.exp(-0.5 * ((across - 1.12) / 0.16) ** 2)
     groove = np.clip(cues["groove"], 0, 1.3)
-    bead = _bead(session.bead_grey, session.ripple, across, x, y, cues, aspect)
+    bead = _bead(session.bead_grey, session.ripple, across, x, cues)
     mask = along * _edge(1 - np.abs(across), 0.12)
     picture = picture + (bead * (1 - 0.35 * soot) - picture) * mask
     picture *= 1 - 0.7 * groove * along * np.exp(-0.5 * ((across + 1.02) / 0.17) ** 2)
@@ -78,7 +79,7 @@ def render_bead(recording: Recording, size: tuple[int, int], rng: np.random.Gene
     return picture.astype(np.float32)
 
 
-def _bead(grey: float, ripple: float, across: np.ndarray, x: np.ndarray, y: np.ndarray, cues: dict, aspect: float) -> np.ndarray:
+def _bead(grey: float, ripple: float, across: np.ndarray, x: np.ndarray, cues: Mapping[str, float]) -> np.ndarray:
     """The bead's own shade: a crown lit from above, ripples curved backwards, a bright ridge or a flat wide face."""
     flat = np.clip(cues["flat"], -0.6, 1.0)
     crown = 30 * (1 - 0.8 * flat) * (1 - across**2) - 18 * (1 - 0.9 * flat) * across
@@ -116,8 +117,8 @@ def _blot(picture: np.ndarray, x: float, y: float, radius: float, factor: float,
 
 def _draw_star(picture: np.ndarray, star: float, line: np.ndarray, aspect: float, rng: np.random.Generator) -> None:
     """Cracks in the end crater: dark rays from one point."""
-    strength = float(np.clip(star, 0, 1.3))
-    if strength < 0.05:
+    strength = float(np.clip(1.3 * (star - 0.25), 0, 1.3))
+    if strength == 0:
         return
     x, y = BEAD_END - 0.045, float(np.interp(BEAD_END, np.linspace(0, 1, line.shape[-1]), np.ravel(line)))
     turn = rng.uniform(0, np.pi)

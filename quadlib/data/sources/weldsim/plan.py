@@ -13,7 +13,7 @@ from quadlib.data.sources.weldsim.session import Session, draw_session
 from quadlib.data.sources.weldsim.settings import MODALITIES, Geometry, WeldSimSettings
 
 # How often a modality does not show the defect at all: out of view, drowned, or in the part not recorded.
-HIDDEN = {"video": 0.3, "image": 0.3, "audio": 0.3, "sensor": 0.3}
+HIDDEN = {"video": 0.3, "image": 0.25, "audio": 0.25, "sensor": 0.45}
 CUE_SPREAD = 0.1
 PLAN_STREAM = 2**31
 # From 1: numpy pads keys with zeros, so that (seed, session, 0, 0) would be the session's own generator again.

@@ -70,7 +70,8 @@ def _gas(recording: Recording, time: np.ndarray) -> tuple[np.ndarray, np.ndarray
     rise = np.clip(since / 3.0, 0, 1)
     flow = np.where(since < 3, peak * rise, steady + (peak - steady) * np.exp(-np.clip(since - 3, 0, None) / 2.0))
     flow = np.where(after > 0, flow * np.exp(-np.clip(after, 0, None) / 0.4), flow) * (since > 0)
+    gauge = recording.session.gauge_factor
     recovered = 0.25 * (1 - np.exp(-np.clip(since - 1, 0, None) / 12.0))
     open_pressure = gas_bar * np.where(since < 1, 1 - 0.97 * np.clip(since, 0, 1), 0.03 + recovered)
     pressure = np.where(after > 0, gas_bar * (1 - (1 - recovered) * np.exp(-np.clip(after, 0, None) / 3.0)), open_pressure)
-    return flow, np.where(since < 0, gas_bar, pressure)
+    return flow, gauge * np.where(since < 0, gas_bar, pressure)

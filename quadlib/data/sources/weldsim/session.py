@@ -13,7 +13,10 @@ from quadlib.data.sources.weldsim.settings import WeldSimSettings
 
 NOMINAL_DURATION_S = 36.0
 CLOCK_OFFSET_S = 0.8
-CUE_SPREAD = 0.16
+CUE_SPREAD = 0.12
+# Set-points leave their published range by so much, as classes are told apart by their welds and not by their recipe.
+CURRENT_MARGIN_A, VOLTAGE_MARGIN_V, GAS_MARGIN_BAR = 12.0, 1.5, 0.5
+SPEED_CPM = (28, 42)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Session:
     clock_offset_s: Mapping[str, float]
     cues: Mapping[str, Mapping[str, float]]
     flow_factor: float
+    gauge_factor: float
     wire_factor: float
     microphone_gain_db: float
     microphone_tilt: float
@@ -66,12 +70,14 @@ def draw_session(index: int, number: int, weld_class: WeldClass, seed: int, sett
     effect = float(np.sqrt(settings.difficulty))
     date = datetime.date(2022, 10, 3) + datetime.timedelta(days=int(rng.integers(0, 170)))
     low, high = weld_class.current_a
-    set_current = int(round(rng.uniform(low, high) / 5) * 5)
-    set_voltage = round(float(rng.uniform(*weld_class.voltage_v)) * 2) / 2
+    set_current = int(round(rng.uniform(low - CURRENT_MARGIN_A, high + CURRENT_MARGIN_A) / 5) * 5)
+    set_voltage = round(float(rng.uniform(weld_class.voltage_v[0] - VOLTAGE_MARGIN_V, weld_class.voltage_v[1] + VOLTAGE_MARGIN_V)) * 2) / 2
+    gas_margin = GAS_MARGIN_BAR if max(weld_class.gas_bar) else 0.0
+    set_gas = round(float(rng.uniform(weld_class.gas_bar[0] - gas_margin, weld_class.gas_bar[1] + gas_margin)) * 5) / 5
     # What the arc draws follows the set-points only in part: stick-out, joint and earth differ from day to day.
-    current = weld_class.median_current_a * (1 + 0.35 * (set_current / ((low + high) / 2) - 1) + effect * rng.normal(0, 0.035))
+    current = weld_class.median_current_a * (1 + 0.35 * (set_current / ((low + high) / 2) - 1) + effect * rng.normal(0, 0.05))
     voltage_middle = sum(weld_class.voltage_v) / 2
-    voltage = weld_class.median_voltage_v * (1 + 0.25 * (set_voltage / voltage_middle - 1) + effect * rng.normal(0, 0.035))
+    voltage = weld_class.median_voltage_v * (1 + 0.25 * (set_voltage / voltage_middle - 1) + effect * rng.normal(0, 0.055))
     duration = weld_class.duration_s + rng.normal(0, 0.7)
     gain = float(np.clip(rng.normal(0, 3 * effect), -6 * effect, 6 * effect))
     tint = 1 + effect * rng.normal(0, 0.04, 3)
@@ -80,15 +86,15 @@ def draw_session(index: int, number: int, weld_class: WeldClass, seed: int, sett
     return Session(
         index=index, weld_class=weld_class, folder=name.format(n=number + 1, date=date.strftime("%m-%d-%y")), date=date,
         first_number=int(rng.integers(1, 80)), joint=str(rng.choice(weld_class.joints)), steel=str(rng.choice(["FE410", "BSK46"])),
-        set_current_a=set_current, set_voltage_v=set_voltage, set_gas_bar=round(float(rng.uniform(*weld_class.gas_bar)), 1),
-        set_speed_cpm=int(rng.uniform(*weld_class.speed_cpm)), current_a=float(current), voltage_v=float(voltage),
+        set_current_a=set_current, set_voltage_v=set_voltage, set_gas_bar=set_gas,
+        set_speed_cpm=int(rng.integers(*SPEED_CPM)), current_a=float(current), voltage_v=float(voltage),
         duration_s=NOMINAL_DURATION_S if settings.fixed_length else float(duration),
         clock_offset_s={name: float(np.clip(rng.normal(0, CLOCK_OFFSET_S), -2, 2)) for name in ("video", "audio", "sensor")},
         cues={modality: {cue: float(effect * rng.normal(0, CUE_SPREAD)) for cue in cues} for modality, cues in CUES.items()},
-        flow_factor=float(np.exp(effect * rng.normal(0, 0.12))), wire_factor=0.02 if dead_encoder else float(rng.uniform(0.9, 1.1)),
+        flow_factor=float(np.exp(effect * rng.normal(0, 0.2))), gauge_factor=float(np.exp(effect * rng.normal(0, 0.15))), wire_factor=0.02 if dead_encoder else float(rng.uniform(0.9, 1.1)),
         microphone_gain_db=gain, microphone_tilt=float(np.clip(effect * rng.normal(0, 0.25), -0.6, 0.6)),
         room_noise=float(np.exp(rng.normal(0, 0.5))), resonance_hz=(float(rng.uniform(1000, 1600)), float(rng.uniform(2000, 3000))),
-        exposure=float(np.exp(effect * rng.normal(0, 0.2))), light=float(rng.uniform(0.5, 1.5)),
+        exposure=float(np.exp(effect * rng.normal(0, 0.15))), light=float(rng.uniform(0.5, 1.5)),
         camera_shift=(float(effect * rng.normal(0, 0.07)), float(effect * rng.normal(0, 0.04))),
         camera_zoom=float(np.exp(effect * rng.normal(0, 0.1))), photo_light=float(np.exp(effect * rng.normal(0, 0.12))),
         photo_tint=(float(tint[0]), float(tint[1]), float(tint[2])), plate_grey=float(rng.uniform(85, 140)),

@@ -113,7 +113,7 @@ class _Scene:
         tracks = []
         for at, mark in zip(recording.at(events.place), events.mark, strict=True):
             frame = int(np.searchsorted(self.time, at))
-            for _ in range(int(self.rng.integers(2, 6))):
+            for _ in range(int(self.rng.integers(2, 5))):
                 angle, reach = self.rng.uniform(-0.2, np.pi + 0.2), 0.3 * mark * self.rng.uniform(0.5, 1.4)
                 for step in range(2):
                     if frame + step >= len(self.time):
