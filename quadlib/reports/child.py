@@ -20,7 +20,7 @@ from quadlib.files import write_json, write_text
 DEAD_KERNEL = 138
 TRACEBACK_LINES = 40
 # The kernel dies with this process, so that no orphan goes on writing into a run that somebody else has taken over.
-KERNEL_START = "--IPKernelApp.exec_lines=__import__('quadlib.reports.child', fromlist=['']).die_with_parent()"
+KERNEL_ARGUMENTS = ["--IPKernelApp.exec_lines=__import__('quadlib.reports.child', fromlist=['']).die_with_parent()", "--log-level=ERROR"]
 
 
 def die_with_parent() -> None:
@@ -63,8 +63,16 @@ def _execute(job: dict[str, Any]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     papermill_io.register(str(output.parent), AtomicHandler())
     papermill.execute_notebook(
-        job["notebook"], str(output), parameters=job["parameters"], progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
-        execution_timeout=job["timeout_seconds"], coalesce_streams=True, extra_arguments=[KERNEL_START])
+        job["notebook"],
+        str(output),
+        parameters=job["parameters"],
+        progress_bar=False,
+        stdout_file=sys.stdout,
+        stderr_file=sys.stderr,
+        execution_timeout=job["timeout_seconds"],
+        coalesce_streams=True,
+        extra_arguments=KERNEL_ARGUMENTS,
+    )
 
 
 def _explain(error: Exception, output: Path) -> tuple[dict[str, Any], int]:
@@ -74,7 +82,8 @@ def _explain(error: Exception, output: Path) -> tuple[dict[str, Any], int]:
 
     if isinstance(error, PapermillExecutionError):
         lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)).splitlines()
-        return _failure("failed", error.ename, error.evalue, error.cell_index, lines[-TRACEBACK_LINES:]), 1
+        shown = [line for line in lines if line.strip("- ")][-TRACEBACK_LINES:]
+        return _failure("failed", error.ename, error.evalue, error.cell_index, shown), 1
     if isinstance(error, DeadKernelError):
         message = "the kernel died without a Python error; most often the machine ran out of memory, or native code crashed"
         return _failure("killed", "DeadKernel", message, _last_started_cell(output)), DEAD_KERNEL

@@ -25,7 +25,11 @@ from quadlib.files import project_root, read_json
 from quadlib.runs import Run, RunError
 
 NOTEBOOK_SETTINGS: dict[str, type[RunSettings]] = {
-    "01_batches": BatchesSettings, "02_train": TrainSettings, "03_diagnose": DiagnoseSettings, "04_evaluate": EvaluateSettings}
+    "01_batches": BatchesSettings,
+    "02_train": TrainSettings,
+    "03_diagnose": DiagnoseSettings,
+    "04_evaluate": EvaluateSettings,
+}
 GRACE_SECONDS = 20.0  # what an interrupted cell gets to end its step and save before everything is killed
 DAY_SECONDS = 86_400.0  # nbclient can wait for ever on a kernel that has nothing to say; nothing here may
 LOG_LINES = 20
@@ -62,8 +66,10 @@ def settings_model(notebook: Path) -> type[RunSettings]:
     for name, model in NOTEBOOK_SETTINGS.items():
         if notebook.stem.startswith(name):
             return model
-    raise RunError(f"notebook: {notebook.name} starts with none of {', '.join(NOTEBOOK_SETTINGS)}, so its parameters are unknown; "
-                   "name a copy after the notebook it was made from")
+    raise RunError(
+        f"notebook: {notebook.name} starts with none of {', '.join(NOTEBOOK_SETTINGS)}, so its parameters are unknown; "
+        "name a copy after the notebook it was made from"
+    )
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettings:
@@ -74,8 +80,14 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettin
         raise SettingsError(f"{notebook.stem}: {error}") from None
 
 
-def execute_notebook(notebook: Path, run: Run, parameters: Mapping[str, Any], *, timeout_seconds: float | None = None,
-                     echo: Callable[[str], None] | None = None) -> Outcome:
+def execute_notebook(
+    notebook: Path,
+    run: Run,
+    parameters: Mapping[str, Any],
+    *,
+    timeout_seconds: float | None = None,
+    echo: Callable[[str], None] | None = None,
+) -> Outcome:
     """Executes a notebook into `<run>/notebooks/` and writes the run's status; never takes papermill's word for success.
 
     The parameters are checked before a kernel starts. The notebook runs in a child process with QUADLIB_BATCH=1; it
@@ -97,8 +109,15 @@ def execute_notebook(notebook: Path, run: Run, parameters: Mapping[str, Any], *,
     return Outcome(status, run.path("notebooks", f"{notebook.stem}.ipynb"), seconds, error, stopped_by)
 
 
-def _record(run: Run, name: str, status: str, *, error: dict[str, Any] | None = None, seconds: float | None = None,
-            parameters: dict[str, Any] | None = None) -> None:
+def _record(
+    run: Run,
+    name: str,
+    status: str,
+    *,
+    error: dict[str, Any] | None = None,
+    seconds: float | None = None,
+    parameters: dict[str, Any] | None = None,
+) -> None:
     """Writes the run's status and this notebook's own; run.json keeps one entry a notebook under `notebooks`."""
     notebooks = run.record.get("notebooks", {})
     entry = notebooks.get(name, {}) | {"status": status, "error": error, "seconds": seconds}
@@ -107,19 +126,32 @@ def _record(run: Run, name: str, status: str, *, error: dict[str, Any] | None = 
     run.update(status=status, error=error, timings=timings, notebooks=notebooks | {name: entry})
 
 
-def _run_child(notebook: Path, run: Run, parameters: dict[str, Any], timeout_seconds: float,
-               echo: Callable[[str], None] | None) -> tuple[str, dict[str, Any] | None, int]:
+def _run_child(
+    notebook: Path, run: Run, parameters: dict[str, Any], timeout_seconds: float, echo: Callable[[str], None] | None
+) -> tuple[str, dict[str, Any] | None, int]:
     """Status, error and the signal that stopped it, of one child process from start to end."""
     folder = run.path("notebooks")
     folder.mkdir(exist_ok=True)
     commit_path, log_path = folder / f".{notebook.stem}.commit.json", folder / f"{notebook.stem}.log"
     commit_path.unlink(missing_ok=True)
-    job = {"notebook": str(notebook), "output": str(folder / f"{notebook.stem}.ipynb"), "commit": str(commit_path), "parent": os.getpid(),
-           "parameters": parameters, "timeout_seconds": round(timeout_seconds)}
+    job = {
+        "notebook": str(notebook),
+        "output": str(folder / f"{notebook.stem}.ipynb"),
+        "commit": str(commit_path),
+        "parent": os.getpid(),
+        "parameters": parameters,
+        "timeout_seconds": round(timeout_seconds),
+    }
     environment = os.environ | {"QUADLIB_BATCH": "1", "PYTHONUNBUFFERED": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     with _signals_caught() as caught, open(log_path, "wb") as log, open(log_path, encoding="utf-8", errors="replace") as reader:
-        process = subprocess.Popen([sys.executable, "-m", "quadlib.reports.child"], stdin=subprocess.PIPE, stdout=log,
-                                   stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "quadlib.reports.child"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
         try:
             assert process.stdin is not None
             process.stdin.write(json.dumps(job).encode())

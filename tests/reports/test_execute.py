@@ -23,8 +23,9 @@ from quadlib.runs import RunError
 
 def test_done_leaves_notebook_record_and_log(make_notebook, run):
     heard = []
-    notebook = make_notebook("import os, sys\nprint('batch', os.environ['QUADLIB_BATCH'], batch_size * 2, run)",
-                             "for i in range(5):\n    print(i, flush=True)")
+    notebook = make_notebook(
+        "import os, sys\nprint('batch', os.environ['QUADLIB_BATCH'], batch_size * 2, run)", "for i in range(5):\n    print(i, flush=True)"
+    )
     outcome = execute_notebook(notebook, run, {"batch_size": "16"}, echo=heard.append)
     assert (outcome.status, outcome.error, outcome.exit_code) == ("done", None, 0)
     record = run.record
@@ -66,8 +67,12 @@ def test_deadline_is_timed_out_and_interrupts_the_cell_first(make_notebook, run)
 
 def test_a_kernel_that_ignores_the_interrupt_is_killed(make_notebook, run, monkeypatch):
     monkeypatch.setattr(execute, "GRACE_SECONDS", 0.5)
-    outcome = execute_notebook(make_notebook("import time\nwhile True:\n    try:\n        time.sleep(60)\n    except KeyboardInterrupt:\n        pass"),
-                               run, {}, timeout_seconds=5)
+    outcome = execute_notebook(
+        make_notebook("import time\nwhile True:\n    try:\n        time.sleep(60)\n    except KeyboardInterrupt:\n        pass"),
+        run,
+        {},
+        timeout_seconds=5,
+    )
     assert outcome.status == "timed-out"
     assert not psutil.Process().children(recursive=True)
 
@@ -91,8 +96,10 @@ def test_sigterm_is_forwarded_and_ends_as_killed(make_notebook, run):
 
 def test_no_kernel_outlives_a_killed_parent(make_notebook, run):
     notebook = make_notebook("import os, time, pathlib\npathlib.Path(outputs, run, 'pid').write_text(str(os.getpid()))\ntime.sleep(60)")
-    code = ("import sys; from pathlib import Path; from quadlib.runs import Run; from quadlib.reports.execute import execute_notebook;"
-            "execute_notebook(Path(sys.argv[1]), Run(Path(sys.argv[2])), {})")
+    code = (
+        "import sys; from pathlib import Path; from quadlib.runs import Run; from quadlib.reports.execute import execute_notebook;"
+        "execute_notebook(Path(sys.argv[1]), Run(Path(sys.argv[2])), {})"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code, str(notebook), str(run.folder)])
     pid = _wait_for(run.path("pid"))
     parent.kill()
@@ -118,7 +125,9 @@ def test_a_busy_run_is_refused_naming_the_holder(make_notebook, run):
 
 
 def test_text_values_are_read_by_the_declared_type(make_notebook):
-    settings = check_parameters(make_notebook("pass"), {"temperature": "1e-1", "spread_sessions": "true", "run": "007", "modalities": "video,audio"})
+    settings = check_parameters(
+        make_notebook("pass"), {"temperature": "1e-1", "spread_sessions": "true", "run": "007", "modalities": "video,audio"}
+    )
     assert (settings.temperature, settings.spread_sessions, settings.run, settings.modalities) == (0.1, True, "007", ["video", "audio"])
 
 

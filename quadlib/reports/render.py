@@ -1,0 +1,171 @@
+"""An executed notebook as one HTML file that opens anywhere: no network, no kernel, light and dark, printable."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+from nbconvert.filters.highlight import Highlight2HTML
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from traitlets.config import Config
+
+from quadlib.files import write_text
+from quadlib.reports.execute import settings_model
+from quadlib.reports.figure import FIGURE_MIME
+from quadlib.reports.headline import failure, headline
+from quadlib.reports.preprocess import Clean, Figures, Outline, Verdict
+from quadlib.runs import Run, RunError
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_report(notebook_path: Path, run: Run) -> Path:
+    """Writes `<run>/reports/NAME.html` from an executed notebook and the run's record, and returns its path.
+
+    The page makes no request, needs no kernel, and says on its first screen what came out, or what failed and how to go on.
+    """
+    notebook = nbformat.read(notebook_path, as_version=4)
+    name = notebook_path.stem
+    entry = run.record.get("notebooks", {}).get(name, {})
+    code = _code(notebook)
+    body, resources = _exporter().from_notebook_node(notebook)
+    first = headline(entry.get("status", "done"), resources["verdict"], entry.get("error"))
+    changed, defaults = _settings(run, notebook_path, entry)
+    page = (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            **shell(engine=resources["figures"] > 0),
+            page_title=f"{resources['title'] or name} · {run.name}",
+            title=resources["title"] or name,
+            overline=f"{name.replace('_', ' ')} · {run.name}",
+            lead=Markup(resources["lead"]),
+            headline=first,
+            failure=failure(run, name, notebook),
+            contents=resources["contents"],
+            body=Markup(body),
+            figures=resources["figures"],
+            changed=changed,
+            defaults=defaults,
+            facts=_facts(run, name, entry),
+            code=code,
+        )
+    )
+    path = run.path("reports", f"{name}.html")
+    write_text(path, page)
+    return path
+
+
+def render_all(run: Run) -> list[Path]:
+    """Renders every executed notebook of a run again; raises RunError when there is none."""
+    notebooks = sorted(run.path("notebooks").glob("[!.]*.ipynb"))
+    if not notebooks:
+        raise RunError(f"run {run.name} has no executed notebook to report on; execute one: quadlib run 04_evaluate --run {run.name}")
+    return [render_report(path, run) for path in notebooks]
+
+
+def environment() -> Environment:
+    """The templates, with escaping on: whatever is not Markup is text."""
+    return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+
+
+def shell(engine: bool, script: str = "report.js") -> dict[str, Any]:
+    """What every page has: style sheet, its one script, and the content policy that lets only that script run."""
+    text = (TEMPLATES / script).read_text(encoding="utf-8").strip()
+    packed, engine_hash = _engine() if engine else ("", "")
+    sources = [f"'sha256-{_sha256(text)}'", *([f"'sha256-{engine_hash}'"] if engine else [])]
+    return {
+        "css": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        "script": Markup(text),
+        "engine": Markup(packed),
+        "script_sources": Markup(" ".join(sources)),
+    }
+
+
+@cache
+def _engine() -> tuple[str, str]:
+    """plotly.js of the installed package, gzipped as base64 (1.9 MB instead of 5.0), and its SHA-256 for the content policy."""
+    from plotly.offline import get_plotlyjs
+
+    text = get_plotlyjs()
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode(), _sha256(text)
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _exporter() -> HTMLExporter:
+    order = [FIGURE_MIME, "text/html", "image/png", "image/jpeg", "text/plain"]
+    return HTMLExporter(
+        template_file=str(TEMPLATES / "cells.html.j2"),
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        preprocessors=[CoalesceStreamsPreprocessor, Clean, Figures, Verdict, Outline],
+        config=Config({"NbConvertBase": {"display_data_priority": order}, "CoalesceStreamsPreprocessor": {"enabled": True}}),
+    )
+
+
+def _code(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
+    """The code cells, highlighted, with how long each took."""
+    highlight = Highlight2HTML(pygments_lexer="ipython3")
+    cells = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source.strip():
+            seconds = cell.metadata.get("papermill", {}).get("duration")
+            cells.append({"html": Markup(highlight(cell.source)), "seconds": f"{seconds:.1f} s" if seconds is not None else ""})
+    return cells
+
+
+def _settings(run: Run, notebook_path: Path, entry: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """Settings that are not defaults as (name, value, default), then the others as (name, value)."""
+    fields = settings_model(notebook_path).model_fields
+    given = entry.get("parameters", {})
+    recorded = run.record["settings"]
+    changed, defaults = [], []
+    for name, field in fields.items():
+        value, default = given.get(name, recorded.get(name, field.default)), field.default
+        if name in ("run", "outputs"):
+            continue
+        if value != default:
+            changed.append((name, _text(value), _text(default)))
+        else:
+            defaults.append((name, _text(value)))
+    return changed, defaults
+
+
+def _facts(run: Run, name: str, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the numbers come from: run, data, code, machine, times."""
+    record = run.record
+    timings = ", ".join(f"{key} {seconds:.1f} s" for key, seconds in record["timings"].items() if isinstance(seconds, int | float))
+    versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
+    facts = [
+        ("run", run.name),
+        ("status", entry.get("status", record["status"])),
+        ("notebook", f"notebooks/{name}.ipynb"),
+        ("source", record["source"]),
+        ("data fingerprint", (record["fingerprint"] or "")[:16]),
+        ("seed", record["seed"]),
+        ("device", record["device"]),
+        ("commit", record["commit"]),
+        ("created", record["created"]),
+        ("ended", record["ended"]),
+        ("durations", timings),
+        ("versions", versions),
+    ]
+    return [(key, str(value)) for key, value in facts if value not in (None, "")]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value or "(empty)"
