@@ -40,8 +40,8 @@ class QuadObjective(nn.Module):
         self.contrast = SupConLoss(settings.temperature, variant=settings.loss_variant)
         self.classifier: nn.Linear | None = None
         if settings.cross_entropy_weight:
-            self.classifier = nn.Linear(embedding_dim, n_classes)
-            # A linear layer on a loss convex in it needs no random start, and so draws no random numbers.
+            # The loss is convex in a linear layer, which then needs no random start: no random number is drawn here.
+            self.classifier = nn.utils.skip_init(nn.Linear, embedding_dim, n_classes)
             nn.init.zeros_(self.classifier.weight)
             nn.init.zeros_(self.classifier.bias)
 

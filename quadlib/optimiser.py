@@ -15,8 +15,8 @@ DECAYED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict]:
     """AdamW groups of the trainable parameters: `encoders.*` at learning_rate x encoder_rate_factor, the rest at learning_rate.
 
-    Only weight matrices decay; biases, norms, tokens, queries and positions do not. Each group has `name`, `lr`,
-    `peak_learning_rate` and `weight_decay`; a group that would be empty is left out.
+    Only weight matrices decay; biases, norms, tokens, queries and positions do not. Each group has `name`, `lr` (the
+    peak rate) and `weight_decay`; a group that would be empty is left out.
     """
     decayed = {id(module.weight) for module in model.modules() if isinstance(module, DECAYED)}
     groups: dict[str, dict] = {}
@@ -26,8 +26,7 @@ def parameter_groups(model: nn.Module, settings: OptimiserSettings) -> list[dict
         encoder, decays = name.startswith("encoders."), id(parameter) in decayed
         rate = settings.learning_rate * (settings.encoder_rate_factor if encoder else 1.0)
         key = ("encoders" if encoder else "rest") + (" decayed" if decays else " plain")
-        group = groups.setdefault(key, {"name": key, "params": [], "lr": rate, "peak_learning_rate": rate,
-                                        "weight_decay": settings.weight_decay if decays else 0.0})
+        group = groups.setdefault(key, {"name": key, "params": [], "lr": rate, "weight_decay": settings.weight_decay if decays else 0.0})
         group["params"].append(parameter)
     return list(groups.values())
 
@@ -39,8 +38,7 @@ def build_optimiser(model: nn.Module, objective: nn.Module, settings: OptimiserS
         raise ValueError("freeze leaves no trainable parameter in the model; unfreeze at least one module")
     objective_parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     if objective_parameters:
-        groups.append({"name": "objective", "params": objective_parameters, "lr": settings.learning_rate,
-                       "peak_learning_rate": settings.learning_rate, "weight_decay": 0.0})
+        groups.append({"name": "objective", "params": objective_parameters, "lr": settings.learning_rate, "weight_decay": 0.0})
     return torch.optim.AdamW(groups)
 
 
@@ -54,10 +52,3 @@ def learning_rate_factor(step: int, total_steps: int, settings: OptimiserSetting
         return (step + 1) / warmup
     done = min(1.0, (step - warmup) / max(1, total_steps - 1 - warmup))
     return settings.final_rate_fraction + (1 - settings.final_rate_fraction) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> float:
-    """Gives every group its peak rate times `factor`; returns the highest rate set."""
-    for group in optimiser.param_groups:
-        group["lr"] = group["peak_learning_rate"] * factor
-    return max(group["lr"] for group in optimiser.param_groups)

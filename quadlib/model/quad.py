@@ -48,6 +48,10 @@ class QuadModel(nn.Module):
         super().__init__()
         if not specs:
             raise ValueError("a model needs at least one modality; the table has none")
+        unfit = [repr(name) for name in specs if not name or "." in name or hasattr(nn.ModuleDict, name)]
+        if unfit:
+            raise ValueError(f"{', '.join(unfit)} cannot name a modality, since it names modules too: no dot, and no attribute of a torch "
+                             "module such as 'type' or 'values'; rename the column")
         width = settings.width
         self.modalities = tuple(specs)
         self.modality_dropout = settings.modality_dropout
@@ -125,7 +129,7 @@ def freeze(model: QuadModel, prefixes: Sequence[str]) -> list[str]:
 
 def _check_present(present: Tensor, modalities: tuple[str, ...]) -> None:
     if present.shape[1] != len(modalities):
-        raise ValueError(f"batch.present has {present.shape[1]} columns, the model has {len(modalities)} modalities: {', '.join(modalities)}")
+        raise ValueError(f"batch.present has {present.shape[1]} columns, but the modalities are {len(modalities)}: {', '.join(modalities)}")
     empty = (~present.any(dim=1)).nonzero().flatten().tolist()
     if empty:
         raise ValueError(f"row(s) {', '.join(map(str, empty))} of the batch have no modality present; leave such recordings out")
