@@ -97,7 +97,7 @@ class Evaluation:
         with atomic_write(folder / "embeddings.npz") as file:
             np.savez(file, allow_pickle=False, **self.arrays)
         content = _ADAPTER.dump_python(self, mode="json", exclude={"arrays"})
-        write_json(folder / "evaluation.json", content)
+        write_json(folder / "evaluation.json", {"headline": self.headline(), **content})
 
     @classmethod
     def read(cls, run: Run) -> Evaluation:

@@ -22,7 +22,7 @@ from traitlets.config import Config
 from quadlib.files import write_text
 from quadlib.reports.execute import settings_model
 from quadlib.reports.figure import FIGURE_MIME
-from quadlib.reports.headline import failure, headline
+from quadlib.reports.headline import Headline, failure, headline
 from quadlib.reports.preprocess import Clean, Figures, Outline, Verdict
 from quadlib.runs import Run, RunError
 
@@ -63,7 +63,15 @@ def render_report(notebook_path: Path, run: Run) -> Path:
     )
     path = run.path("reports", f"{name}.html")
     write_text(path, page)
+    _remember(run, name, first)
     return path
+
+
+def _remember(run: Run, name: str, first: Headline) -> None:
+    """Notes the verdict in run.json, for the gallery."""
+    notebooks = run.record.get("notebooks", {})
+    noted = {"tone": first.tone, "sign": first.sign, "word": first.word, "sentence": first.sentence}
+    run.update(notebooks=notebooks | {name: notebooks.get(name, {}) | {"headline": noted}})
 
 
 def render_all(run: Run) -> list[Path]:
