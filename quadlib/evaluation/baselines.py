@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 
-from quadlib.evaluation.intervals import with_interval
+from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.metrics import auroc, classification, macro_f1
 from quadlib.evaluation.score import Score
 
@@ -33,22 +33,22 @@ class Baseline:
 
 
 def baselines(frame: pd.DataFrame, codes: np.ndarray, class_names: Sequence[str], train_rows: np.ndarray, eval_rows: np.ndarray, *,
-              seed: int = 0, resamples: int = 0) -> list[Baseline]:
+              seed: int = 0, bootstrap: SessionBootstrap | None = None) -> list[Baseline]:
     """Majority class, set-points only and duration only, each fitted on the training rows and scored on the evaluated rows.
 
-    `frame` is the table's, `codes` (n,) its class codes. Set-points and duration are never an input of the model; a
-    random forest of fixed size reads them here to show how far they alone would get.
+    `frame` is the table's, `codes` (n,) its class codes; `bootstrap` is over the evaluated rows. Set-points and duration
+    are never an input of the model; a random forest of fixed size reads them here to show how far they alone would get.
     """
     given = [name for name in SETPOINT_COLUMNS if name in frame and _told(frame[name]).any()]
     timed = [name for name in DURATION_COLUMNS if name in frame and _told(frame[name]).any()][:1]
     forest = RandomForestClassifier(TREES, random_state=seed)
-    return [_score(name, columns, model, frame, codes, class_names, train_rows, eval_rows, seed, resamples)
+    return [_score(name, columns, model, frame, codes, class_names, train_rows, eval_rows, bootstrap)
             for name, columns, model in (("majority", None, DummyClassifier(strategy="most_frequent")),
                                          ("set-points", given, forest), ("duration", timed, forest))]
 
 
 def _score(name: str, columns: list[str] | None, model: Any, frame: pd.DataFrame, codes: np.ndarray, class_names: Sequence[str],
-           train_rows: np.ndarray, eval_rows: np.ndarray, seed: int, resamples: int) -> Baseline:
+           train_rows: np.ndarray, eval_rows: np.ndarray, bootstrap: SessionBootstrap | None) -> Baseline:
     if columns == [] or not len(eval_rows):
         wanted = SETPOINT_COLUMNS if name == "set-points" else DURATION_COLUMNS
         absent = Score.undefined(f"not available: the table has none of the columns {', '.join(wanted)}" if columns == []
@@ -58,10 +58,10 @@ def _score(name: str, columns: list[str] | None, model: Any, frame: pd.DataFrame
     model.fit(features[train_rows], codes[train_rows])
     truth, predictions = codes[eval_rows], model.predict(features[eval_rows])
     scores = classification(truth, predictions, class_names)
-    interval = with_interval(scores.macro_f1, lambda rows: macro_f1(truth[rows], predictions[rows], len(class_names)),
-                             frame["group"].to_numpy()[eval_rows], resamples, seed)
-    return Baseline(name, tuple(columns or ()), scores.accuracy, interval,
-                    _defect_auroc(model, features[eval_rows], truth, class_names))
+    f1 = scores.macro_f1
+    if bootstrap is not None:
+        f1 = bootstrap.interval(f1, lambda rows: macro_f1(truth[rows], predictions[rows], len(class_names)))
+    return Baseline(name, tuple(columns or ()), scores.accuracy, f1, _defect_auroc(model, features[eval_rows], truth, class_names))
 
 
 def _defect_auroc(model: Any, features: np.ndarray, truth: np.ndarray, class_names: Sequence[str]) -> Score:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,38 +14,40 @@ Statistic = Callable[[np.ndarray], float | None]
 LEAST_DEFINED = 0.5  # share of resamples in which a statistic must exist for its interval to be given
 
 
-def resampled_rows(groups: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Row numbers of whole sessions drawn with replacement, as many sessions as there are; the same draws for the same seed.
+class SessionBootstrap:
+    """Percentile intervals from whole sessions drawn with replacement, as many as there are; the same draws for the same seed.
 
-    Recordings of one session share their recipe and their light, so only sessions are independent draws.
+    `groups` (n,) names each recording's session. Recordings of one session share their recipe and their light, so only
+    sessions are independent draws.
     """
-    _, session = np.unique(groups, return_inverse=True)
-    order = np.argsort(session, kind="stable")
-    count = np.bincount(session)
-    members = np.split(order, np.cumsum(count)[:-1])
-    random = np.random.default_rng([seed, 0xB007])
-    for _ in range(resamples):
-        yield np.concatenate([members[drawn] for drawn in random.integers(0, len(members), len(members))])
 
+    def __init__(self, groups: np.ndarray, resamples: int, seed: int, confidence: float = 0.95) -> None:
+        names, self.session = np.unique(groups, return_inverse=True)
+        random = np.random.default_rng([seed, 0xB007])
+        self.n_sessions, self.tail = len(names), (1 - confidence) / 2
+        self.draws = [self._draw(random) for _ in range(resamples if self.n_sessions > 1 else 0)]
+        self.resamples = resamples
 
-def with_interval(score: Score, statistic: Statistic, groups: np.ndarray, resamples: int, seed: int, confidence: float = 0.95) -> Score:
-    """The score with the percentile interval of `statistic(rows)` over session resamples, or with the reason why there is none.
+    def _draw(self, random: np.random.Generator) -> np.ndarray:
+        times = np.bincount(random.integers(0, self.n_sessions, self.n_sessions), minlength=self.n_sessions)
+        return np.repeat(np.arange(len(self.session)), times[self.session])
 
-    `groups` (n,) names each recording's session. A statistic that is undefined for some rows returns None there, for
-    example AUROC without a good recording; the interval is then over the other resamples, if they are at least half.
-    """
-    if not score.defined or not resamples:
-        return score
-    n_sessions = len(np.unique(groups))
-    if n_sessions < 2:
-        return replace(score, reason="no interval: all recordings are of one session")
-    drawn = [statistic(rows) for rows in resampled_rows(groups, resamples, seed)]
-    values = [value for value in drawn if value is not None]
-    if len(values) < LEAST_DEFINED * resamples:
-        return replace(score, reason=f"no interval: the score is undefined in {resamples - len(values)} of {resamples} resamples")
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return replace(score, low=float(low), high=float(high))
+    def interval(self, score: Score, statistic: Statistic) -> Score:
+        """The score with the interval of `statistic(rows)`, or with the reason why there is none; unchanged without resamples.
+
+        A statistic that is undefined for some rows returns None there, for example AUROC without a good recording; the
+        interval is then over the other resamples, if they are at least half.
+        """
+        if not score.defined or not self.resamples:
+            return score
+        if self.n_sessions < 2:
+            return replace(score, reason="no interval: all recordings are of one session")
+        values = [value for value in map(statistic, self.draws) if value is not None]
+        if len(values) < LEAST_DEFINED * self.resamples:
+            missing = self.resamples - len(values)
+            return replace(score, reason=f"no interval: the score is undefined in {missing} of {self.resamples} resamples")
+        low, high = np.quantile(values, [self.tail, 1 - self.tail])
+        return replace(score, low=float(low), high=float(high))
 
 
 @dataclass(frozen=True)

@@ -112,3 +112,12 @@ def shapley_values(subsets: Sequence[SubsetScore], empty_value: float) -> dict[s
             (value[frozenset((*chosen, name))] - value[frozenset(chosen)]) / (len(names) * comb(len(others), size))
             for size in range(len(names)) for chosen in combinations(others, size)))
     return result
+
+
+def one_hidden(subsets: Sequence[SubsetScore], n_modalities: int) -> Score:
+    """Mean accuracy over the subsets that hide exactly one modality."""
+    values = [subset.accuracy.value for subset in subsets if len(subset.modalities) == n_modalities - 1]
+    defined = [value for value in values if value is not None]
+    if not values or len(defined) < len(values):
+        return Score.undefined("the subsets with one modality hidden were not all scored")
+    return Score(float(np.mean(defined)))

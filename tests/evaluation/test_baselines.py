@@ -2,6 +2,11 @@ import numpy as np
 import pytest
 
 from quadlib.evaluation.baselines import Baseline, baselines
+from quadlib.evaluation.intervals import SessionBootstrap
+
+
+def sessions(table) -> SessionBootstrap:
+    return SessionBootstrap(table.frame["group"].to_numpy()[table.rows("test")], 50, 0)
 
 
 def score(table, **options) -> dict[str, Baseline]:
@@ -10,14 +15,14 @@ def score(table, **options) -> dict[str, Baseline]:
 
 
 def test_confounds_are_fitted_on_train_and_scored_on_the_same_rows(table) -> None:
-    result = score(table, resamples=50)
+    result = score(table, bootstrap=sessions(table))
     assert list(result) == ["majority", "set-points", "duration"]
     assert result["majority"].accuracy.value == pytest.approx(1 / 3) and result["majority"].auroc.value == 0.5
     assert result["set-points"].columns == ("current_a",)  # text of numbers, and it tells all classes
     assert result["set-points"].macro_f1.value == 1 and result["set-points"].auroc.value == 1
     assert result["duration"].columns == ("duration_seconds",) and result["duration"].macro_f1.value < 0.7
     assert result["duration"].macro_f1.low < result["duration"].macro_f1.value < result["duration"].macro_f1.high
-    assert score(table, resamples=50) == result
+    assert score(table, bootstrap=sessions(table)) == result
 
 
 def test_absent_columns_are_not_available(table, make_table) -> None:

@@ -38,6 +38,8 @@ def test_every_figure_is_there(model, dataset) -> None:
     assert (result.n_gallery, result.n_queries) == (45, 30)
     assert np.sum(result.confusion) == 30 and len(result.subsets) == 7 and len(result.worst) == 10
     assert set(result.by_modality) == set(result.fusion_weights) == set(result.shapley) == {"fou", "kar", "mor"}
+    for score in result.per_class:
+        assert score.support == 10 and score.f1.low <= score.f1.value <= score.f1.high
     margins = [recording.margin for recording in result.worst]
     assert margins == sorted(margins)
     assert result.best_single[0] in ("fou", "kar")
@@ -125,7 +127,9 @@ def test_shared_sessions_are_noted(model, table, as_dataset) -> None:
     flattering = table.with_columns(split=np.where(np.arange(len(table)) % 2, "train", "test"))
     result = evaluated(model, as_dataset(flattering))
     assert any("in both train and test" in note for note in result.notes)
-    assert not any("in both" in note for note in evaluated(model, as_dataset(table)).notes)
+    honest = evaluated(model, as_dataset(table))
+    assert not any("in both" in note or "chosen on val" in note for note in honest.notes)
+    assert any("chosen on val" in note for note in evaluated(model, as_dataset(table), eval_split="val").notes)
 
 
 def test_a_random_split_recognises_sessions() -> None:
