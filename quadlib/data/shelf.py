@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -18,10 +20,10 @@ from quadlib.config import MediaSettings
 from quadlib.data.media.damage import Damage, DamageError
 from quadlib.data.media.decode import Decoded, Job
 from quadlib.data.media.series import channel_names
-from quadlib.data.media.workers import decode_all
+from quadlib.data.media.workers import WorkerPool
 from quadlib.data.samples import SampleTable, TableError
 from quadlib.data.transforms import input_shape
-from quadlib.files import digest_bytes, read_json, write_json
+from quadlib.files import FileError, digest_bytes, read_json, write_json
 
 FORMAT = 1  # raised when a decoder's numbers change
 PROGRESS_SECONDS = 30.0
@@ -39,112 +41,179 @@ class Shelf:
     decoded: int = 0
 
 
-def fill_shelf(root: Path, table: SampleTable, name: str, settings: MediaSettings, arcs: Sequence[Arc] | None) -> Shelf:
-    """Takes a modality's shelf from `root`, or decodes its files there in parallel.
+@dataclass(frozen=True)
+class Order:
+    """What is asked for: a modality's files of every recording, how they are decoded, and where the result belongs."""
 
-    The folder's name is a digest of the files (path, size, time of change), the settings of this kind and the arc
-    windows. It is filled under a hidden name and renamed when complete, under a lock: a half-written shelf is never
-    found, and two processes do not fill the same one.
+    table: SampleTable
+    name: str
+    settings: MediaSettings
+    files: list[list[Path]]
+    windows: list[Arc]
+
+    @cached_property
+    def kind(self) -> str:
+        return self.table.modalities[self.name].kind
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Per recording, what its array depends on: path, size and time of change of its files, and the arc window."""
+        return [json.dumps([[(str(path), *_stamp(path)) for path in paths], window])
+                for paths, window in zip(self.files, self.windows, strict=True)]
+
+    @cached_property
+    def prefix(self) -> str:
+        """Start of the name of every shelf whose rows could serve this order: the modality and a digest of its settings."""
+        modality = self.table.modalities[self.name]
+        chosen = {key: getattr(self.settings, key) for key in MediaSettings.model_fields if key.startswith(f"{self.kind}_")}
+        return f"{self.name}-{digest_bytes(json.dumps([FORMAT, self.kind, modality.shape, chosen]).encode())[:12]}-"
+
+    @cached_property
+    def jobs(self) -> dict[int, Job]:
+        """Row -> job, for the recordings that have the modality."""
+        shape = self.table.modalities[self.name].shape
+        channels = 0 if self.kind != "series" else shape[0] if shape else _first_channels(self.files)
+        media = MediaSettings(**{key: getattr(self.settings, key) for key in MediaSettings.model_fields})
+        return {row: Job(self.kind, tuple(paths), media, self.windows[row], channels) for row, paths in enumerate(self.files) if paths}
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one recording's array. Raises TableError when no file tells how many channels a series has."""
+        modality = self.table.modalities[self.name]
+        if self.kind != "series" or modality.shape:
+            return input_shape(modality, self.settings)
+        channels = next((job.channels for job in self.jobs.values()), 0)
+        if not channels:
+            raise TableError(f"{self.table.name}: none of the {len(self.jobs)} files of {self.name} can be read as a series")
+        return channels, self.settings.series_steps
+
+
+def fill_shelf(root: Path, table: SampleTable, name: str, settings: MediaSettings, arcs: Sequence[Arc] | None,
+               pool: WorkerPool) -> Shelf:
+    """Takes a modality's shelf from `root`, or fills it there: rows from an older shelf where the files are the same, others decoded.
+
+    A shelf is filled under a hidden name and renamed when complete, under a lock: a half-written one is never found, and
+    two processes do not fill the same. Raises FileError when the disk is full or a shelf was damaged since.
     """
-    files = [table.paths(row, name) for row in range(len(table))]
-    kind = table.modalities[name].kind
-    windows: list[Arc] = list(arcs) if arcs is not None and kind in ("video", "audio") else [None] * len(table)
-    folder = root / f"{name}-{_digest(table, name, settings, files, windows)[:20]}"
+    windows: list[Arc] = list(arcs) if arcs is not None and table.modalities[name].kind in ("video", "audio") else [None] * len(table)
+    order = Order(table, name, settings, [table.paths(row, name) for row in range(len(table))], windows)
+    folder = root / (order.prefix + digest_bytes(*(key.encode() for key in order.keys))[:20])
+    decoded = 0
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{folder.name}.lock"):
             if not folder.is_dir():
-                jobs = _jobs(table, name, settings, files, windows)
-                return _read(folder, table, name, decoded=_fill(folder, table, name, settings, jobs))
-    return _read(folder, table, name)
+                decoded = _fill_whole(folder, order, pool)
+    return _read(folder, order, decoded)
 
 
-def _digest(table: SampleTable, name: str, settings: MediaSettings, files: Sequence[Sequence[Path]], windows: Sequence[Arc]) -> str:
-    modality = table.modalities[name]
-    chosen = {key: value for key, value in settings.model_dump().items()
-              if key in MediaSettings.model_fields and key.startswith(f"{modality.kind}_")}
-    stamps = [[(str(path), *_stamp(path)) for path in paths] for paths in files]
-    identity = [FORMAT, name, modality.kind, modality.shape, chosen, stamps, windows, list(table.frame["sample_id"])]
-    return digest_bytes(json.dumps(identity).encode())
+def _fill_whole(folder: Path, order: Order, pool: WorkerPool) -> int:
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        decoded = _fill(temporary, order, pool)
+        os.replace(temporary, folder)
+    except OSError as error:
+        size = len(order.files) * _stride(order) / 2**20
+        raise FileError(f"the store {folder} could not be written ({error.strerror or error}); it needs {size:.0f} MiB. "
+                        "Free some disk space or choose another outputs folder.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return decoded
+
+
+def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
+    """Writes array.npy and index.json; returns how many recordings were decoded."""
+    shape, dtype = order.shape, _dtype(order)
+    entries: dict[int, dict[str, Any]] = {}
+    with open(folder / "array.npy", "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(order.files), *shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        file.truncate(start + len(order.files) * _stride(order))
+
+        def write(row: int, array: np.ndarray, entry: dict[str, Any]) -> None:
+            # Written, not memory-mapped: a full disk is then an error and not a crash.
+            file.seek(start + row * _stride(order))
+            file.write(np.ascontiguousarray(array, dtype=dtype).tobytes())
+            entries[row] = entry
+
+        for row, array, entry in _older_rows(folder.parent, order):
+            write(row, array, entry)
+        todo = [row for row in order.jobs if row not in entries]
+        last = time.monotonic()
+        for done, (position, result) in enumerate(pool.decode_all([order.jobs[row] for row in todo]), start=1):
+            row = todo[position]
+            if isinstance(result, Decoded):
+                write(row, result.array, {"arc": result.arc, "repeated": result.repeated_stamps, "gaps": result.long_gaps})
+            else:
+                entries[row] = {"path": result.path, "what": result.what, "remedy": result.remedy}
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                print(f"{order.table.name}: decoded {done} of {len(todo)} {order.name}", flush=True)
+        file.flush()
+        os.fsync(file.fileno())
+    write_json(folder / "index.json", {"keys": order.keys, "entries": {str(row): entries[row] for row in sorted(entries)}})
+    return len(todo)
+
+
+def _older_rows(root: Path, order: Order) -> Iterator[tuple[int, np.ndarray, dict[str, Any]]]:
+    """(row, array, entry) of every recording that a shelf of the same settings already holds undamaged."""
+    wanted = {order.keys[row]: row for row in order.jobs}
+    for folder in sorted(root.glob(f"{glob.escape(order.prefix)}*")):
+        try:
+            index, array = read_json(folder / "index.json"), np.load(folder / "array.npy", mmap_mode="r")
+        except (OSError, ValueError):  # damaged since: its rows are decoded anew
+            continue
+        for source, entry in index["entries"].items():
+            row = wanted.get(index["keys"][int(source)])
+            if row is not None and "what" not in entry and array.shape[1:] == order.shape:
+                del wanted[order.keys[row]]
+                yield row, array[int(source)], entry
+
+
+def _read(folder: Path, order: Order, decoded: int) -> Shelf:
+    try:
+        array = np.load(folder / "array.npy", mmap_mode="r")
+        entries = {int(row): entry for row, entry in read_json(folder / "index.json")["entries"].items()}
+    except (OSError, ValueError, KeyError) as error:
+        raise FileError(f"{folder} was damaged since it was written ({error}); delete it, and it is decoded again.") from error
+    ids = order.table.frame["sample_id"].to_numpy()
+    damage = [Damage(ids[row], order.name, entry["path"], entry["what"], entry["remedy"])
+              for row, entry in entries.items() if "what" in entry]
+    good = {row: entry for row, entry in entries.items() if "what" not in entry}
+    notes = {"repeated time stamps averaged": sum(entry["repeated"] for entry in good.values()),
+             "long gaps of a clock bridged": sum(entry["gaps"] for entry in good.values())}
+    arcs: list[Arc] | None = None
+    if order.kind == "series":
+        arcs = [None] * len(order.files)
+        for row, entry in good.items():
+            arcs[row] = tuple(entry["arc"]) if entry["arc"] else None
+    return Shelf(array, damage, arcs, {what: count for what, count in notes.items() if count}, decoded)
+
+
+def _dtype(order: Order) -> np.dtype:
+    return np.dtype(np.uint8 if order.kind in ("video", "image") else np.float32)
+
+
+def _stride(order: Order) -> int:
+    return int(np.prod(order.shape)) * _dtype(order).itemsize
 
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
         found = os.stat(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # the decoder says what is wrong with it
         return -1, -1
     return found.st_size, found.st_mtime_ns
 
 
-def _jobs(table: SampleTable, name: str, settings: MediaSettings, files: Sequence[Sequence[Path]],
-          windows: Sequence[Arc]) -> dict[int, Job]:
-    modality = table.modalities[name]
-    channels = modality.shape[0] if modality.kind == "series" and modality.shape else 0
-    if modality.kind == "series" and not channels:
-        channels = _first_channels(files)
-    media = MediaSettings(**{key: getattr(settings, key) for key in MediaSettings.model_fields})
-    return {row: Job(modality.kind, tuple(paths), media, windows[row], channels) for row, paths in enumerate(files) if paths}
-
-
 def _first_channels(files: Sequence[Sequence[Path]]) -> int:
     """How many channels the first readable file has; what is wrong with the others is found when they are decoded."""
-    for paths in files:
+    for paths in filter(None, files):
         try:
-            return len(channel_names(paths[0])) if paths else 0
+            return len(channel_names(paths[0]))
         except DamageError:
             continue
     return 0
-
-
-def _fill(folder: Path, table: SampleTable, name: str, settings: MediaSettings, jobs: dict[int, Job]) -> int:
-    modality = table.modalities[name]
-    channels = next((job.channels for job in jobs.values()), 0)
-    if modality.kind == "series" and not modality.shape:
-        if not channels:
-            raise TableError(f"{table.name}: none of the {len(jobs)} files of {name} can be read as a series")
-        shape: tuple[int, ...] = (channels, settings.series_steps)
-    else:
-        shape = input_shape(modality, settings)
-    dtype = np.dtype(np.uint8 if modality.kind in ("video", "image") else np.float32)
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    damage: dict[int, Damage] = {}
-    arcs: list[Arc] = [None] * len(table)
-    notes: Counter[str] = Counter()
-    rows, last = list(jobs), time.monotonic()
-    with open(temporary / "array.npy", "wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(table), *shape)}
-        np.lib.format.write_array_header_1_0(file, header)
-        start, stride = file.tell(), int(np.prod(shape)) * dtype.itemsize
-        file.truncate(start + len(table) * stride)
-        for done, (position, result) in enumerate(decode_all(list(jobs.values())), start=1):
-            row = rows[position]
-            if isinstance(result, Decoded) and result.array.shape != shape:
-                result = DamageError(jobs[row].paths[0], f"gives an array of {result.array.shape} where {shape} is expected")
-            if isinstance(result, DamageError):
-                damage[row] = Damage(table.frame["sample_id"].iloc[row], name, result.path, result.what, result.remedy)
-                continue
-            # Written, not memory-mapped: a full disk is then an error and not a crash.
-            file.seek(start + row * stride)
-            file.write(np.ascontiguousarray(result.array, dtype=dtype).tobytes())
-            arcs[row] = result.arc
-            notes["repeated time stamps averaged"] += result.repeated_stamps
-            notes[f"gaps in a {name} clock bridged"] += result.long_gaps
-            if time.monotonic() - last > PROGRESS_SECONDS:
-                last = time.monotonic()
-                print(f"{table.name}: decoded {done} of {len(jobs)} {name}", flush=True)
-        file.flush()
-        os.fsync(file.fileno())
-    write_json(temporary / "index.json", {
-        "damage": [asdict(damage[row]) for row in sorted(damage)], "arcs": arcs if modality.kind == "series" else None,
-        "notes": {what: count for what, count in notes.items() if count}})
-    os.replace(temporary, folder)
-    return len(jobs)
-
-
-def _read(folder: Path, table: SampleTable, name: str, decoded: int = 0) -> Shelf:
-    index = read_json(folder / "index.json")
-    arcs = [tuple(arc) if arc else None for arc in index["arcs"]] if index["arcs"] is not None else None
-    array = np.load(folder / "array.npy", mmap_mode="r")
-    return Shelf(array, [Damage(**item) for item in index["damage"]], arcs, index["notes"], decoded)

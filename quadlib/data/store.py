@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from quadlib.config import TrainSettings
-from quadlib.data.media.damage import Damage, DamageError, report
+from quadlib.data.media.damage import Damage, report
+from quadlib.data.media.workers import WorkerPool
 from quadlib.data.samples import Modality, SampleTable, TableError
 from quadlib.data.shelf import Shelf, fill_shelf
 from quadlib.files import outputs_folder
@@ -82,15 +83,16 @@ def decode_table(table: SampleTable, settings: TrainSettings, folder: str | Path
     shelves: dict[str, Shelf] = {}
     modalities = dict(table.modalities)
     # Series first: the arc window of a recording's sensor applies to its video and its sound.
-    for name in sorted(modalities, key=lambda name: modalities[name].kind != "series"):
-        if name in table.arrays:
-            arrays[name], found = rows_of_array(table, name)
-        else:
-            arcs = next((shelf.arcs for shelf in shelves.values() if shelf.arcs and any(shelf.arcs)), None)
-            shelf = fill_shelf(root, table, name, settings, arcs)
-            shelves[name], arrays[name], found = shelf, shelf.array, shelf.damage
-            modalities[name] = _with_shape(modalities[name], shelf.array)
-        damage += found
+    with WorkerPool() as pool:
+        for name in sorted(modalities, key=lambda name: modalities[name].kind != "series"):
+            if name in table.arrays:
+                arrays[name], found = rows_of_array(table, name)
+            else:
+                arcs = next((shelf.arcs for shelf in shelves.values() if shelf.arcs and any(shelf.arcs)), None)
+                shelf = fill_shelf(root, table, name, settings, arcs, pool)
+                shelves[name], arrays[name], found = shelf, shelf.array, shelf.damage
+                modalities[name] = _with_shape(modalities[name], shelf.array)
+            damage += found
     _announce(table, shelves, time.monotonic() - started)
     order = list(modalities)
     damage.sort(key=lambda item: order.index(item.modality))
@@ -144,6 +146,3 @@ def _announce(table: SampleTable, shelves: Mapping[str, Shelf], seconds: float) 
     damaged = sum(len(shelf.damage) for shelf in shelves.values())
     print(f"{table.name}: decoded {len(table)} recordings ({', '.join(f'{count} {name}' for name, count in decoded.items())}) "
           f"in {seconds:.1f} s, {damaged} damaged{extra}", flush=True)
-
-
-__all__ = ["DamageError", "MediaStore", "count_damage", "decode_table", "mask", "rows_of_array"]

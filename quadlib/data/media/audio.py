@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 import soundfile
 import soxr
 
@@ -37,7 +36,7 @@ def decode_audio(path: Path, settings: MediaSettings, arc: tuple[float, float] |
     if len(samples) < size:
         samples = np.pad(samples, (0, size - len(samples)))
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
-    window = scipy.signal.get_window("hann", size).astype(np.float32)
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)  # Hann, periodic
     spectrum = scipy.fft.rfft(frames * window, axis=1)
     power = (spectrum.real**2 + spectrum.imag**2) / np.float32((window.sum() / 2) ** 2)
     level = 10 * np.log10(np.maximum(power @ mel_filters(settings.audio_mel_bins, size, rate).T, 10 ** (FLOOR_DB / 10)))

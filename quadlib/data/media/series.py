@@ -101,15 +101,16 @@ def _read_text(path: Path) -> pd.DataFrame:
     """All cells as stripped text: pandas would turn odd numbers into NaN without a word."""
     with open_regular(path) as file:
         try:
-            frame = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False, skipinitialspace=True, encoding="utf-8-sig")
+            # The header is read as a row: pandas would rename a column that stands twice.
+            frame = pd.read_csv(file, header=None, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig")
         except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
             reason = str(error).strip().splitlines()[0]
             raise DamageError(path, f"is not a readable CSV ({reason})", "write one header line and rows of the same columns") from None
-    frame.columns = frame.columns.str.strip()
-    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+    frame.columns = frame.iloc[0].fillna("").str.strip()
+    twice = sorted(set(frame.columns[frame.columns.duplicated()]) - {""})
     if twice:
         raise DamageError(path, f"has the column {', '.join(twice)} twice", "rename or remove one of the two")
-    return frame.fillna("")  # rows with fewer fields than the header: a log without remarks
+    return frame.iloc[1:].fillna("")  # rows with fewer fields than the header: a log without remarks
 
 
 def _numbers(path: Path, column: pd.Series) -> np.ndarray:

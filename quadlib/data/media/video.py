@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import IO
 
 import av
 import av.logging
@@ -28,11 +30,22 @@ def decode_video(path: Path, settings: MediaSettings, arc: tuple[float, float] |
     """
     av.logging.set_level(av.logging.PANIC)
     with open_regular(path) as file:
+        _check_length(path, file)
         try:
             with av.open(file, "r", options=STRICT) as container:
                 return _decode(path, container, settings, arc)
         except av.FFmpegError as error:
             raise DamageError(path, f"the video cannot be decoded ({error.strerror})") from None
+
+
+def _check_length(path: Path, file: IO[bytes]) -> None:
+    """A RIFF container (AVI) says how long it is; a cut within the last frame shows nowhere else."""
+    head = file.read(8)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    promised = 8 + int.from_bytes(head[4:8], "little") if head[:4] == b"RIFF" else 0
+    if size + 1 < promised < 2**32:  # one byte of padding may be missing; the largest number stands for "unknown"
+        raise DamageError(path, f"holds {size} bytes where its header promises {promised}: it is cut short")
 
 
 def _decode(path: Path, container: av.container.InputContainer, settings: MediaSettings, arc: tuple[float, float] | None) -> np.ndarray:

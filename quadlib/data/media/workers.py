@@ -27,34 +27,43 @@ PROGRAM = "from quadlib.data.media.workers import main; main()"
 JOBS_PER_PROCESS = 16  # below this a further process costs more to start than it saves
 
 
-def decode_all(jobs: Sequence[Job], *, limit_seconds: float = LIMIT_SECONDS,
-               program: str = PROGRAM) -> Iterator[tuple[int, Decoded | DamageError]]:
-    """Yields (position in jobs, result or damage) as the jobs finish, in any order, decoded by one process a core."""
-    if not jobs:
-        return
-    count = max(1, min(os.cpu_count() or 1, -(-len(jobs) // JOBS_PER_PROCESS)))
-    workers = [Worker(limit_seconds, program) for _ in range(count)]
-    idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
+class WorkerPool:
+    """Decoding processes, started when first needed and ended on leaving the `with` block."""
 
-    def run(job: Job) -> Decoded | DamageError:
-        worker = idle.get()
-        try:
-            return worker.decode(job)
-        finally:
+    def __init__(self, *, limit_seconds: float = LIMIT_SECONDS, program: str = PROGRAM) -> None:
+        self.limit_seconds, self.program = limit_seconds, program
+        self.workers: list[Worker] = []
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+    def decode_all(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Decoded | DamageError]]:
+        """Yields (position in jobs, result or damage) as the jobs finish, in any order, decoded by at most one process a core."""
+        wanted = min(os.cpu_count() or 1, -(-len(jobs) // JOBS_PER_PROCESS))
+        while len(self.workers) < wanted:
+            self.workers.append(Worker(self.limit_seconds, self.program))
+        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for worker in self.workers:
             idle.put(worker)
 
-    threads = ThreadPoolExecutor(count)
-    try:
-        futures = {threads.submit(run, job): position for position, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            yield futures.pop(future), future.result()
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.stop()
-        threads.shutdown()
+        def run(job: Job) -> Decoded | DamageError:
+            worker = idle.get()
+            try:
+                return worker.decode(job)
+            finally:
+                idle.put(worker)
+
+        with ThreadPoolExecutor(max(1, len(self.workers))) as threads:
+            futures = {threads.submit(run, job): position for position, job in enumerate(jobs)}
+            try:
+                for future in as_completed(futures):
+                    yield futures.pop(future), future.result()
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Worker:
