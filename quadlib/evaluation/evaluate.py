@@ -45,7 +45,7 @@ def evaluate(run: Run, settings: EvaluateSettings | None = None) -> Evaluation:
     train_rows, eval_rows = table.rows("train"), table.rows(settings.eval_split)
     gallery = embed(model, dataset, train_rows)
     queries = embed(model, dataset, eval_rows) if len(eval_rows) else gallery.take(eval_rows)
-    subsets = score_subsets(model, dataset, train_rows, eval_rows, settings.neighbours) if len(eval_rows) else []
+    subsets = score_subsets(model, dataset, train_rows, eval_rows, settings) if len(eval_rows) else []
     evaluation = evaluate_embeddings(gallery, queries, table, settings, subsets=subsets, run=run.name)
     evaluation.write(run.folder)
     run.update(timings={"evaluate_seconds": round(time.perf_counter() - started, 3)})
@@ -75,7 +75,7 @@ def evaluate_embeddings(gallery: EmbeddingSet, queries: EmbeddingSet, table: Sam
         run=run, checkpoint=settings.checkpoint, source=table.name, split=settings.eval_split, neighbours=k, n_gallery=len(gallery),
         n_queries=len(queries), class_names=list(names), modalities=modalities, scores=scores,
         per_class=class_intervals(fused, queries, bootstrap), confusion=fused.classification.confusion.tolist(), baselines=plain,
-        by_modality=score_modalities(gallery, queries, modalities, names, k),
+        by_modality=score_modalities(gallery, queries, table, settings),
         modality_to_modality=[[None if np.isnan(value) else float(value) for value in row] for row in pairs],
         fusion_weights=mean_weights(queries, modalities), subsets=list(subsets),
         shapley=shapley_values(subsets, plain[0].macro_f1.value or 0.0) if subsets else {}, leakage=leakage,
@@ -97,8 +97,8 @@ def _notes(plain: Sequence[Baseline], leakage: Leakage, scores: dict[str, Score]
                          f"{', '.join(baseline.columns)} tell the classes apart without any recording.")
     shared = set(table.frame["group"].iloc[gallery.rows]) & set(table.frame["group"].iloc[queries.rows])
     if shared:
-        notes.append(f"{len(shared)} session(s) are in both train and {settings.eval_split}, for example {min(shared)}: the score is flattered; "
-                     "take split=\"grouped\".")
+        notes.append(f"{len(shared)} session(s) are in both train and {settings.eval_split}, for example {min(shared)}: "
+                     "the score is flattered; take split=\"grouped\".")
     if settings.eval_split == "val" and settings.checkpoint == "best":
         notes.append("The best checkpoint was chosen on val, so its score there is flattered; report the one on test.")
     return notes

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from quadlib.config import EvaluateSettings
 from quadlib.data.samples import SampleTable
 from quadlib.evaluation.baselines import NORMAL_CLASS, normal_code
 from quadlib.evaluation.embed import EmbeddingSet
@@ -28,6 +29,7 @@ from quadlib.evaluation.metrics import (
 from quadlib.evaluation.neighbours import class_nearness, knn_predict
 from quadlib.evaluation.record import WorstRecording
 from quadlib.evaluation.score import Score
+from quadlib.evaluation.subsets import knn_scores
 
 WORST = 10
 
@@ -87,21 +89,14 @@ def class_intervals(fused: FusedScores, queries: EmbeddingSet, bootstrap: Sessio
     return [with_interval(code, score) for code, score in enumerate(fused.classification.per_class)]
 
 
-def score_modalities(gallery: EmbeddingSet, queries: EmbeddingSet, modalities: Sequence[str], class_names: Sequence[str],
-                     neighbours: int) -> dict[str, dict[str, Score]]:
+def score_modalities(gallery: EmbeddingSet, queries: EmbeddingSet, table: SampleTable,
+                     settings: EvaluateSettings) -> dict[str, dict[str, Score]]:
     """accuracy, macro_f1 and map_at_r of each modality's own embedding, over the recordings that have it."""
-    table = {}
-    for m, name in enumerate(modalities):
+    result = {}
+    for m, name in enumerate(table.modalities):
         known, asked = gallery.take(gallery.present[:, m]), queries.take(queries.present[:, m])
-        reason = undefined_reason(known, asked, class_names)
-        if reason:
-            table[name] = dict.fromkeys(("accuracy", "macro_f1", "map_at_r"), Score.undefined(reason))
-            continue
-        predictions = knn_predict(asked.by_modality[:, m], known.by_modality[:, m], known.labels, neighbours)
-        result = classification(asked.labels, predictions, class_names)
-        ranking = retrieval(asked.by_modality[:, m], asked.labels, known.by_modality[:, m], known.labels)
-        table[name] = {"accuracy": result.accuracy, "macro_f1": result.macro_f1, "map_at_r": ranking.means()["map_at_r"]}
-    return table
+        result[name] = knn_scores(asked.by_modality[:, m], asked.labels, asked.rows, known.by_modality[:, m], known.labels, table, settings)
+    return result
 
 
 def score_crossing(gallery: EmbeddingSet, queries: EmbeddingSet, class_names: Sequence[str]) -> tuple[Score, np.ndarray]:

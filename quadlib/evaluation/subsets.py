@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from quadlib.config import EvaluateSettings
+from quadlib.data.samples import SampleTable
 from quadlib.evaluation.embed import evaluation_mode
-from quadlib.evaluation.metrics import classification, one_class_reason, retrieval
+from quadlib.evaluation.intervals import SessionBootstrap
+from quadlib.evaluation.metrics import classification, macro_f1, one_class_reason, retrieval
 from quadlib.evaluation.neighbours import knn_predict
 from quadlib.evaluation.score import Score
 from quadlib.model.quad import unit
@@ -35,11 +38,12 @@ class SubsetScore:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What the encoders say of n recordings: `values` (n, M, width), `present` (n, M) bool, both on the model's device; `labels` (n,)."""
+    """What the encoders say of n recordings: `values` (n, M, width) and `present` (n, M) bool on the model's device; `labels`, `rows` (n,)."""
 
     values: torch.Tensor
     present: torch.Tensor
     labels: np.ndarray
+    rows: np.ndarray
 
 
 @torch.inference_mode()
@@ -54,7 +58,7 @@ def encode(model: nn.Module, dataset: Any, rows: np.ndarray, batch_size: int = 2
             values.append(torch.stack([model.get_submodule(f"encoders.{name}")(batch.inputs[name]) for name in names], dim=1))
             present.append(batch.present)
             labels.append(batch.labels)
-    return Tokens(torch.cat(values), torch.cat(present), torch.cat(labels).cpu().numpy())
+    return Tokens(torch.cat(values), torch.cat(present), torch.cat(labels).cpu().numpy(), np.asarray(rows))
 
 
 @torch.inference_mode()
@@ -70,16 +74,17 @@ def fuse(model: Any, tokens: Tokens, visible: Sequence[int], batch_size: int = 4
     return torch.cat(parts).cpu().numpy(), kept.cpu().numpy()
 
 
-def score_subsets(model: nn.Module, dataset: Any, train_rows: np.ndarray, eval_rows: np.ndarray, neighbours: int = 5) -> list[SubsetScore]:
-    """Scores of all 2^M - 1 subsets of the modalities, single ones first, the full set last."""
+def score_subsets(model: nn.Module, dataset: Any, train_rows: np.ndarray, eval_rows: np.ndarray,
+                  settings: EvaluateSettings) -> list[SubsetScore]:
+    """Scores of all 2^M - 1 subsets of the modalities, single ones first, the full set last; macro-F1 with its interval."""
     names = list(dataset.modalities)
     gallery, queries = encode(model, dataset, train_rows), encode(model, dataset, eval_rows)
-    return [_score_subset(model, gallery, queries, chosen, names, dataset.table.class_names, neighbours)
+    return [_score_subset(model, gallery, queries, chosen, names, dataset.table, settings)
             for size in range(1, len(names) + 1) for chosen in combinations(range(len(names)), size)]
 
 
 def _score_subset(model: nn.Module, gallery: Tokens, queries: Tokens, chosen: tuple[int, ...], names: Sequence[str],
-                  class_names: Sequence[str], neighbours: int) -> SubsetScore:
+                  table: SampleTable, settings: EvaluateSettings) -> SubsetScore:
     shown = tuple(names[index] for index in chosen)
     seen = [bool(tokens.present[:, list(chosen)].any()) for tokens in (gallery, queries)]
     if not all(seen):
@@ -87,11 +92,23 @@ def _score_subset(model: nn.Module, gallery: Tokens, queries: Tokens, chosen: tu
         return SubsetScore(shown, 0, nothing, nothing, nothing)
     known, known_kept = fuse(model, gallery, chosen)
     asked, asked_kept = fuse(model, queries, chosen)
-    known_labels, truth = gallery.labels[known_kept], queries.labels[asked_kept]
-    reason = one_class_reason(known_labels, class_names, "the gallery") or one_class_reason(truth, class_names)
-    scores = classification(truth, knn_predict(asked, known, known_labels, neighbours), class_names, undefined=reason)
-    map_at_r = Score.undefined(reason) if reason else retrieval(asked, truth, known, known_labels).means()["map_at_r"]
-    return SubsetScore(shown, len(truth), scores.accuracy, scores.macro_f1, map_at_r)
+    scores = knn_scores(asked, queries.labels[asked_kept], queries.rows[asked_kept], known, gallery.labels[known_kept], table, settings)
+    return SubsetScore(shown, int(asked_kept.sum()), **scores)
+
+
+def knn_scores(queries: np.ndarray, labels: np.ndarray, rows: np.ndarray, gallery: np.ndarray, gallery_labels: np.ndarray,
+               table: SampleTable, settings: EvaluateSettings) -> dict[str, Score]:
+    """accuracy, macro_f1 (with its interval over sessions) and map_at_r of queries in `rows` of the table against a gallery."""
+    names = table.class_names
+    reason = one_class_reason(gallery_labels, names, "the gallery") or one_class_reason(labels, names)
+    if reason:
+        return dict.fromkeys(("accuracy", "macro_f1", "map_at_r"), Score.undefined(reason))
+    predictions = knn_predict(queries, gallery, gallery_labels, settings.neighbours)
+    result = classification(labels, predictions, names)
+    bootstrap = SessionBootstrap(table.frame["group"].to_numpy()[rows], settings.resamples, settings.seed)
+    f1 = bootstrap.interval(result.macro_f1, lambda drawn: macro_f1(labels[drawn], predictions[drawn], len(names)))
+    ranking = retrieval(queries, labels, gallery, gallery_labels)
+    return {"accuracy": result.accuracy, "macro_f1": f1, "map_at_r": ranking.means()["map_at_r"]}
 
 
 def shapley_values(subsets: Sequence[SubsetScore], empty_value: float) -> dict[str, Score]:

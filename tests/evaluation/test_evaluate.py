@@ -24,7 +24,7 @@ def evaluated(model, dataset, **values) -> Evaluation:
     table, chosen = dataset.table, settings(**values)
     train, test = table.rows("train"), table.rows(chosen.eval_split)
     return evaluate_embeddings(embed(model, dataset, train), embed(model, dataset, test), table, chosen,
-                               subsets=score_subsets(model, dataset, train, test), run="r1")
+                               subsets=score_subsets(model, dataset, train, test, chosen), run="r1")
 
 
 def test_every_figure_is_there(model, dataset) -> None:
@@ -94,7 +94,7 @@ def test_a_split_that_cannot_be_scored(model, tmp_path, split, words, make_table
     dataset = as_dataset(table)
     gallery = embed(model, dataset, table.rows("train"))
     queries = gallery.take(np.zeros(0, dtype=np.int64)) if split == "empty" else embed(model, dataset, table.rows("test"))
-    subsets = [] if split == "empty" else score_subsets(model, dataset, table.rows("train"), table.rows("test"))
+    subsets = [] if split == "empty" else score_subsets(model, dataset, table.rows("train"), table.rows("test"), settings())
     result = evaluate_embeddings(gallery, queries, table, settings(), subsets=subsets)
     for name in ("accuracy", "macro_f1", "map_at_r", "mrr", "modality_to_modality_map_at_r"):
         assert result.scores[name].value is None and words in result.scores[name].reason

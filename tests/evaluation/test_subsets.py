@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+from quadlib.config import EvaluateSettings, read_settings
 from quadlib.evaluation.embed import embed
 from quadlib.evaluation.score import Score
 from quadlib.evaluation.subsets import SubsetScore, encode, fuse, score_subsets, shapley_values
+
+SETTINGS = read_settings(EvaluateSettings, {"resamples": 20})
 
 
 def test_fusing_cached_tokens_equals_embedding_with_the_others_hidden(model, dataset) -> None:
@@ -19,7 +22,7 @@ def test_fusing_cached_tokens_equals_embedding_with_the_others_hidden(model, dat
 
 def test_every_subset_is_scored_and_every_recording_encoded_once(model, dataset) -> None:
     train, test = dataset.table.rows("train"), dataset.table.rows("test")
-    subsets = score_subsets(model, dataset, train, test)
+    subsets = score_subsets(model, dataset, train, test, SETTINGS)
     assert [subset.modalities for subset in subsets] == [
         ("fou",), ("kar",), ("mor",), ("fou", "kar"), ("fou", "mor"), ("kar", "mor"), ("fou", "kar", "mor")]
     assert sum(dataset.asked) == len(train) + len(test)
@@ -32,7 +35,7 @@ def test_every_subset_is_scored_and_every_recording_encoded_once(model, dataset)
 def test_a_modality_that_nobody_has_is_undefined_with_a_reason(model, make_table, as_dataset) -> None:
     table = make_table(missing=0.0)
     gone = table.with_columns(mor=np.full(len(table), -1))
-    subsets = score_subsets(model, as_dataset(gone), gone.rows("train"), gone.rows("test"))
+    subsets = score_subsets(model, as_dataset(gone), gone.rows("train"), gone.rows("test"), SETTINGS)
     reasons = {subset.modalities: subset.macro_f1.reason for subset in subsets}
     assert reasons["mor",] == "no recording of the gallery has mor"
     assert reasons["fou", "mor"] == ""
@@ -51,6 +54,6 @@ def test_shapley_values_by_hand() -> None:
 
 
 def test_shapley_values_add_up(model, dataset) -> None:
-    subsets = score_subsets(model, dataset, dataset.table.rows("train"), dataset.table.rows("test"))
+    subsets = score_subsets(model, dataset, dataset.table.rows("train"), dataset.table.rows("test"), SETTINGS)
     values = [score.value for score in shapley_values(subsets, 0.2).values()]
     assert sum(values) == pytest.approx(subsets[-1].macro_f1.value - 0.2)
