@@ -38,7 +38,7 @@ class SubsetScore:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What the encoders say of n recordings: `values` (n, M, width) and `present` (n, M) bool on the model's device; `labels`, `rows` (n,)."""
+    """Encoded recordings: `values` (n, M, width) and `present` (n, M) bool on the model's device; `labels` and `rows` (n,) int64."""
 
     values: torch.Tensor
     present: torch.Tensor
