@@ -77,7 +77,8 @@ CLASSES: tuple[WeldClass, ...] = (
         session_names=("lack_of_fusion_{n}_{date}", "lof_{n}", "{n}_no_fusion_good_gas")),
     WeldClass(
         8, "excessive_convexity", ("fillet",), 7, (290, 300), (17, 18), (3, 3.4), 279, 15.4,
-        events={"stub": 10.0}, cues={"video": {"width": -0.6, "height": 0.8}, "image": {"ridge": 1.0, "width": -0.6}, "audio": {"rate": -0.4}},
+        events={"stub": 10.0},
+        cues={"video": {"width": -0.6, "height": 0.8}, "image": {"ridge": 1.0, "width": -0.6}, "audio": {"rate": -0.4}},
         session_names=("excessive_convexity_{n}_{date}", "convex_{n}", "{n}_convexity")),
     WeldClass(
         9, "spatter", ("butt", "fillet"), 7, (150, 170), (12, 17), (3, 3.5), 141, 15.3,

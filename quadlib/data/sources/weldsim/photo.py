@@ -11,7 +11,7 @@ from PIL import Image
 from quadlib.data.sources.weldsim.plan import IMAGE_STREAM, Recording
 from quadlib.data.sources.weldsim.settings import Geometry
 
-MARGIN = 0.06
+MARGIN = 0.04
 BEAD_START, BEAD_END, BEAD_LINE, BEAD_HALF_WIDTH = 0.10, 0.90, 0.60, 0.115
 
 # Three columns of five rows, a bit a dot.
@@ -152,10 +152,10 @@ def _draw_events(picture: np.ndarray, recording: Recording, line: np.ndarray, as
 
 
 def _draw_sticker(picture: np.ndarray, recording: Recording) -> None:
-    """White paper at the top with the part's name in small print; with a leak, the class code alone in large print."""
+    """White paper in the top quarter with the part's date and number; with a leak, the class code alone in large print."""
     height, width = picture.shape
-    x0, y0 = int(recording.session.sticker_place * width), int(0.07 * height)
-    paper = picture[y0: y0 + int(0.15 * height), x0: x0 + int(0.26 * width)]
+    x0, y0 = int(recording.session.sticker_place * width), int(0.08 * height)
+    paper = picture[y0: y0 + int(0.13 * height), x0: x0 + int(0.26 * width)]
     paper[:] = 215
     text = recording.part[-2:] if recording.sticker_leak else recording.part[:-3]
     dot = max(1, min(paper.shape[0] // 6, paper.shape[1] // (4 * len(text) + 2)))

@@ -100,8 +100,8 @@ def _draw_recording(session: Session, number: int, split: str, seed: int, settin
         hidden = rng.random() < 1 - (1 - HIDDEN[modality]) ** settings.difficulty
         visibility[modality] = float(rng.uniform(0, 0.3) if hidden else rng.uniform(0.7, 1.2)) / effect
         own = weld_class.cues.get(modality, {})
-        cues[modality] = {cue: visibility[modality] * own.get(cue, 0.0) + session.cues[modality][cue] + effect * float(rng.normal(0, CUE_SPREAD))
-                          for cue in CUES[modality]}
+        cues[modality] = {cue: visibility[modality] * own.get(cue, 0.0) + session.cues[modality][cue]
+                          + effect * float(rng.normal(0, CUE_SPREAD)) for cue in CUES[modality]}
     duration = session.duration_s + (0.0 if settings.fixed_length else float(rng.normal(0, 0.25)))
     arc_on, arc_off = duration * (np.array([0.16, 0.86]) + rng.normal(0, 0.006, 2))
     return Recording(

@@ -39,8 +39,8 @@ def sensor_csv(recording: Recording, process: Process, geometry: Geometry) -> by
     lines = [HEADER]
     for k in range(len(stamps)):
         at_time = start + datetime.timedelta(milliseconds=round(float(stamps[k]) * 1000))
-        lines.append(f"{at_time:%m/%d/%Y},{at_time:%H:%M:%S}.{at_time.microsecond // 1000:03d},{recording.part},{pressure[k]:.3f},{flow[k]:.2f},"
-                     f"{feed[k]:.4f},{current[k]:.1f},{wire[k]:.3f},{voltage[k]:.2f}")
+        stamp = f"{at_time:%m/%d/%Y},{at_time:%H:%M:%S}.{at_time.microsecond // 1000:03d}"
+        lines.append(f"{stamp},{recording.part},{pressure[k]:.3f},{flow[k]:.2f},{feed[k]:.4f},{current[k]:.1f},{wire[k]:.3f},{voltage[k]:.2f}")
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -61,7 +61,8 @@ def _electrics(recording: Recording, process: Process, time: np.ndarray, rng: np
     shorts = rng.standard_t(4, len(time)) * unsteady
     current = process.at("current_a", time) * (1 + 0.6 * shorts) + arc * 8.5 * noise[0]
     voltage = process.at("voltage_v", time) * (1 - 0.9 * shorts) + arc * 0.45 * (0.93 * noise[1] - 0.36 * noise[0])
-    current, voltage = np.where(arc, np.maximum(current, 6), np.abs(noise[0]) * 0.4), np.where(arc, np.clip(voltage, 2, 60), np.abs(noise[1]) * 0.1)
+    current = np.where(arc, np.maximum(current, 6), np.abs(noise[0]) * 0.4)
+    voltage = np.where(arc, np.clip(voltage, 2, 60), np.abs(noise[1]) * 0.1)
     first = int(np.argmax(arc))
     open_circuit = slice(max(0, first - int(rng.integers(1, 3))), first)
     voltage[open_circuit] = rng.uniform(40, 82, len(voltage[open_circuit]))

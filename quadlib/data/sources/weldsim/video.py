@@ -138,12 +138,13 @@ class _Scene:
         sink = np.clip(0.75 * cues["sink"] + 0.7 * self.drop[part], -0.3, 1.2)
         picture -= self._blob(cx, cy + 0.02, 0.5 * self.half_width[part], 0.55 * self.half_height[part], 0.62 * pool_level * sink)
         if cues["roll"] > 0:
-            picture += self._blob(cx + 0.26, cy + 0.03, np.full_like(cx, 0.13), np.full_like(cx, 0.07), 80 * cues["roll"] * self.pool[part] * bright)
+            picture += self._blob(cx + 0.26, cy + 0.03, 0.13, 0.07, 80 * cues["roll"] * self.pool[part] * bright)
         if cues["fume"] > -0.1:
-            picture += self._blob(cx + 0.05, cy - 0.36, np.full_like(cx, 0.34), np.full_like(cx, 0.22), 42 * self.fume[part] * arc * bright)
-        picture -= self._blob(cx, cy, 0.75 * self.half_width[part], 0.8 * self.half_height[part], 150 * self.hole[part] * (self.pool[part] > 0.05))
+            picture += self._blob(cx + 0.05, cy - 0.36, 0.34, 0.22, 42 * self.fume[part] * arc * bright)
+        hole = 150 * self.hole[part] * (self.pool[part] > 0.05)
+        picture -= self._blob(cx, cy, 0.75 * self.half_width[part], 0.8 * self.half_height[part], hole)
         long = np.clip(cues["arc_length"], -0.5, 1.5)
-        picture += self._blob(cx, cy - 0.11 - 0.07 * long, np.full_like(cx, 0.05), np.full_like(cx, 0.06 * np.exp(0.75 * long)), 230 * arc * np.minimum(1.5, bright))
+        picture += self._blob(cx, cy - 0.11 - 0.07 * long, 0.05, 0.06 * np.exp(0.75 * long), 230 * arc * np.minimum(1.5, bright))
         picture += self.rng.standard_normal(picture.shape, dtype=np.float32) * 2.5
         first = part.start
         for frame, rows, columns in self.sparks:
@@ -152,8 +153,9 @@ class _Scene:
                     picture[frame - first, rows + shift, columns] = 240
         return np.clip(picture, 0, 255).astype(np.uint8)
 
-    def _blob(self, cx: np.ndarray, cy: np.ndarray, half_width: np.ndarray, half_height: np.ndarray, level: np.ndarray) -> np.ndarray:
+    def _blob(self, cx: np.ndarray, cy: np.ndarray, half_width: np.ndarray | float, half_height: np.ndarray | float,
+              level: np.ndarray) -> np.ndarray:
         """Gaussian blobs, one a frame: a product of a row and a column, so that whole chunks cost two small exponentials."""
-        across = np.exp(-0.5 * ((self.x[None, :] - cx[:, None]) / half_width[:, None]) ** 2)
-        down = np.exp(-0.5 * ((self.y[None, :] - cy[:, None]) / half_height[:, None]) ** 2) * level[:, None]
+        across = np.exp(-0.5 * ((self.x[None, :] - cx[:, None]) / np.reshape(half_width, (-1, 1))) ** 2)
+        down = np.exp(-0.5 * ((self.y[None, :] - cy[:, None]) / np.reshape(half_height, (-1, 1))) ** 2) * level[:, None]
         return down.astype(np.float32)[:, :, None] * across.astype(np.float32)[:, None, :]

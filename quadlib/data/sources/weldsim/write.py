@@ -17,7 +17,6 @@ from filelock import FileLock
 import quadlib
 from quadlib.config import read_settings
 from quadlib.data.sources.weldsim.audio import write_audio
-from quadlib.data.sources.weldsim.oracles import oracle_scores
 from quadlib.data.sources.weldsim.photo import photo_jpegs
 from quadlib.data.sources.weldsim.plan import Recording, make_plan
 from quadlib.data.sources.weldsim.process import weld
@@ -56,7 +55,8 @@ def make(folder: str | Path, size: str = "demo", seed: int = 0, *, processes: in
             _build(building, wanted, geometry, settings, processes)
             os.replace(building, folder)
         except OSError as error:
-            raise FileError(f"{folder} could not be made ({error.strerror or error}); free some disk space or choose another folder.") from error
+            raise FileError(f"{folder} could not be made ({error.strerror or error}); "
+                            "free some disk space or choose another folder.") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return folder
@@ -85,6 +85,9 @@ def _build(folder: Path, wanted: dict[str, Any], geometry: Geometry, settings: W
     recordings = make_plan(geometry, wanted["seed"], settings)
     if len({recording.folder for recording in recordings}) < len(recordings):
         raise ValueError(f"seed {wanted['seed']}: two recordings fell on one folder; this is a fault of the simulator, take another seed")
+    # Only here: the writing processes start twice as fast without a classifier library.
+    from quadlib.data.sources.weldsim.oracles import oracle_scores
+
     folder.mkdir()
     workers = processes or (1 if wanted["size"] == "tiny" else min(len(os.sched_getaffinity(0)), 16))
     if workers == 1:
@@ -93,8 +96,10 @@ def _build(folder: Path, wanted: dict[str, Any], geometry: Geometry, settings: W
         _write_in_processes(folder, wanted, workers)
     (folder / "manifest.csv").write_bytes(manifest_csv(recordings, geometry))
     write_json(folder / "oracles.json", oracle_scores(recordings, wanted["seed"]))
-    write_json(folder / "weldsim.json", {**wanted, "counts": _counts(recordings), "mislabelled": {
-        recording.folder: recording.session.weld_class.name for recording in recordings if recording.booked != recording.session.weld_class}})
+    mislabelled = {recording.folder: recording.session.weld_class.name for recording in recordings
+                   if recording.booked != recording.session.weld_class}
+    # The marker comes last: a folder that has it is complete.
+    write_json(folder / "weldsim.json", {**wanted, "counts": _counts(recordings), "mislabelled": mislabelled})
 
 
 def _write_in_processes(folder: Path, wanted: dict[str, Any], workers: int) -> None:
@@ -150,9 +155,10 @@ def manifest_csv(recordings: list[Recording], geometry: Geometry) -> bytes:
     writer.writerow(MANIFEST_COLUMNS)
     for recording in recordings:
         session = recording.session
-        writer.writerow([recording.booked.name, session.joint, session.weld_class.thickness_mm, session.steel, geometry.recordings_per_session,
-                         session.set_current_a, session.set_voltage_v, session.set_gas_bar, session.set_speed_cpm, session.folder,
-                         recording.folder, recording.split])
+        writer.writerow([
+            recording.booked.name, session.joint, session.weld_class.thickness_mm, session.steel, geometry.recordings_per_session,
+            session.set_current_a, session.set_voltage_v, session.set_gas_bar, session.set_speed_cpm, session.folder, recording.folder,
+            recording.split])
     return text.getvalue().encode()
 
 
