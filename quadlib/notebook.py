@@ -1,11 +1,22 @@
-"""What a notebook needs beside the library: its settings from the parameter cell, and a headline that is filled in at the end."""
+"""What a notebook needs beside the library: its settings from the parameter cell, and a finished run as the doctor's subject."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from quadlib import bounds
 from quadlib.config import Settings, SettingsError, read_settings
+from quadlib.data.batches import SplitBatches
+from quadlib.data.dataset import Batch, make_loader
+from quadlib.diagnosis import Subject
+from quadlib.loss import SupConLoss
+from quadlib.restore import Restored
+from quadlib.trainer import Trainer
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -21,15 +32,56 @@ def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
     return read_settings(model, {name: namespace[name] for name in model.model_fields})
 
 
-class Headline:
-    """The place of the verdict, above everything that it rests on: shown at once, filled in when the verdict is known."""
+def subject_of(restored: Restored) -> Subject:
+    """Everything of a restored run that can be examined: its recordings, batches, model, loss, optimiser at peak rates, and training step.
 
-    def __init__(self, waiting: str) -> None:
-        from IPython.display import Markdown, display
+    The step is the trainer's own objective on a model in training mode; nothing is written to the run.
+    """
+    dataset, settings = restored.dataset, restored.settings
+    trainer = Trainer(dataset, settings, restored.run, model=restored.model)
+    trainer.objective.load_state_dict(restored.checkpoint["objective"])
 
-        self._handle = display(Markdown(f"*{waiting}*"), display_id=True)
+    def train_step(batch: Batch) -> Tensor:
+        trainer.optimiser.zero_grad(set_to_none=True)
+        batch = batch.to(trainer.device)
+        value = trainer.objective(trainer.model(batch), batch.labels, batch.present)
+        value.total.backward()
+        trainer.optimiser.step()
+        return value.total.detach()
 
-    def update(self, verdict: Any) -> None:
-        """Puts the verdict where the headline stands."""
-        if self._handle is not None:  # None where nothing can be displayed: a plain interpreter
-            self._handle.update(verdict)
+    return Subject(
+        table=dataset.table,
+        batch_sampler=trainer.batches,
+        loader=make_loader(dataset, trainer.batches, seed=settings.seed),
+        model=trainer.model,
+        loss=trainer.objective.contrast,
+        optimizer=trainer.optimiser,
+        settings=settings,
+        run=restored.run,
+        train_step=train_step,
+        name=restored.run.name,
+    )
+
+
+class EmbeddedBatch(NamedTuple):
+    """One training batch in evaluation mode: SupCon of the fused embedding, its bounds, cosines (N, N), equal labels (N, N)."""
+
+    loss: float
+    floor: float
+    plateau: float
+    similarity: np.ndarray
+    same_class: np.ndarray
+
+
+def embedded_batch(restored: Restored) -> EmbeddedBatch:
+    """The first batch of the first epoch, as the model of the checkpoint embeds it."""
+    settings, model = restored.settings, restored.model.eval()
+    rows = next(iter(SplitBatches(restored.dataset.table, settings)))
+    batch = restored.dataset.__getitems__(rows).to(next(model.parameters()).device)
+    with torch.no_grad():
+        fused = model(batch).fused.float()
+        loss = float(SupConLoss(settings.temperature, variant=settings.loss_variant)(fused, batch.labels))
+    labels = batch.labels.cpu()
+    same = (labels[:, None] == labels[None, :]).numpy()
+    floor = float(bounds.floor(torch.bincount(labels).numpy(), settings.temperature, kind="counts"))
+    return EmbeddedBatch(loss, floor, bounds.collapse_value(len(rows)), (fused @ fused.T).cpu().numpy(), same)

@@ -92,13 +92,13 @@ class BatchInspector:
         return Selection(self.batch, rows, self.table.frame["sample_id"].iloc[rows].tolist())
 
     def figures(self) -> list[go.Figure]:
-        """The static twin: every figure of the overview."""
-        return batch_overview(self.plan, self.settings.temperature, self.table)
+        """The static twin: what the inspector shows of its plan, with the worst batch opened."""
+        return batch_overview(self.plan, self.settings.temperature)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        display(*self.figures()) if in_batch() else display(self.widget)
+        display(*(self.figures() if in_batch() else [self.widget]))
 
     @cached_property
     def widget(self) -> widgets.VBox:

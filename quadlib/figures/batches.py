@@ -9,9 +9,7 @@ from plotly.subplots import make_subplots
 from scipy.special import gammaln
 from scipy.stats import hypergeom
 
-from quadlib.data.samples import SampleTable
-from quadlib.figures.recordings import availability, split_table
-from quadlib.figures.style import BROKEN, QUIET, SEQUENTIAL, finish, label, number
+from quadlib.figures.style import BROKEN, QUIET, SEQUENTIAL, finish, label, many, number
 from quadlib.plan import BatchPlan
 
 MOST_BATCHES = 60  # columns that a heat map still shows legibly
@@ -35,15 +33,9 @@ def worst_first(table: pd.DataFrame) -> np.ndarray:
     return np.lexsort((np.arange(len(table)), room, -table["lone_anchors"].to_numpy(), table["classes"].to_numpy() > 1))
 
 
-def batch_overview(plan: BatchPlan, temperature: float, table: SampleTable | None = None) -> list[go.Figure]:
-    """The static twin of the inspector: every figure about the batches, then about the table they are dealt from."""
-    figures = [
-        batch_inspection(plan, temperature),
-        positives_per_anchor(plan, temperature),
-        batch_floors(plan, temperature),
-        random_odds(plan),
-    ]
-    return figures if table is None else [*figures, split_table(table), availability(table)]
+def batch_overview(plan: BatchPlan, temperature: float) -> list[go.Figure]:
+    """The static twin of the inspector: composition, with the worst batch opened."""
+    return [batch_inspection(plan, temperature)]
 
 
 def batch_heatmap(plan: BatchPlan, temperature: float, order: str = "worst") -> go.Figure:
@@ -73,11 +65,11 @@ def batch_heatmap(plan: BatchPlan, temperature: float, order: str = "worst") -> 
         else f" The {len(chosen)} {'worst' if order == 'worst' else 'first'} of {len(table)} batches are shown."
     )
     rows = [[batch, *plan.counts[batch]] for batch in chosen]
-    side = "the worst on the left" if order == "worst" else "in the order of the epoch"
+    side = "The worst batch comes first." if order == "worst" else "Batches are in the order of the epoch."
     return finish(
         figure,
         "Label composition of every batch",
-        f"{composition_sentence(plan, table)} Batches {side}.{part}",
+        f"{composition_sentence(plan, table)} {side}{part}",
         ["batch", *names],
         rows,
         xaxis={"title": "batch", "type": "category", "showgrid": False},
@@ -133,7 +125,7 @@ def batch_inspection(plan: BatchPlan, temperature: float, chosen: int | None = N
 def composition_sentence(plan: BatchPlan, table: pd.DataFrame) -> str:
     """What every batch holds, in one sentence, lone anchors included."""
     counts = plan.counts
-    sizes, classes, each = _span(table["size"]), _span(table["classes"]), _span(counts[counts > 0])
+    sizes, classes, each = span(table["size"]), span(table["classes"]), span(counts[counts > 0])
     lone = int(table["lone_anchors"].sum())
     tail = (
         "no anchor is without a positive"
@@ -144,9 +136,12 @@ def composition_sentence(plan: BatchPlan, table: pd.DataFrame) -> str:
     return f"Every batch of {sizes} holds {classes} {plural}, {each} of each; {tail}."
 
 
-def _span(values: pd.Series | np.ndarray) -> str:
-    low, high = int(np.min(values)), int(np.max(values))
-    return str(low) if low == high else f"{low} to {high}"
+def span(values: pd.Series | np.ndarray) -> str:
+    """Lowest to highest as words: `2 to 4`, or `32` where they are the same to three digits."""
+    low, high = number(float(np.nanmin(values))), number(float(np.nanmax(values)))
+    if np.issubdtype(np.asarray(values).dtype, np.integer):
+        low, high = f"{np.min(values):,}", f"{np.max(values):,}"
+    return low if low == high else f"{low} to {high}"
 
 
 def positives_per_anchor(plan: BatchPlan, temperature: float) -> go.Figure:
@@ -188,7 +183,8 @@ def positives_per_anchor(plan: BatchPlan, temperature: float) -> go.Figure:
     caption = (
         f"{int(lone['lone_anchors'].sum()):,} anchors in {len(lone)} of {len(table)} batches have no positive; the loss leaves them out."
         if len(lone)
-        else f"Every anchor has {table['positives_min'].min()} positives or more, the median {number(table['positives_median'].median())}."
+        else f"Every anchor has {many(table['positives_min'].min(), 'positive')} or more, "
+        f"in the median {table['positives_median'].median():g}."
     )
     return finish(
         figure,
@@ -196,9 +192,8 @@ def positives_per_anchor(plan: BatchPlan, temperature: float) -> go.Figure:
         caption,
         ["batch", "fewest", "median", "lone anchors"],
         table[["positives_min", "positives_median", "lone_anchors"]].itertuples(),
-        xaxis_title="batch",
-        yaxis_title="positives per anchor",
-        yaxis_rangemode="tozero",
+        xaxis={"title": "batch", "range": [-0.5, len(table) - 0.5]},
+        yaxis={"title": "positives per anchor", "rangemode": "tozero", "dtick": 1 if table["positives_median"].max() < 8 else None},
         height=300,
         margin_t=88,
     )
@@ -231,8 +226,7 @@ def batch_floors(plan: BatchPlan, temperature: float) -> go.Figure:
     caption = (
         f"{stuck} of {len(table)} batches hold one class: their floor is the plateau, so no network can lower their loss."
         if stuck
-        else f"The floors lie between {number(table['floor'].min())} and {number(table['floor'].max())}; a collapsed network stays at "
-        f"ln {size - 1} = {plateau:.3f}."
+        else f"The floor of a batch is {span(table['floor'])}; a collapsed network stays at ln {size - 1} = {plateau:.3f}."
     )
     figure.add_annotation(
         x=0.99, xref="paper", xanchor="right", y=plateau, yanchor="bottom", showarrow=False, text=f"ln {size - 1} = {plateau:.3f}: collapse"
@@ -243,7 +237,7 @@ def batch_floors(plan: BatchPlan, temperature: float) -> go.Figure:
         caption,
         ["batch", "floor", "plateau"],
         table[["floor", "collapse"]].itertuples(),
-        xaxis_title="batch",
+        xaxis={"title": "batch", "range": [-0.5, len(table) - 0.5]},
         yaxis_title="loss (nats)",
         yaxis_rangemode="tozero",
         height=300,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from quadlib.diagnosis import Diagnosis
 from quadlib.figures.style import BROKEN, FINE, QUIET, SEQUENTIAL, finish, label, number
 
 
@@ -222,3 +223,8 @@ def loss_place(value: float, floor: float, plateau: float) -> go.Figure:
         yaxis={"visible": False, "range": [-1, 1]},
         height=190,
     )
+
+
+def not_run_table(diagnosis: Diagnosis) -> pd.DataFrame:
+    """The checks that could not be made, by the reason: what they would need."""
+    return pd.DataFrame(diagnosis.not_run, columns=["check", "why it was not run"])

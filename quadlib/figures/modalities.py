@@ -33,7 +33,7 @@ def shapley_bars(evaluation: Evaluation) -> go.Figure:
     caption = (
         f"{first} carries most of the score ({known[first]:+.3f}), {last} least ({known[last]:+.3f})."
         if known
-        else "The shares are undefined."
+        else "Without scored subsets there are no shares."
     )
     rows = [[name, evaluation.shapley[name].value, evaluation.shapley[name].reason] for name in names]
     return finish(

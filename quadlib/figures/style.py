@@ -6,7 +6,7 @@ import html
 import os
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -36,12 +36,6 @@ class Mark(NamedTuple):
 
     colour: str
     symbol: str
-
-
-class Showable(Protocol):
-    """A widget with a static twin: what `show` takes beside figures."""
-
-    def figures(self) -> list[go.Figure]: ...
 
 
 def modality_marks(names: Iterable[str]) -> dict[str, Mark]:
@@ -133,6 +127,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def many(count: int, noun: str) -> str:
+    """A count with its noun: `1 epoch`, `12 epochs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def score(value: float, interval: Sequence[float] | None = None) -> str:
     """A score between 0 and 1 as `.862`, with its interval `.862 [.81, .90]`."""
     if value != value:
@@ -154,15 +153,15 @@ def in_batch() -> bool:
     return os.environ.get("QUADLIB_BATCH", "") not in ("", "0")
 
 
-def show(item: go.Figure | Showable, live: bool = False) -> Any:
-    """What a cell displays: in batch a plain figure, or a widget's static twin; interactively the widget, or the figure over its caption.
+def show(item: Any, live: bool = False) -> Any:
+    """What a cell displays: a figure, interactively above its caption; anything else as it is (widgets know their static twin).
 
     `live` turns a figure into a FigureWidget when interactive, so that code can change it later. Other figures stay
     plain: they zoom and hover all the same, are still there when a saved notebook is opened, and do not carry the
     5 MB of script that each FigureWidget puts into the browser.
     """
     if not isinstance(item, go.Figure | go.FigureWidget):
-        return item if not in_batch() else Gallery(item.figures())
+        return item
     if in_batch():
         return go.Figure(item)
     figure = go.Figure(item)

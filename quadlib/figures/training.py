@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quadlib.figures.style import BAND, FUSED, INK, LOOK_HERE, QUIET, finish, modality_marks, number, score
+from quadlib.figures.style import BAND, FUSED, INK, LOOK_HERE, QUIET, finish, many, modality_marks, number, score
 
 Record = Mapping[str, Any]
 SCORES = {
@@ -27,12 +27,12 @@ PHASES = {
 
 
 def split_history(history: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The step records and the epoch records of a history, each as a table; a step's column `at` is its place in epochs."""
+    """The step records and the epoch records, each as a table; a step's `at` is its place in epochs, epoch 1 from 0.5 to 1.5."""
     steps = pd.DataFrame([record for record in history if record["kind"] == "step"])
     epochs = pd.DataFrame([record for record in history if record["kind"] == "epoch"])
     if len(steps):
         by_epoch = steps.groupby("epoch")
-        steps["at"] = steps["epoch"] - 1 + (by_epoch.cumcount() + 1) / by_epoch["epoch"].transform("size").max()
+        steps["at"] = steps["epoch"] - 0.5 + (by_epoch.cumcount() + 1) / by_epoch["epoch"].transform("size").max()
     return steps, epochs
 
 
@@ -162,10 +162,10 @@ def validation_curve(history: Sequence[Record]) -> go.Figure:
     if len(best):
         row, (label, colour, _) = best.iloc[-1], SCORES[shown[0]]
         figure.add_scatter(
-            x=best["epoch"],
-            y=best[shown[0]],
+            x=[row["epoch"]],
+            y=[row[shown[0]]],
             mode="markers",
-            name="best so far",
+            name="best model",
             hoverinfo="skip",
             marker={"symbol": "circle-open", "size": 13, "color": INK, "line": {"width": 2}},
         )
@@ -174,7 +174,7 @@ def validation_curve(history: Sequence[Record]) -> go.Figure:
         )
         caption = (
             f"The best model is that of epoch {int(row['epoch'])}, validation {label} {score(row[shown[0]])}; "
-            f"{int(epochs['epoch'].iloc[-1] - row['epoch'])} epochs followed without a better one."
+            f"{many(int(epochs['epoch'].iloc[-1] - row['epoch']), 'epoch')} followed without a better one."
         )
     columns = ["epoch", *shown]
     return finish(

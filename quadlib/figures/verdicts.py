@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
+from quadlib.checkpoint import BEST, LATEST
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
-from quadlib.figures.batches import batch_table, composition_sentence
+from quadlib.figures.batches import batch_table, composition_sentence, span
 from quadlib.figures.evaluation import baseline_name
 from quadlib.figures.style import BROKEN, FINE, LOOK_HERE, number, score
 from quadlib.figures.training import SCORES, split_history
 from quadlib.plan import BatchPlan
+from quadlib.runs import Run
 
 Level = Literal["fine", "look here", "broken"]
 SIGNS = {"fine": ("✓", FINE), "look here": ("▲", LOOK_HERE), "broken": ("✕", BROKEN)}
@@ -48,6 +50,10 @@ class Verdict:
         }
         return {"text/plain": str(self), "text/html": self.to_html(), "application/vnd.quadlib.verdict+json": parts}
 
+    def noting(self, *notes: str) -> Verdict:
+        """The same verdict with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
     def to_html(self) -> str:
         """Self-contained HTML; every text that may come from the data is escaped."""
         sign, colour = SIGNS[self.level]
@@ -73,8 +79,8 @@ def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
     one_class, lone = int((table["classes"] == 1).sum()), int(table["lone_anchors"].sum())
     numbers = (
         ("batches in an epoch", f"{len(table):,}"),
-        ("positives per anchor, fewest / median", f"{table['positives_min'].min()} / {number(table['positives_median'].median())}"),
-        ("floor of a batch, lowest to highest", f"{number(table['floor'].min())} to {number(table['floor'].max())}"),
+        ("positives per anchor, fewest / median", f"{table['positives_min'].min()} / {table['positives_median'].median():g}"),
+        ("floor of a batch", span(table["floor"])),
         ("collapse plateau", number(float(table["collapse"].mode().iloc[0]), 4)),
     )
     sentence = composition_sentence(plan, table)
@@ -128,6 +134,15 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
         "fine" if progress >= 0.5 else "look here",
         f"{word}: progress {100 * progress:.0f} % of the way from collapse to the optimum, {where}",
         tuple(numbers),
+    )
+
+
+def where_to_go_on(run: Run) -> tuple[str, ...]:
+    """Where the checkpoints of a run are, and the commands that resume, diagnose and evaluate it."""
+    return (
+        f"Checkpoints: {run.checkpoints / BEST} and {LATEST} beside it.",
+        f"Resume: quadlib run 02_train -p run={run.name}",
+        f"Next: quadlib run 03_diagnose -p run={run.name}, quadlib run 04_evaluate -p run={run.name}",
     )
 
 
