@@ -6,8 +6,9 @@ part is MM-DD-YY-NNNN-CC with class code CC; manifest.csv has one row a recordin
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -82,11 +83,11 @@ def _recordings(found: Found) -> tuple[pd.DataFrame, list[str]]:
             problems.append(f"{folder}: code {part[-2:]} is no class; the last two digits are a code, 00 to {len(CLASSES) - 1:02d}")
         photos = []
         for file in files:
-            place = PurePosixPath(file)
-            suffix = place.suffix.lower()
-            if suffix in PHOTOS and place.parent.name:
+            stem, suffix = os.path.splitext(file)
+            suffix = suffix.lower()
+            if suffix in PHOTOS and "/" in file:
                 photos.append(f"{folder}/{file}")
-            elif suffix in FILES and place.stem == part and not place.parent.name:
+            elif suffix in FILES and stem == part and not row[FILES[suffix]]:  # .avi and .AVI may both be there
                 row[FILES[suffix]] = f"{folder}/{file}"
             elif suffix in FILES or suffix in PHOTOS:
                 expected = "images/" if suffix in PHOTOS else f"{part}{suffix}"

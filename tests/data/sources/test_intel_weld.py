@@ -219,11 +219,12 @@ def test_files_that_are_not_named_after_their_recording(full):
     place = full.root / SPATTER / "11-18-22-0001-09"
     (place / "11-18-22-0001-08.avi").write_bytes(b"x")
     (place / "loose.jpg").write_bytes(b"x")
+    (place / "11-18-22-0001-09.FLAC").write_bytes(b"x")
     (place / "notes.txt").write_bytes(b"x")
     (place / ".hidden.avi").write_bytes(b"x")
     problems = full.problems()
     assert "11-18-22-0001-08.avi is not where or what it should be: 11-18-22-0001-09.avi" in problems and "loose.jpg" in problems
-    assert "2 problems" in problems
+    assert "3 problems" in problems
 
 
 def test_junk_folders_are_no_recordings(full):
