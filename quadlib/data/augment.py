@@ -1,4 +1,4 @@
-"""Random changes of normalised training recordings, a pure function of (seed, epoch, recording).
+"""Random changes of training recordings, a pure function of (seed, epoch, recording).
 
 Keyed that way, a recording changes alike whatever the batch it is in, the process that loads it and the step a run was
 resumed at. Strengths are in standard deviations of the training recordings; what is masked becomes 0, their mean.
@@ -27,38 +27,51 @@ VECTOR_NOISE = 0.1
 VECTOR_DROPOUT = 0.1
 
 
-def augment(inputs: Mapping[str, np.ndarray], modalities: Mapping[str, Modality], rows: Sequence[int], seed: int, epoch: int) -> None:
-    """Changes a batch of normalised arrays (B, ...) in place; row i of every array is recording rows[i]."""
+def generators(seed: int, epoch: int, rows: Sequence[int]) -> list[np.random.Generator]:
+    """One generator a recording, first for `move` and then for `vary`.
+
+    Philox makes independent streams of any two keys, so the three numbers are packed into its key and not hashed.
+    """
+    keys = [np.array([(seed << 32) | (epoch & 0xFFFFFFFF), row], dtype=np.uint64) for row in rows]
+    return [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+
+
+def move(raw: Mapping[str, np.ndarray], modalities: Mapping[str, Modality], random: Sequence[np.random.Generator]) -> None:
+    """Shifts videos and photos, and swaps left and right of half of the photos: raw arrays (B, ...), in place.
+
+    All frames and views of a recording move alike. Done before normalising, where a pixel is one byte.
+    """
+    for name, modality in modalities.items():
+        if modality.kind not in ("video", "image"):
+            continue
+        for frames, generator in zip(raw[name], random, strict=True):
+            vertical, horizontal, flip = generator.random(3)
+            _shift(frames, vertical, horizontal)
+            if modality.kind == "image" and flip < 0.5:
+                frames[:] = frames[..., ::-1].copy()
+
+
+def vary(inputs: Mapping[str, np.ndarray], modalities: Mapping[str, Modality], random: Sequence[np.random.Generator]) -> None:
+    """Changes levels and masks parts of normalised arrays (B, ...), in place."""
     changes = {"video": _video, "image": _image, "audio": _audio, "series": _series, "vector": _vector}
-    for place, row in enumerate(rows):
-        random = np.random.Generator(np.random.Philox(key=_key(seed, epoch, row)))
-        for name, modality in modalities.items():
-            changes[modality.kind](inputs[name][place], random)
-
-
-def _key(seed: int, epoch: int, row: int) -> np.ndarray:
-    """Philox makes independent streams of any two keys, so the three numbers are packed, not hashed: seed and epoch, row."""
-    return np.array([(seed << 32) | (epoch & 0xFFFFFFFF), row], dtype=np.uint64)
+    for name, modality in modalities.items():
+        for array, generator in zip(inputs[name], random, strict=True):
+            changes[modality.kind](array, generator)
 
 
 def _video(frames: np.ndarray, random: np.random.Generator) -> None:
-    """(T, 2, H, W): contrast and brightness, one shift of all frames, one masked time bin."""
-    contrast, brightness, vertical, horizontal, chance, place = random.random(6)
-    _shift(frames, vertical, horizontal)
-    frames *= np.float32(1 + CONTRAST * (2 * contrast - 1))
-    frames += np.float32(BRIGHTNESS * (2 * brightness - 1))
+    """(T, 2, H, W): contrast, brightness, one masked time bin."""
+    _image(frames, random)
+    chance, place = random.random(2)
     if chance < BIN_DROPOUT:
         frames[int(place * len(frames))] = 0
 
 
 def _image(views: np.ndarray, random: np.random.Generator) -> None:
-    """(V, 3, H, W): contrast and brightness, one shift of all views, left and right swapped in half of all cases."""
-    contrast, brightness, vertical, horizontal, flip = random.random(5)
-    _shift(views, vertical, horizontal)
-    if flip < 0.5:
-        views[:] = views[..., ::-1].copy()
-    views *= np.float32(1 + CONTRAST * (2 * contrast - 1))
-    views += np.float32(BRIGHTNESS * (2 * brightness - 1))
+    """(V, 3, H, W): contrast and brightness."""
+    contrast, brightness = 2 * random.random(2) - 1
+    views *= np.float32(1 + CONTRAST * contrast)
+    views += np.float32(BRIGHTNESS * brightness)
 
 
 def _audio(spectrogram: np.ndarray, random: np.random.Generator) -> None:
@@ -92,15 +105,11 @@ def _span(length: int, widest: float, random: np.random.Generator) -> slice:
 
 def _shift(frames: np.ndarray, vertical: float, horizontal: float) -> None:
     """Moves (..., H, W) by up to SHIFT_FRACTION of its size, each way; the edge is repeated where nothing moves in."""
-    for axis, share in ((-2, vertical), (-1, horizontal)):
-        size = frames.shape[axis]
-        moved = round(SHIFT_FRACTION * size * (2 * share - 1))
-        if not moved:
-            continue
-        along = np.moveaxis(frames, axis, -1)
+    for along, share in ((frames.swapaxes(-1, -2), vertical), (frames, horizontal)):
+        moved = round(SHIFT_FRACTION * along.shape[-1] * (2 * share - 1))
         if moved > 0:
-            along[..., moved:] = along[..., :-moved].copy()
+            along[..., moved:] = along[..., :-moved].copy(order="K")
             along[..., :moved] = along[..., moved:moved + 1]
-        else:
-            along[..., :moved] = along[..., -moved:].copy()
+        elif moved < 0:
+            along[..., :moved] = along[..., -moved:].copy(order="K")
             along[..., moved:] = along[..., moved - 1:moved]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from quadlib.data.augment import augment
+from quadlib.data.augment import generators, move, vary
 from quadlib.data.store import MediaStore
 from quadlib.data.transforms import Normaliser
 
@@ -82,9 +82,13 @@ class QuadDataset(Dataset[Batch]):
 
     def _batch(self, rows: np.ndarray, augmented: bool) -> Batch:
         present = self._present[rows]
-        inputs = {name: self.normaliser.apply(name, self.store.arrays[name][rows]) for name in self.modalities}
+        raw = {name: self.store.arrays[name][rows] for name in self.modalities}
+        random = generators(self.seed, self.epoch, rows.tolist()) if augmented else []
         if augmented:
-            augment(inputs, self.table.modalities, rows.tolist(), self.seed, self.epoch)
+            move(raw, self.table.modalities, random)
+        inputs = {name: self.normaliser.apply(name, raw[name]) for name in self.modalities}
+        if augmented:
+            vary(inputs, self.table.modalities, random)
         for place, name in enumerate(self.modalities):
             inputs[name][~present[:, place]] = 0
         return Batch({name: torch.from_numpy(array) for name, array in inputs.items()}, torch.from_numpy(present),

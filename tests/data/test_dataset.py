@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from quadlib.data.augment import augment
+from quadlib.data.augment import SHIFT_FRACTION, _shift, generators, move, vary
 from quadlib.data.dataset import Batch, QuadDataset, make_loader
 from quadlib.data.samples import Modality, SampleTable
 from quadlib.data.store import MediaStore
@@ -84,8 +84,9 @@ def test_augmentation_leaves_the_store_and_the_scale_alone(store):
 def test_augmentation_works_on_the_smallest_shapes(kind):
     shape = {"video": (1, 2, 1, 1), "image": (1, 3, 1, 1), "audio": (2, 1, 1), "series": (1, 1), "vector": (1,)}[kind]
     for epoch in range(50):
-        inputs = {kind: np.ones((1, *shape), dtype=np.float32)}
-        augment(inputs, {kind: Modality(kind)}, [0], 0, epoch)
+        inputs, modalities, random = {kind: np.ones((1, *shape), dtype=np.float32)}, {kind: Modality(kind)}, generators(0, epoch, [0])
+        move(inputs, modalities, random)
+        vary(inputs, modalities, random)
         assert inputs[kind].shape == (1, *shape) and np.isfinite(inputs[kind]).all()
 
 
@@ -102,3 +103,13 @@ def test_the_loader_gives_the_same_batches_whatever_the_workers(store, workers):
 def test_to_moves_everything(store):
     batch = dataset_of(store).__getitems__([0, 1]).to("meta")
     assert {tensor.device.type for tensor in (*batch.inputs.values(), batch.present, batch.labels, batch.index)} == {"meta"}
+
+
+@pytest.mark.parametrize("shares", [(0.0, 0.5), (1.0, 0.5), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0), (0.5, 0.5)])
+def test_a_shift_repeats_the_edge(shares):
+    frames = np.arange(2 * 40 * 50).reshape(2, 40, 50).astype(np.float32)
+    moved = [round(SHIFT_FRACTION * size * (2 * share - 1)) for size, share in zip((40, 50), shares, strict=True)]
+    rows, columns = (np.clip(np.arange(size) - by, 0, size - 1) for size, by in zip((40, 50), moved, strict=True))
+    shifted = frames.copy()
+    _shift(shifted, *shares)
+    assert np.array_equal(shifted, frames[:, rows][:, :, columns])
