@@ -16,7 +16,7 @@ from quadlib.evaluation.metrics import auroc, classification, macro_f1
 from quadlib.evaluation.score import Score
 
 SETPOINT_COLUMNS = ("current_a", "voltage_v", "gas_bar", "robot_speed_cpm", "thickness_mm", "weld_type", "steel_type")
-DURATION_COLUMNS = ("duration_seconds", "samples")
+DURATION_COLUMNS = ("duration_seconds",)
 TREES = 100
 NORMAL_CLASS = "good"
 
@@ -40,7 +40,7 @@ def baselines(frame: pd.DataFrame, codes: np.ndarray, class_names: Sequence[str]
     are never an input of the model; a random forest of fixed size reads them here to show how far they alone would get.
     """
     given = [name for name in SETPOINT_COLUMNS if name in frame and _told(frame[name]).any()]
-    timed = [name for name in DURATION_COLUMNS if name in frame and _told(frame[name]).any()][:1]
+    timed = [name for name in DURATION_COLUMNS if name in frame and _told(frame[name]).any()]
     forest = RandomForestClassifier(TREES, random_state=seed)
     return [_score(name, columns, model, frame, codes, class_names, train_rows, eval_rows, bootstrap)
             for name, columns, model in (("majority", None, DummyClassifier(strategy="most_frequent")),

@@ -9,6 +9,7 @@ import numpy as np
 
 from quadlib.config import EvaluateSettings, read_settings
 from quadlib.data.samples import SampleTable
+from quadlib.data.sources.intel_weld import durations
 from quadlib.device import choose_device
 from quadlib.evaluation.baselines import Baseline, baselines
 from quadlib.evaluation.embed import ARRAYS, EmbeddingSet, embed
@@ -41,7 +42,7 @@ def evaluate(run: Run, settings: EvaluateSettings | None = None) -> Evaluation:
     started = time.perf_counter()
     restored = restore(run, settings.checkpoint)
     model, dataset = restored.model.to(choose_device("auto")), restored.dataset
-    table = dataset.table
+    table = with_durations(dataset.table)
     train_rows, eval_rows = table.rows("train"), table.rows(settings.eval_split)
     gallery = embed(model, dataset, train_rows)
     queries = embed(model, dataset, eval_rows) if len(eval_rows) else gallery.take(eval_rows)
@@ -50,6 +51,12 @@ def evaluate(run: Run, settings: EvaluateSettings | None = None) -> Evaluation:
     evaluation.write(run.folder)
     run.update(timings={"evaluate_seconds": round(time.perf_counter() - started, 3)})
     return evaluation
+
+
+def with_durations(table: SampleTable) -> SampleTable:
+    """The table with how long each recording lasts, by its audio, where it has files of it and no such column yet."""
+    in_files = "audio" in table.modalities and "audio" not in table.arrays
+    return table.with_columns(duration_seconds=durations(table)) if in_files and "duration_seconds" not in table.frame else table
 
 
 def evaluate_embeddings(gallery: EmbeddingSet, queries: EmbeddingSet, table: SampleTable, settings: EvaluateSettings, *,
@@ -64,7 +71,7 @@ def evaluate_embeddings(gallery: EmbeddingSet, queries: EmbeddingSet, table: Sam
     plain = baselines(table.frame, table.codes, names, gallery.rows, queries.rows, seed=settings.seed, bootstrap=bootstrap)
     both = {name: np.concatenate([getattr(gallery, name), getattr(queries, name)]) for name in ARRAYS}
     asked = np.arange(len(both["rows"])) >= len(gallery)
-    leakage = session_leakage(both["fused"], both["labels"], groups[both["rows"]], asked, names, k)
+    leakage = session_leakage(gallery, queries, fused.predictions, groups[queries.rows], names, k)
     coordinates, map_method = embedding_map(both["fused"], settings.seed)
     # A recording of the gallery is classified by the others of the gallery.
     left_out = knn_predict(gallery.fused, gallery.fused, gallery.labels, k, gallery.rows, gallery.rows)

@@ -35,13 +35,11 @@ def test_absent_columns_are_not_available(table, make_table) -> None:
     assert result["majority"].macro_f1.defined
 
 
-def test_gaps_text_and_samples_are_read(table) -> None:
+def test_gaps_and_text_are_read(table) -> None:
     told = table.frame["current_a"].where(np.arange(len(table)) % 4 > 0, "")
-    mixed = table.with_columns(current_a=told, weld_type=np.where(table.codes == 0, "fillet", "plane"), samples=200 + table.codes)
-    mixed = mixed.with_columns(duration_seconds=[""] * len(table))
+    mixed = table.with_columns(current_a=told, weld_type=np.where(table.codes == 0, "fillet", "plane"))
     result = score(mixed)
     assert result["set-points"].columns == ("current_a", "weld_type") and result["set-points"].macro_f1.value > 0.7
-    assert result["duration"].columns == ("samples",) and result["duration"].macro_f1.value == 1
 
 
 def test_without_a_good_class_auroc_is_undefined(table) -> None:

@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 from quadlib.config import EvaluateSettings, RunSettings, read_settings
+from quadlib.data.samples import Modality, SampleTable
 from quadlib.evaluation.embed import EmbeddingSet, embed
-from quadlib.evaluation.evaluate import evaluate_embeddings
+from quadlib.evaluation.evaluate import evaluate_embeddings, with_durations
 from quadlib.evaluation.leakage import session_leakage
 from quadlib.evaluation.maps import embedding_map
 from quadlib.evaluation.record import Evaluation
@@ -104,6 +106,15 @@ def test_a_split_that_cannot_be_scored(model, tmp_path, split, words, make_table
     result.write(tmp_path)
 
 
+def test_durations_come_from_the_audio_unless_the_table_has_them(table, tmp_path) -> None:
+    assert with_durations(table) is table
+    frame = table.frame.head(3).drop(columns="duration_seconds").assign(audio=["0.flac", "", "2.flac"])
+    for row, seconds in ((0, 1.5), (2, 2.0)):
+        soundfile.write(tmp_path / f"{row}.flac", np.zeros(int(seconds * 8000)), 8000)
+    recorded = SampleTable(frame, {"audio": Modality("audio")}, root=tmp_path)
+    assert with_durations(recorded).frame["duration_seconds"].tolist() == pytest.approx([1.5, np.nan, 2.0], nan_ok=True)
+
+
 def circle(degrees: list[float]) -> np.ndarray:
     angle = np.deg2rad(degrees)
     return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
@@ -133,14 +144,14 @@ def test_shared_sessions_are_noted(model, table, as_dataset) -> None:
 
 
 def test_a_random_split_recognises_sessions() -> None:
-    # Sessions lie far apart, and each one's nearest neighbour is of the other class: only the own session tells the class.
-    degrees = np.concatenate([[60 * session, 60 * session + 1, 60 * session + 2] for session in range(6)])
-    codes, groups = np.repeat([0, 1, 0, 1, 0, 1], 3), np.repeat(list("abcdef"), 3)
-    asked = np.isin(groups, ["a", "b", "e", "f"])
-    leakage = session_leakage(circle(degrees.tolist()), codes, groups, asked, ["good", "spatter"], neighbours=2)
+    # Each evaluated session lies beside training recordings of the other class: only its own session tells its class.
+    gallery = embedding_set(circle([0, 1, 90, 91]), [0, 0, 1, 1], np.arange(4))
+    queries = embedding_set(circle([20, 21, 22, 70, 71, 72]), [1, 1, 1, 0, 0, 0], np.arange(4, 10))
+    predictions, groups = np.array([0, 0, 0, 1, 1, 1]), np.repeat(["a", "b"], 3)
+    leakage = session_leakage(gallery, queries, predictions, groups, ["good", "spatter"], neighbours=2)
     assert leakage.random_split.value == 1 and leakage.grouped_split.value == 0
-    assert "macro-F1 1.000 instead of .000: 100.0 points" in leakage.text
-    lone = session_leakage(circle(degrees.tolist()), codes, np.arange(18), asked, ["good", "spatter"])
+    assert "macro-F1 would read 1.000 instead of .000: 100.0 points for recognising the session" in leakage.text
+    lone = session_leakage(gallery, queries, predictions, np.arange(6), ["good", "spatter"])
     assert lone.random_split.value is None and "only one of its session" in lone.text
 
 
