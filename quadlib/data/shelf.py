@@ -21,7 +21,7 @@ from quadlib.data.media.damage import Damage, DamageError
 from quadlib.data.media.decode import Decoded, Job
 from quadlib.data.media.series import channel_names
 from quadlib.data.media.workers import WorkerPool
-from quadlib.data.samples import SampleTable, TableError
+from quadlib.data.samples import SampleTable
 from quadlib.data.transforms import input_shape
 from quadlib.files import FileError, digest_bytes, read_json, write_json
 
@@ -78,14 +78,11 @@ class Order:
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one recording's array. Raises TableError when no file tells how many channels a series has."""
+        """Shape of one recording's array; a series of which no file is readable counts as one channel, damaged throughout."""
         modality = self.table.modalities[self.name]
         if self.kind != "series" or modality.shape:
             return input_shape(modality, self.settings)
-        channels = next((job.channels for job in self.jobs.values()), 0)
-        if not channels:
-            raise TableError(f"{self.table.name}: none of the {len(self.jobs)} files of {self.name} can be read as a series")
-        return channels, self.settings.series_steps
+        return max([1, *(job.channels for job in self.jobs.values())]), self.settings.series_steps
 
 
 def fill_shelf(root: Path, table: SampleTable, name: str, settings: MediaSettings, arcs: Sequence[Arc] | None,

@@ -47,8 +47,7 @@ class MediaStore:
         """
         store = decode_table(table, settings, folder)
         if store.damage and settings.on_damage == "error":
-            raise TableError(f"{table.name}: {count_damage(store.damage)}\n{report(store.damage)}\n"
-                             'Mend these, or set on_damage="drop_modality" to train without them, masked and counted.')
+            raise TableError(f"{table.name}: {count_damage(store.damage)}\n{report(store.damage)}")
         bare = store.table.frame["sample_id"].to_numpy()[~store.present.any(axis=1)]
         if len(bare):
             raise TableError(f"{table.name}: {len(bare)} recording(s) have no usable modality: {', '.join(bare[:20])}"
@@ -121,10 +120,6 @@ def rows_of_array(table: SampleTable, name: str) -> tuple[np.ndarray, list[Damag
     array, rows = np.asarray(table.arrays[name]), table.frame[name].to_numpy().astype(np.int64)
     if array.dtype != np.uint8:
         array = array.astype(np.float32, copy=False)
-    beyond = np.flatnonzero(rows >= len(array))
-    if len(beyond):
-        sample_id = table.frame["sample_id"].iloc[beyond[0]]
-        raise TableError(f"{table.name}: {name} of {sample_id} is row {rows[beyond[0]]}, but the array has {len(array)} rows")
     there = rows >= 0
     if not np.array_equal(rows, np.arange(len(array))):
         array = np.where(there.reshape(-1, *[1] * (array.ndim - 1)), array[rows], array.dtype.type(0))

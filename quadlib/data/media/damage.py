@@ -64,7 +64,7 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
 
 
 def report(damage: Sequence[Damage], most: int = 50) -> str:
-    """All damage as text, grouped by modality and cause, each group with its remedy once and at most `most` files."""
+    """All damage as text, grouped by modality and cause, each group with its remedy once and at most `most` files; then the way out."""
     groups: dict[tuple[str, str, str], list[Damage]] = {}
     for item in damage:
         groups.setdefault((item.modality, item.what, item.remedy), []).append(item)
@@ -79,4 +79,6 @@ def report(damage: Sequence[Damage], most: int = 50) -> str:
         lines += [f"    {place}" for place in where[:most]]
         if len(items) > most:
             lines.append(f"    and {len(items) - most} more")
+    if any(item.modality for item in damage):
+        lines.append('Mend these, or set on_damage="drop_modality" to go on without them, masked and counted.')
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,9 +101,13 @@ def resample_series(series: Series, steps: int, arc: tuple[float, float] | None 
 def _read_text(path: Path) -> pd.DataFrame:
     """All cells as stripped text: pandas would turn odd numbers into NaN without a word."""
     with open_regular(path) as file:
+        content = file.read()
+        if b"\0" in content:  # a page lost by the disk, which pandas would skip
+            raise DamageError(path, f"holds {content.count(0)} zero bytes")
         try:
             # The header is read as a row: pandas would rename a column that stands twice.
-            frame = pd.read_csv(file, header=None, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig")
+            frame = pd.read_csv(io.BytesIO(content), header=None, dtype=str, keep_default_na=False, skipinitialspace=True,
+                                encoding="utf-8-sig")
         except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
             reason = str(error).strip().splitlines()[0]
             raise DamageError(path, f"is not a readable CSV ({reason})", "write one header line and rows of the same columns") from None

@@ -44,5 +44,6 @@ def test_the_report_groups_and_keeps_every_file():
     assert text.splitlines()[0] == "  audio: 5 recordings: is empty; copy it again"
     assert "    r2 r2.flac" in text and "r3.flac" not in text and "and 2 more" in text
     assert "  video: r9 r9.avi: is cut; copy it again" in text
-    assert text.splitlines()[-1] == "  train holds one class; split again"
+    assert text.splitlines()[-2] == "  train holds one class; split again" and 'on_damage="drop_modality"' in text.splitlines()[-1]
+    assert report(damage[-1:]) == "  train holds one class; split again"
     assert all(f"r{number}.flac" in report(damage) for number in range(5))

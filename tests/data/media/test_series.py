@@ -88,6 +88,7 @@ def test_damage_of_a_weld_log(media, old, new, match):
 
 
 def test_bytes_that_are_no_text(media):
-    media.path("b.csv").write_bytes(b"a,b\n\xff\xfe\x00,1\n")
-    with pytest.raises(DamageError, match="not a readable CSV"):
-        read_series(media.root / "b.csv")
+    for content, match in ((b"a,b\n\xff\xfe,1\n", "not a readable CSV"), (b"a,b\n1,2\n" + bytes(9) + b"\n3,4\n", "9 zero bytes")):
+        media.path("b.csv").write_bytes(content)
+        with pytest.raises(DamageError, match=match):
+            read_series(media.root / "b.csv")

@@ -68,3 +68,15 @@ def test_a_file_without_video_says_so(media):
     path = media.flac("v.flac")
     with pytest.raises(DamageError, match="no video stream"):
         decode_video(path, SETTINGS)
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "ffv1", "libx264"])
+@pytest.mark.parametrize("count", [1, 2, 31])
+def test_whole_files_of_other_codecs_are_accepted(media, codec, count):
+    video = decode_video(media.avi("v.avi", [flat(90)] * count, codec=codec), SETTINGS)
+    assert video.mean() == pytest.approx(90, abs=4)
+
+
+def test_a_container_without_a_frame_count_is_refused_with_a_way_out(media):
+    with pytest.raises(DamageError, match="does not say how many frames.*-c copy"):
+        decode_video(media.avi("v.mkv", codec="libx264"), SETTINGS)
