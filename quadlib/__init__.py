@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quadlib.diagnosis import Subject as Subject
     from quadlib.diagnosis import diagnose as diagnose
     from quadlib.evaluation import KnnValidator as KnnValidator
-    from quadlib.evaluation import evaluate as evaluate
+    from quadlib.evaluation.evaluate import evaluate as evaluate
     from quadlib.loss import SupConLoss as SupConLoss
     from quadlib.model.quad import QuadModel as QuadModel
     from quadlib.plan import BatchPlan as BatchPlan

@@ -8,7 +8,7 @@ import os
 import platform
 import secrets
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -163,7 +163,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
-def lines_text(records: list[Mapping[str, Any]]) -> str:
+def lines_text(records: Sequence[Mapping[str, Any]]) -> str:
     """Records as JSON lines; NaN and infinity are refused, since JSON has none."""
     return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
 

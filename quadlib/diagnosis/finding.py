@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
 STAGES = {"D": "data", "L": "labels", "S": "split", "B": "batch", "M": "modality", "N": "model", "P": "loss",
@@ -63,8 +63,8 @@ class Finding:
     @classmethod
     def from_dict(cls, values: Mapping) -> Finding:
         """The finding that `to_dict` wrote."""
-        known = {name: values[name] for name in ("code", "severity", "title", "where", "help", "decide", "scope", "step")}
-        lists = {name: tuple(values[name]) for name in ("evidence", "ruled_out", "explains", "candidates")}
+        known: dict[str, Any] = {name: values[name] for name in ("code", "severity", "title", "where", "help", "decide", "scope", "step")}
+        lists: dict[str, Any] = {name: tuple(values[name]) for name in ("evidence", "ruled_out", "explains", "candidates")}
         return cls(**known, **lists, folded=tuple(cls.from_dict(item) for item in values["folded"]))
 
 

@@ -103,9 +103,6 @@ def observed_step(subject: Subject, batch: Any) -> Probe:
     finally:
         for handle in handles:
             handle.remove()
-    if not caught:
-        with torch.no_grad():
-            caught.append(_stacked(subject.embed_batch(batch)))
     updates = {name: float((p.detach() - before[name]).norm()) for name, p in model.named_parameters()}
     return Probe(loss, caught[-1], subject.batch_labels(batch), gradients, updates,
                  {name: float(value.norm()) for name, value in before.items()}, variances, modes)
@@ -114,6 +111,11 @@ def observed_step(subject: Subject, batch: Any) -> Probe:
 def _step(subject: Subject, batch: Any, caught: list[Tensor], gradients: dict[str, float | None] | None = None) -> float:
     model, optimiser = subject.model, subject.optimizer
     if subject.train_step is not None:
+        # the user's step keeps its embeddings to itself: embed once more before it, from the same random state
+        state = torch.get_rng_state()
+        with torch.no_grad():
+            caught.append(_stacked(subject.embed_batch(batch)))
+        torch.set_rng_state(state)
         if gradients is None:
             return float(subject.train_step(batch))
         return _watched_train_step(subject, batch, gradients)

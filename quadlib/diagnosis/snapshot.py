@@ -36,10 +36,10 @@ class Snapshot:
             with torch.no_grad():
                 for tensor, value in self.values:
                     tensor.copy_(value)
-                for parameter, gradient, value in self.gradients:
+                for parameter, gradient, kept in self.gradients:
                     parameter.grad = gradient
-                    if gradient is not None and value is not None:
-                        gradient.copy_(value)
+                    if gradient is not None and kept is not None:
+                        gradient.copy_(kept)
             for module, training in self.modes:
                 module.training = training
             for module, hooks in self.hooks:

@@ -1,0 +1,22 @@
+"""Every code that the doctor may give, explained; one file a stage."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from quadlib.diagnosis.catalogue.entry import Entry
+from quadlib.diagnosis.finding import STAGES
+
+
+def catalogue() -> dict[str, Entry]:
+    """All entries by code."""
+    files = [import_module(f"quadlib.diagnosis.catalogue.{stage}") for stage in STAGES.values()]
+    return {code: entry for file in files for code, entry in file.ENTRIES.items()}
+
+
+def explain(code: str) -> str:
+    """The text for a code; raises KeyError that lists the known codes."""
+    entries = catalogue()
+    if code not in entries:
+        raise KeyError(f"{code!r} is no code of the doctor; known are {', '.join(entries)}")
+    return entries[code].to_text(code)

@@ -1,0 +1,7 @@
+"""The codes of the labels stage, explained."""
+
+from __future__ import annotations
+
+from quadlib.diagnosis.catalogue.entry import Entry
+
+ENTRIES: dict[str, Entry] = {}
