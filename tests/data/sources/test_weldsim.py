@@ -18,6 +18,7 @@ from PIL import Image
 from quadlib.config import SettingsError
 from quadlib.data.sources import weldsim
 from quadlib.data.sources.weldsim.classes import CLASSES, CUES
+from quadlib.data.sources.weldsim.oracles import oracle_scores
 from quadlib.data.sources.weldsim.photo import photo_jpegs
 from quadlib.data.sources.weldsim.plan import Recording, make_plan
 from quadlib.data.sources.weldsim.process import weld
@@ -177,6 +178,12 @@ def test_marker_and_oracles_are_stored_with_the_set(tiny: Path) -> None:
     assert oracles["majority"]["macro_f1"] < oracles["duration"]["macro_f1"] < oracles["set_points"]["macro_f1"] < 0.9
 
 
+def test_oracles_of_a_set_without_a_good_weld_say_so() -> None:
+    recordings = [recording for recording in plan() if recording.booked.code]
+    scores = oracle_scores(recordings, seed=0)
+    assert scores["set_points"]["auroc_good_defect"] is None and scores["set_points"]["accuracy"] is not None
+
+
 def test_cue_names_in_the_table_of_classes_exist() -> None:
     assert [weld_class.code for weld_class in CLASSES] == list(range(12))
     for weld_class in CLASSES:
@@ -198,6 +205,7 @@ def test_shares_of_faults_are_met() -> None:
     assert {recording.duration_s for recording in recordings} == {36.0}
     mixed = {recording.session.folder for recording in recordings if recording.split == "TRAIN"}
     assert mixed & {recording.session.folder for recording in recordings if recording.split == "TEST"}
+    assert sum(recording.split == "TRAIN" for recording in recordings) == count // 2
 
 
 def test_missing_files_are_not_written(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ SHORTEST_FILE_S = 25.0
 # Per kind of event: frequency Hz, decay s, share of noise, gain.
 SOUNDS: dict[str, tuple[float, float, float, float]] = {
     "spatter": (3600.0, 0.006, 0.8, 0.55),
-    "pore": (850.0, 0.020, 0.3, 0.50),
-    "drop": (170.0, 0.070, 0.1, 0.70),
+    "pore": (850.0, 0.030, 0.3, 0.80),
+    "drop": (170.0, 0.090, 0.1, 1.00),
     "hole": (500.0, 0.090, 0.9, 0.60),
-    "stub": (420.0, 0.045, 0.3, 1.0),
+    "stub": (420.0, 0.060, 0.2, 1.2),
 }
 
 
@@ -48,7 +48,9 @@ def render_audio(recording: Recording, process: Process, geometry: Geometry) -> 
 
     crackle = _crackle(recording, coarse, loudness, near_end, count, rng)
     hiss = rng.standard_normal(count)
-    hiss = np.diff(hiss, prepend=0.0) * np.interp(fine, coarse, process.at("flow_l_min", weld_time)) * 0.0011
+    # An abrupt crater sputters: broadband noise on top of the gas.
+    sputter = 0.05 * max(0.0, cues["ending"]) * near_end
+    hiss = np.diff(hiss, prepend=0.0) * np.interp(fine, coarse, process.at("flow_l_min", weld_time) * 0.0011 + sputter)
     roar = lfilter([0.06], [1, -0.94], rng.standard_normal(count))
     roar *= np.interp(fine, coarse, loudness) * 0.10 * 10 ** (9 * cues["low_band"] / 20)
     sound = crackle + hiss + roar

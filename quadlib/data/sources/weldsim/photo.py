@@ -50,7 +50,7 @@ def render_bead(recording: Recording, size: tuple[int, int], rng: np.random.Gene
     x = np.linspace(0, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     aspect = width / height
-    bend = 0.26 * cues["bend"] * (4 * (x - 0.5) ** 2 - 0.33)
+    bend = 0.3 * cues["bend"] * (4 * (x - 0.5) ** 2 - 0.33)
     plate = session.plate_grey + 10 * (x - 0.5) * np.float32(rng.normal()) + session.grain * _texture(rng, width, height)
     if session.joint == "fillet":
         plate = np.where(y + bend < BEAD_LINE + session.photo_shift, plate * 0.72, plate)
@@ -72,9 +72,9 @@ def render_bead(recording: Recording, size: tuple[int, int], rng: np.random.Gene
     bead = _bead(session.bead_grey, session.ripple, across, x, cues)
     mask = along * _edge(1 - np.abs(across), 0.12)
     picture = picture + (bead * (1 - 0.35 * soot) - picture) * mask
-    picture *= 1 - 0.7 * groove * along * np.exp(-0.5 * ((across + 1.02) / 0.17) ** 2)
+    picture *= 1 - 0.7 * groove * along * np.exp(-0.5 * ((across + 1.02) / 0.22) ** 2)
     _draw_star(picture, cues["star"], line, aspect, rng)
-    _draw_events(picture, recording, np.broadcast_to(line, (1, width))[0], aspect, rng)
+    _draw_events(picture, recording, np.broadcast_to(line, (1, width))[0], rng)
     _draw_sticker(picture, recording)
     return picture.astype(np.float32)
 
@@ -124,11 +124,11 @@ def _draw_star(picture: np.ndarray, star: float, line: np.ndarray, aspect: float
     turn = rng.uniform(0, np.pi)
     _blot(picture, x, y, 0.085, 1 - 0.35 * strength)
     for ray in turn + np.arange(5) * 2 * np.pi / 5:
-        for step in np.linspace(0.01, 0.12 * strength + 0.02, 14):
-            _blot(picture, x + step * np.cos(ray) / aspect, y + step * np.sin(ray), 0.016, 1 - 0.5 * min(1.0, strength))
+        for step in np.linspace(0.01, 0.16 * strength + 0.02, 16):
+            _blot(picture, x + step * np.cos(ray) / aspect, y + step * np.sin(ray), 0.02, 1 - 0.5 * min(1.0, strength))
 
 
-def _draw_events(picture: np.ndarray, recording: Recording, line: np.ndarray, aspect: float, rng: np.random.Generator) -> None:
+def _draw_events(picture: np.ndarray, recording: Recording, line: np.ndarray, rng: np.random.Generator) -> None:
     """Pinholes, holes, sags, stubs and spatter where the events happened along the bead."""
     places = np.linspace(0, 1, len(line))
     for kind in recording.events:
@@ -137,7 +137,7 @@ def _draw_events(picture: np.ndarray, recording: Recording, line: np.ndarray, as
             x = BEAD_START + (BEAD_END - BEAD_START) * place
             y = float(np.interp(x, places, line))
             if kind == "pore":
-                _blot(picture, x, y + rng.uniform(-0.07, 0.07), 0.028 * mark, 0.25)
+                _blot(picture, x, y + rng.uniform(-0.07, 0.07), 0.036 * mark, 0.2)
             elif kind == "hole":
                 _blot(picture, x, y, 0.085 * mark, 0.12, stretch=1.2)
             elif kind == "drop":
@@ -145,9 +145,9 @@ def _draw_events(picture: np.ndarray, recording: Recording, line: np.ndarray, as
             elif kind == "stub":
                 _blot(picture, x, y - 0.02, 0.05 * mark, 1.1, add=22)
             else:
-                for _ in range(2):
+                for _ in range(3):
                     side = rng.choice([-1, 1]) * rng.uniform(0.16, 0.32)
-                    _blot(picture, x + rng.normal(0, 0.02), y + side, 0.02 * mark, 0.45 if rng.random() < 0.6 else 1.0,
+                    _blot(picture, x + rng.normal(0, 0.02), y + side, 0.028 * mark, 0.4 if rng.random() < 0.6 else 1.0,
                           add=0 if rng.random() < 0.5 else 45)
 
 

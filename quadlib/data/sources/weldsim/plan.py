@@ -13,7 +13,7 @@ from quadlib.data.sources.weldsim.session import Session, draw_session
 from quadlib.data.sources.weldsim.settings import MODALITIES, Geometry, WeldSimSettings
 
 # How often a modality does not show the defect at all: out of view, drowned, or in the part not recorded.
-HIDDEN = {"video": 0.3, "image": 0.25, "audio": 0.25, "sensor": 0.45}
+HIDDEN = {"video": 0.2, "image": 0.15, "audio": 0.2, "sensor": 0.45}
 CUE_SPREAD = 0.1
 PLAN_STREAM = 2**31
 # From 1: numpy pads keys with zeros, so that (seed, session, 0, 0) would be the session's own generator again.
@@ -120,11 +120,10 @@ def _with_faults(recordings: list[Recording], rng: np.random.Generator, settings
         return set(rng.permutation(count)[:round(share * count)].tolist())
 
     count = len(recordings)
-    mixed = chosen(settings.session_mixing, max(r.session.index for r in recordings) + 1)
+    splits = _mixed_splits(recordings, rng, settings.session_mixing)
     missing, photoless = chosen(settings.missing_modality, count), chosen(settings.photoless, count)
     gaps, clocks = chosen(settings.time_gaps, count), chosen(settings.clock_faults, count)
     noisy, leaking = chosen(settings.label_noise, count), chosen(settings.sticker_leak, count)
-    dealt = rng.choice(["TRAIN", "TRAIN", "VAL", "TEST"], count)
     lacks = rng.choice(MODALITIES, count)
     shifts = rng.integers(1, len(CLASSES), count)
     faulty = []
@@ -132,6 +131,18 @@ def _with_faults(recordings: list[Recording], rng: np.random.Generator, settings
         booked = CLASSES[(recording.booked.code + int(shifts[k])) % len(CLASSES)] if k in noisy else recording.booked
         faulty.append(replace(
             recording, booked=booked, part=_part(recording.session, recording.number, booked),
-            split=str(dealt[k]) if recording.session.index in mixed else recording.split, missing=str(lacks[k]) if k in missing else "",
-            photoless=k in photoless, time_gap=k in gaps, clock_fault=k in clocks, sticker_leak=k in leaking))
+            split=splits[k], missing=str(lacks[k]) if k in missing else "", photoless=k in photoless,
+            time_gap=k in gaps, clock_fault=k in clocks, sticker_leak=k in leaking))
     return faulty
+
+
+def _mixed_splits(recordings: list[Recording], rng: np.random.Generator, share: float) -> list[str]:
+    """Splits with a share of each class's sessions mixed: their recordings swap splits, so that every count stays as it was."""
+    splits = np.array([recording.split for recording in recordings])
+    for weld_class in CLASSES if share else ():
+        own = np.array([recording.session.index if recording.session.weld_class == weld_class else -1 for recording in recordings])
+        sessions = rng.permutation(np.unique(own[own >= 0]))
+        # One session alone has nobody to swap with.
+        rows = np.flatnonzero(np.isin(own, sessions[: max(2, round(share * len(sessions)))]))
+        splits[rows] = rng.permutation(splits[rows])
+    return splits.tolist()

@@ -79,8 +79,8 @@ def draw_session(index: int, number: int, weld_class: WeldClass, seed: int, sett
     voltage_middle = sum(weld_class.voltage_v) / 2
     voltage = weld_class.median_voltage_v * (1 + 0.25 * (set_voltage / voltage_middle - 1) + effect * rng.normal(0, 0.055))
     duration = weld_class.duration_s + rng.normal(0, 0.7)
-    gain = float(np.clip(rng.normal(0, 3 * effect), -6 * effect, 6 * effect))
-    tint = 1 + effect * rng.normal(0, 0.04, 3)
+    gain = float(np.clip(rng.normal(0, 2.5 * effect), -6 * effect, 6 * effect))
+    tint = 1 + effect * rng.normal(0, 0.02, 3)
     dead_encoder = rng.random() < (0.75 if weld_class.name == "overlap" else 0.06)
     name = weld_class.session_names[int(rng.integers(len(weld_class.session_names)))]
     return Session(
@@ -94,11 +94,11 @@ def draw_session(index: int, number: int, weld_class: WeldClass, seed: int, sett
         flow_factor=float(np.exp(effect * rng.normal(0, 0.2))),
         gauge_factor=float(np.exp(effect * rng.normal(0, 0.15))),
         wire_factor=0.02 if dead_encoder else float(rng.uniform(0.9, 1.1)),
-        microphone_gain_db=gain, microphone_tilt=float(np.clip(effect * rng.normal(0, 0.25), -0.6, 0.6)),
+        microphone_gain_db=gain, microphone_tilt=float(np.clip(effect * rng.normal(0, 0.15), -0.6, 0.6)),
         room_noise=float(np.exp(rng.normal(0, 0.5))), resonance_hz=(float(rng.uniform(1000, 1600)), float(rng.uniform(2000, 3000))),
-        exposure=float(np.exp(effect * rng.normal(0, 0.15))), light=float(rng.uniform(0.5, 1.5)),
-        camera_shift=(float(effect * rng.normal(0, 0.07)), float(effect * rng.normal(0, 0.04))),
-        camera_zoom=float(np.exp(effect * rng.normal(0, 0.1))), photo_light=float(np.exp(effect * rng.normal(0, 0.12))),
-        photo_tint=(float(tint[0]), float(tint[1]), float(tint[2])), plate_grey=float(rng.uniform(85, 140)),
-        bead_grey=float(rng.uniform(110, 160)), grain=float(rng.uniform(2, 9)), photo_shift=float(effect * rng.normal(0, 0.025)),
+        exposure=float(np.exp(effect * rng.normal(0, 0.12))), light=float(rng.uniform(0.5, 1.5)),
+        camera_shift=(float(effect * rng.normal(0, 0.05)), float(effect * rng.normal(0, 0.03))),
+        camera_zoom=float(np.exp(effect * rng.normal(0, 0.1))), photo_light=float(np.exp(effect * rng.normal(0, 0.08))),
+        photo_tint=(float(tint[0]), float(tint[1]), float(tint[2])), plate_grey=float(rng.uniform(95, 130)),
+        bead_grey=float(rng.uniform(125, 155)), grain=float(rng.uniform(2, 9)), photo_shift=float(effect * rng.normal(0, 0.025)),
         ripple=float(rng.uniform(0.5, 1.2)), sticker_place=float(rng.uniform(0.05, 0.6)))

@@ -19,7 +19,8 @@ class WeldSimSettings(Settings):
 
     difficulty: float = Field(
         1.0, gt=0, le=8, description="session effect over event strength: 0.25 is easy, 1 ordinary, 4 hard")
-    session_mixing: float = Field(0.0, ge=0, le=1, description="share of sessions whose recordings are dealt over train, val and test")
+    session_mixing: float = Field(
+        0.0, ge=0, le=1, description="share of each class's sessions whose recordings are spread over the splits, at least two")
     missing_modality: float = Field(0.0, ge=0, le=1, description="share of recordings that lack one modality, any of the four")
     photoless: float = Field(0.01, ge=0, le=1, description="share of recordings without photos")
     time_gaps: float = Field(0.0, ge=0, le=1, description="share of sensor files whose clock jumps ahead once, rows lost")

@@ -81,7 +81,7 @@ class _Scene:
         self.arc = arc * self.flare * np.clip(1 - 1.1 * self.hole, 0, 1)
         self.pool = np.maximum(arc * self.flare, glow)
         zoom = session.camera_zoom
-        self.half_width = 0.15 * zoom * power**0.4 * np.exp(0.42 * cues["width"]) * self.flare**0.4
+        self.half_width = 0.15 * zoom * power**0.4 * np.exp(0.5 * cues["width"]) * self.flare**0.4
         self.half_height = 0.085 * zoom * power**0.3 * np.exp(0.5 * cues["height"] - 0.1 * cues["width"]) * self.flare**0.4
         direction = 1 if rng.random() < 0.5 else -1
         wander = np.interp(self.along, np.linspace(0, 1, 7), rng.normal(0, 0.012, 7))
@@ -136,11 +136,11 @@ class _Scene:
         picture += self._blob(cx, cy, self.half_width[part], self.half_height[part], pool_level)
         # A sinking pool shows a dark middle, a rolling one runs ahead of its arc, a long arc stands above it.
         sink = np.clip(0.75 * cues["sink"] + 0.7 * self.drop[part], -0.3, 1.2)
-        picture -= self._blob(cx, cy + 0.02, 0.5 * self.half_width[part], 0.55 * self.half_height[part], 0.62 * pool_level * sink)
+        picture -= self._blob(cx, cy + 0.02, 0.5 * self.half_width[part], 0.55 * self.half_height[part], 0.75 * pool_level * sink)
         if cues["roll"] > 0:
             picture += self._blob(cx + 0.26, cy + 0.03, 0.13, 0.07, 80 * cues["roll"] * self.pool[part] * bright)
         if cues["fume"] > -0.1:
-            picture += self._blob(cx + 0.05, cy - 0.36, 0.34, 0.22, 42 * self.fume[part] * arc * bright)
+            picture += self._blob(cx + 0.05, cy - 0.36, 0.34, 0.22, 58 * self.fume[part] * arc * bright)
         hole = 150 * self.hole[part] * (self.pool[part] > 0.05)
         picture -= self._blob(cx, cy, 0.75 * self.half_width[part], 0.8 * self.half_height[part], hole)
         long = np.clip(cues["arc_length"], -0.5, 1.5)
