@@ -9,9 +9,9 @@ import numpy as np
 
 from quadlib.config import EvaluateSettings, read_settings
 from quadlib.data.samples import SampleTable
-from quadlib.data.sources.intel_weld import durations
 from quadlib.device import choose_device
 from quadlib.evaluation.baselines import Baseline, baselines
+from quadlib.evaluation.durations import with_durations
 from quadlib.evaluation.embed import ARRAYS, EmbeddingSet, embed
 from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.leakage import Leakage, session_leakage
@@ -42,21 +42,15 @@ def evaluate(run: Run, settings: EvaluateSettings | None = None) -> Evaluation:
     started = time.perf_counter()
     restored = restore(run, settings.checkpoint)
     model, dataset = restored.model.to(choose_device("auto")), restored.dataset
-    table = with_durations(dataset.table)
-    train_rows, eval_rows = table.rows("train"), table.rows(settings.eval_split)
+    train_rows, eval_rows = dataset.table.rows("train"), dataset.table.rows(settings.eval_split)
     gallery = embed(model, dataset, train_rows)
     queries = embed(model, dataset, eval_rows) if len(eval_rows) else gallery.take(eval_rows)
     subsets = score_subsets(model, dataset, train_rows, eval_rows, settings) if len(eval_rows) else []
+    table = with_durations(dataset.table, np.concatenate([train_rows, eval_rows]))
     evaluation = evaluate_embeddings(gallery, queries, table, settings, subsets=subsets, run=run.name)
     evaluation.write(run.folder)
     run.update(timings={"evaluate_seconds": round(time.perf_counter() - started, 3)})
     return evaluation
-
-
-def with_durations(table: SampleTable) -> SampleTable:
-    """The table with how long each recording lasts, by its audio, where it has files of it and no such column yet."""
-    in_files = "audio" in table.modalities and "audio" not in table.arrays
-    return table.with_columns(duration_seconds=durations(table)) if in_files and "duration_seconds" not in table.frame else table
 
 
 def evaluate_embeddings(gallery: EmbeddingSet, queries: EmbeddingSet, table: SampleTable, settings: EvaluateSettings, *,

@@ -3,12 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import soundfile
 
 from quadlib.config import EvaluateSettings, RunSettings, read_settings
-from quadlib.data.samples import Modality, SampleTable
 from quadlib.evaluation.embed import EmbeddingSet, embed
-from quadlib.evaluation.evaluate import evaluate_embeddings, with_durations
+from quadlib.evaluation.evaluate import evaluate_embeddings
 from quadlib.evaluation.leakage import session_leakage
 from quadlib.evaluation.maps import embedding_map
 from quadlib.evaluation.record import Evaluation
@@ -104,15 +102,6 @@ def test_a_split_that_cannot_be_scored(model, tmp_path, split, words, make_table
     assert result.headline().startswith("macro-F1 undefined: the split holds")
     assert all(not score.defined for score in result.shapley.values()) and words in result.leakage.text
     result.write(tmp_path)
-
-
-def test_durations_come_from_the_audio_unless_the_table_has_them(table, tmp_path) -> None:
-    assert with_durations(table) is table
-    frame = table.frame.head(3).drop(columns="duration_seconds").assign(audio=["0.flac", "", "2.flac"])
-    for row, seconds in ((0, 1.5), (2, 2.0)):
-        soundfile.write(tmp_path / f"{row}.flac", np.zeros(int(seconds * 8000)), 8000)
-    recorded = SampleTable(frame, {"audio": Modality("audio")}, root=tmp_path)
-    assert with_durations(recorded).frame["duration_seconds"].tolist() == pytest.approx([1.5, np.nan, 2.0], nan_ok=True)
 
 
 def circle(degrees: list[float]) -> np.ndarray:
