@@ -80,6 +80,13 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettin
         raise SettingsError(f"{notebook.stem}: {error}") from None
 
 
+def open_run(notebook: Path, settings: RunSettings) -> Run:
+    """The run that a notebook writes into: 01 and 02 make one (or open the one named), the later ones open the one named or the latest."""
+    if isinstance(settings, TrainSettings | BatchesSettings):
+        return Run.create(settings, kind=notebook.stem[3:])
+    return Run.open(settings.run, settings.outputs)
+
+
 def execute_notebook(
     notebook: Path,
     run: Run,

@@ -43,7 +43,11 @@ def write_gallery(outputs: str | Path = "") -> Path:
     """Writes index.html into the outputs folder, made of what the runs' folders hold, and returns its path; works from the file system."""
     runs = list_runs(str(outputs))
     cards = [_card(run, runs[position + 1] if position + 1 < len(runs) else None) for position, run in enumerate(runs)]
-    page = environment().get_template("gallery.html.j2").render(**shell(engine=False, script="gallery.js"), page_title="quadlib runs", cards=cards)
+    page = (
+        environment()
+        .get_template("gallery.html.j2")
+        .render(**shell(engine=False, script="gallery.js"), page_title="quadlib runs", cards=cards)
+    )
     path = outputs_folder(str(outputs)) / "index.html"
     write_text(path, page)
     return path
@@ -102,4 +106,3 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[tuple[s
 
 def _text(value: Any) -> str:
     return value or "(empty)" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-

@@ -51,17 +51,18 @@ class Figures(Preprocessor):
 
 
 class Verdict(Preprocessor):
-    """Takes the notebook's verdict (its last one) out of the flow into resources `verdict`, for the page's head; None without one.
+    """Takes the notebook's verdict (its last one, wherever it stands) out of the flow into resources `verdict`, for the page's head; None without one.
 
     A heading that is left with nothing under it at the end goes too.
     """
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
-        found = [(cell, output) for cell in nb.cells for output in cell.get("outputs", []) if VERDICT_MIME in output.data]
-        resources["verdict"] = found[-1][1].data[VERDICT_MIME] if found else None
-        if found:
-            found[-1][0].outputs.remove(found[-1][1])
-        while nb.cells and (not nb.cells[-1].get("outputs") and nb.cells[-1].cell_type != "markdown" or _only_heading(nb.cells[-1].source)):
+        found = [output.data[VERDICT_MIME] for cell in nb.cells for output in cell.get("outputs", []) if VERDICT_MIME in output.data]
+        resources["verdict"] = found[-1] if found else None
+        for cell in nb.cells if found else []:
+            if cell.cell_type == "code":
+                cell.outputs = [output for output in cell.outputs if output.data.get(VERDICT_MIME) != found[-1]]
+        while nb.cells and _nothing_to_read(nb.cells[-1]):
             nb.cells.pop()
         return nb, resources
 
@@ -139,8 +140,11 @@ def _html_output(html: str) -> NotebookNode:
     return NotebookNode(output_type="display_data", data={"text/html": html}, metadata={})
 
 
-def _only_heading(html: str) -> bool:
-    return re.fullmatch(r"\s*<h([1-6])\b[^>]*>.*?</h\1>\s*", html, re.DOTALL) is not None
+def _nothing_to_read(cell: NotebookNode) -> bool:
+    """Code without output, or a heading alone."""
+    if cell.cell_type == "code":
+        return not cell.outputs
+    return re.fullmatch(r"\s*<h([1-6])\b[^>]*>.*?</h\1>\s*|\s*", cell.source, re.DOTALL) is not None
 
 
 def _unique(text: str, taken: set[str]) -> str:

@@ -20,7 +20,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from traitlets.config import Config
 
 from quadlib.files import write_text
-from quadlib.reports.execute import settings_model
+from quadlib.reports.execute import Outcome, settings_model
 from quadlib.reports.figure import FIGURE_MIME
 from quadlib.reports.headline import Headline, failure, headline
 from quadlib.reports.preprocess import Clean, Figures, Outline, Verdict
@@ -65,6 +65,11 @@ def render_report(notebook_path: Path, run: Run) -> Path:
     write_text(path, page)
     _remember(run, name, first)
     return path
+
+
+def render_outcome(outcome: Outcome, notebook: Path, run: Run) -> Path:
+    """The report of a notebook that was just executed, also where it ended before its first cell was saved."""
+    return render_report(outcome.notebook_path if outcome.notebook_path.exists() else notebook, run)
 
 
 def _remember(run: Run, name: str, first: Headline) -> None:

@@ -1,0 +1,167 @@
+"""The command line: quadlib demo | run | data | runs | report. Exit codes: 0 fine, 1 findings or failures, 2 wrong use."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+# Nothing heavy is imported up here: `quadlib --help` should answer at once, so each command imports what it needs.
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+data_app = typer.Typer(no_args_is_help=True, help="Make the simulated recordings, or check a whole table before training.")
+app.add_typer(data_app, name="data")
+
+Outputs = Annotated[str, typer.Option(help="Outputs folder; empty takes the project's own.")]
+Parameters = Annotated[
+    list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A setting; give it as often as needed.")
+]
+Preset = Annotated[Path | None, typer.Option(help="YAML file of settings; -p goes before it.")]
+
+
+def main() -> None:
+    """Runs the command; what is wrong with its input ends it with one message and no traceback."""
+    try:
+        app()
+    except Exception as error:
+        code = _wrong_input(error)
+        if code is None:
+            raise
+        typer.echo(str(error), err=True)
+        sys.exit(code)
+
+
+def _wrong_input(error: Exception) -> int | None:
+    """The exit code for an error that quadlib raises by name (2 for wrong use, 1 for bad data or files); None for any other."""
+    from quadlib.config import SettingsError
+    from quadlib.runs import RunError
+
+    if isinstance(error, SettingsError | RunError):
+        return 2
+    return 1 if type(error).__module__.startswith("quadlib.") else None
+
+
+@app.command()
+def demo(
+    source: Annotated[Literal["both", "weldsim", "mfeat"], typer.Option(help="Simulated welds, measured digits, or both.")] = "both",
+    size: Annotated[Literal["tiny", "demo", "full"], typer.Option(help="How much the simulator makes.")] = "demo",
+    outputs: Outputs = "",
+) -> None:
+    """The whole job: make data, look at batches, train, diagnose, evaluate, report."""
+    from quadlib.demo import SOURCES, run_demo
+
+    raise typer.Exit(run_demo(SOURCES if source == "both" else (source,), size=size, outputs=outputs))
+
+
+@app.command()
+def run(
+    notebook: Annotated[str, typer.Argument(help="Name (02_train) or path of a notebook.")],
+    parameter: Parameters = None,
+    run_name: Annotated[str, typer.Option("--run", help="Run folder to write into; empty makes a new one, or takes the latest.")] = "",
+    preset: Preset = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which the notebook is stopped.")] = None,
+) -> None:
+    """Run a notebook in batch, into a run folder, with its report."""
+    from quadlib.reports.execute import check_parameters, execute_notebook, find_notebook, open_run
+
+    path = find_notebook(notebook)
+    values = _values(parameter, preset) | ({"run": run_name} if run_name else {})
+    settings = check_parameters(path, values)
+    target = open_run(path, settings)
+    typer.echo(f"{path.stem} in {target.folder}")
+    outcome = execute_notebook(path, target, values, timeout_seconds=timeout, echo=lambda text: typer.echo(text, nl=False))
+    from quadlib.reports.gallery import write_gallery
+    from quadlib.reports.render import render_outcome
+
+    report_path = render_outcome(outcome, path, target)
+    write_gallery(target.folder.parent)
+    if outcome.error is not None:
+        typer.echo(f"{outcome.status}: {outcome.error['type']}: {outcome.error['message']}", err=True)
+    typer.echo(f"{outcome.status} in {outcome.seconds:.1f} s: {report_path}")
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def runs(outputs: Outputs = "") -> None:
+    """List the runs, newest first."""
+    from quadlib.files import outputs_folder, read_json
+    from quadlib.runs import list_runs
+
+    found = list_runs(outputs)
+    if not found:
+        typer.echo(f"no run in {outputs_folder(outputs)}; the first one: quadlib demo")
+    width = max((len(item.name) for item in found), default=0)
+    for item in found:
+        evaluation = item.path("evaluation.json")
+        score = read_json(evaluation).get("headline", "") if evaluation.exists() else ""
+        typer.echo(f"{item.name:<{width}}  {item.record['status']:<9}  {item.record['source'] or '':<10}  {score}".rstrip())
+
+
+@app.command()
+def report(
+    run_name: Annotated[str, typer.Argument(metavar="[RUN]", help="Run to report on; empty takes the latest.")] = "", outputs: Outputs = ""
+) -> None:
+    """Render the reports of a run, and the gallery, again."""
+    from quadlib.reports.gallery import write_gallery
+    from quadlib.reports.render import render_all
+    from quadlib.runs import Run
+
+    target = Run.open(run_name, outputs)
+    for path in [*render_all(target), write_gallery(target.folder.parent)]:
+        typer.echo(path)
+
+
+@data_app.command("make")
+def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
+    """Make or read a source's recordings and say what is there (weldsim by default; -p source=mfeat, -p size=tiny)."""
+    from quadlib.config import BatchesSettings, read_settings
+    from quadlib.data.open import open_table
+
+    started = time.monotonic()
+    table = open_table(read_settings(BatchesSettings, _values(parameter, preset)))
+    counts = ", ".join(f"{split} {len(table.rows(split))}" for split in ("train", "val", "test"))
+    typer.echo(
+        f"{table.name}: {len(table)} recordings ({counts}), {len(table.class_names)} classes, {table.frame['group'].nunique()} sessions"
+    )
+    typer.echo(f"{table.root or 'in memory'}, in {time.monotonic() - started:.1f} s")
+
+
+@data_app.command("check")
+def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
+    """Read every file of a table and list all that is wrong with it, before any training."""
+    from quadlib.config import TrainSettings, read_settings
+    from quadlib.data.check import check_table
+    from quadlib.data.open import open_table
+
+    settings = read_settings(TrainSettings, _values(parameter, preset))
+    table = open_table(settings)
+    damage = check_table(table, settings)
+    for item in damage:
+        typer.echo(str(item))
+    typer.echo(f"{table.name}: {len(table)} recordings checked, " + (f"{len(damage)} problem(s)" if damage else "nothing wrong"))
+    raise typer.Exit(1 if damage else 0)
+
+
+def _values(parameters: list[str] | None, preset: Path | None) -> dict[str, Any]:
+    """Settings of the preset and the -p options, still as they were written; raises SettingsError listing every malformed one."""
+    from quadlib.config import SettingsError
+
+    values: dict[str, Any] = {}
+    if preset is not None:
+        from quadlib.presets import read_preset
+
+        values |= read_preset(preset)
+    pairs = [text.partition("=") for text in parameters or []]
+    names = [name for name, _, _ in pairs]
+    problems = [f"-p {name}: NAME=VALUE was expected, for example -p batch_size=16" for name, equals, _ in pairs if not equals or not name]
+    problems += [f"-p {name}: stands {names.count(name)} times; keep one" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return values | {name: value for name, _, value in pairs}
+
+
+if __name__ == "__main__":
+    main()
