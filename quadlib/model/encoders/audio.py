@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from quadlib.model.encoders.layers import TimeTrunk, TokenHead, mean_and_peak
+from quadlib.model.encoders.layers import TimeTrunk, TokenHead, level_and_power, mean_and_peak
 
 
 class AudioEncoder(nn.Module):
@@ -25,5 +25,4 @@ class AudioEncoder(nn.Module):
     def forward(self, spectrum: Tensor) -> Tensor:
         bands = spectrum.flatten(1, 2)
         features = mean_and_peak(self.trunk(bands) + self.position)
-        level = torch.cat([bands.mean(dim=-1), bands.std(dim=-1, unbiased=False)], dim=1)
-        return self.head(torch.cat([features, level], dim=1))
+        return self.head(torch.cat([features, level_and_power(bands)], dim=1))

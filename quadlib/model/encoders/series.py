@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from quadlib.model.encoders.layers import TimeTrunk, TokenHead, level_summary, mean_and_peak
+from quadlib.model.encoders.layers import TimeTrunk, TokenHead, level_and_power, mean_and_peak
 
 
 class SeriesEncoder(nn.Module):
@@ -21,4 +21,5 @@ class SeriesEncoder(nn.Module):
 
     def forward(self, series: Tensor) -> Tensor:
         features = mean_and_peak(self.trunk(series) + self.position)
-        return self.head(torch.cat([features, level_summary(series)], dim=1))
+        level = torch.cat([level_and_power(series), series.amin(dim=-1), series.amax(dim=-1)], dim=1)
+        return self.head(torch.cat([features, level], dim=1))
