@@ -39,7 +39,7 @@ ARRAYS = tuple(EmbeddingSet.__dataclass_fields__)
 
 
 @torch.inference_mode()
-def embed(model: nn.Module, dataset: Any, rows: np.ndarray, batch_size: int = 256, *, hide: Sequence[str] = ()) -> EmbeddingSet:
+def embed(model: nn.Module, dataset: Any, rows: np.ndarray, batch_size: int = 128, *, hide: Sequence[str] = ()) -> EmbeddingSet:
     """Embeds the given rows of the dataset's table in evaluation mode, on the model's device; the model is left as it was found.
 
     `hide` names modalities that the model may not see. Raises ValueError for an unknown name, for no rows at all, and

@@ -47,7 +47,7 @@ class Tokens:
 
 
 @torch.inference_mode()
-def encode(model: nn.Module, dataset: Any, rows: np.ndarray, batch_size: int = 256) -> Tokens:
+def encode(model: nn.Module, dataset: Any, rows: np.ndarray, batch_size: int = 128) -> Tokens:
     """Runs every encoder once over the rows; any subset of modalities can then be fused without encoding again."""
     device = next(model.parameters()).device
     names = list(dataset.modalities)
