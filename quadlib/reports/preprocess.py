@@ -51,7 +51,7 @@ class Figures(Preprocessor):
 
 
 class Verdict(Preprocessor):
-    """Takes the notebook's verdict (its last one, wherever it stands) out of the flow into resources `verdict`, for the page's head; None without one.
+    """Takes the notebook's verdict (its last one, wherever it stands) out of the flow into resources `verdict`; None without one.
 
     A heading that is left with nothing under it at the end goes too.
     """

@@ -1,0 +1,148 @@
+"""The command line: exit codes, every error at once, and what each command says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from quadlib import cli, demo
+from quadlib.reports.execute import Outcome
+from quadlib.runs import Run
+
+
+@pytest.fixture
+def quadlib(monkeypatch, capsys, tmp_path):
+    """Calls the command line in an empty project, and returns exit code, output and error text."""
+    for folder in ("notebooks", "outputs"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["quadlib", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
+
+
+def write_notebook(folder, name, *sources):
+    parameters = 'run: str = ""\noutputs: str = ""\nseed: int = 0\nsource: str = ""\nsize: str = ""\nbatch_size: int = 32'
+    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, sources)]
+    notebook = nbformat.v4.new_notebook(
+        cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
+    nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+
+
+def test_help_needs_none_of_the_heavy_packages():
+    said = subprocess.run([sys.executable, "-m", "quadlib.cli", "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(command in said for command in ("demo", "run", "runs", "report", "data"))
+    imported = (
+        "import sys, quadlib.cli; print([name for name in ('torch', 'plotly', 'pandas', 'nbconvert', 'pydantic') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_run_executes_renders_and_lists(quadlib, tmp_path):
+    write_notebook(tmp_path, "01_batches", "print('batch of', batch_size)")
+    code, said, _ = quadlib("run", "01_batches", "-p", "batch_size=16", "--run", "mine")
+    assert code == 0 and "batch of 16" in said
+    assert (tmp_path / "outputs/mine/reports/01_batches.html").exists() and (tmp_path / "outputs/index.html").exists()
+    code, said, _ = quadlib("runs")
+    assert code == 0 and said.split() == ["mine", "done"]
+    (tmp_path / "outputs/mine/reports/01_batches.html").unlink()
+    code, said, _ = quadlib("report", "mine")
+    assert code == 0 and (tmp_path / "outputs/mine/reports/01_batches.html").exists()
+
+
+def test_a_failing_notebook_is_exit_1_with_a_report(quadlib, tmp_path):
+    write_notebook(tmp_path, "01_batches", "1 / 0")
+    code, said, complaint = quadlib("run", "01_batches", "--run", "mine")
+    assert code == 1 and "ZeroDivisionError" in complaint
+    assert "ZeroDivisionError" in (tmp_path / "outputs/mine/reports/01_batches.html").read_text()
+
+
+def test_all_wrong_parameters_in_one_message_before_a_run_is_made(quadlib, tmp_path):
+    write_notebook(tmp_path, "02_train", "1")
+    code, said, complaint = quadlib("run", "02_train", "-p", "batch_sise=64", "-p", "epochs=ten", "-p", "source=weldsin")
+    assert code == 2 and not said
+    assert (
+        "3 settings are wrong" in complaint
+        and "did you mean batch_size?" in complaint
+        and "'ten'" in complaint
+        and "'weldsin'" in complaint
+    )
+    assert not list((tmp_path / "outputs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "02_trian"), "no '02_trian'"),
+        (("run", "02_train", "-p", "epochs"), "-p epochs: NAME=VALUE was expected"),
+        (("run", "02_train", "-p", "seed=1", "-p", "seed=2", "-p", "=3"), "-p seed: stands 2 times"),
+        (("run", "02_train", "--preset", "none.yaml"), "none.yaml cannot be read"),
+        (("run", "02_train", "--run", "../x"), "is not a plain folder name"),
+        (("run", "04_evaluate"), "no trained run"),
+        (("report", "nothing"), "no 'nothing'"),
+        (("data", "make", "-p", "source=nowhere"), "source: 'nowhere' does not fit"),
+        (("demo", "--source", "neither"), "neither"),
+    ],
+)
+def test_wrong_use_is_exit_2_with_one_message(quadlib, tmp_path, arguments, words):
+    for name in ("02_train", "04_evaluate"):
+        write_notebook(tmp_path, name, "1")
+    code, _, complaint = quadlib(*arguments)
+    assert code == 2 and words in complaint and "Traceback" not in complaint
+
+
+def test_parameters_go_before_the_preset(quadlib, tmp_path):
+    write_notebook(tmp_path, "02_train", "import json, pathlib; pathlib.Path('seen').write_text(json.dumps([batch_size, seed]))")
+    (tmp_path / "small.yaml").write_text("batch_size: 8\nseed: 3\n")
+    assert quadlib("run", "02_train", "--preset", "small.yaml", "-p", "seed=4", "--run", "mine")[0] == 0
+    assert json.loads((tmp_path / "seen").read_text()) == [8, 4]
+
+
+def test_data_make_and_check(quadlib, tmp_path):
+    code, said, _ = quadlib("data", "make", "-p", "source=mfeat")
+    assert code == 0 and "2000 recordings" in said and "10 classes" in said
+    rows = ["sample_id,label,group,split,audio", *(f"a{i},{'xy'[i % 2]},s{i},train,a{i}.flac" for i in range(8))]
+    (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
+    code, said, _ = quadlib("data", "check", "-p", "source=table", "-p", "path=mine.csv")
+    assert code == 1 and "8 problem(s)" in said and "a7.flac" in said
+
+
+def test_an_unreadable_table_is_exit_1(quadlib, tmp_path):
+    (tmp_path / "mine.csv").write_text("sample_id,label,group,split,audio\na,x,s,train,a.flac\na,x,s,train,b.flac\n")
+    code, _, complaint = quadlib("data", "check", "-p", "source=table", "-p", "path=mine.csv")
+    assert code == 1 and "'a' stands in 2 rows" in complaint
+
+
+@pytest.mark.parametrize(
+    ("endings", "code", "stages_run"),
+    [({}, 0, 8), ({"02_train": "failed"}, 1, 4), ({"03_diagnose": "killed"}, 143, 3)],
+)
+def test_demo_runs_every_stage_of_both_sources(monkeypatch, tmp_path, endings, code, stages_run):
+    seen = []
+
+    def execute(notebook, run: Run, parameters, **_):
+        seen.append((run.record["name"].split("-")[3], notebook.stem, parameters))
+        status = endings.get(notebook.stem, "done")
+        run.update(status=status, source=seen[-1][0])
+        stopped_by = 15 if status == "killed" else 0
+        return Outcome(status, notebook, 1.0, None if status == "done" else {"type": "X", "message": "y"}, stopped_by)
+
+    monkeypatch.setattr(demo, "execute_notebook", execute)
+    monkeypatch.setattr(demo, "render_outcome", lambda *_: None)
+    lines = []
+    assert demo.run_demo(outputs=str(tmp_path), size="tiny", say=lines.append) == code
+    assert len(seen) == stages_run
+    assert seen[0] == ("weldsim", "01_batches", {"source": "weldsim", "size": "tiny"})
+    assert all(parameters == {} for _, stage, parameters in seen if stage.startswith(("03", "04")))
+    assert str(tmp_path / "index.html") in "\n".join(lines) and "wall time" in lines[-1]
