@@ -26,7 +26,7 @@ def write_video(path: Path, recording: Recording, process: Process, geometry: Ge
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         codec = stream.codec_context
         codec.thread_count = 1
-        codec.bit_rate = int(9000 * geometry.frames_per_s * (width * height / 10_240) ** 0.7)
+        codec.bit_rate = int(9000 * geometry.frames_per_s * (width * height / 10_240) ** 0.5)
         codec.flags |= Flags.bitexact
         for chunk in render_frames(recording, process, geometry):
             for grey in chunk:
