@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from torch import Tensor
 from quadlib.diagnosis.probe import Probe, Trajectory, take_steps
 from quadlib.diagnosis.snapshot import Snapshot
 from quadlib.diagnosis.subject import Subject, Unavailable, as_array, codes_of
+
+if TYPE_CHECKING:
+    from quadlib.diagnosis.signature import Signature
 
 __all__ = ["Examination", "Unavailable"]
 
@@ -152,6 +155,13 @@ class Examination:
     def batch_labels(self) -> np.ndarray:
         """Labels of the first batch."""
         return self.subject.batch_labels(self.batches[0])
+
+    @cached_property
+    def signature(self) -> Signature:
+        """Which modalities depend on the label and on each other, over what is trained on."""
+        from quadlib.diagnosis.signature import signature_of
+
+        return signature_of(self)
 
     @cached_property
     def embeddings(self) -> Tensor:
