@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 from quadlib.plan import BatchPlan, encode_labels
 from quadlib.sampler_checks import Request, SamplerError, check_values, checked_layout, rare_notes
 from quadlib.sampler_draws import deal, draws_per_class, times_drawn
-from quadlib.sampler_fill import Cells, fill
+from quadlib.sampler_fill import Cells, best_fill
 
 __all__ = ["SamplerError", "StratifiedBatchSampler"]
 
@@ -93,9 +93,9 @@ class StratifiedBatchSampler(Sampler[list[int]]):
 
     def _make(self, epoch: int) -> list[np.ndarray]:
         rng = np.random.default_rng([self.seed, epoch])
-        cells = fill(self._draws, self._n_batches, self.batch_size, self.request.min_per_class, rng, exchange=self.request.balance == "natural")
-        if cells.sizes(self._n_batches).max() > self.batch_size:
-            cells = self._layout
+        layout = best_fill(self._draws, self._n_batches, self.batch_size, self.request.min_per_class, rng, tries=4, enough=self._layout.faults,
+                           exchange=self.request.balance == "natural", merged=self._layout.merged)
+        cells = (layout if layout.faults <= self._layout.faults else self._layout).cells
         # batches in random order, the cells of a class from the largest to the smallest, ties at random
         place = rng.permutation(self._n_batches)
         order = np.lexsort((rng.random(len(cells.batch)), -cells.count, cells.label))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quadlib.sampler_draws import draws_per_class
-from quadlib.sampler_fill import Cells, appearances, fill
+from quadlib.sampler_fill import Layout, appearances, best_fill
 
 
 class SamplerError(ValueError):
@@ -45,8 +45,8 @@ def check_values(request: Request, rank: int, seed: int, n_samples: int, n_group
         raise SamplerError("\n".join(problems))
 
 
-def checked_layout(class_sizes: np.ndarray, class_names: tuple[str, ...], request: Request) -> Cells:
-    """A layout that meets every law, or SamplerError with all reasons and the smallest changes, each of them tried."""
+def checked_layout(class_sizes: np.ndarray, class_names: tuple[str, ...], request: Request) -> Layout:
+    """A layout that meets every law as far as best_fill can, or SamplerError with all reasons and the smallest changes, each of them tried."""
     problems = _reasons(class_sizes, class_names, request)
     if not problems:
         layout = _layout(class_sizes, request)
@@ -61,15 +61,16 @@ def checked_layout(class_sizes: np.ndarray, class_names: tuple[str, ...], reques
     raise SamplerError("\n".join(problems) + advice)
 
 
-def _layout(class_sizes: np.ndarray, request: Request) -> Cells | None:
+def _layout(class_sizes: np.ndarray, request: Request) -> Layout | None:
     draws = draws_per_class(class_sizes, request.batch_size, request.min_per_class, request.rare, request.balance)
     n_batches = -(-int(draws.sum()) // request.batch_size)
-    for attempt in range(8):
-        cells = fill(draws, n_batches, request.batch_size, request.min_per_class, np.random.default_rng([attempt]), exchange=request.balance == "natural")
-        sizes = cells.sizes(n_batches)
-        if sizes.max() <= request.batch_size and cells.classes_present(n_batches).min() >= request.min_classes and sizes.min() >= request.world_size:
-            return cells
-    return None
+    # where few batches and classes leave little choice, the order in which they are dealt decides: small cases are cheap to try again
+    tries = 32 if n_batches * len(draws) <= 20_000 else 1
+    layout = best_fill(draws, n_batches, request.batch_size, request.min_per_class, np.random.default_rng([0]),
+                              exchange=request.balance == "natural", tries=tries)
+    met = (layout.faults[0] == 0 and layout.cells.classes_present(n_batches).min() >= request.min_classes
+           and layout.cells.sizes(n_batches).min() >= request.world_size)
+    return layout if met else None
 
 
 def _works(class_sizes: np.ndarray, class_names: tuple[str, ...], request: Request) -> bool:
