@@ -52,9 +52,9 @@ def plan_batches(table: SampleTable, settings: BatchesSettings, sampler: str = "
 def refresh(shown: go.FigureWidget, fresh: go.Figure) -> None:
     """Makes a displayed figure look like a fresh one, in one message, without making a new widget."""
     with shown.batch_update():
-        for old, new in zip(shown.data, fresh.data, strict=False):
-            old.update({name: value for name, value in new.to_plotly_json().items() if name != "type"}, overwrite=True)
-        shown.layout.update(fresh.layout.to_plotly_json(), overwrite=True)
+        for old, new in [*zip(shown.data, fresh.data, strict=False), (shown.layout, fresh.layout)]:
+            gone = dict.fromkeys(set(old.to_plotly_json()) - set(new.to_plotly_json()) - {"uid"})
+            old.update({**gone, **{name: value for name, value in new.to_plotly_json().items() if name != "type"}}, overwrite=True)
     if len(fresh.data) > len(shown.data):
         shown.add_traces(fresh.data[len(shown.data) :])
 

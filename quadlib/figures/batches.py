@@ -73,7 +73,7 @@ def batch_heatmap(plan: BatchPlan, temperature: float, order: str = "worst") -> 
         ["batch", *names],
         rows,
         xaxis={"title": "batch", "type": "category", "showgrid": False},
-        yaxis={"title": "", "autorange": "reversed", "showgrid": False},
+        yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
         height=130 + max(22 * len(names), 120),
     )
 
@@ -111,7 +111,7 @@ def batch_inspection(plan: BatchPlan, temperature: float, chosen: int | None = N
     meta = heatmap.layout.meta
     figure.update_xaxes(title_text="batch", type="category", showgrid=False, row=1, col=1)
     figure.update_xaxes(title_text=f"recordings in batch {chosen}", range=[0, max(6, 1.6 * counts.max())], row=1, col=2)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     return finish(
         figure,
         "Label composition of every batch",
@@ -137,10 +137,14 @@ def composition_sentence(plan: BatchPlan, table: pd.DataFrame) -> str:
 
 
 def span(values: pd.Series | np.ndarray) -> str:
-    """Lowest to highest as words: `2 to 4`, or `32` where they are the same to three digits."""
-    low, high = number(float(np.nanmin(values))), number(float(np.nanmax(values)))
-    if np.issubdtype(np.asarray(values).dtype, np.integer):
-        low, high = f"{np.min(values):,}", f"{np.max(values):,}"
+    """Lowest to highest as words: `2 to 4`, `32` where they are the same to three digits, `undefined` where all are."""
+    known = np.asarray(values)
+    if np.issubdtype(known.dtype, np.integer):
+        low, high = f"{known.min():,}", f"{known.max():,}"
+    elif np.isnan(known).all():
+        return "undefined"
+    else:
+        low, high = number(float(np.nanmin(known))), number(float(np.nanmax(known)))
     return low if low == high else f"{low} to {high}"
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from quadlib.data.samples import SPLITS
 from quadlib.diagnosis import Diagnosis
-from quadlib.figures.style import BROKEN, FINE, QUIET, SEQUENTIAL, finish, label, number
+from quadlib.figures.batches import span
+from quadlib.figures.style import BROKEN, FINE, QUIET, SEQUENTIAL, finish, label, many, number
 
 
 def facts_figures(facts: Mapping[str, pd.DataFrame]) -> list[go.Figure]:
@@ -25,7 +27,8 @@ def facts_figures(facts: Mapping[str, pd.DataFrame]) -> list[go.Figure]:
 
 def label_composition(labels: pd.DataFrame) -> go.Figure:
     """Recordings of each class in each split, from a table with columns class and one a split; zeros stand out."""
-    splits = [column for column in labels.columns if column != "class"]
+    found = [column for column in labels.columns if column != "class"]
+    splits = [split for split in SPLITS if split in found] + [split for split in found if split not in SPLITS]
     counts = labels[splits].to_numpy()
     figure = go.Figure(
         go.Heatmap(
@@ -47,60 +50,60 @@ def label_composition(labels: pd.DataFrame) -> go.Figure:
         figure,
         "Label composition of the splits (recordings)",
         caption,
-        list(labels.columns),
-        labels.itertuples(index=False),
+        ["class", *splits],
+        labels[["class", *splits]].itertuples(index=False),
         xaxis={"side": "top", "showgrid": False},
-        yaxis={"autorange": "reversed", "showgrid": False},
+        yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
+        margin_b=16,
         height=130 + max(22 * len(labels), 80),
         margin_t=84,
     )
 
 
 def positives_per_batch(batches: pd.DataFrame) -> go.Figure:
-    """Fewest, median and most of the batches' size, classes, positives and lone anchors, from columns per batch, min, median, max."""
-    names = [label(str(name)) for name in batches["per batch"]]
+    """Distinct classes and fewest positives of an anchor in each batch, from columns batch, size, classes, positives_min, lone_anchors."""
     figure = go.Figure()
-    ends = [[low, high, None] for low, high in zip(batches["min"], batches["max"], strict=True)]
-    figure.add_scatter(
-        x=np.ravel(ends), y=np.repeat(names, 3), mode="lines", line={"color": QUIET, "width": 6}, hoverinfo="skip", showlegend=False
-    )
-    figure.add_scatter(
-        x=batches["median"],
-        y=names,
-        mode="markers",
-        marker={"size": 11, "color": "#0072B2"},
-        showlegend=False,
-        customdata=batches[["min", "max"]],
-        hovertemplate="%{y}: %{customdata[0]} to %{customdata[1]}, median %{x}<extra></extra>",
-    )
-    rows = {str(row[0]): row for row in batches.itertuples(index=False)}
-    classes, positives = rows.get("classes in a batch"), rows.get("positives of an anchor")
+    for column, name, colour, symbol in (
+        ("classes", "classes", "#0072B2", "circle"),
+        ("positives_min", "fewest positives of an anchor", "#E69F00", "square"),
+    ):
+        figure.add_scatter(
+            x=batches["batch"],
+            y=batches[column],
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "width": 1.5},
+            marker={"symbol": symbol},
+            hovertemplate=f"batch %{{x}}: %{{y}} {name}<extra></extra>",
+        )
+    stuck, lone = int((batches["classes"] < 2).sum()), int(batches["lone_anchors"].sum())
     caption = (
-        f"Batches hold {number(classes[1])} to {number(classes[3])} classes, "
-        f"and an anchor has {number(positives[1])} to {number(positives[3])} positives."
-        if classes and positives
-        else "What the batches hold."
+        f"{stuck} of {len(batches)} batches hold one class, and {many(lone, 'anchor')} of the epoch have no positive."
+        if stuck or lone
+        else f"Each of the {len(batches)} batches holds {span(batches['classes'])} classes, "
+        f"and every anchor has {many(int(batches['positives_min'].min()), 'positive')} or more."
     )
     return finish(
         figure,
         "Classes and positives of the batches",
         caption,
-        list(batches.columns),
+        [str(column).replace("_", " ") for column in batches.columns],
         batches.itertuples(index=False),
-        xaxis={"title": "count", "rangemode": "tozero"},
-        yaxis={"autorange": "reversed"},
-        height=110 + 34 * len(batches),
+        xaxis_title="batch",
+        yaxis={"title": "count", "rangemode": "tozero"},
+        height=300,
+        margin_t=88,
     )
 
 
 def trainable_share(parts: pd.DataFrame) -> go.Figure:
-    """Share of each part's parameters that training may change, from columns part, parameters, frozen."""
+    """Share of each part's parameters that training may change, from columns module, parameters, frozen."""
     share = 100 * (1 - parts["frozen"] / parts["parameters"].clip(lower=1))
     frozen = parts[parts["frozen"] > 0]
     figure = go.Figure(
         go.Bar(
             x=share,
-            y=[label(name) for name in parts["part"]],
+            y=[label(name) for name in parts["module"]],
             orientation="h",
             marker_color=FINE,
             width=0.6,
@@ -113,29 +116,29 @@ def trainable_share(parts: pd.DataFrame) -> go.Figure:
     caption = (
         f"All {int(parts['parameters'].sum()):,} parameters are trainable."
         if not len(frozen)
-        else f"{int(frozen['frozen'].sum()):,} of {int(parts['parameters'].sum()):,} parameters are frozen, in {', '.join(frozen['part'])}."
+        else f"{int(frozen['frozen'].sum()):,} of {int(parts['parameters'].sum()):,} parameters are frozen: {', '.join(frozen['module'])}."
     )
     return finish(
         figure,
         "Trainable share of the parameters",
         caption,
-        list(parts.columns),
+        [str(column).replace("_", " ") for column in parts.columns],
         parts.itertuples(index=False),
         xaxis={"title": "trainable (%)", "range": [0, 100]},
         yaxis={"autorange": "reversed", "showgrid": False},
-        height=110 + 26 * len(parts),
+        height=110 + 32 * len(parts),
     )
 
 
 def gradient_flow(parts: pd.DataFrame) -> go.Figure:
-    """Gradient norm that reaches each part, on a logarithmic axis, from columns part, gradient norm; none at all is crossed out."""
-    norms = parts["gradient norm"]
+    """Gradient norm that reaches each part, on a logarithmic axis, from columns module, gradient_norm; none at all is crossed out."""
+    norms = parts["gradient_norm"]
     reached = norms > 0
     lowest = norms[reached].min() / 10 if reached.any() else 1e-12
     figure = go.Figure(
         go.Scatter(
             x=norms.where(reached, lowest),
-            y=[label(name) for name in parts["part"]],
+            y=[label(name) for name in parts["module"]],
             mode="markers",
             showlegend=False,
             marker={"size": 11, "color": np.where(reached, "#0072B2", BROKEN), "symbol": np.where(reached, "circle", "x")},
@@ -143,7 +146,7 @@ def gradient_flow(parts: pd.DataFrame) -> go.Figure:
             hovertemplate="%{y}: %{customdata:.3g}<extra></extra>",
         )
     )
-    dead = list(parts["part"][~reached])
+    dead = list(parts["module"][~reached])
     caption = (
         f"No gradient reaches {', '.join(dead)}."
         if dead
@@ -153,7 +156,7 @@ def gradient_flow(parts: pd.DataFrame) -> go.Figure:
         figure,
         "Gradient flow on the first batch",
         caption,
-        list(parts.columns),
+        [str(column).replace("_", " ") for column in parts.columns],
         parts.itertuples(index=False),
         xaxis={"title": "gradient norm", "type": "log", "tickformat": "~g"},
         yaxis={"autorange": "reversed"},

@@ -60,9 +60,9 @@ def score_line(evaluation: Evaluation) -> go.Figure:
             hovertemplate=f"%{{y}}: {score}<extra></extra>",
         )
         figure.add_annotation(x=1.02, xref="x", y=label(name), text=str(score), showarrow=False, xanchor="left", font_size=13)
-    absent = [f"{name} has none ({score.reason})" for name, score in entries if score.value is None]
+    absent = [name for name, score in entries if score.value is None]
     caption = f"On {evaluation.n_queries:,} {evaluation.split} recordings: {evaluation.headline()}." + (
-        f" {'; '.join(absent)}." if absent else ""
+        f" Not to be had from this table: {', '.join(absent)}." if absent else ""
     )
     rows = [[name, score.value, score.low, score.high, score.reason] for name, score in entries]
     return finish(
@@ -121,7 +121,7 @@ def confusion_map(evaluation: Evaluation) -> go.Figure:
     wrong = np.where(np.eye(len(counts), dtype=bool), -1.0, np.nan_to_num(rates, nan=-1.0))
     true, taken = np.unravel_index(int(wrong.argmax()), wrong.shape)
     caption = (
-        f"The commonest confusion: {counts[true, taken]} of {int(totals[true, 0])} {raw[true]} are taken for {raw[taken]}."
+        f"The commonest confusion: {counts[true, taken]} of {int(totals[true, 0])} recordings of {raw[true]} are taken for {raw[taken]}."
         if wrong.max() > 0
         else "No recording is taken for another class."
     )
@@ -133,8 +133,8 @@ def confusion_map(evaluation: Evaluation) -> go.Figure:
         ["true class", *raw],
         rows,
         height=190 + max(26 * len(names), 120),
-        xaxis={"title": "predicted", "showgrid": False, "tickangle": -40},
-        yaxis={"title": "true", "autorange": "reversed", "showgrid": False},
+        xaxis={"title": "predicted", "type": "category", "showgrid": False, "tickangle": -40},
+        yaxis={"title": "true", "type": "category", "autorange": "reversed", "showgrid": False},
     )
 
 
@@ -190,7 +190,7 @@ def per_class(evaluation: Evaluation) -> go.Figure:
         ["class", "recordings", "recall", "low", "high", "precision", "F1"],
         rows,
         margin_t=88,
-        xaxis={"title": "recall and precision", "range": [-0.02, 1.02]},
+        xaxis={"title": "recall and precision", "range": [max(0.0, min([bound.low for bound in bounds], default=0.0) - 0.05), 1.02]},
         yaxis={"autorange": "reversed"},
         height=140 + 28 * len(classes),
     )
@@ -199,7 +199,8 @@ def per_class(evaluation: Evaluation) -> go.Figure:
 def worst_recordings(evaluation: Evaluation) -> pd.DataFrame:
     """The recordings that lie deepest in another class, worst first: to listen to and look at."""
     return pd.DataFrame(
-        [
+        index=pd.RangeIndex(1, len(evaluation.worst) + 1),
+        data=[
             {
                 "recording": item.sample_id,
                 "session": item.group,
@@ -209,5 +210,5 @@ def worst_recordings(evaluation: Evaluation) -> pd.DataFrame:
                 "leaning on": max(item.weights, key=lambda name: item.weights[name], default=""),
             }
             for item in evaluation.worst
-        ]
+        ],
     )

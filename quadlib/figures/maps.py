@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from quadlib.evaluation.record import Evaluation
 from quadlib.figures.style import BROKEN, QUIET, class_marks, finish, label
 
+NAME_TAG = {"font": {"color": "#1a1a1a"}, "bgcolor": "rgba(255,255,255,0.8)", "borderpad": 1}  # reads on any colour, in either theme
 MOST_NAMED = 24  # classes whose names are written on the map
 
 
@@ -58,6 +59,7 @@ def embedding_map(evaluation: Evaluation) -> go.Figure:
                 "y": float(np.median(place[labels == code, 1])),
                 "text": f"<b>{label(name)}</b>",
                 "showarrow": False,
+                **NAME_TAG,
             }
             for code, name in enumerate(names)
             if (labels == code).any()

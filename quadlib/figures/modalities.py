@@ -112,9 +112,10 @@ def subset_dots(evaluation: Evaluation) -> go.Figure:
         range=[-0.6, len(names) - 0.4],
         side="top",
         showgrid=False,
+        zeroline=False,
     )
     figure.update_xaxes(row=1, col=2, title_text="macro-F1", range=[low, 1.04])
-    figure.update_yaxes(autorange="reversed", showticklabels=False, zeroline=False)
+    figure.update_yaxes(autorange="reversed", showticklabels=False, zeroline=False, dtick=1)
     return finish(
         figure,
         "Every subset of the modalities",
@@ -173,6 +174,9 @@ def modality_retrieval(evaluation: Evaluation) -> go.Figure:
     """MAP@R when one modality's embeddings search among another's: whether the modalities share one space."""
     names = [label(name) for name in evaluation.modalities]
     values = np.array([[np.nan if value is None else value for value in row] for row in evaluation.modality_to_modality], dtype=float)
+    for position, name in enumerate(evaluation.modalities):
+        within = evaluation.by_modality[name]["map_at_r"].value
+        values[position, position] = np.nan if within is None else within
     printed = np.where(np.isnan(values), "", np.char.mod("%.2f", np.nan_to_num(values)))
     figure = go.Figure(
         go.Heatmap(

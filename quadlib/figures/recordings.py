@@ -15,7 +15,9 @@ def split_table(table: SampleTable) -> go.Figure:
     grouped = frame.groupby(["label", "split"])
     counts = grouped.size().unstack(fill_value=0).reindex(index=names, columns=splits, fill_value=0)
     sessions = grouped["group"].nunique().unstack(fill_value=0).reindex(index=names, columns=splits, fill_value=0)
-    text = [[f"{counts.loc[name, split]} / {sessions.loc[name, split]}" for split in splits] for name in names]
+    text = [
+        [f"{count} / {held}" for count, held in zip(*row, strict=True)] for row in zip(counts.to_numpy(), sessions.to_numpy(), strict=True)
+    ]
     labels = [split or "no split" for split in splits]
     figure = go.Figure(
         go.Heatmap(
@@ -39,7 +41,7 @@ def split_table(table: SampleTable) -> go.Figure:
         + ("each class is in every split; " if not empty else f"missing: {', '.join(empty[:6])}{' and more' if len(empty) > 6 else ''}; ")
         + ("no session is in two splits." if not shared else f"{shared} sessions are in two splits, so scores will flatter.")
     )
-    rows = [[name, *(f"{counts.loc[name, split]} / {sessions.loc[name, split]}" for split in splits)] for name in names]
+    rows = [[name, *row] for name, row in zip(names, text, strict=True)]
     return finish(
         figure,
         "Recordings / sessions of each class and split",
@@ -47,7 +49,8 @@ def split_table(table: SampleTable) -> go.Figure:
         ["class", *labels],
         rows,
         xaxis={"side": "top", "showgrid": False},
-        yaxis={"autorange": "reversed", "showgrid": False},
+        yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
+        margin_b=16,
         height=130 + max(22 * len(names), 80),
         margin_t=84,
     )
@@ -83,6 +86,6 @@ def availability(table: SampleTable) -> go.Figure:
         ["modality", "present", "missing"],
         zip(names, have, len(table) - have, strict=True),
         xaxis={"title": "recordings that have it (%)", "range": [0, 100]},
-        yaxis={"autorange": "reversed", "showgrid": False},
+        yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
         height=110 + 40 * len(names),
     )

@@ -279,7 +279,7 @@ def gradient_curves(history: Sequence[Record]) -> go.Figure:
         rows,
         height=420,
         margin_t=88,
-        legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top"},
+        legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top", "tracegroupgap": 0},
     )
 
 

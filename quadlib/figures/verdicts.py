@@ -84,6 +84,9 @@ def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
         ("collapse plateau", number(float(table["collapse"].mode().iloc[0]), 4)),
     )
     sentence = composition_sentence(plan, table)
+    repeats, unseen = int(table["repeats"].sum()), len(plan.unseen)
+    notes = tuple(plan.notes) + ((f"{unseen:,} of {len(plan.codes):,} recordings are in no batch of this epoch.",) if unseen else ())
+    notes += (f"{repeats:,} places are filled by a recording that its batch holds already.",) if repeats else ()
     if one_class:
         size = int(table["size"].mode().iloc[0])
         return Verdict(
@@ -91,10 +94,8 @@ def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
             f"{one_class} of {len(table)} batches hold one class, so their loss cannot leave "
             f"ln {size - 1} = {np.log(size - 1):.4f}. {sentence}",
             numbers,
+            notes,
         )
-    repeats, unseen = int(table["repeats"].sum()), len(plan.unseen)
-    notes = tuple(plan.notes) + ((f"{unseen:,} of {len(plan.codes):,} recordings are in no batch of this epoch.",) if unseen else ())
-    notes += (f"{repeats:,} places are filled by a recording that its batch holds already.",) if repeats else ()
     return Verdict("look here" if lone or unseen or repeats else "fine", sentence, numbers, notes)
 
 
