@@ -19,6 +19,7 @@ from nbconvert.filters.highlight import Highlight2HTML
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from traitlets.config import Config
 
+from quadlib.config import TrainSettings
 from quadlib.files import write_text
 from quadlib.reports.execute import Outcome, settings_model
 from quadlib.reports.figure import FIGURE_MIME
@@ -142,10 +143,10 @@ def _code(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
 
 
 def _settings(run: Run, notebook_path: Path, entry: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """Settings that are not defaults as (name, value, default), then the others as (name, value)."""
-    fields = settings_model(notebook_path).model_fields
-    given = entry.get("parameters", {})
-    recorded = run.record["settings"]
+    """Settings that are not defaults as (name, value, default), then the others: those of the notebook, then those that trained the run."""
+    recorded, given = run.record["settings"], entry.get("parameters", {})
+    fields = dict(settings_model(notebook_path).model_fields)
+    fields |= {name: field for name, field in TrainSettings.model_fields.items() if name in recorded and name not in fields}
     changed, defaults = [], []
     for name, field in fields.items():
         value, default = given.get(name, recorded.get(name, field.default)), field.default
