@@ -18,7 +18,7 @@ from quadlib.config import BatchesSettings
 from quadlib.data.batches import SplitBatches
 from quadlib.data.samples import SampleTable
 from quadlib.figures.batches import batch_inspection, batch_overview, batch_table, worst_first
-from quadlib.figures.style import in_batch, score
+from quadlib.figures.style import in_batch, many, score
 from quadlib.figures.training import SCORES, loss_curve
 from quadlib.figures.verdicts import judge_batches
 from quadlib.plan import BatchPlan
@@ -52,11 +52,21 @@ def plan_batches(table: SampleTable, settings: BatchesSettings, sampler: str = "
 def refresh(shown: go.FigureWidget, fresh: go.Figure) -> None:
     """Makes a displayed figure look like a fresh one, in one message, without making a new widget."""
     with shown.batch_update():
-        for old, new in [*zip(shown.data, fresh.data, strict=False), (shown.layout, fresh.layout)]:
-            gone = dict.fromkeys(set(old.to_plotly_json()) - set(new.to_plotly_json()) - {"uid"})
-            old.update({**gone, **{name: value for name, value in new.to_plotly_json().items() if name != "type"}}, overwrite=True)
+        for old, new in zip(shown.data, fresh.data, strict=False):
+            wanted = {name: value for name, value in new.to_plotly_json().items() if name != "type"}
+            old.update({**dict.fromkeys(set(old.to_plotly_json()) - set(wanted) - {"type", "uid"}), **wanted})
+        # Only what differs is sent: an axis written anew as a whole would lose its type in the browser.
+        shown.layout.update({"shapes": (), "annotations": (), **fresh.layout.to_plotly_json()})
     if len(fresh.data) > len(shown.data):
         shown.add_traces(fresh.data[len(shown.data) :])
+
+
+def live(figure: go.Figure) -> go.FigureWidget:
+    """A figure that fills its cell and can be changed later; without plotly's logo."""
+    shown = go.FigureWidget(figure)
+    shown.layout.autosize = True
+    shown._config = {**shown._config, "displaylogo": False, "responsive": True}
+    return shown
 
 
 def _reported(handler: Callable[..., None]) -> Callable[..., None]:
@@ -162,12 +172,15 @@ class BatchInspector:
 
     @cached_property
     def figure(self) -> go.FigureWidget:
-        return go.FigureWidget(batch_inspection(self.plan, self.settings.temperature, self.batch))
+        return live(batch_inspection(self.plan, self.settings.temperature, self.batch))
 
     def _batch_options(self) -> list[tuple[str, int]]:
         table = batch_table(self.plan, self.settings.temperature)
         return [
-            (f"{batch}: {table['classes'][batch]} classes, fewest positives {table['positives_min'][batch]}", int(batch))
+            (
+                f"{batch}: {many(int(table['classes'][batch]), 'class', 'classes')}, fewest positives {table['positives_min'][batch]}",
+                int(batch),
+            )
             for batch in worst_first(table)
         ]
 
@@ -223,8 +236,8 @@ def recordings_html(table: SampleTable, selection: Selection) -> str:
     ]
     heads = "".join(f'<th scope="col" style="text-align:left">{name}</th>' for name in ("recording", "class", "session", "missing"))
     summary = (
-        f"Batch {selection.batch}: {len(frame)} recordings, {frame['label'].nunique()} classes, "
-        f"{frame['group'].nunique()} sessions; {', '.join(lacking) or 'no modality is missing'}"
+        f"Batch {selection.batch}: {many(len(frame), 'recording')}, {many(frame['label'].nunique(), 'class', 'classes')}, "
+        f"{many(frame['group'].nunique(), 'session')}; {', '.join(lacking) or 'no modality is missing'}"
     )
     return (
         f'<details open><summary>{html.escape(summary)}</summary><div style="max-height:18em;overflow:auto">'
@@ -247,7 +260,7 @@ class TrainingMonitor(Watcher):
 
     @cached_property
     def figure(self) -> go.FigureWidget:
-        return go.FigureWidget(loss_curve([]))
+        return live(loss_curve([]))
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

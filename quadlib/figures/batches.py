@@ -84,11 +84,8 @@ def batch_inspection(plan: BatchPlan, temperature: float, chosen: int | None = N
     chosen = int(worst_first(table)[0]) if chosen is None else chosen
     counts = plan.counts[chosen]
     colours = [BROKEN if count == 1 else "#0072B2" for count in counts]
-    words = [
-        "" if not count else f"{count}: no positive ✕" if count == 1 else f"{count}: {count - 1} positive{'s' if count > 2 else ''} each"
-        for count in counts
-    ]
-    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, column_widths=[0.7, 0.3], horizontal_spacing=0.02)
+    words = ["" if not count else "no positive ✕" if count == 1 else many(int(count) - 1, "positive") for count in counts]
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, column_widths=[0.68, 0.32], horizontal_spacing=0.02)
     figure.add_trace(heatmap.data[0], row=1, col=1)
     figure.data[0].update(showscale=False)
     figure.add_bar(
@@ -110,7 +107,7 @@ def batch_inspection(plan: BatchPlan, temperature: float, chosen: int | None = N
         )
     meta = heatmap.layout.meta
     figure.update_xaxes(title_text="batch", type="category", showgrid=False, row=1, col=1)
-    figure.update_xaxes(title_text=f"recordings in batch {chosen}", range=[0, max(6, 1.6 * counts.max())], row=1, col=2)
+    figure.update_xaxes(title_text=f"recordings in batch {chosen}", range=[0, 1.9 * max(counts.max(), 3)], row=1, col=2)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     return finish(
         figure,

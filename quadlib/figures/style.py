@@ -97,6 +97,7 @@ def template() -> go.layout.Template:
 
 pio.templates["quad"] = template()
 pio.templates.default = "quad"
+pio.renderers["plotly_mimetype"].config = {"displaylogo": False, "responsive": True}
 
 
 def finish(figure: go.Figure, title: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], **layout: Any) -> go.Figure:
@@ -127,9 +128,9 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def many(count: int, noun: str) -> str:
+def many(count: int, noun: str, plural: str = "") -> str:
     """A count with its noun: `1 epoch`, `12 epochs`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def score(value: float, interval: Sequence[float] | None = None) -> str:
