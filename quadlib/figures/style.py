@@ -81,6 +81,7 @@ def template() -> go.layout.Template:
             "height": 360,
             "xaxis": axis,
             "yaxis": axis,
+            "autotypenumbers": "strict",  # a class named "3" is a name; the browser forgets an axis type when data are replaced
             "colorscale": {"sequential": SEQUENTIAL},
             "coloraxis": {"colorbar": {"thickness": 10, "outlinewidth": 0}},
             "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
