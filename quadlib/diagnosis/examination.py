@@ -21,6 +21,7 @@ from quadlib.diagnosis.snapshot import Snapshot
 from quadlib.diagnosis.subject import Subject, Unavailable, as_array, codes_of
 
 if TYPE_CHECKING:
+    from quadlib.diagnosis.forward import Forward
     from quadlib.diagnosis.signature import Signature
 
 __all__ = ["Examination", "Unavailable"]
@@ -162,6 +163,15 @@ class Examination:
         from quadlib.diagnosis.signature import signature_of
 
         return signature_of(self)
+
+    @cached_property
+    def forward(self) -> Forward:
+        """Embeddings of the first batch and of changed copies of it, in evaluation mode."""
+        from quadlib.diagnosis.forward import Forward
+
+        if self.subject.model is None:
+            raise Unavailable("no model")
+        return Forward(self)
 
     @cached_property
     def embeddings(self) -> Tensor:
