@@ -8,25 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """Unit embeddings (N, D), views one after the other, and either a class code per row (N,) int64 or positive weights (N, N), diagonal 0."""
+    """Embeddings (N, D) in float32 or float64, views one after the other, and a class code per row (N,) int64 or positive weights (N, N), diagonal 0."""
 
     rows: Tensor
     codes: Tensor | None
     weights: Tensor | None
 
-    def positives(self) -> Tensor:
-        """How many positives each anchor has, (N,) int64."""
+    def positives(self, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """How many positives each anchor has, (N,) int64, in the batch and among the keys' codes."""
         if self.weights is not None:
             return (self.weights > 0).sum(1)
         assert self.codes is not None
-        ordered, order = torch.sort(self.codes)
-        count = torch.searchsorted(ordered, ordered, right=True) - torch.searchsorted(ordered, ordered)
-        return torch.empty_like(count).scatter_(0, order, count - 1)
+        ordered = torch.sort(self.codes if keys is None else torch.cat([self.codes, keys[1]]))[0]
+        return torch.searchsorted(ordered, self.codes, right=True) - torch.searchsorted(ordered, self.codes) - 1
 
 
 def read_anchors(embeddings: Tensor, labels: Any, mask: Tensor | None, n_views: int | None, unlabelled: int) -> Anchors:
@@ -34,7 +32,7 @@ def read_anchors(embeddings: Tensor, labels: Any, mask: Tensor | None, n_views: 
 
     Raises ValueError or TypeError naming what was given and what was expected.
     """
-    rows, n_samples, views = _unit_rows(embeddings, n_views)
+    rows, n_samples, views = _stacked_rows(embeddings, n_views)
     if mask is not None:
         if labels is not None:
             raise ValueError("labels and mask are both given; one of them says which rows are positives")
@@ -56,29 +54,33 @@ def read_anchors(embeddings: Tensor, labels: Any, mask: Tensor | None, n_views: 
 
 def label_codes(labels: Any, unlabelled: Any, device: torch.device) -> Tensor:
     """Integer codes (n,) int64 that are equal exactly where the labels are; each unlabelled row has a code of its own. Whole numbers stay exact."""
-    if isinstance(labels, Tensor):
-        if labels.is_floating_point() or labels.is_complex():
-            raise TypeError(f"labels are {labels.dtype}; integers or strings were expected, since floats above 2^24 run together. Use labels.long()")
-        codes = labels.to(device=device, dtype=torch.int64)
-        lowest = codes.min() if codes.numel() else codes.new_zeros(())
-        without = codes == unlabelled
-    else:
+    if not isinstance(labels, Tensor):
         values = np.asarray(labels)
         if values.dtype.kind in "fc":
             raise TypeError(f"labels are {values.dtype}; integers or strings were expected, since large floats run together")
-        if values.ndim != 1:
-            raise ValueError(f"labels of shape {values.shape}; one per sample was expected")
-        missing = values.astype(object) == unlabelled if values.dtype.kind not in "iub" else values == unlabelled
-        codes = torch.from_numpy(np.unique(values, return_inverse=True)[1].astype(np.int64)).to(device)
-        without = torch.from_numpy(np.asarray(missing, dtype=bool)).to(device)
-        lowest = codes.new_zeros(())
+        if values.dtype.kind not in "iub":
+            found, inverse = np.unique(values.astype(str), return_inverse=True)
+            without = torch.from_numpy((found == str(unlabelled))[inverse]).to(device)
+            return _own_codes(torch.from_numpy(inverse.astype(np.int64)).to(device), without)
+        labels = torch.from_numpy(np.ascontiguousarray(values.astype(np.int64)))
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f"labels are {labels.dtype}; integers or strings were expected, since floats above 2^24 run together. "
+                        "Use labels.long()")
+    codes = labels.to(device=device, dtype=torch.int64)
     if codes.ndim != 1:
         raise ValueError(f"labels of shape {tuple(codes.shape)}; one per sample was expected")
-    own = torch.minimum(lowest, lowest.new_zeros(())) - 1 - torch.arange(len(codes), device=device)
+    return _own_codes(codes, codes == unlabelled)
+
+
+def _own_codes(codes: Tensor, without: Tensor) -> Tensor:
+    """The codes, and for each row `without` a label a code that no other row has."""
+    if not len(codes):
+        return codes
+    own = codes.min().clamp(max=0) - 1 - torch.arange(len(codes), device=codes.device)
     return torch.where(without, own, codes)
 
 
-def _unit_rows(embeddings: Tensor, n_views: int | None) -> tuple[Tensor, int, int]:
+def _stacked_rows(embeddings: Tensor, n_views: int | None) -> tuple[Tensor, int, int]:
     shape = tuple(embeddings.shape)
     if not embeddings.is_floating_point():
         raise TypeError(f"embeddings are {embeddings.dtype}; floating point was expected")
@@ -96,7 +98,7 @@ def _unit_rows(embeddings: Tensor, n_views: int | None) -> tuple[Tensor, int, in
         raise ValueError(f"embeddings of shape {shape}; (N, D), or (N, V, D) with V views of each sample, was expected")
     if embeddings.dtype in (torch.float16, torch.bfloat16):
         embeddings = embeddings.float()
-    return normalize(embeddings, dim=1, eps=1e-12), n_samples, views
+    return embeddings, n_samples, views
 
 
 def _positive_weights(mask: Tensor, n_samples: int, views: int, dtype: torch.dtype) -> Tensor:

@@ -113,7 +113,7 @@ def _one_tile(x: Tensor, codes: Tensor, variant: str, differentiate: bool) -> tu
     value = per_anchor @ weight
     if not differentiate:
         return value, per_anchor, used, None
-    pull = weight / total
+    pull = torch.where(used, weight / total, 0.0)
     energy *= pull[:, None] + pull
     if variant == "out":
         energy -= same.mul_(2)
@@ -141,7 +141,7 @@ def _many_tiles(x: Tensor, codes: Tensor, variant: str, keys: tuple[Tensor, Tens
     value = per_anchor @ weight
     if not differentiate:
         return value, per_anchor, used, None, None
-    pull = weight / total
+    pull = torch.where(used, weight / total, 0.0)
     pull_positive = torch.where(used, weight / positive, 0.0) if inner else None
     gradient, from_keys = tiles.gradient(pull, pull_positive)
     if not inner:

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from quadlib.bounds import floor_of_counts
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class PlanError(ValueError):
@@ -128,6 +130,8 @@ class BatchPlan:
 
     def summary(self, temperature: float = 0.07) -> pd.DataFrame:
         """One row a batch: size, classes, smallest and largest class count, positives, lone anchors, repeats, collapse and floor."""
+        import pandas as pd  # the table alone needs it
+
         present = np.where(self.counts > 0, self.counts, np.iinfo(np.int64).max)
         positives = [p.min() if len(p) else 0 for p in self.positives()]
         frame = pd.DataFrame({

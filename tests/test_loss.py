@@ -56,7 +56,7 @@ def test_equal_embeddings_sit_on_the_plateau_without_gradient() -> None:
     rows = torch.ones(16, 4, dtype=torch.float64, requires_grad=True)
     value = SupConLoss(0.1)(rows, [0, 1] * 8)
     value.backward()
-    assert float(value) == pytest.approx(math.log(15)) and float(rows.grad.norm()) < 1e-12
+    assert value.item() == pytest.approx(math.log(15)) and float(rows.grad.norm()) < 1e-12
 
 
 @pytest.mark.parametrize("temperature, value", [(0.5, 2.7586236757), (0.1, 10.6931698803), (0.07, 14.9788617787), (0.02, 50.6931471806),
@@ -66,7 +66,7 @@ def test_low_temperatures_stay_finite(temperature: float, value: float, dtype: t
     rows = points(0, 180, 90, 270).to(dtype).requires_grad_()
     loss = SupConLoss(temperature)(rows, [0, 0, 1, 1])
     loss.backward()
-    assert float(loss) == pytest.approx(value, rel=tolerance) and torch.isfinite(rows.grad).all()
+    assert loss.item() == pytest.approx(value, rel=tolerance) and torch.isfinite(rows.grad).all()
 
 
 def test_one_class_batch() -> None:
@@ -87,5 +87,90 @@ def test_no_positive_gives_a_zero_that_keeps_the_graph() -> None:
     rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     value = SupConLoss()(rows, [0, 1, 2, 3])
     value.backward()
-    assert float(value) == 0 and float(rows.grad.abs().sum()) == 0
+    assert value.item() == 0 and float(rows.grad.abs().sum()) == 0
     assert SupConLoss().detail(rows, [0, 1, 2, 3]).n_used == 0
+
+
+def test_permuting_rows_and_renaming_labels_change_nothing() -> None:
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    labels = torch.tensor(SIX_LABELS)
+    assert float(SupConLoss(0.1)(SIX[order], 7 - 3 * labels[order])) == pytest.approx(float(SupConLoss(0.1)(SIX, labels)), abs=1e-12)
+
+
+def test_unlabelled_rows_are_positives_of_their_own_views_alone() -> None:
+    with_unlabelled = SupConLoss(0.1)(VIEWS, torch.tensor([0, 0, -1, -1]))
+    assert float(with_unlabelled) == pytest.approx(float(SupConLoss(0.1)(VIEWS, torch.tensor([0, 0, 8, 9]))), abs=1e-12)
+    assert float(SupConLoss(0.1, unlabelled=0)(VIEWS, [1, 1, 0, 0])) == pytest.approx(float(with_unlabelled), abs=1e-12)
+    assert SupConLoss(0.1).detail(SIX, [-1, -1, 0, 0, 1, 2]).used.tolist() == [False, False, True, True, False, False]
+
+
+def test_several_labels_a_sample_make_positives_where_they_share_one() -> None:
+    several = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0], [0, 1, 0]])
+    mask = (several @ several.T) > 0
+    assert float(SupConLoss(0.1)(SIX, several)) == pytest.approx(float(SupConLoss(0.1)(SIX, mask=mask)), abs=1e-12)
+
+
+def test_detail_places_the_value() -> None:
+    detail = SupConLoss(0.1, base_temperature=0.05).detail(SIX, SIX_LABELS)
+    plain = SupConLoss(0.1).detail(SIX, SIX_LABELS)
+    assert detail.value == pytest.approx(2 * plain.value) and detail.collapse == pytest.approx(2 * math.log(5))
+    assert detail.progress == pytest.approx(plain.progress) and 0 < plain.progress < 1
+    assert plain.excess == pytest.approx(plain.value - plain.floor) and plain.floor <= plain.value
+    one_class = SupConLoss(0.1).detail(SIX, [0] * 6)
+    assert one_class.floor == pytest.approx(one_class.collapse) and math.isnan(one_class.progress)
+
+
+@pytest.mark.parametrize("arguments, error, part", [
+    ({"embeddings": SIX, "labels": [0, 1]}, ValueError, "2 labels for embeddings of shape"),
+    ({"embeddings": SIX[0], "labels": [0]}, ValueError, "was expected"),
+    ({"embeddings": SIX.long(), "labels": SIX_LABELS}, TypeError, "floating point"),
+    ({"embeddings": SIX, "labels": torch.tensor(SIX_LABELS).float()}, TypeError, "2\\^24"),
+    ({"embeddings": SIX, "mask": torch.ones(3, 3)}, ValueError, "mask of shape"),
+    ({"embeddings": SIX, "labels": SIX_LABELS, "mask": torch.ones(6, 6)}, ValueError, "both given"),
+    ({"embeddings": SIX, "labels": SIX_LABELS, "n_views": 4}, ValueError, "no multiple"),
+    ({"embeddings": VIEWS, "labels": VIEW_LABELS, "n_views": 3}, ValueError, "hold 2 views")])
+def test_wrong_inputs_are_refused_with_what_was_expected(arguments: dict, error: type[Exception], part: str) -> None:
+    with pytest.raises(error, match=part):
+        SupConLoss()(**arguments)
+
+
+def test_wrong_settings_are_refused_all_at_once() -> None:
+    with pytest.raises(ValueError, match="temperature is 0.*variant is 'both'"):
+        SupConLoss(0, variant="both")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="temperature_range"):
+        SupConLoss(2.0, learnable_temperature=True)
+
+
+def test_learnable_temperature_has_the_gradient_of_the_formula_and_stays_in_range() -> None:
+    gradients = []
+    for form in ("tiles", "direct"):
+        loss = SupConLoss(0.2, learnable_temperature=True, form=form).double()
+        loss(SIX, SIX_LABELS).backward()
+        gradients.append(loss.log_temperature.grad.item())
+    assert gradients[0] == pytest.approx(gradients[1], rel=1e-10)
+    with torch.no_grad():
+        loss.log_temperature.fill_(3.0)
+    loss(SIX, SIX_LABELS)
+    assert loss.temperature == pytest.approx(1.0)
+
+
+def test_second_derivative_is_refused_by_tiles_and_given_by_the_direct_form() -> None:
+    rows = SIX.clone().requires_grad_()
+    with pytest.raises(RuntimeError, match="form='direct'"):
+        torch.autograd.grad(SupConLoss(0.1)(rows, SIX_LABELS), rows, create_graph=True)
+    assert torch.autograd.gradgradcheck(lambda z: SupConLoss(0.5, form="direct")(z, SIX_LABELS), (rows,))
+
+
+def test_autocast_does_not_reach_the_loss() -> None:
+    rows = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(64) % 4
+    expected = SupConLoss(0.05)(rows, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for form in ("auto", "direct"):
+            assert torch.allclose(SupConLoss(0.05, form=form)(rows, labels), expected, rtol=1e-6)
+
+
+def test_the_global_random_state_is_untouched() -> None:
+    before = torch.get_rng_state()
+    SupConLoss()(SIX, SIX_LABELS)
+    assert torch.equal(before, torch.get_rng_state())
