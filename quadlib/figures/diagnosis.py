@@ -89,7 +89,7 @@ def positives_per_batch(batches: pd.DataFrame) -> go.Figure:
         caption,
         [str(column).replace("_", " ") for column in batches.columns],
         batches.itertuples(index=False),
-        xaxis_title="batch",
+        xaxis={"title": "batch", "range": [-0.5, len(batches) - 0.5], "dtick": max(1, round(len(batches) / 20))},
         yaxis={"title": "count", "rangemode": "tozero"},
         height=300,
         margin_t=88,

@@ -26,6 +26,12 @@ PHASES = {
 }
 
 
+def epoch_axis(history: Sequence[Record]) -> dict[str, Any]:
+    """An axis of epochs with ticks at whole ones."""
+    last = max((record["epoch"] for record in history), default=1)
+    return {"title": {"text": "epoch"}, "tick0": 0, "dtick": max(1, round(last / 10)), "range": [0.45, last + 0.55]}
+
+
 def split_history(history: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The step records and the epoch records, each as a table; a step's `at` is its place in epochs, epoch 1 from 0.5 to 1.5."""
     steps = pd.DataFrame([record for record in history if record["kind"] == "step"])
@@ -52,7 +58,7 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
     if not len(steps):
         return finish(figure, "Loss", "Nothing was trained yet.", ["epoch"], [])
     if "fused" not in steps:
-        return _total_loss(steps)
+        return _total_loss(history, steps)
     steps["progress"] = pd.to_numeric(steps["progress"])  # None where every batch holds one class: 0 / 0
     per_epoch = steps.groupby("epoch").agg(
         low=("floor", "min"), high=("floor", "max"), loss=("fused", "mean"), plateau=("collapse", "max"), progress=("progress", "mean")
@@ -98,7 +104,9 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
     )
     figure.add_annotation(x=end, y=plateau, text=name, xanchor="right", yanchor="bottom", showarrow=False)
     last = per_epoch.iloc[-1]
-    figure.add_annotation(x=end, y=float(last["low"]), text=f"floor {number(last['low'])}", xanchor="right", yanchor="top", showarrow=False)
+    figure.add_annotation(
+        x=end, y=float(last["low"]), text=f"floor {number(last['low'])}", xanchor="right", yanchor="bottom", showarrow=False
+    )
     _mark_findings(figure, findings, steps)
     way = (
         "these batches hold one class each, so floor and collapse are the same and nothing can be learned from them"
@@ -114,7 +122,7 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
         caption,
         ["epoch", "lowest floor", "highest floor", "loss", "plateau", "progress"],
         rows,
-        xaxis_title="epoch",
+        xaxis=epoch_axis(history),
         yaxis_title="supervised contrastive loss (nats)",
         yaxis_rangemode="tozero" if bottom == 0 else "normal",
         height=420,
@@ -122,12 +130,14 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
     )
 
 
-def _total_loss(steps: pd.DataFrame) -> go.Figure:
+def _total_loss(history: Sequence[Record], steps: pd.DataFrame) -> go.Figure:
     """The loss of a run without a fused term: floor and plateau do not apply to it."""
     figure = go.Figure(go.Scatter(x=steps["at"], y=steps["loss"], mode="lines", name="each batch", line={"color": "#0072B2"}))
     caption = "fused_weight is 0, so this is the sum of the other terms: it has no common floor and plateau to stand between."
     rows = steps.groupby("epoch")["loss"].mean().items()
-    return finish(figure, "Loss", caption, ["epoch", "loss"], rows, xaxis_title="epoch", yaxis_title="sum of the weighted terms (nats)")
+    return finish(
+        figure, "Loss", caption, ["epoch", "loss"], rows, xaxis=epoch_axis(history), yaxis_title="sum of the weighted terms (nats)"
+    )
 
 
 def _mark_findings(figure: go.Figure, findings: Sequence[Any], steps: pd.DataFrame) -> None:
@@ -161,6 +171,7 @@ def validation_curve(history: Sequence[Record]) -> go.Figure:
     caption = f"After epoch {int(epochs['epoch'].iloc[-1])} the validation {SCORES[shown[0]][0]} is {score(epochs[shown[0]].iloc[-1])}."
     if len(best):
         row, (label, colour, _) = best.iloc[-1], SCORES[shown[0]]
+        later = int(epochs["epoch"].iloc[-1] - row["epoch"])
         figure.add_scatter(
             x=[row["epoch"]],
             y=[row[shown[0]]],
@@ -172,9 +183,8 @@ def validation_curve(history: Sequence[Record]) -> go.Figure:
         figure.add_annotation(
             x=row["epoch"], y=row[shown[0]], text=f"best: {score(row[shown[0]])}", showarrow=True, ax=0, ay=34, arrowcolor=QUIET
         )
-        caption = (
-            f"The best model is that of epoch {int(row['epoch'])}, validation {label} {score(row[shown[0]])}; "
-            f"{many(int(epochs['epoch'].iloc[-1] - row['epoch']), 'epoch')} followed without a better one."
+        caption = f"The best model is that of epoch {int(row['epoch'])}, validation {label} {score(row[shown[0]])}; " + (
+            f"{many(later, 'epoch')} followed without a better one." if later else "it is the last one."
         )
     columns = ["epoch", *shown]
     return finish(
@@ -183,7 +193,7 @@ def validation_curve(history: Sequence[Record]) -> go.Figure:
         caption,
         ["epoch", *(SCORES[name][0] for name in shown)],
         epochs[columns].itertuples(index=False),
-        xaxis_title="epoch",
+        xaxis=epoch_axis(history),
         yaxis_title="score (1 is perfect)",
         yaxis_range=[0, 1.03],
         margin_t=96,
@@ -214,7 +224,7 @@ def learning_rate_curve(history: Sequence[Record]) -> go.Figure:
         caption,
         ["epoch", "lowest", "highest"],
         rows,
-        xaxis_title="epoch",
+        xaxis=epoch_axis(history),
         yaxis_title="learning rate",
         yaxis={"rangemode": "tozero", "exponentformat": "e"},
         height=260,
@@ -270,7 +280,7 @@ def gradient_curves(history: Sequence[Record]) -> go.Figure:
         for epoch in epochs["epoch"]
         for part in parts
     ]
-    figure.update_xaxes(title_text="epoch")
+    figure.update_xaxes(**epoch_axis(history))
     return finish(
         figure,
         "Gradients and updates of every part",
@@ -315,7 +325,7 @@ def time_per_epoch(timings: Sequence[Record]) -> go.Figure:
         caption,
         ["epoch", *(f"{PHASES[name][0]} (s)" for name in shown)],
         table[["epoch", *shown]].itertuples(index=False),
-        xaxis_title="epoch",
+        xaxis=epoch_axis(timings),
         yaxis_title="seconds",
         barmode="stack",
         height=300,
