@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from quadlib.reports import skip_address_grammar
+
 # Nothing heavy is imported up here: `quadlib --help` should answer at once, so each command imports what it needs.
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -24,6 +26,7 @@ Preset = Annotated[Path | None, typer.Option(help="YAML file of settings; -p goe
 
 def main() -> None:
     """Runs the command; what is wrong with its input ends it with one message and no traceback."""
+    skip_address_grammar()
     try:
         app()
     except Exception as error:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from quadlib.files import write_json, write_text
+from quadlib.reports import skip_address_grammar
+from quadlib.reports.streams import merge_streams
 
 DEAD_KERNEL = 138
 TRACEBACK_LINES = 40
@@ -47,17 +49,20 @@ def main() -> int:
 
 
 def _execute(job: dict[str, Any]) -> None:
+    skip_address_grammar()
     import papermill
     from papermill.iorw import LocalHandler, papermill_io
 
     class AtomicHandler(LocalHandler):
-        """Replaces the notebook whole, without widget state (5 MB for each FigureWidget)."""
+        """Replaces the notebook whole, without widget state (5 MB for each FigureWidget), a cell's prints joined."""
 
         def write(self, buf: str, path: str) -> None:
             notebook = json.loads(buf)
-            if notebook["metadata"].pop("widgets", None) is not None:
-                buf = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-            write_text(path, buf)
+            notebook["metadata"].pop("widgets", None)
+            for cell in notebook["cells"]:
+                if "outputs" in cell:
+                    cell["outputs"] = merge_streams(cell["outputs"])
+            write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
     output = Path(job["output"])
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +75,6 @@ def _execute(job: dict[str, Any]) -> None:
         stdout_file=sys.stdout,
         stderr_file=sys.stderr,
         execution_timeout=job["timeout_seconds"],
-        coalesce_streams=True,
         extra_arguments=KERNEL_ARGUMENTS,
     )
 

@@ -14,11 +14,13 @@ from nbformat import NotebookNode
 from quadlib.reports.figure import FIGURE_MIME, PLOTLY_MIME, figure_html
 from quadlib.reports.headline import VERDICT_MIME
 from quadlib.reports.sanitise import sanitise
+from quadlib.reports.streams import merge_streams
 
 HIDDEN_TAGS = {"papermill-error-cell-tag", "remove_cell"}
 PICTURES = ("image/png", "image/jpeg")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 LONGEST_OPEN_STREAM = 24
+MOST_CHARACTERS = 100_000
 
 
 class Clean(Preprocessor):
@@ -30,7 +32,9 @@ class Clean(Preprocessor):
             if cell.cell_type == "markdown":
                 cell.source = markdown_html(cell.source)
             elif cell.cell_type == "code":
-                cell.outputs = [output for output in map(_clean_output, cell.outputs) if output is not None]
+                cell.outputs = [
+                    output for output in map(_clean_output, map(NotebookNode, merge_streams(cell.outputs))) if output is not None
+                ]
             else:
                 cell.source = ""
         return nb, resources
@@ -131,8 +135,15 @@ def _clean_output(output: NotebookNode) -> NotebookNode | None:
 
 
 def _stream_html(name: str, text: str) -> str:
-    lines = text.rstrip().count("\n") + 1
-    block = f'<pre class="{"stderr" if name == "stderr" else "stdout"}">{ansi2html(text.rstrip())}</pre>'
+    text = text.rstrip()
+    cut = (
+        f"… {len(text) - MOST_CHARACTERS:,} characters left out here, they are in the executed notebook …\n"
+        if len(text) > MOST_CHARACTERS
+        else ""
+    )
+    text = cut + text[-MOST_CHARACTERS:]
+    lines = text.count("\n") + 1
+    block = f'<pre class="{"stderr" if name == "stderr" else "stdout"}">{ansi2html(text)}</pre>'
     return block if lines <= LONGEST_OPEN_STREAM else f"<details><summary>{lines} printed lines</summary>{block}</details>"
 
 

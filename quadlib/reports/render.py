@@ -16,7 +16,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters.highlight import Highlight2HTML
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from traitlets.config import Config
 
 from quadlib.config import TrainSettings
@@ -126,8 +125,8 @@ def _exporter() -> HTMLExporter:
         exclude_input=True,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
-        preprocessors=[CoalesceStreamsPreprocessor, Clean, Figures, Verdict, Outline],
-        config=Config({"NbConvertBase": {"display_data_priority": order}, "CoalesceStreamsPreprocessor": {"enabled": True}}),
+        preprocessors=[Clean, Figures, Verdict, Outline],
+        config=Config({"NbConvertBase": {"display_data_priority": order}}),
     )
 
 
