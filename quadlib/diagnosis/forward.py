@@ -40,6 +40,7 @@ class Forward:
 
     def __init__(self, x: Examination) -> None:
         self.subject, self.batch = x.subject, x.batches[0]
+        self.has_view_axis = False  # whether the model gives (N, V, D), known after the first pass
 
     @cached_property
     def inputs(self) -> dict[str, Tensor]:
@@ -68,7 +69,8 @@ class Forward:
             batch = _with(batch, "present", present)
         with evaluation_mode(self.subject.model):
             embeddings = self.subject.embed_batch(batch).detach().float().cpu()
-        return embeddings if embeddings.ndim == 2 else embeddings.transpose(0, 1).flatten(0, 1)
+        self.has_view_axis = embeddings.ndim == 3
+        return embeddings.transpose(0, 1).flatten(0, 1) if self.has_view_axis else embeddings
 
     def there(self, name: str) -> Tensor:
         """Which rows have a modality, by the batch's mask: (B,) bool."""
