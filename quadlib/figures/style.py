@@ -76,7 +76,17 @@ def template() -> go.layout.Template:
             },
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "title": {"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 16}, "subtitle": {"font": {"size": 13}}},
+            "title": {
+                "x": 0,
+                "xref": "paper",
+                "xanchor": "left",
+                "y": 1,
+                "yref": "container",
+                "yanchor": "top",
+                "pad": {"t": 12},
+                "font": {"size": 16},
+                "subtitle": {"font": {"size": 13}},
+            },
             "margin": {"l": 60, "r": 24, "t": 56, "b": 48},
             "height": 360,
             "xaxis": axis,
@@ -170,7 +180,9 @@ def show(item: Any, live: bool = False) -> Any:
     lines = textwrap.wrap(str((figure.layout.meta or {}).get("caption", "")), width=110)
     if lines:
         figure.update_layout(
-            title_subtitle_text="<br>".join(lines), margin_t=56 + 18 * len(lines), height=(figure.layout.height or 360) + 18 * len(lines)
+            title_subtitle_text="<br>".join(lines),
+            margin_t=(figure.layout.margin.t or 56) + 18 * len(lines),
+            height=(figure.layout.height or 360) + 18 * len(lines),
         )
     return go.FigureWidget(figure) if live else figure
 

@@ -105,7 +105,12 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
     figure.add_annotation(x=end, y=plateau, text=name, xanchor="right", yanchor="bottom", showarrow=False)
     last = per_epoch.iloc[-1]
     figure.add_annotation(
-        x=end, y=float(last["low"]), text=f"floor {number(last['low'])}", xanchor="right", yanchor="bottom", showarrow=False
+        x=end,
+        y=float(last["low"]),
+        text=f"floor {number(last['low'])}",
+        xanchor="right",
+        yanchor="top" if last["low"] > plateau / 8 else "bottom",
+        showarrow=False,
     )
     _mark_findings(figure, findings, steps)
     way = (
