@@ -23,7 +23,7 @@ MOST_ROWS = 400
 MOVED = 1e-3  # of the largest change of a row; below it, rounding
 
 
-@check("M01", "the streams of a recording go together: each is linked to the label or to another stream")
+@check("M01", "the streams of a recording go together: each is linked to the label or to another stream", "batch")
 def aligned(x: Examination) -> Iterator[Finding]:
     found = x.signature
     if len(found.labels) < 3:
@@ -95,7 +95,7 @@ def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
             help=f"index {name} with the same rows as the other modalities in the dataset   [changes what the model sees; retrain]")
 
 
-@check("M02", "the streams of a recording are linked beyond their class")
+@check("M02", "the streams of a recording are linked beyond their class", "batch")
 def aligned_within_class(x: Examination) -> Iterator[Finding]:
     found = x.signature
     if len(found.labels) < 3 or not found.within:
