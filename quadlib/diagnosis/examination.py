@@ -6,7 +6,7 @@ import copy
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,11 @@ from quadlib.diagnosis.snapshot import Snapshot
 from quadlib.diagnosis.subject import Subject, Unavailable, as_array, codes_of
 
 if TYPE_CHECKING:
+    from quadlib.diagnosis.contents import Contents
     from quadlib.diagnosis.forward import Forward
+    from quadlib.diagnosis.plateau import Pinned
+    from quadlib.diagnosis.reference import LossReading
+    from quadlib.diagnosis.schedule import Schedule
     from quadlib.diagnosis.signature import Signature
 
 __all__ = ["Examination", "Unavailable"]
@@ -44,12 +48,16 @@ class Examination:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Puts the subject back now, after something that changed it."""
         self._snapshot.restore()
 
     def _stateful(self) -> list[Any]:
         s = self.subject
         inner = [getattr(s.loader, name, None) for name in ("batch_sampler", "sampler", "dataset")]
-        parts = (s.optimizer, s.scheduler, s.loader, s.batch_sampler, *inner, getattr(inner[0], "sampler", None))
+        parts = (s.optimizer, s.scheduler, s.scaler, s.loader, s.batch_sampler, *inner, getattr(inner[0], "sampler", None))
         return [item for item in parts if item is not None]
 
     @cached_property
@@ -107,18 +115,42 @@ class Examination:
             raise Unavailable("no batch sampler or loader")
         return sampler
 
+    def draw(self, epochs: Iterable[int | None]) -> tuple[list[list[np.ndarray]], bool]:
+        """The batches of some epochs as the sampler numbers them, from one copy of it, and whether every epoch came to its end.
+
+        An epoch of None is drawn without set_epoch. What does not end is cut off by number and by time.
+        """
+        given = self.batch_sampler
+        try:
+            sampler = copy.deepcopy(given)
+        except Exception as error:
+            raise Unavailable(f"the batch sampler cannot be copied, so drawing would change it: {error}") from error
+        drawn, ended, deadline = [], True, time.monotonic() + MOST_SECONDS_DRAWING
+        for epoch in epochs:
+            if epoch is not None and hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+            batches: list[np.ndarray] = []
+            for batch in iter(sampler):
+                if len(batches) == MOST_BATCHES or time.monotonic() > deadline:
+                    ended = False
+                    break
+                batches.append(np.asarray(batch, dtype=np.int64).reshape(-1))
+            drawn.append(batches)
+        return drawn, ended
+
+    @cached_property
+    def drawn_positions(self) -> list[np.ndarray]:
+        """One epoch of batches as the sampler numbers them; `drawing_ended` says whether the epoch came to its end."""
+        drawn, self.drawing_ended = self.draw([None])
+        return drawn[0]
+
     @cached_property
     def drawn(self) -> list[np.ndarray]:
         """One epoch of batches as table rows, drawn from a copy of the sampler; a sampler without end is cut off."""
-        try:
-            sampler = copy.deepcopy(self.batch_sampler)
-        except Exception as error:
-            raise Unavailable(f"the batch sampler cannot be copied, so drawing would change it: {error}") from error
-        batches, deadline = [], time.monotonic() + MOST_SECONDS_DRAWING
-        for batch in itertools.islice(iter(sampler), MOST_BATCHES):
-            batches.append(np.asarray(batch, dtype=np.int64).reshape(-1))
-            if time.monotonic() > deadline:
-                break
+        return self.as_rows(self.drawn_positions)
+
+    def as_rows(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        """Batches of the sampler's numbers as rows of the table."""
         if not batches:
             return []
         indices = np.concatenate(batches)
@@ -156,6 +188,20 @@ class Examination:
     def batch_labels(self) -> np.ndarray:
         """Labels of the first batch."""
         return self.subject.batch_labels(self.batches[0])
+
+    @cached_property
+    def contents(self) -> dict[str, Contents]:
+        """Modality -> which recordings hold the same content, which hold one single value, which files are not there."""
+        from quadlib.diagnosis.contents import contents_of
+
+        return contents_of(self)
+
+    @cached_property
+    def features(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Summary vectors (n, d) of every modality of some training rows, NaN where it is absent, and their labels (n,)."""
+        from quadlib.diagnosis.features import features_of
+
+        return features_of(self)
 
     @cached_property
     def signature(self) -> Signature:
@@ -249,8 +295,29 @@ class Examination:
         except Exception as error:
             raise Unavailable(f"the checkpoint {given} cannot be read: {type(error).__name__}") from error
 
-    def facts(self) -> dict[str, pd.DataFrame]:
-        """What every diagnosis shows, found or not: frozen parameters, gradient flow, optimiser, positives, labels."""
+    @cached_property
+    def loss_reading(self) -> LossReading:
+        """What the loss computes on embeddings of known geometry."""
+        from quadlib.diagnosis.reference import LossReading
+
+        return LossReading(self)
+
+    @cached_property
+    def pinned(self) -> Pinned | None:
+        """The collapse plateau on which the history ended, or None."""
+        from quadlib.diagnosis.plateau import pinned
+
+        return pinned(self)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The learning rates that the scheduler will give, tried out and undone."""
+        from quadlib.diagnosis.schedule import schedule_of
+
+        return schedule_of(self)
+
+    def facts(self, steps: bool = True) -> dict[str, pd.DataFrame]:
+        """What every diagnosis shows, found or not: frozen parameters, gradient flow (after a step), optimiser, positives, labels."""
         from quadlib.diagnosis.facts import all_facts
 
-        return all_facts(self)
+        return all_facts(self, steps)

@@ -20,7 +20,7 @@ class Subject:
     """What is examined; give what you have.
 
     table: ours or a DataFrame with label, group, split. labels: one per row. splits: an array of names per row or a dict
-    name -> row indices. batch_sampler, loader, model, loss, optimizer, scheduler: torch objects or alike. settings: a mapping
+    name -> row indices. batch_sampler, loader, model, loss, optimizer, scheduler, scaler: torch objects or alike. settings: a mapping
     or an object with attributes. history: a list of dicts, one a step or epoch, or of loss values, or a path to
     history.jsonl. checkpoint: a path or a loaded dict. run: a run folder.
 
@@ -37,6 +37,7 @@ class Subject:
     loss: Any = None
     optimizer: Any = None
     scheduler: Any = None
+    scaler: Any = None
     settings: Any = None
     history: Any = None
     checkpoint: Any = None
