@@ -7,15 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quadlib.checkpoint import NAMES, load_checkpoint, load_weights
-from quadlib.config import TrainSettings
+from quadlib.checkpoint import load_weights
 from quadlib.data.dataset import Batch, QuadDataset, make_loader
-from quadlib.data.open import open_table
-from quadlib.data.store import MediaStore
-from quadlib.data.transforms import Normaliser
 from quadlib.diagnosis import Diagnosis, Subject, diagnose
 from quadlib.files import write_json
-from quadlib.runs import Run
+from quadlib.restore import Restored
 from quadlib.trainer import Trainer
 
 
@@ -41,21 +37,18 @@ def subject_of(trainer: Trainer, **parts: Any) -> Subject:
     return Subject(**{**given, **parts})
 
 
-def subject_of_run(run: Run, checkpoint: str = "latest") -> Subject:
+def subject_of_run(restored: Restored) -> Subject:
     """A finished or interrupted run as a subject, its weights and optimiser as they were saved."""
-    settings = run.settings(TrainSettings)
-    content = load_checkpoint(run.checkpoints / NAMES[checkpoint])
-    store = MediaStore.open(open_table(settings), settings)
-    dataset = QuadDataset(store, Normaliser.from_state_dict(content["normaliser"]), augment=settings.augment, seed=settings.seed)
-    trainer = Trainer(dataset, settings, run)
-    load_weights(trainer.model, content["model"], run.checkpoints / NAMES[checkpoint])
-    load_weights(trainer.objective, content["objective"], run.checkpoints / NAMES[checkpoint])
+    settings, content = restored.settings, restored.checkpoint
+    dataset = QuadDataset(restored.dataset.store, restored.dataset.normaliser, augment=settings.augment, seed=settings.seed)
+    trainer = Trainer(dataset, settings, restored.run, model=restored.model)
+    load_weights(trainer.objective, content["objective"], restored.run.checkpoints)
     trainer.optimiser.load_state_dict(content["optimiser"])
-    return subject_of(trainer, history=run.history() or None, checkpoint=content, run=run.folder)
+    return subject_of(trainer, history=restored.run.history() or None, checkpoint=content, run=restored.run.folder)
 
 
-def diagnose_run(run: Run, *, checkpoint: str = "latest", deep: bool = False) -> Diagnosis:
-    """Examines a run folder and leaves diagnosis.json in it."""
-    diagnosis = diagnose(subject_of_run(run, checkpoint), deep=deep)
-    write_json(run.path("diagnosis.json"), diagnosis.to_dict())
+def diagnose_run(restored: Restored, *, deep: bool = False) -> Diagnosis:
+    """Examines a restored run and leaves diagnosis.json in its folder."""
+    diagnosis = diagnose(subject_of_run(restored), deep=deep)
+    write_json(restored.run.path("diagnosis.json"), diagnosis.to_dict())
     return diagnosis

@@ -1,4 +1,4 @@
-"""What a notebook needs beside the library: its settings from the parameter cell, and a finished run as the doctor's subject."""
+"""What a notebook needs beside the library: its settings from the parameter cell, and one batch as a run's model embeds it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from quadlib import bounds
 from quadlib.config import Settings, SettingsError, read_settings
 from quadlib.data.batches import SplitBatches
-from quadlib.data.dataset import Batch, make_loader
-from quadlib.diagnosis import Subject
 from quadlib.loss import SupConLoss
 from quadlib.restore import Restored
-from quadlib.trainer import Trainer
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -30,37 +26,6 @@ def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
     if missing:
         raise SettingsError(f"the notebook has no {', '.join(missing)}; run its parameter cell first, or put the line back")
     return read_settings(model, {name: namespace[name] for name in model.model_fields})
-
-
-def subject_of(restored: Restored) -> Subject:
-    """Everything of a restored run that can be examined: its recordings, batches, model, loss, optimiser at peak rates, and training step.
-
-    The step is the trainer's own objective on a model in training mode; nothing is written to the run.
-    """
-    dataset, settings = restored.dataset, restored.settings
-    trainer = Trainer(dataset, settings, restored.run, model=restored.model)
-    trainer.objective.load_state_dict(restored.checkpoint["objective"])
-
-    def train_step(batch: Batch) -> Tensor:
-        trainer.optimiser.zero_grad(set_to_none=True)
-        batch = batch.to(trainer.device)
-        value = trainer.objective(trainer.model(batch), batch.labels, batch.present)
-        value.total.backward()
-        trainer.optimiser.step()
-        return value.total.detach()
-
-    return Subject(
-        table=dataset.table,
-        batch_sampler=trainer.batches,
-        loader=make_loader(dataset, trainer.batches, seed=settings.seed),
-        model=trainer.model,
-        loss=trainer.objective.contrast,
-        optimizer=trainer.optimiser,
-        settings=settings,
-        run=restored.run,
-        train_step=train_step,
-        name=restored.run.name,
-    )
 
 
 class EmbeddedBatch(NamedTuple):
