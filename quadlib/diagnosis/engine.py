@@ -70,5 +70,5 @@ def diagnose(subject: Subject, *, phases: Iterable[Phase] = PHASES, deep: bool =
                 not_run.append((item.label, f"it raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))
             else:
                 ran.append(item.label)
-        facts = examination.facts()
+        facts = examination.facts(steps="steps" in wanted)
     return Diagnosis(tuple(fold(found)), tuple(ran), tuple(not_run), facts, time.perf_counter() - started)

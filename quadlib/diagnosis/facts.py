@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from quadlib.diagnosis.examination import Examination
 
 
-def all_facts(examination: Examination) -> dict[str, pd.DataFrame]:
-    """Every table that can be had; one that cannot be is left out, its check says why."""
+def all_facts(examination: Examination, steps: bool = True) -> dict[str, pd.DataFrame]:
+    """Every table that can be had; one that cannot be is left out, its check says why. steps: training steps may be taken."""
     tables = {}
     for name, make in (("frozen_parameters", frozen_parameters), ("gradient_flow", gradient_flow), ("optimiser", optimiser_groups),
                        ("positives_per_batch", positives_per_batch), ("labels", label_composition)):
+        if make is gradient_flow and not steps:
+            continue
         try:
             tables[name] = make(examination)
         except Unavailable:

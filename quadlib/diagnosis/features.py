@@ -28,19 +28,21 @@ def features_of(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
     gives. Raises Unavailable where none of these is there.
     """
     given = table_arrays(x) or stored_arrays(x)
+    if not given and x.subject.loader is None:
+        raise Unavailable("the modalities are not arrays, and no loader reads them")
     return _of_arrays(x, given) if given else _of_batches(x)
 
 
-def table_arrays(x: Examination) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Modality -> (array, row of it for every row of the table, -1 where absent), where every modality of the table is an array."""
+def table_arrays(x: Examination, partly: bool = False) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Modality -> (array, row of it for every row of the table, -1 where absent); none unless all modalities are arrays, or partly."""
     arrays = getattr(x.subject.table, "arrays", None)
     if not isinstance(arrays, Mapping) or not arrays:
         return {}
     modalities = getattr(x.subject.table, "modalities", arrays)
-    if any(name not in arrays for name in modalities):
+    if not partly and any(name not in arrays for name in modalities):
         return {}
     found = {}
-    for name in modalities:
+    for name in (name for name in modalities if name in arrays):
         column = x.frame[name].to_numpy() if name in x.frame else np.arange(len(x.frame))
         found[name] = (arrays[name], column.astype(np.int64))
     return found
@@ -61,7 +63,7 @@ def summaries(array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
     if array.ndim <= 2:
         return array.reshape(len(array), -1).astype(np.float32)
-    values = array.astype(np.float32)
+    values: np.ndarray = array.astype(np.float32)
     flat = values.reshape(len(values), -1)
     overall = np.stack([flat.mean(axis=1), flat.std(axis=1), np.square(flat).mean(axis=1)], axis=1)
     for axis in range(2, values.ndim):
@@ -76,19 +78,17 @@ def summaries(array: np.ndarray) -> np.ndarray:
 def _of_arrays(x: Examination, given: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     random = np.random.default_rng([0, 0xFEA7])
     rows = np.sort(random.permutation(np.asarray(x.train_rows))[:MOST_ROWS])
-    features = {}
+    features: dict[str, np.ndarray] = {}
     for name, (array, place) in given.items():
         there = place[rows] >= 0
-        values = summaries(array[place[rows][there]]) if there.any() else np.zeros((0, 1), dtype=np.float32)
-        features[name] = np.full((len(rows), values.shape[1]), np.nan, dtype=np.float32)
+        values: np.ndarray = summaries(array[place[rows][there]]) if there.any() else np.zeros((0, 1), dtype=np.float32)
+        features[name] = np.full((len(rows), values.shape[1]), np.float32(np.nan))
         features[name][there] = values
     return features, np.asarray(x.labels)[rows]
 
 
 def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """From the inputs that the loader gives, a few batches of them."""
-    if x.subject.loader is None:
-        raise Unavailable("the modalities are not arrays, and no loader reads them")
     parts: dict[str, list[np.ndarray]] = {}
     labels: list[np.ndarray] = []
     deadline = time.monotonic() + MOST_SECONDS

@@ -93,9 +93,7 @@ def signature_of(x: Examination) -> Signature:
 
     Raises Unavailable where the modalities cannot be read row by row or are too few.
     """
-    from quadlib.diagnosis.features import features_of
-
-    features, labels = features_of(x)
+    features, labels = x.features
     if not features or len(labels) < FEWEST_ROWS:
         raise Unavailable(f"{len(labels)} rows of features; a permutation test needs {FEWEST_ROWS}")
     return signature(features, labels)
@@ -138,7 +136,7 @@ def _label_links(points: Mapping[str, np.ndarray], codes: np.ndarray, random: np
         # the sum of A over pairs of one class is the negated covariance with the distance "another class": 0 or 1
         product = (centred @ held.reshape(len(held), -1)).reshape(held.shape)
         observed = -np.einsum("npc,npc->p", product, held).astype(np.float64)
-        scale = np.linalg.norm(centred) * np.linalg.norm(_recentred(1 - same[np.ix_(there, there)]))
+        scale = float(np.linalg.norm(centred) * np.linalg.norm(_recentred(1 - same[np.ix_(there, there)])))
         links[name] = _link(observed, scale, int(there.sum()))
         standard.append((observed - observed[1:].mean()) / max(float(observed[1:].std()), 1e-12))
     return links, _link(np.sum(standard, axis=0), float("nan"), n)
