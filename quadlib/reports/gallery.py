@@ -24,7 +24,7 @@ WIDTH, HEIGHT, MARGIN = 200, 74, 12
 
 @dataclass(frozen=True)
 class Card:
-    """One run as the gallery shows it; `changed` is what differs from the run before it, as (setting, before, now)."""
+    """One run as the gallery shows it; `changed` is what differs from the run before it on the same source, as (setting, before, now)."""
 
     name: str
     tone: str
@@ -42,7 +42,7 @@ class Card:
 def write_gallery(outputs: str | Path = "") -> Path:
     """Writes index.html into the outputs folder, made of what the runs' folders hold, and returns its path; works from the file system."""
     runs = list_runs(str(outputs))
-    cards = [_card(run, runs[position + 1] if position + 1 < len(runs) else None) for position, run in enumerate(runs)]
+    cards = [_card(run, _before(run, runs[position + 1 :])) for position, run in enumerate(runs)]
     page = (
         environment()
         .get_template("gallery.html.j2")
@@ -82,6 +82,7 @@ def _card(run: Run, before: Run | None) -> Card:
     spoken = next((headlines[name] for start in SPOKESMEN for name in sorted(headlines) if name.startswith(start)), None)
     if record["status"] == "done" and spoken is not None:
         tone, sign = spoken["tone"], spoken["sign"]
+        word += "" if tone == "fine" else f": {spoken['word'].lower()}"
     error = record["error"] or {}
     verdict = spoken["sentence"] if spoken and not error else f"{error.get('type', '')}: {error.get('message', '')}" if error else ""
     evaluation = read_json(run.path("evaluation.json")) if run.path("evaluation.json").exists() else {}
@@ -95,6 +96,12 @@ def _card(run: Run, before: Run | None) -> Card:
         previous=before.name if before else "", changed=_changed(before.record["settings"] if before else {}, record["settings"]),
         reports=reports,
     )  # fmt: skip
+
+
+def _before(run: Run, older: Sequence[Run]) -> Run | None:
+    """The run to compare with: the newest older one on the same source, else the newest older one."""
+    source = run.record["source"]
+    return next((other for other in older if other.record["source"] == source), older[0] if older else None)
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:

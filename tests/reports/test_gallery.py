@@ -44,6 +44,16 @@ def test_runs_newest_first_with_verdict_score_and_difference(tmp_path):
     assert len(soup.find_all("script")) == 1 and "alert" not in soup.script.text
 
 
+def test_a_run_is_compared_with_the_one_before_it_on_the_same_source(tmp_path):
+    make_run(tmp_path, "old", "2026-01-01T10:00:00+00:00", epochs=10)
+    make_run(tmp_path, "other", "2026-01-02T10:00:00+00:00", epochs=30).update(source="mfeat")
+    new = make_run(tmp_path, "new", "2026-01-03T10:00:00+00:00", epochs=20)
+    new.update(notebooks={"04_evaluate": {"headline": HEADLINE | {"tone": "look", "sign": "▲", "word": "Look here"}}})
+    card = BeautifulSoup(write_gallery(tmp_path).read_text(encoding="utf-8"), "html.parser").select_one(".run")
+    assert "Differs from old: epochs 10 → 20" in " ".join(card.text.split())
+    assert card.select_one(".status").text == "▲ Done: look here"
+
+
 def test_an_empty_gallery_says_how_to_begin(tmp_path):
     assert "quadlib demo" in write_gallery(tmp_path).read_text(encoding="utf-8")
 
