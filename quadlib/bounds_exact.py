@@ -6,12 +6,13 @@ import numpy as np
 
 
 def exact_floor(counts: np.ndarray, temperature: float, *, rectified: bool = False) -> float:
-    """The least value that embeddings of enough dimensions reach for these class counts (n_classes,), in nats; NaN where no anchor has a positive.
+    """The least value that embeddings of enough dimensions reach for these class counts (n_classes,), in nats; NaN where no anchor has a
+    positive.
 
-    At the optimum a class is one point, so the loss is (1/n_v) sum over classes with l >= 2 of
-    l ln(l - 1 + sum over other classes of l' exp((G - 1) / T)), convex in the Gram matrix G of the class points: unit diagonal, positive semidefinite.
-    G = U U^T with as many dimensions as classes loses nothing, and is minimised by L-BFGS from the regular simplex. With rectified embeddings the
-    axes are the optimum, where the closed form is exact.
+    At the optimum a class is one point, so the loss is (1/n_v) sum over classes with l >= 2 of l ln(l - 1 + sum over other classes of l'
+    exp((G - 1) / T)), convex in the Gram matrix G of the class points: unit diagonal, positive semidefinite. G = U U^T with as many
+    dimensions as classes loses nothing, and is minimised by L-BFGS from the regular simplex. With rectified embeddings the axes are the
+    optimum, where the closed form is exact.
     """
     from scipy.optimize import minimize  # the rest of the core does without scipy
 
@@ -41,5 +42,6 @@ def exact_floor(counts: np.ndarray, temperature: float, *, rectified: bool = Fal
 
     # a little off the simplex, so that the search can leave its symmetry
     start = np.eye(k) - 1.0 / k + 0.01 * np.random.default_rng(0).standard_normal((k, k))
-    found = minimize(value_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-12})
+    found = minimize(value_and_gradient, start.ravel(), jac=True, method="L-BFGS-B",
+                     options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-12})
     return max(float(found.fun), closed)

@@ -11,12 +11,13 @@ from torch.utils.checkpoint import checkpoint
 
 
 def embed_in_chunks(encode: Callable[[Any], Any], chunks: Iterable[Any]) -> Any:
-    """The embeddings of all chunks, one after the other, whose gradient is that of embedding them at once, while the activations of one chunk at most are kept.
+    """The embeddings of all chunks, one after the other, whose gradient is that of embedding them at once, while the activations of one
+    chunk at most are kept.
 
-    encode: maps a chunk to a tensor (n, ...) or a tuple of them (a NamedTuple stays one). chunks: anything encode takes,
-    for example inputs.split(64); they need not be of equal size. Each chunk is embedded again when the gradient reaches it, with the random state it
-    had before, so that dropout repeats (Gao et al. 2021, arXiv 2101.06983). A layer that mixes rows, such as batch normalisation, sees a chunk, not the batch.
-    Raises ValueError when there is no chunk.
+    encode: maps a chunk to a tensor (n, ...) or a tuple of them (a NamedTuple stays one). chunks: anything encode takes, for example
+    inputs.split(64); they need not be of equal size. Each chunk is embedded again when the gradient reaches it, with the random state it
+    had before, so that dropout repeats (Gao et al. 2021, arXiv 2101.06983). A layer that mixes rows, such as batch normalisation, sees a
+    chunk, not the batch. Raises ValueError when there is no chunk.
     """
     parts = [checkpoint(encode, chunk, use_reentrant=False) if torch.is_grad_enabled() else encode(chunk) for chunk in chunks]
     if not parts:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from quadlib import bounds
 from quadlib.loss_gather import gather_batch, is_distributed
-from quadlib.loss_inputs import Anchors, label_codes, read_anchors
+from quadlib.loss_inputs import Anchors, read_anchors
 from quadlib.loss_terms import anchor_losses
 from quadlib.loss_tiles import fitting_dtype, tile_loss
 from quadlib.memory import CrossBatchMemory
@@ -41,13 +41,14 @@ class LossDetail:
 class SupConLoss(nn.Module):
     """The mean over anchors that have a positive of -(1/|P|) sum over positives of ln softmax(z_i . z_p / T); lone anchors leave the mean.
 
-    temperature: T, its first value where learnable_temperature, when it stays within temperature_range. base_temperature: the value is multiplied
-    by T / base_temperature where given (SupContrast: 0.07; here no factor). variant: "out" or "in" (the mean over positives inside the
-    logarithm), L_out and L_in of Khosla et al. 2020 (arXiv 2004.11362). unlabelled: rows with this label are of no class: positives of
-    their own other views alone, negatives of all others. memory: earlier embeddings to compare with too; it takes up each training batch after the loss.
-    form: "tiles" (loss_tiles: fast, no N x N matrix, one derivative), "direct" (the formula, any number of derivatives), "auto": tiles wherever they apply.
-    Half precision is computed in float32; finite for T >= 0.005. Without any positive the value is a zero that keeps the graph.
-    Where several processes share the batch (torch.distributed), a call with gradients gathers it from all of them, so each must make it.
+    temperature: T, its first value where learnable_temperature, when it stays within temperature_range. base_temperature: the value is
+    multiplied by T / base_temperature where given (SupContrast: 0.07; here no factor). variant: "out" or "in" (the mean over positives
+    inside the logarithm), L_out and L_in of Khosla et al. 2020 (arXiv 2004.11362). unlabelled: rows with this label are of no class:
+    positives of their own other views alone, negatives of all others. memory: earlier embeddings to compare with too; it takes up each
+    training batch after the loss. form: "tiles" (loss_tiles: fast, no N x N matrix, one derivative), "direct" (the formula, any number of
+    derivatives), "auto": tiles wherever they apply. Half precision is computed in float32; finite for T >= 0.005. Without any positive the
+    value is a zero that keeps the graph. Where several processes share the batch (torch.distributed), a call with gradients gathers it from
+    all of them, so each must make it.
     """
 
     def __init__(self, temperature: float = 0.07, *, base_temperature: float | None = None, variant: Literal["out", "in"] = "out",
@@ -98,7 +99,9 @@ class SupConLoss(nn.Module):
     @torch.no_grad()
     def detail(self, embeddings: Tensor, labels: Any = None, *, mask: Tensor | None = None, n_views: int | None = None,
                index: Tensor | None = None) -> LossDetail:
-        """The value of the loss with its parts, of this process's batch: per anchor, positives, anchors used, and its place between collapse and floor."""
+        """The value of the loss with its parts, of this process's batch: per anchor, positives, anchors used, and its place between
+        collapse and floor.
+        """
         anchors = read_anchors(embeddings, labels, mask, n_views, self.unlabelled)
         keys = self._keys(anchors, index)
         value_tensor, per_anchor, used = self._compute(anchors, keys)
@@ -166,7 +169,8 @@ class SupConLoss(nn.Module):
     def _gathered(self, embeddings: Tensor, labels: Any, mask: Tensor | None, n_views: int | None,
                   index: Tensor | None) -> tuple[Tensor, Tensor | None, int | None, Tensor | None]:
         if mask is not None or not (labels is None or isinstance(labels, Tensor)):
-            raise TypeError("where several processes share the batch, labels must be an integer tensor, one per sample, the same for a class on every process")
+            raise TypeError("where several processes share the batch, labels must be an integer tensor, one per sample, "
+                            "the same for a class on every process")
         if embeddings.ndim == 2 and n_views:
             embeddings = embeddings.unflatten(0, (n_views, -1)).transpose(0, 1)
         labels = None if labels is None else labels.to(embeddings.device)

@@ -15,11 +15,12 @@ def is_distributed() -> bool:
 
 
 def gather_batch(embeddings: Tensor, labels: Tensor | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Embeddings (n, ...) with their gradient, labels (n,) and index (n,) of all processes, in the order of their ranks; n may differ between them.
+    """Embeddings (n, ...) with their gradient, labels (n,) and index (n,) of all processes, in the order of their ranks; n may differ
+    between them.
 
-    Every process then computes the same loss over the whole batch: the value is the true one on each, and no process averages over
-    its own anchors alone, which is wrong where lone anchors are unevenly spread. The gradient of the own rows is multiplied by the
-    number of processes, since DistributedDataParallel averages over them.
+    Every process then computes the same loss over the whole batch: the value is the true one on each, and no process averages over its own
+    anchors alone, which is wrong where lone anchors are unevenly spread. The gradient of the own rows is multiplied by the number of
+    processes, since DistributedDataParallel averages over them.
     """
     sizes = [torch.zeros(1, dtype=torch.int64, device=embeddings.device) for _ in range(dist.get_world_size())]
     dist.all_gather(sizes, torch.tensor([len(embeddings)], device=embeddings.device))

@@ -12,7 +12,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Anchors:
-    """Embeddings (N, D) in float32 or float64, views one after the other, and a class code per row (N,) int64 or positive weights (N, N), diagonal 0."""
+    """Embeddings (N, D) in float32 or float64, views one after the other, and a class code per row (N,) int64 or positive weights (N,
+    N), diagonal 0.
+    """
 
     rows: Tensor
     codes: Tensor | None
@@ -53,7 +55,9 @@ def read_anchors(embeddings: Tensor, labels: Any, mask: Tensor | None, n_views: 
 
 
 def label_codes(labels: Any, unlabelled: Any, device: torch.device) -> Tensor:
-    """Integer codes (n,) int64 that are equal exactly where the labels are; each unlabelled row has a code of its own. Whole numbers stay exact."""
+    """Integer codes (n,) int64 that are equal exactly where the labels are; each unlabelled row has a code of its own. Whole numbers
+    stay exact.
+    """
     if not isinstance(labels, Tensor):
         values = np.asarray(labels)
         if values.dtype.kind in "fc":

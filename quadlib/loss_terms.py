@@ -9,8 +9,11 @@ from torch.nn.functional import normalize
 from quadlib.loss_inputs import Anchors
 
 
-def anchor_losses(anchors: Anchors, temperature: float | Tensor, variant: str, keys: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-    """Loss per anchor (N,), 0 where unused, and which anchors have a positive (N,) bool; keys: constant embeddings (M, D) and their codes (M,)."""
+def anchor_losses(anchors: Anchors, temperature: float | Tensor, variant: str,
+                  keys: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """Loss per anchor (N,), 0 where unused, and which anchors have a positive (N,) bool; keys: constant embeddings (M, D) and their
+    codes (M,).
+    """
     rows = normalize(anchors.rows, dim=1)
     logits = (rows @ rows.T / temperature).fill_diagonal_(-torch.inf)
     weights = anchors.weights

@@ -1,12 +1,13 @@
 """The fast form of SupCon: class sums for the positives, symmetric tiles for the log-sum-exp, no N x N matrix, gradient with the value.
 
 L_i = ln sum_{j != i} exp(s_ij) - z_i . (m_i - z_i) / (T c_i), with m_i the sum of the anchor's class and c_i its number of positives: the
-positives cost O(N d). s is symmetric, so half of its tiles suffice: a tile E = exp(s) adds its row sums to one block of anchors and its column sums to another. The
-gradient with respect to z_i is sum_j E_ij (p_i + p_j) z_j / T less the class sums, with p_i = 1 / (n_used sum_j E_ij), and is made in the same call, from
-tiles kept where they are few and made again where they are many: memory is O(N d + kept tiles), and backward only multiplies.
+positives cost O(N d). s is symmetric, so half of its tiles suffice: a tile E = exp(s) adds its row sums to one block of anchors and its
+column sums to another. The gradient with respect to z_i is sum_j E_ij (p_i + p_j) z_j / T less the class sums, with p_i = 1 / (n_used sum_j
+E_ij), and is made in the same call, from tiles kept where they are few and made again where they are many: memory is O(N d + kept tiles),
+and backward only multiplies.
 
-Rows are scaled so that s is in bits, since exp2 is up to three times faster than exp on a CPU; unit rows keep |s| <= log2(e) / T, so that no
-maximum need be subtracted while the exponents stay within the float's range: float32 serves T >= 0.0145, float64 T >= 0.0016.
+Rows are scaled so that s is in bits, since exp2 is up to three times faster than exp on a CPU; unit rows keep |s| <= log2(e) / T, so that
+no maximum need be subtracted while the exponents stay within the float's range: float32 serves T >= 0.0145, float64 T >= 0.0016.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def fitting_dtype(temperature: float, dtype: torch.dtype) -> torch.dtype | None:
 
 def tile_loss(rows: Tensor, codes: Tensor, temperature: float | Tensor, variant: str = "out", *, keys: Tensor | None = None,
               key_codes: Tensor | None = None, tile: int | None = None, kept_bytes: int = KEPT_BYTES) -> TileLoss:
-    """SupCon of rows (N, D), of any length, with class codes (N,) int64, against each other and against constant keys (M, D) of key_codes (M,).
+    """SupCon of rows (N, D), of any length, with class codes (N,) int64, against each other and against constant keys (M, D) of key_codes
+    (M,).
 
     Rows and keys are normalised inside. temperature may be a tensor, which then has a gradient. tile: rows of a tile (default by size).
     Needs fitting_dtype(temperature) for rows. Raises RuntimeError when differentiated twice.
@@ -209,7 +211,9 @@ class _Tiles:
         return total, positive
 
     def gradient(self, pull: Tensor, pull_positive: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """sum_j E_ij (p_i + p_j) x_j over the batch (N, D), and sum_k E_ik p_i k over the keys (N, D), less the same over positives where inner."""
+        """sum_j E_ij (p_i + p_j) x_j over the batch (N, D), and sum_k E_ik p_i k over the keys (N, D), less the same over positives
+        where inner.
+        """
         gradient = torch.zeros_like(self.x)
         from_keys = None if self.keys is None else torch.zeros_like(self.x)
         for rows, columns, of_keys, energy in self._tiles():

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class CrossBatchMemory(nn.Module):
     """Keeps the last `size` unit embeddings with their labels, first in first out; a batch never meets what it is about to leave.
 
-    Entries carry no gradient. With the samples' indices, entries of samples that are in the batch are passed over, so that no anchor meets an
-    older copy of itself. Its state_dict continues exactly where it was taken. rows (size, embedding_dim), codes and index (size,) int64, -1 where
-    unlabelled or not given. Earlier embeddings drift: keep the size to a few batches while the learning rate is high.
+    Entries carry no gradient. With the samples' indices, entries of samples that are in the batch are passed over, so that no anchor meets
+    an older copy of itself. Its state_dict continues exactly where it was taken. rows (size, embedding_dim), codes and index (size,) int64,
+    -1 where unlabelled or not given. Earlier embeddings drift: keep the size to a few batches while the learning rate is high.
     """
 
     rows: Tensor

@@ -22,10 +22,11 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class BatchPlan:
-    """The batches of one epoch and their labels: counts, positives, lone anchors, repeats, unseen samples and floors, without decoding a file.
+    """The batches of one epoch and their labels: counts, positives, lone anchors, repeats, unseen samples and floors, without decoding a
+    file.
 
-    batches: one int64 array of sample indices per batch. codes: class code of every sample, int64 (n_samples,).
-    class_names: one per code. groups: session code of every sample, or None. notes: what the sampler did to rare classes.
+    batches: one int64 array of sample indices per batch. codes: class code of every sample, int64 (n_samples,). class_names: one per code.
+    groups: session code of every sample, or None. notes: what the sampler did to rare classes.
     """
 
     batches: list[np.ndarray]
@@ -43,7 +44,9 @@ class BatchPlan:
         are drawn (default: one epoch by its len, or enough to see every sample four times where it has none), so an endless
         sampler ends too. Raises PlanError on indices outside the labels.
         """
-        sampler = getattr(batch_sampler, "batch_sampler", None) or batch_sampler
+        sampler: Any = batch_sampler
+        if hasattr(sampler, "dataset") and hasattr(sampler, "batch_sampler"):
+            sampler = sampler.sampler if sampler.batch_sampler is None else sampler.batch_sampler
         codes, names = encode_labels(labels, class_names)
         notes: list[str] = []
         limit = max_batches if max_batches is not None else _epoch_length(sampler, len(codes))
@@ -52,14 +55,15 @@ class BatchPlan:
         for batch in islice(iter(sampler), limit):
             index = np.atleast_1d(np.asarray(batch.tolist() if hasattr(batch, "tolist") else list(batch), dtype=np.int64))
             if index.size and (index.min() < 0 or index.max() >= len(codes)):
-                raise PlanError(f"batch {len(batches)} asks for sample {index[(index < 0) | (index >= len(codes))][0]}, but there are {len(codes)} "
-                                "labels; pass the labels of the very dataset that the sampler was made for")
+                wrong = index[(index < 0) | (index >= len(codes))][0]
+                raise PlanError(f"batch {len(batches)} asks for sample {wrong}, but there are {len(codes)} labels; "
+                                "pass the labels of the very dataset that the sampler was made for")
             batches.append(index)
             drawn += index.size
             if max_batches is None and drawn >= 4 * len(codes) and not hasattr(sampler, "__len__"):
                 break
-        if len(batches) == limit:
-            notes.append(f"inspected the first {limit} batches")
+        if max_batches is not None or not hasattr(sampler, "__len__"):
+            notes.append(f"inspected the first {len(batches)} batches")
         return cls(batches, codes, names, None if groups is None else encode_labels(groups)[0], tuple(notes))
 
     def __len__(self) -> int:
@@ -136,7 +140,8 @@ class BatchPlan:
         positives = [p.min() if len(p) else 0 for p in self.positives()]
         frame = pd.DataFrame({
             "size": self.sizes, "classes": (self.counts > 0).sum(1), "fewest": present.min(1) if len(self) else [],
-            "most": self.counts.max(1) if len(self) else [], "positives_min": positives, "lone_anchors": self.lone_anchors, "repeats": self.repeats,
+            "most": self.counts.max(1) if len(self) else [], "positives_min": positives,
+            "lone_anchors": self.lone_anchors, "repeats": self.repeats,
             "collapse": self.collapse(), "floor": self.floor(temperature)})
         if self.groups is not None:
             frame["without_other_session"] = self.without_other_session
@@ -160,7 +165,8 @@ class BatchPlan:
 
 
 def encode_labels(labels: Any, class_names: Sequence[str] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class codes (n,) int64 and class names of labels of any dtype; with class_names, whole numbers are codes into them and text is looked up.
+    """Class codes (n,) int64 and class names of labels of any dtype; with class_names, whole numbers are codes into them and text is looked
+    up.
 
     Raises PlanError on labels that are no class, and on anything but one label per sample.
     """
@@ -177,7 +183,8 @@ def encode_labels(labels: Any, class_names: Sequence[str] | None = None) -> tupl
     names = tuple(str(name) for name in class_names)
     if values.dtype.kind in "iub":
         if values.size and (values.min() < 0 or values.max() >= len(names)):
-            raise PlanError(f"labels reach from {values.min()} to {values.max()}, but there are {len(names)} class names; codes from 0 were expected")
+            raise PlanError(f"labels reach from {values.min()} to {values.max()}, but there are {len(names)} class names; "
+                            "codes from 0 were expected")
         return values.astype(np.int64), names
     position = {name: code for code, name in enumerate(names)}
     found, inverse = np.unique(values, return_inverse=True)

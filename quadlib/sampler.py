@@ -18,18 +18,19 @@ __all__ = ["SamplerError", "StratifiedBatchSampler"]
 
 
 class StratifiedBatchSampler(Sampler[list[int]]):
-    """Yields batches of sample indices such that every batch can teach: at least min_classes classes, each with at least min_per_class samples.
+    """Yields batches of sample indices such that every batch can teach: at least min_classes classes, each with at least min_per_class
+    samples.
 
-    With balance="natural": every sample exactly once per epoch, in ceil(N / batch_size) batches, none above
-    batch_size and as equal in size as the other laws allow; each class's count in a batch is within one of proportional,
-    except a class too rare for that, which appears in as many batches as min_per_class allows. With balance="equal" every
-    class is drawn equally often, N draws an epoch, always distinct inside a batch.
+    With balance="natural": every sample exactly once per epoch, in ceil(N / batch_size) batches, none above batch_size and as equal in size
+    as the other laws allow; each class's count in a batch is within one of proportional, except a class too rare for that, which appears in
+    as many batches as min_per_class allows. With balance="equal" every class is drawn equally often, N draws an epoch, always distinct
+    inside a batch.
 
-    labels: one per sample, any dtype. rare: a class smaller than min_per_class raises ("error"), repeats its samples inside one
-    batch ("oversample"), or is left out ("drop"); the plan says which. groups: one session per sample; an anchor then finds
-    a positive from another session wherever class sizes allow it. The batches are a function of (seed, epoch) alone,
-    from an own generator. Rank r of W yields batch[r::W] of each batch, which is sorted by class: every rank has mixed classes.
-    Raises SamplerError, naming classes, numbers and the smallest change, where the laws cannot be met.
+    labels: one per sample, any dtype. rare: a class smaller than min_per_class raises ("error"), repeats its samples inside one batch
+    ("oversample"), or is left out ("drop"); the plan says which. groups: one session per sample; an anchor then finds a positive from
+    another session wherever class sizes allow it. The batches are a function of (seed, epoch) alone, from an own generator. Rank r of W
+    yields batch[r::W] of each batch, which is sorted by class: every rank has mixed classes. Raises SamplerError, naming classes, numbers
+    and the smallest change, where the laws cannot be met.
     """
 
     def __init__(self, labels: Any, batch_size: int = 32, *, min_classes: int = 2, min_per_class: int = 2,
@@ -67,20 +68,26 @@ class StratifiedBatchSampler(Sampler[list[int]]):
 
         position: batches consumed so far, where a loader with workers has fetched ahead of the training step.
         """
-        return {"epoch": self._epoch, "position": max(self._position, self._resume_at) if position is None else int(position), **self._identity()}
+        reached = max(self._position, self._resume_at) if position is None else int(position)
+        return {"epoch": self._epoch, "position": reached, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues exactly where the state was taken; any world size may resume what another wrote. Raises SamplerError on other data or settings."""
-        wrong = [f"{name} was {state.get(name)!r}, here it is {value!r}" for name, value in self._identity().items() if state.get(name) != value]
+        """Continues exactly where the state was taken; any world size may resume what another wrote. Raises SamplerError on other data
+        or settings.
+        """
+        wrong = [f"{name} was {state.get(name)!r}, here it is {value!r}" for name, value in self._identity().items()
+                 if state.get(name) != value]
         if wrong:
-            raise SamplerError("the sampler state belongs to other batches: " + "; ".join(wrong) + ". Use the same data and settings, or start anew.")
+            raise SamplerError("the sampler state belongs to other batches: " + "; ".join(wrong)
+                               + ". Use the same data and settings, or start anew.")
         self._epoch, self._position = int(state["epoch"]), int(state["position"])
         self._resume_at = self._position
 
     def plan(self, epoch: int | None = None) -> BatchPlan:
         """What every batch of the epoch (default: the current one) holds, over all ranks together."""
         batches = self._batches(self._epoch if epoch is None else epoch)
-        return BatchPlan(list(batches), self.codes, self.class_names, self.groups, rare_notes(self._class_sizes, self.class_names, self._draws, self.request))
+        notes = rare_notes(self._class_sizes, self.class_names, self._draws, self.request)
+        return BatchPlan(list(batches), self.codes, self.class_names, self.groups, notes)
 
     def _identity(self) -> dict[str, Any]:
         settings = {name: value for name, value in asdict(self.request).items() if name != "world_size"}
@@ -93,8 +100,8 @@ class StratifiedBatchSampler(Sampler[list[int]]):
 
     def _make(self, epoch: int) -> list[np.ndarray]:
         rng = np.random.default_rng([self.seed, epoch])
-        layout = best_fill(self._draws, self._n_batches, self.batch_size, self.request.min_per_class, rng, tries=4, enough=self._layout.faults,
-                           exchange=self.request.balance == "natural", merged=self._layout.merged)
+        layout = best_fill(self._draws, self._n_batches, self.batch_size, self.request.min_per_class, rng, tries=4,
+                           enough=self._layout.faults, exchange=self.request.balance == "natural", merged=self._layout.merged)
         cells = (layout if layout.faults <= self._layout.faults else self._layout).cells
         # batches in random order, the cells of a class from the largest to the smallest, ties at random
         place = rng.permutation(self._n_batches)

@@ -30,11 +30,12 @@ class Request:
 def check_values(request: Request, rank: int, seed: int, n_samples: int, n_groups: int | None) -> None:
     """Raises SamplerError listing every setting that is wrong in itself, whatever the labels."""
     problems = [f"{name} is {value!r}; a whole number of at least {least} was expected" for name, value, least in
-                (("batch_size", request.batch_size, 1), ("min_classes", request.min_classes, 1), ("min_per_class", request.min_per_class, 1),
-                 ("world_size", request.world_size, 1), ("rank", rank, 0), ("seed", seed, 0))
+                (("batch_size", request.batch_size, 1), ("min_classes", request.min_classes, 1),
+                 ("min_per_class", request.min_per_class, 1), ("world_size", request.world_size, 1), ("rank", rank, 0), ("seed", seed, 0))
                 if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least]
     problems += [f"{name} is {value!r}; one of {', '.join(map(repr, known))} was expected" for name, value, known in
-                 (("rare", request.rare, ("error", "oversample", "drop")), ("balance", request.balance, ("natural", "equal"))) if value not in known]
+                 (("rare", request.rare, ("error", "oversample", "drop")), ("balance", request.balance, ("natural", "equal")))
+                 if value not in known]
     if not problems and rank >= request.world_size:
         problems.append(f"rank is {rank} with world_size {request.world_size}; ranks count from 0 to world_size - 1")
     if n_samples == 0:
@@ -46,7 +47,9 @@ def check_values(request: Request, rank: int, seed: int, n_samples: int, n_group
 
 
 def checked_layout(class_sizes: np.ndarray, class_names: tuple[str, ...], request: Request) -> Layout:
-    """A layout that meets every law as far as best_fill can, or SamplerError with all reasons and the smallest changes, each of them tried."""
+    """A layout that meets every law as far as best_fill can, or SamplerError with all reasons and the smallest changes, each of them
+    tried.
+    """
     problems = _reasons(class_sizes, class_names, request)
     if not problems:
         layout = _layout(class_sizes, request)
@@ -54,10 +57,11 @@ def checked_layout(class_sizes: np.ndarray, class_names: tuple[str, ...], reques
             return layout
         draws = draws_per_class(class_sizes, request.batch_size, request.min_per_class, request.rare, request.balance)
         n_batches = -(-int(draws.sum()) // request.batch_size)
-        problems = [f"{int(draws.sum())} samples of {_named(class_sizes, class_names, draws > 0)} cannot be cut into {n_batches} batches of at most "
-                    f"{request.batch_size} with at least min_per_class={request.min_per_class} of each class that is in a batch"]
+        problems = [f"{int(draws.sum())} samples of {_named(class_sizes, class_names, draws > 0)} cannot be cut into {n_batches} batches "
+                    f"of at most {request.batch_size} with at least min_per_class={request.min_per_class} of each class that is in a batch"]
     changes = [text for text, _ in _changes(class_sizes, request)]
-    advice = f"\nAny one of these would do: {'; '.join(changes)}." if changes else "\nNo single setting would do; add recordings of other classes."
+    advice = f"\nAny one of these would do: {'; '.join(changes)}." if changes else (
+        "\nNo single setting would do; add recordings of other classes.")
     raise SamplerError("\n".join(problems) + advice)
 
 
@@ -84,7 +88,8 @@ def _reasons(class_sizes: np.ndarray, names: tuple[str, ...], request: Request) 
     if request.rare == "error" and small.any():
         problems.append(f"{_named(class_sizes, names, small)} below min_per_class={least}")
     if request.min_classes * least > request.batch_size:
-        problems.append(f"min_classes={request.min_classes} times min_per_class={least} is {request.min_classes * least}, above batch_size={request.batch_size}")
+        problems.append(f"min_classes={request.min_classes} times min_per_class={least} is {request.min_classes * least}, "
+                        f"above batch_size={request.batch_size}")
     draws = draws_per_class(class_sizes, request.batch_size, least, request.rare, request.balance)
     usable = draws >= least
     if usable.sum() < request.min_classes:
@@ -95,10 +100,12 @@ def _reasons(class_sizes: np.ndarray, names: tuple[str, ...], request: Request) 
     if not problems and room < request.min_classes * n_batches:
         largest = int(np.argmax(draws))
         others = _named(class_sizes, names, usable & (np.arange(len(names)) != largest))
-        problems.append(f"{n_batches} batches need {request.min_classes} classes each, {request.min_classes * n_batches} places in all, but {names[largest]} "
-                        f"({class_sizes[largest]}) fills one place a batch and {others} at {least} a place make it {room} in all")
+        problems.append(f"{n_batches} batches need {request.min_classes} classes each, {request.min_classes * n_batches} places in all, "
+                        f"but {names[largest]} ({class_sizes[largest]}) fills one place a batch "
+                        f"and {others} at {least} a place make it {room} in all")
     if n_batches and int(draws.sum()) // n_batches < request.world_size:
-        problems.append(f"world_size={request.world_size} processes share batches of {int(draws.sum()) // n_batches} samples; each needs at least one")
+        problems.append(f"world_size={request.world_size} processes share batches of {int(draws.sum()) // n_batches} samples; "
+                        "each needs at least one")
     return problems
 
 
@@ -125,7 +132,8 @@ def _named(class_sizes: np.ndarray, names: tuple[str, ...], chosen: np.ndarray, 
     labels = np.flatnonzero(chosen)
     labels = labels[np.argsort(class_sizes[labels], kind="stable")]
     shown = ", ".join(f"{names[label]} ({class_sizes[label]})" for label in labels[:most])
-    return (f"class {shown}" if len(labels) == 1 else f"classes {shown}") + (f" and {len(labels) - most} more" if len(labels) > most else "")
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return (f"class {shown}" if len(labels) == 1 else f"classes {shown}") + more
 
 
 def rare_notes(class_sizes: np.ndarray, names: tuple[str, ...], draws: np.ndarray, request: Request) -> tuple[str, ...]:

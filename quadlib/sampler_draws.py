@@ -56,12 +56,14 @@ def times_drawn(codes: np.ndarray, class_sizes: np.ndarray, draws: np.ndarray, s
     return times
 
 
-def deal(codes: np.ndarray, groups: np.ndarray | None, times: np.ndarray, cells: Cells, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def deal(codes: np.ndarray, groups: np.ndarray | None, times: np.ndarray, cells: Cells,
+         rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Fills the cells (sorted by class, then largest first) with samples: returns the sample and the batch of every slot, sorted by class.
 
     A class's samples, copies side by side and sessions together from the largest to the smallest, go round its cells one each. Two of the
-    same session are then in one cell only if the session has more samples than there are cells, and a cell is of one session only if that session is so
-    large that the samples of the others do not suffice for one a cell: no dealing leaves fewer such cells. Copies of one sample, no more than cells, never meet.
+    same session are then in one cell only if the session has more samples than there are cells, and a cell is of one session only if that
+    session is so large that the samples of the others do not suffice for one a cell: no dealing leaves fewer such cells. Copies of one
+    sample, no more than cells, never meet.
     """
     order = rng.permutation(len(codes))
     samples = np.repeat(order, times[order]) if (times != 1).any() else order

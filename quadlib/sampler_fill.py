@@ -38,9 +38,11 @@ class Layout:
     merged: bool
 
 
-def best_fill(draws: np.ndarray, n_batches: int, batch_size: int, min_per_class: int, rng: np.random.Generator, *, exchange: bool, tries: int,
-              enough: tuple[int, int] = (0, 0), merged: bool | None = None) -> Layout:
-    """The best of several fills, stopping at one with no more faults than `enough`; merged says whether blocks are merged, None tries both, unmerged first."""
+def best_fill(draws: np.ndarray, n_batches: int, batch_size: int, min_per_class: int, rng: np.random.Generator, *, exchange: bool,
+              tries: int, enough: tuple[int, int] = (0, 0), merged: bool | None = None) -> Layout:
+    """The best of several fills, stopping at one with no more faults than `enough`; merged says whether blocks are merged, None tries
+    both, unmerged first.
+    """
     best: Layout | None = None
     for merge in (False, True) if merged is None else (merged,):
         for _ in range(tries):
@@ -61,12 +63,12 @@ def fill(draws: np.ndarray, n_batches: int, batch_size: int, min_per_class: int,
          exchange: bool = True, merge: bool = False) -> Cells:
     """Deals `draws` (n_classes,) samples of each class over the batches.
 
-    A class with at least min_per_class draws for every batch is common: each batch gets the whole part of its share, and
-    the remaining single draws go to the emptiest batches. Any other class is rare: it is cut into as many blocks of at least min_per_class as
-    it has room for, and the blocks of all rare classes are dealt in rounds, one block a batch and round, the largest to the
-    emptiest. A class never has more blocks than there are batches, so it straddles at most two rounds, and one exchange keeps its blocks apart.
-    Guarantee: every batch holds as many classes as the others, within one; sizes differ by at most one, or by a block
-    where rare classes leave no single draws to level with. merge: fewer, larger blocks, so that no batch is given more than fit in batch_size.
+    A class with at least min_per_class draws for every batch is common: each batch gets the whole part of its share, and the remaining
+    single draws go to the emptiest batches. Any other class is rare: it is cut into as many blocks of at least min_per_class as it has room
+    for, and the blocks of all rare classes are dealt in rounds, one block a batch and round, the largest to the emptiest. A class never has
+    more blocks than there are batches, so it straddles at most two rounds, and one exchange keeps its blocks apart. Guarantee: every batch
+    holds as many classes as the others, within one; sizes differ by at most one, or by a block where rare classes leave no single draws to
+    level with. merge: fewer, larger blocks, so that no batch is given more than fit in batch_size.
     """
     share = draws // n_batches
     common = np.flatnonzero(share >= min_per_class)
@@ -189,7 +191,9 @@ def _levelled(load: np.ndarray, n_units: int, rng: np.random.Generator) -> np.nd
 
 
 def _keep_proportion(counts: np.ndarray, draws: np.ndarray, share: np.ndarray, load: np.ndarray, n_draws: int) -> None:
-    """Trades single draws between two classes and two batches until each count is within one of its proportion of that batch, sizes unchanged."""
+    """Trades single draws between two classes and two batches until each count is within one of its proportion of that batch, sizes
+    unchanged.
+    """
     more = counts > share[:, None]
     off = counts - draws[:, None] * load / n_draws
     for row, batch in np.argwhere(np.abs(off) > 1 + 1e-9)[:1000]:  # more would cost more than they are worth
@@ -208,7 +212,8 @@ def _keep_proportion(counts: np.ndarray, draws: np.ndarray, share: np.ndarray, l
                 more[i, j] = ~more[i, j]
 
 
-def _exchange_common(counts: np.ndarray, draws: np.ndarray, share: np.ndarray, load: np.ndarray, min_per_class: int, rng: np.random.Generator) -> None:
+def _exchange_common(counts: np.ndarray, draws: np.ndarray, share: np.ndarray, load: np.ndarray, min_per_class: int,
+                     rng: np.random.Generator) -> None:
     """A class whose share is a whole number gives one from the fullest batches to the emptiest, and stays within one of it."""
     n_batches = len(load)
     for row in np.flatnonzero((draws == share * n_batches) & (share > min_per_class)):

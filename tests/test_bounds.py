@@ -12,7 +12,8 @@ from quadlib import bounds
 
 
 @pytest.mark.parametrize("classes, members, temperature, value", [
-    (12, 4, 0.07, 1.0986147896), (12, 4, 0.1, 1.0988805235), (12, 4, 0.5, 2.0750308591), (12, 2, 0.1, 0.0004023253), (6, 8, 0.1, 1.9459452582)])
+    (12, 4, 0.07, 1.0986147896), (12, 4, 0.1, 1.0988805235), (12, 4, 0.5, 2.0750308591), (12, 2, 0.1, 0.0004023253),
+    (6, 8, 0.1, 1.9459452582)])
 def test_floor_of_balanced_batches(classes: int, members: int, temperature: float, value: float) -> None:
     labels = np.repeat(np.arange(classes), members)
     for given in (labels, torch.from_numpy(labels), labels.tolist(), [str(label) for label in labels], [members] * classes,
@@ -31,7 +32,8 @@ def test_stuck_values_are_explained(value: float, arguments: dict) -> None:
 
 
 @pytest.mark.parametrize("value, arguments", [
-    (28.3, {"batch_size": 128, "n_views": 2, "temperature": 0.5}), (2.65, {"batch_size": 16}), (3.23, {"batch_size": 32, "temperature": 0.07}),
+    (28.3, {"batch_size": 128, "n_views": 2, "temperature": 0.5}), (2.65, {"batch_size": 16}),
+    (3.23, {"batch_size": 32, "temperature": 0.07}),
     (math.nan, {"batch_size": 16}), (0.0, {"batch_size": 16})])
 def test_other_values_are_left_alone(value: float, arguments: dict) -> None:
     assert bounds.explain_value(value, **arguments) is None

@@ -14,7 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from quadlib.loss import SupConLoss
 
-CASES = {"even": [0, 0, 1, 1, 0, 0, 1, 1], "lone anchors on one rank": [0, 0, 0, 1, 2, 3, 4, 1], "unequal shares": [0, 0, 1, 1, 0, 0, 1, 1, 2]}
+CASES = {"even": [0, 0, 1, 1, 0, 0, 1, 1], "lone anchors on one rank": [0, 0, 0, 1, 2, 3, 4, 1],
+         "unequal shares": [0, 0, 1, 1, 0, 0, 1, 1, 2]}
 
 
 def model() -> nn.Linear:
