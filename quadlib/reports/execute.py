@@ -52,13 +52,17 @@ class Outcome:
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook file for a path or a bare name such as `02_train`; raises RunError naming those that are there."""
-    folder = project_root() / "notebooks"
-    for path in (Path(name), folder / name, folder / f"{name}.ipynb"):
+    """The notebook file for a path or a bare name such as `02_train`; raises RunError naming those that are there.
+
+    Looked for in the project's own notebooks, then in those that came with the package.
+    """
+    package = Path(__file__).parents[1]
+    folders = [project_root() / "notebooks", package / "notebooks", package.parent / "notebooks"]
+    for path in [Path(name), *(folder / file for folder in folders for file in (name, f"{name}.ipynb"))]:
         if path.is_file():
             return path.resolve()
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb"))) or "none"
-    raise RunError(f"notebook: no {name!r}; in {folder} are {known}")
+    known = ", ".join(sorted({path.stem for folder in folders for path in folder.glob("*.ipynb")})) or "none"
+    raise RunError(f"notebook: no {name!r}; known are {known}")
 
 
 def settings_model(notebook: Path) -> type[RunSettings]:

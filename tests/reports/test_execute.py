@@ -136,7 +136,7 @@ def test_unknown_notebooks_are_refused_with_those_that_are_there(make_notebook, 
     (tmp_path / "outputs").mkdir()
     monkeypatch.chdir(tmp_path)
     assert find_notebook("01_batches") == find_notebook("01_batches.ipynb") == find_notebook("notebooks/01_batches.ipynb") == path
-    with pytest.raises(RunError, match="are 01_batches"):
+    with pytest.raises(RunError, match="known are 01_batches"):
         find_notebook("02_trian")
     with pytest.raises(RunError, match="name a copy after"):
         check_parameters(tmp_path / "mine.ipynb", {})
