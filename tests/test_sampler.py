@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from quadlib.sampler import SamplerError, StratifiedBatchSampler
 
-LAWFUL = settings(max_examples=150, deadline=None, derandomize=True,
+LAWFUL = settings(max_examples=80, deadline=None, derandomize=True,
                   suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 

@@ -159,7 +159,8 @@ def time_samplers(n_samples: int, n_classes: int) -> dict[str, float]:
 
 def run(sizes: tuple[int, ...], folder: Path, with_memory: bool) -> None:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pytorch-metric-learning")}
-    machine = {"threads": torch.get_num_threads(), "clock": clock.__name__, "python": platform.python_version(), "machine": platform.machine(), **versions}
+    machine = {"threads": torch.get_num_threads(), "clock": clock.__name__, "python": platform.python_version(),
+               "machine": platform.machine(), **versions}
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     print(f"SupCon forward + backward, d={DIM}, {CLASSES} classes, T={TEMPERATURE}; x: how many times ours is faster; "
           "peak: MiB added by one step")
