@@ -18,7 +18,7 @@ from quadlib.diagnosis.finding import Finding
 LOST = 0.01
 NEIGHBOURS = 10
 AGREED = 0.6  # share of a recording's neighbours that must name one class
-OWN_AT_MOST = 0.1
+OWN_AT_MOST = 0.2
 FEWEST_JUDGED = 30
 USUAL_NOISE = 0.05
 SPELLED = 0.5  # share of rows whose name agrees with their label, above which the names are taken to spell classes

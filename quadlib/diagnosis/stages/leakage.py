@@ -34,7 +34,7 @@ def copies_across_splits(x: Examination) -> Iterator[Finding]:
             evidence=(f"equal content in every modality under two ids; {len(rows) / total:.1%} of {second} are answered by memory, "
                       "0 is expected", "a nearest neighbour finds these at distance 0, so the score is too high by up to that share"),
             ruled_out=("easy data (the contents are equal, not alike)", "a failed decode (the contents vary)"),
-            consequences=("QL-S05", "QL-E01", "QL-E11") if many else (),
+            consequences=("QL-S05", "QL-E01") if many else (),
             help="delete the copies from train, then evaluate again   [changes the split; retrain]")
 
 
@@ -75,7 +75,7 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
             evidence=(f"{touched} of {len(two)} recordings of {second} have recordings of their own group in {first}; 0 is expected",
                       f"groups: {len(set(groups[one]))} in {first}, {len(set(groups[two]))} in {second}, {len(shared)} in both"),
             ruled_out=("copies (their contents differ)",),
-            consequences=("QL-S05", "QL-E11"),
+            consequences=("QL-S05",),
             help='divide whole groups: assign_splits(table, group="group")   [changes the split; retrain; scores will fall to their true '
                  'value]')
 
@@ -102,7 +102,7 @@ def windows_across_splits(x: Examination) -> Iterator[Finding]:
             "QL-S05", "error", f"{touched} of {len(x.splits[second])} windows of {second} overlap windows of {first}",
             where=f"splits {first} and {second}: {' and '.join(sample_ids(x, [one, two]))} of one recording",
             evidence=(f"[{_span(x, one)}) and [{_span(x, two)}) share samples; {len(found)} such pairs, 0 are expected",),
-            ruled_out=("neighbouring windows that only touch (intervals are half open)",), consequences=("QL-E11",),
+            ruled_out=("neighbouring windows that only touch (intervals are half open)",),
             help='divide whole recordings, then cut windows: assign_splits(table, group="recording")   [changes the split; retrain]')
 
 

@@ -115,7 +115,6 @@ def _finding(x: Examination, title: str, rows: list[int], workers: int, evidence
         "QL-B07", "error", title, where=f"dataset of the loader, num_workers={workers}, samples {some(rows)}",
         evidence=(evidence, "two draws that are random coincide with probability 0"),
         ruled_out=("no augmentation (draws were seen or are declared)", "the sampler (the same samples were asked for by hand)"),
-        consequences=("QL-E11",),
         help="seed from (seed, epoch, sample), or draw from torch's generator, which workers seed anew; keep no generator in the dataset   "
              "[changes the augmentation; retrain]")
 

@@ -69,7 +69,7 @@ def unseen_classes(x: Examination) -> Iterator[Finding]:
                       f"their recall in {split} is 0 whatever is learned: {recordings} of {len(rows)} recordings, so accuracy is at most "
                       f"{1 - recordings / len(rows):.1%}"),
             ruled_out=("class map (the names are compared, not the indices)",),
-            consequences=("QL-E10", "QL-E12"), scope=split,
+            consequences=("QL-E10",), scope=split,
             help='assign_splits(table, stratify="label"), or leave these classes out of the evaluation and say so   [changes the split; '
                  'retrain]')
 
