@@ -13,7 +13,9 @@ from quadlib.diagnosis.stages import loss as loss
 from quadlib.diagnosis.stages import loss_value as loss_value
 from quadlib.diagnosis.stages import modality as modality
 from quadlib.diagnosis.stages import model as model
+from quadlib.diagnosis.stages import optimiser as optimiser
 from quadlib.diagnosis.stages import signal as signal
 from quadlib.diagnosis.stages import split as split
+from quadlib.diagnosis.stages import steps as steps
 from quadlib.diagnosis.stages import units as units
 from quadlib.diagnosis.stages import wiring as wiring

@@ -1,0 +1,185 @@
+"""Contracts of the optimiser that a few trial steps show: that weights move, and not too far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from quadlib.diagnosis.engine import check
+from quadlib.diagnosis.examination import Examination, Unavailable
+from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.plateau import COLLAPSED, FEWEST
+from quadlib.diagnosis.schedule import highest_rate
+from quadlib.diagnosis.stages.optimiser import groups_of, rate_in, trainable
+
+FROZEN = 1e-7  # relative size of an update below which float32 weights do not move
+WHOLE = 1.0
+MOST_SKIPS = 18  # a gradient scaler at 65536 that halves this often is below 1
+
+
+def several_classes(x: Examination) -> None:
+    """Raises Unavailable where the trial batches hold one class, for which collapse is the optimum."""
+    if min(len(np.unique(x.subject.batch_labels(batch))) for batch in x.batches) < 2:
+        raise Unavailable("the batches hold one class, for which equal embeddings are the optimum")
+
+
+@check("O01", "the first steps leave the embeddings apart", "steps")
+def rate_too_high(x: Examination) -> Iterator[Finding]:
+    several_classes(x)
+    groups_of(x)
+    seen = x.trajectory
+    spreads, ratios = np.array(seen.spreads), np.array(seen.update_ratios)
+    warmup = x.subject.setting("warmup_steps", "num_warmup_steps", default=0) or 0
+    if warmup and x.subject.train_step is not None and not _history_began(x):
+        # the trial takes steps at the rate the groups hold now; a warm-up that the loop applies is not in them
+        share = np.minimum(1.0, (np.arange(len(ratios)) + 1) / warmup)
+        ratios = ratios * share
+    gone = np.flatnonzero(spreads < COLLAPSED)
+    fell = len(gone) > 0 and gone[0] > 0 and spreads[0] > 3 * COLLAPSED and (spreads[-min(FEWEST, len(spreads)):] < 3 * COLLAPSED).all()
+    before = ratios[:gone[0] + 1] if fell else ratios
+    finite = before[np.isfinite(before)]
+    largest = float(finite.max()) if len(finite) else math.inf
+    if fell and largest >= 0.1 or largest >= WHOLE:
+        rate = highest_rate(x.subject.optimizer)
+        step = int(gone[0]) if fell else int(np.nanargmax(ratios))
+        what = f"collapse after {step} steps" if fell else f"change by {largest:.2g} of their size in one step"
+        subject = "the embeddings" if fell else "the weights"
+        yield Finding(
+            "QL-O01", "error" if fell else "warning", f"at learning rate {rate:g} {subject} {what}",
+            where=f"first {len(spreads)} steps of {x.subject.name}",
+            evidence=(f"standard deviation of the cosines: {spreads[0]:.3g} at step 0, {spreads[step]:.2g} at step {step}",
+                      f"largest update relative to the weights before that: {largest:.3g}; usual are 1e-4 to 3e-2",
+                      f"loss {seen.losses[0]:.4f} at step 0, {seen.losses[-1]:.4f} at step {len(seen.losses) - 1}"),
+            ruled_out=("one-class batches: these hold several", "a constant encoder: its output was spread at step 0"), step=step,
+            consequences=("QL-P10", "QL-P12", "QL-P17", "QL-E10", "QL-E05", "QL-C02", "QL-O06"),
+            help=f"learning_rate={rate / 100:g}, or warm-up   [changes the optimiser; retrain]")
+
+
+def _history_began(x: Examination) -> bool:
+    return x.subject.history is not None
+
+
+@check("O02", "the weights move in the first steps", "steps")
+def nothing_moves(x: Examination) -> Iterator[Finding]:
+    groups, own = groups_of(x), trainable(x)
+    probe, seen = x.probe, x.trajectory
+    if not any(id(p) in own for group in groups for p in group["params"]):
+        return  # an optimiser of other parameters: judged by O04
+    gradients = [value for value in probe.gradients.values() if value is not None]
+    if not gradients or not all(map(math.isfinite, gradients)) or not any(gradients):
+        return
+    ratios = [value for value in seen.update_ratios if math.isfinite(value)]
+    rate = highest_rate(x.subject.optimizer)
+    peak = max(rate, x.schedule.peak if x.subject.scheduler is not None else 0.0, _highest_in_history(x))
+    if not ratios or rate == 0:
+        return  # a rate of 0 is judged from the groups and the schedule
+    largest = max(ratios) * peak / rate
+    if largest >= FROZEN:
+        return
+    norm = float(np.sqrt(sum(value**2 for value in gradients)))
+    clip = x.subject.setting("clip_norm", "max_grad_norm", "gradient_clip_val", "grad_clip")
+    where = f"training step of {x.subject.name}"
+    if isinstance(clip, (int, float)) and 0 < clip < 1e-3 * norm:
+        yield Finding(
+            "QL-O11", "error", f"gradients are clipped to a norm of {clip:g}, so the weights do not move", where=where,
+            evidence=(f"gradient norm {norm:.3g}, cut by a factor of {norm / clip:.3g}",
+                      f"largest update relative to the weights: {largest:.2g}; float32 resolves {FROZEN:g}"),
+            ruled_out=(f"learning rate: {rate:g}", "missing gradients", "optimiser membership"), consequences=("QL-E10", "QL-P10"),
+            help="clip_norm=1.0   [changes the updates; retrain]")
+    elif largest == 0:
+        yield Finding(
+            "QL-O04", "error", f"{len(ratios)} training steps at learning rate {rate:g} changed no weight, though gradients arrive",
+            where=where,
+            evidence=(f"gradient norm {norm:.3g}; update exactly 0 in every step; the optimiser holds the model's tensors",),
+            ruled_out=("learning rate", "frozen parameters", "optimiser membership", "missing gradients"),
+            candidates=("optimizer.step() is never called", "a gradient scaler skips every step", "gradients are cleared before the step"),
+            decide="whether optimizer.step() runs between backward() and zero_grad()",
+            consequences=("QL-O07", "QL-E10", "QL-P10", "QL-C03"),
+            help="loss.backward(); optimizer.step(); optimizer.zero_grad()   [changes the training step; retrain]")
+    else:
+        yield Finding(
+            "QL-O02", "error", f"the learning rate {peak:g} is so small that the weights do not move", where=where,
+            evidence=(f"largest update relative to the weights at that rate: {largest:.2g}; float32 resolves {FROZEN:g}",
+                      f"gradient norm {norm:.3g}"),
+            ruled_out=("frozen parameters", "missing gradients", "warm-up: the highest rate of the schedule is counted"),
+            consequences=("QL-E10", "QL-P10"), help="learning_rate=1e-3   [changes the optimiser; retrain]")
+
+
+def _highest_in_history(x: Examination) -> float:
+    if x.subject.history is None and x.subject.run is None:
+        return 0.0
+    return max((rate_in(item) or 0.0 for item in x.history), default=0.0)
+
+
+@check("O06", "the weights follow the gradient more than their decay", "steps")
+def decay_dominates(x: Examination) -> Iterator[Finding]:
+    several_classes(x)
+    groups = groups_of(x)
+    probe, seen = x.probe, x.trajectory
+    rate, decay = max(((float(g.get("lr", 0)), float(g.get("weight_decay", 0) or 0)) for g in groups), key=lambda pair: pair[0] * pair[1])
+    if rate * decay == 0:
+        return
+    decoupled = "adamw" in type(x.subject.optimizer).__name__.lower() or any(g.get("decoupled_weight_decay") for g in groups)
+    adaptive = "adam" in type(x.subject.optimizer).__name__.lower()
+    weight = float(np.sqrt(sum(value**2 for value in probe.weights.values())))
+    gradient = float(np.sqrt(sum(value**2 for value in probe.gradients.values() if value is not None)))
+    change = float(np.sqrt(sum(value**2 for value in probe.updates.values())))
+    norms = np.array(seen.weight_norms)
+    if decoupled:
+        pull, push, what = rate * decay * weight, max(change - rate * decay * weight, 0.0), "shrinking by decay / rest of the update"
+    else:
+        pull, push, what = decay * weight, gradient, "norm of weight_decay x weights / norm of the gradient"
+    shrunk = float(norms[-1] / norms[0]) if len(norms) > 1 and norms[0] > 0 else 1.0
+    each = shrunk ** (1 / max(len(norms) - 1, 1))
+    expected = 1 - rate * decay
+    geometric = each < 1 - 1e-3 and (adaptive and not decoupled or each <= 1 - 0.5 * rate * decay)
+    if pull > push and geometric and len(norms) >= FEWEST:
+        yield Finding(
+            "QL-O06", "error", f"weight decay {decay:g} shrinks the weights by {100 * (1 - each):.2g} % a step, against the gradient",
+            where=f"optimiser of {x.subject.name}, first {len(norms)} steps",
+            evidence=(f"{what}: {pull:.3g} / {push:.3g}",
+                      f"norm of the weights {norms[0]:.4g}, then {norms[-1]:.4g}: a factor of {each:.4f} a step; "
+                      f"1 - lr x weight_decay = {expected:.4f}"),
+            ruled_out=("learning rate alone: the weights shrink, they do not jump",), consequences=("QL-P10", "QL-E10", "QL-E05"),
+            help="weight_decay=0.01   [changes the optimiser; retrain]")
+    elif decay >= 0.5 and decoupled:
+        yield Finding(
+            "QL-O06", "note", f"weight decay {decay:g} is far above the usual 0.01 to 0.1", where=f"optimiser of {x.subject.name}",
+            evidence=(f"without gradients the weights halve in {math.log(2) / (rate * decay):.0f} steps",),
+            help="weight_decay=0.01   [changes the optimiser; retrain]")
+
+
+@check("O07", "the gradient scaler lets steps through", "steps")
+def every_step_skipped(x: Examination) -> Iterator[Finding]:
+    scale = _scale(x)
+    seen, probe = x.trajectory, x.probe
+    gradients = [value for value in probe.gradients.values() if value is not None]
+    broken = sum(not math.isfinite(value) for value in gradients)
+    still = [value == 0 for value in seen.update_ratios]
+    skipped = len(still) >= MOST_SKIPS and all(still) and broken > 0
+    vanished = scale is not None and scale < 2.0**-6
+    if not skipped and not vanished:
+        return
+    what = f"all {len(still)} trial steps were skipped" if skipped else f"the loss scale has fallen to {scale:.3g}"
+    evidence = [f"{broken} of {len(gradients)} gradients are not finite; updates that are exactly 0: {sum(still)} of {len(still)}"]
+    if scale is not None:
+        evidence.append(f"loss scale now {scale:.3g}; it starts at 65536 and halves at every skip, so a few first skips are healthy")
+    yield Finding(
+        "QL-O07", "error", f"mixed precision skips its steps: {what}, since the gradients are not finite",
+        where=f"training step of {x.subject.name}",
+        evidence=tuple(evidence), ruled_out=("learning rate", "frozen parameters", "the first skips of a scaler: these do not end"),
+        consequences=("QL-O04", "QL-O02", "QL-P10", "QL-P12", "QL-E10", "QL-C02", "QL-C03"),
+        help="find the first tensor that is not finite; compute the loss in float32, or use bfloat16   [changes the precision; retrain]")
+
+
+def _scale(x: Examination) -> float | None:
+    """The scaler's loss scale: its own, or the checkpoint's; None where there is none."""
+    scaler = x.subject.scaler
+    if scaler is not None and hasattr(scaler, "get_scale"):
+        return float(scaler.get_scale()) if not hasattr(scaler, "is_enabled") or scaler.is_enabled() else None
+    if x.subject.checkpoint is None:
+        return None
+    state = x.checkpoint.get("scaler") or x.checkpoint.get("grad_scaler") or {}
+    return float(state["scale"]) if isinstance(state, dict) and isinstance(state.get("scale"), (int, float)) else None
