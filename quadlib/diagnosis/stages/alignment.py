@@ -12,7 +12,6 @@ from quadlib.diagnosis.examination import Examination
 from quadlib.diagnosis.features import features_of, stored_arrays, summaries, table_arrays
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.forward import inputs_of, presence_of
-from quadlib.diagnosis.signature import FEWEST_ROWS as FEWEST_TESTED
 from quadlib.diagnosis.signature import Link, Signature, signature
 from quadlib.diagnosis.streams import rows_of_batch
 from quadlib.diagnosis.subject import Unavailable
@@ -20,6 +19,8 @@ from quadlib.diagnosis.subject import Unavailable
 LINKED = 0.005  # the smallest p of 199 permutations
 UNLINKED = 0.05
 MOST_ROWS = 400
+FEWEST_COMPARED = 16
+OWN, OTHERS = 0.5, 0.1  # shares of recordings that are found in their own row: at least, where all is well; at most, where it is not
 MOVED = 1e-3  # of the largest change of a row; below it, rounding
 
 
@@ -60,7 +61,7 @@ def aligned(x: Examination) -> Iterator[Finding]:
 @check("M01", "a batch holds each recording's own streams", "batch")
 def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
     arrays = table_arrays(x) or stored_arrays(x)
-    links: dict[str, Link] = {}
+    own: dict[str, tuple[float, int]] = {}
     for name, (array, place) in arrays.items():
         loaded, stored = [], []
         for batch in x.batches:
@@ -73,25 +74,22 @@ def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
                 there &= mask[:, list(inputs).index(name)].cpu().numpy()
             loaded.append(summaries(inputs[name].detach().float().cpu().numpy()[there]))
             stored.append(summaries(np.asarray(array[place[rows][there]])))
-        if sum(map(len, loaded)) >= FEWEST_TESTED:
-            both = {"loaded": np.concatenate(loaded), "stored": np.concatenate(stored)}
-            link = _pair_of(both)
-            if link is not None:
-                links[name] = link
-    if not links:
+        if sum(map(len, loaded)) >= FEWEST_COMPARED:
+            own[name] = (_own_nearest(np.concatenate(loaded), np.concatenate(stored)), sum(map(len, loaded)))
+    if not own:
         raise Unavailable("the batches do not say which rows they hold, or no stored arrays to compare them with")
-    if not any(link.p <= LINKED for link in links.values()):
+    if max(share for share, _ in own.values()) < OWN:
         raise Unavailable("no modality in the batches resembles what is stored: augmentation hides it, or all are in other rows")
-    for name, link in links.items():
-        if link.p <= UNLINKED or link.strength > 0.1:
+    for name, (share, n) in own.items():
+        if share > max(OTHERS, 3 / n):
             continue
         yield Finding(
             "QL-M01", "warning", f"the loader hands out {name} of other recordings than its rows say", scope=name,
-            where=f"{name} in the first {len(x.batches)} batches, {link.n} recordings",
-            evidence=(f"distances between recordings, {name} in the batch against {name} as stored: p = {link.p:.3f} (distance correlation "
-                      f"{link.strength:.2f}); of a recording's own they agree, p = {LINKED:.3f}",
-                      f"the same of the others: {', '.join(f'{other} p = {its.p:.3f}' for other, its in links.items() if other != name)}"),
-            consequences=("QL-M02", "QL-N07", "QL-E10"), ruled_out=("augmentation (it keeps most of the distances)", "the stored data"),
+            where=f"{name} in the first {len(x.batches)} batches, {n} recordings",
+            evidence=(f"{name} in the batch is nearest to {name} as stored of the same row for {share:.0%} of {n} recordings; by chance "
+                      f"{1 / n:.0%}, of a recording's own nearly all",
+                      f"the same of the others: {', '.join(f'{other} {value:.0%}' for other, (value, _) in own.items() if other != name)}"),
+            consequences=("QL-M02", "QL-N07", "QL-E10"), ruled_out=("augmentation (the others are found)", "the stored data"),
             help=f"index {name} with the same rows as the other modalities in the dataset   [changes what the model sees; retrain]")
 
 
@@ -135,12 +133,16 @@ def own_row(x: Examination) -> Iterator[Finding]:
             continue
         moved = (moves > MOVED * moves.max()).nonzero().flatten().tolist()
         by_view, by_row = [row + view * rows for view in range(views)], list(range(row * views, (row + 1) * views))
-        if moved == by_view or (moved == by_row and not forward.has_view_axis):
-            if len(labels) != embedded or len({str(labels[place]) for place in moved}) == 1:
-                continue
-            problems.append(f"recording {row} is embedded in rows {moved}, whose labels are {[str(labels[place]) for place in moved]}")
-        else:
+        if moved != by_view and (moved != by_row or forward.has_view_axis):
             problems.append(f"changing recording {row} moves the embedding rows {_some(moved)}; expected {by_view}")
+        elif len(labels) == embedded > rows:
+            grid = labels.reshape(views, rows).T if moved == by_view else labels.reshape(rows, views)
+            mixed = np.flatnonzero((grid != grid[:, :1]).any(axis=1))
+            if len(mixed):
+                order = "view by view" if moved == by_view else "recording by recording"
+                problems.append(f"embeddings stand {order}, labels do not: {len(mixed)} of {rows} recordings have views of different labels, "
+                                f"recording {mixed[0]} {grid[mixed[0]].tolist()}")
+                break
     if not problems:
         return
     yield Finding(
@@ -168,6 +170,14 @@ def _unlinked(features: Mapping[str, np.ndarray], labels: np.ndarray, name: str,
             return []
         links.append(link)
     return links
+
+
+def _own_nearest(loaded: np.ndarray, stored: np.ndarray) -> float:
+    """Share of rows whose nearest stored row is their own, each feature on its own scale of both sides."""
+    varies = (loaded.std(axis=0) > 0) & (stored.std(axis=0) > 0)
+    one, other = ((values - values.mean(axis=0)) / values.std(axis=0) for values in (loaded[:, varies], stored[:, varies]))
+    distance = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
+    return float((distance.diagonal() <= distance.min(axis=1) + 1e-6).mean())
 
 
 def _rows_differ(x: Examination, name: str) -> str:
