@@ -1,4 +1,4 @@
-"""The command line: quadlib demo | run | data | runs | report. Exit codes: 0 fine, 1 findings or failures, 2 wrong use."""
+"""The command line: demo, run, doctor, explain, data, runs, report. Exit codes: 0 fine, 1 findings or failures, 2 wrong use."""
 
 from __future__ import annotations
 
@@ -117,6 +117,64 @@ def report(
         typer.echo(path)
 
 
+@app.command()
+def doctor(
+    target: Annotated[str, typer.Argument(help="A run (empty takes the latest), or module:function that gives a Subject.")] = "",
+    outputs: Outputs = "",
+    checkpoint: Annotated[Literal["latest", "best"], typer.Option(help="Which checkpoint of a run is examined.")] = "latest",
+    deep: Annotated[bool, typer.Option(help="Read every file in full for content checks.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Also write JSON here.")] = None,
+) -> None:
+    """Examine a run or any PyTorch pipeline; name the root cause. Exit codes: 0 nothing found, 1 findings, 2 could not judge."""
+    from quadlib.diagnosis import diagnose
+    from quadlib.files import write_text
+
+    if ":" in target:
+        diagnosis = diagnose(_subject(target), deep=deep)
+    else:
+        from quadlib.doctor import diagnose_run
+        from quadlib.restore import restore
+        from quadlib.runs import Run
+
+        diagnosis = diagnose_run(restore(Run.open(target, outputs), checkpoint), deep=deep)
+    typer.echo(diagnosis.to_text())
+    for path, text in ((junit, diagnosis.to_junit), (json_path, diagnosis.to_json)):
+        if path is not None:
+            write_text(path, text())
+    raise typer.Exit(diagnosis.exit_code)
+
+
+@app.command()
+def explain(code: Annotated[str, typer.Argument(help="A code of the doctor, for example QL-S01.")]) -> None:
+    """Say what a finding's code means, why it matters, what to do, and show code that triggers it."""
+    from quadlib.diagnosis.catalogue import explain as explanation
+
+    try:
+        typer.echo(explanation(code.upper()))
+    except KeyError as error:
+        typer.echo(error.args[0], err=True)
+        raise typer.Exit(2) from None
+
+
+def _subject(target: str) -> Any:
+    """The Subject that `module:function` gives; the working folder's own modules are found too."""
+    from importlib import import_module
+
+    from quadlib.config import SettingsError
+    from quadlib.diagnosis import Subject
+
+    module, _, function = target.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        subject = getattr(import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(f"{target}: {error}; give module:function, the function taking nothing and returning a Subject") from error
+    if not isinstance(subject, Subject):
+        raise SettingsError(f"{target} gives {type(subject).__name__}; a quadlib.Subject was expected")
+    return subject
+
+
 @data_app.command("make")
 def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
     """Make or read a source's recordings and say what is there (weldsim by default; -p source=mfeat, -p size=tiny)."""
@@ -137,13 +195,16 @@ def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
     """Read every file of a table and list all that is wrong with it, before any training."""
     from quadlib.config import TrainSettings, read_settings
     from quadlib.data.check import check_table
+    from quadlib.data.media.damage import report as report_damage
     from quadlib.data.open import open_table
 
     settings = read_settings(TrainSettings, _values(parameter, preset))
     table = open_table(settings)
     damage = check_table(table, settings)
-    for item in damage:
-        typer.echo(str(item))
+    for note in table.notes:
+        typer.echo(f"note: {note}")
+    if damage:
+        typer.echo(report_damage(damage))
     typer.echo(f"{table.name}: {len(table)} recordings checked, " + (f"{len(damage)} problem(s)" if damage else "nothing wrong"))
     raise typer.Exit(1 if damage else 0)
 

@@ -66,13 +66,14 @@ class Diagnosis:
         """Counts of checks and findings, and what was not run with the reason."""
         folded = sum(len(root.folded) for root in self.roots)
         clean = len(self.ran) - len({item.code for item in self.findings})
+        roots = f"{len(self.roots)} root" + "s" * (len(self.roots) != 1)
+        lines = [f"checks: {len(self.ran)} ran, {max(clean, 0)} clean, {roots}, {folded} folded; {len(self.not_run)} not run"]
         reasons: dict[str, list[str]] = {}
         for name, reason in self.not_run:
-            reasons.setdefault(reason, []).append(name)
-        listed = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in reasons.items())
-        roots = f"{len(self.roots)} root" + "s" * (len(self.roots) != 1)
-        return (f"checks: {len(self.ran)} ran, {max(clean, 0)} clean, {roots}, {folded} folded; "
-                f"{len(self.not_run)} not run" + (f" ({listed})" if listed else ""))
+            reasons.setdefault(reason, []).append(name.split(" ")[0].removeprefix("QL-"))
+        for reason, codes in sorted(reasons.items(), key=lambda item: -len(item[1])):
+            lines.append(f"  not run  {reason}: {' '.join(dict.fromkeys(codes))}")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         return {"headline": self.headline(), "ok": self.ok, "roots": [root.to_dict() for root in self.roots], "ran": list(self.ran),
