@@ -117,7 +117,7 @@ def _step(subject: Subject, batch: Any, caught: list[Tensor], gradients: dict[st
             caught.append(_stacked(subject.embed_batch(batch)))
         torch.set_rng_state(state)
         if gradients is None:
-            return float(subject.train_step(batch))
+            return step_loss(subject, batch)
         return _watched_train_step(subject, batch, gradients)
     for parameter in model.parameters():
         parameter.grad = None
@@ -140,10 +140,20 @@ def _watched_train_step(subject: Subject, batch: Any, gradients: dict[str, float
     handles = [p.register_post_accumulate_grad_hook(lambda p, name=name: gradients.__setitem__(name, float(p.grad.norm())))
                for name, p in named.items() if p.requires_grad]
     try:
-        return float(subject.train_step(batch))  # type: ignore[misc]
+        return step_loss(subject, batch)
     finally:
         for handle in handles:
             handle.remove()
+
+
+def step_loss(subject: Subject, batch: Any) -> float:
+    """The loss that the subject's own step gives; raises Unavailable where it gives none."""
+    value = subject.train_step(batch) if subject.train_step is not None else None
+    value = value.detach() if isinstance(value, Tensor) else value
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise Unavailable(f"train_step gives {type(value).__name__}, not the loss as a number") from error
 
 
 def cosine_spread(embeddings: Tensor) -> float:

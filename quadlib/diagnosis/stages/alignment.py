@@ -140,8 +140,8 @@ def own_row(x: Examination) -> Iterator[Finding]:
             mixed = np.flatnonzero((grid != grid[:, :1]).any(axis=1))
             if len(mixed):
                 order = "view by view" if moved == by_view else "recording by recording"
-                problems.append(f"embeddings stand {order}, labels do not: {len(mixed)} of {rows} recordings have views of different labels, "
-                                f"recording {mixed[0]} {grid[mixed[0]].tolist()}")
+                problems.append(f"embeddings stand {order}, labels do not: views differ in label in {len(mixed)} of {rows} recordings, "
+                                f"in recording {mixed[0]} {grid[mixed[0]].tolist()}")
                 break
     if not problems:
         return

@@ -80,7 +80,7 @@ def equal_units(x: Examination) -> Iterator[Finding]:
         return
     parts = {part_of(model_of(x), name) for name in found}
     name, (equal, rows) = max(found.items(), key=lambda item: item[1][0] / item[1][1])
-    weight = dict(model_of(x).named_parameters())[name]
+    weight = dict(model_of(x).named_parameters())[name].detach()
     value = f", all {float(weight.flatten()[0]):.4g}" if bool((weight == weight.flatten()[0]).all()) else ""
     yield Finding(
         "QL-N06", "error", f"{equal} of {rows} units of {name} have equal weights, so they stay equal and count as one",

@@ -13,7 +13,7 @@ from quadlib.diagnosis.engine import check
 from quadlib.diagnosis.examination import Examination
 from quadlib.diagnosis.facts import model_of
 from quadlib.diagnosis.finding import Finding
-from quadlib.diagnosis.probe import Probe
+from quadlib.diagnosis.probe import Probe, step_loss
 from quadlib.diagnosis.stages.model import declared_frozen, part_of, scope_of, trained
 from quadlib.diagnosis.subject import Unavailable
 
@@ -153,7 +153,7 @@ def _loss(x: Examination) -> float:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(0)
         if x.subject.train_step is not None:
-            return float(x.subject.train_step(x.batches[0]))
+            return step_loss(x.subject, x.batches[0])
         return float(x.subject.loss_of(x.batches[0], x.subject.embed_batch(x.batches[0])).detach())
 
 
