@@ -38,6 +38,7 @@ class Link:
 class Signature:
     """What depends on what. labels: modality -> Link with the label; pairs: (a, b) -> Link; joint: all modalities together with the label.
 
+    labels is empty and joint None where there are fewer than three rows a class.
     within: (a, b) -> Link where rows are permuted inside their class only: what a and b share beyond the class. A Link of
     fewer than FEWEST_ROWS rows or of a constant modality is left out.
     """
@@ -123,7 +124,7 @@ def _centred(points: np.ndarray) -> np.ndarray:
 def _label_links(points: Mapping[str, np.ndarray], codes: np.ndarray, random: np.random.Generator) -> tuple[dict[str, Link], Link | None]:
     """Each modality, and all together, against the classes; the same permutations for all, so that they can be added."""
     n, classes = len(codes), int(codes.max(initial=-1)) + 1
-    if classes < 2 or not points:
+    if classes < 2 or classes > n / 3 or not points:
         return {}, None
     shuffles = np.argsort(random.random((LABEL_PERMUTATIONS, n)), axis=1)
     labelings = np.concatenate([codes[None], codes[shuffles]])
@@ -139,7 +140,8 @@ def _label_links(points: Mapping[str, np.ndarray], codes: np.ndarray, random: np
         scale = float(np.linalg.norm(centred) * np.linalg.norm(_recentred(1 - same[np.ix_(there, there)])))
         links[name] = _link(observed, scale, int(there.sum()))
         standard.append((observed - observed[1:].mean()) / max(float(observed[1:].std()), 1e-12))
-    return links, _link(np.sum(standard, axis=0), float("nan"), n)
+    joint = _link(np.sum(standard, axis=0), 1.0, n)
+    return links, Link(joint.p, float(np.mean([link.strength for link in links.values()])), n)
 
 
 def _pair_link(left: np.ndarray, right: np.ndarray, orders: np.ndarray) -> Link:

@@ -22,18 +22,24 @@ MANY_SHARED = 0.05
 
 @check("D01", "no recording holds a constant or another recording's content in one modality")
 def replaced_content(x: Examination) -> Iterator[Finding]:
-    constants = {name: item.constant for name, item in x.contents.items()}
-    for name, (array, place) in stored_arrays(x).items():
+    stored = stored_arrays(x)
+    try:
+        contents = x.contents
+    except Unavailable:
+        if not stored:
+            raise
+        contents = {}
+    constants = {name: item.constant for name, item in contents.items()}
+    for name, (array, place) in stored.items():
         if name not in constants or not constants[name].any():
             constants[name] = _constant_rows(array, place)
-    together = whole_rows(x.contents)
     for name, constant in constants.items():
-        there = ~x.contents[name].absent if name in x.contents else np.ones(len(constant), dtype=bool)
-        if 0 < constant.sum() <= DEAD * there.sum() and constant.sum() >= 2:
+        there = stored[name][1] >= 0 if name in stored else ~contents[name].absent
+        if 2 <= constant.sum() <= DEAD * there.sum():
             yield _constant_finding(x, name, np.flatnonzero(constant), int(there.sum()))
-    for name, item in x.contents.items():
-        if len(x.contents) > 1 and item.telling:
-            yield from _shared_content(x, name, item, together)
+    for name, item in contents.items():
+        if len(contents) > 1 and item.telling:
+            yield from _shared_content(x, name, item, whole_rows(contents))
 
 
 def _constant_finding(x: Examination, name: str, rows: np.ndarray, there: int) -> Finding:
