@@ -31,7 +31,7 @@ test: lint  ## everything that must hold; browser tests need Chromium at /usr/bi
 	$(BIN)/python -m pytest
 
 bench: setup  ## loss, sampler and data speed as ratios against named peers
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench
 
 clean:  ## remove runs, made data and caches; keeps .venv
 	find outputs -mindepth 1 ! -name README.md -delete

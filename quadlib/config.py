@@ -156,7 +156,7 @@ class OptimiserSettings(Settings):
     amp: Literal["auto", "off", "bfloat16", "float16"] = Field("auto", description="autocast dtype; auto is bfloat16 on CUDA, off on CPU")
 
 
-class TrainSettings(RunSettings, DataSettings, SamplerSettings, ModelSettings, ObjectiveSettings, OptimiserSettings):
+class TrainSettings(OptimiserSettings, ObjectiveSettings, ModelSettings, SamplerSettings, DataSettings, RunSettings):
     """Everything that 02_train takes: the whole of one training run."""
 
     augment: bool = Field(True, description="random changes of training recordings, keyed by seed, epoch and recording")
@@ -173,7 +173,7 @@ class TrainSettings(RunSettings, DataSettings, SamplerSettings, ModelSettings, O
     allow: list[str] = Field([], description="codes of findings that may not stop this run, for example QL-S01")
 
 
-class BatchesSettings(RunSettings, DataSettings, SamplerSettings):
+class BatchesSettings(SamplerSettings, DataSettings, RunSettings):
     """Everything that 01_batches takes."""
 
     temperature: float = Field(0.1, gt=0, description="temperature T for the floor of each batch")

@@ -199,7 +199,8 @@ class Trainer:
             self.history.append({"kind": "step", **facts, **figures})
         pending.clear()
         if number < len(self.batches):
-            print(f"epoch {self.epoch:3d}  batch {number:4d}/{len(self.batches)}  loss {self.history[-1]['loss']:.4f}", flush=True)
+            progress = f"epoch {self.epoch:3d}/{self.settings.epochs}  batch {number:4d}/{len(self.batches)}"
+            print(f"{progress}  loss {self.history[-1]['loss']:.4f}", flush=True)
 
     def _validate(self) -> dict[str, float]:
         if self.validator is None:
@@ -291,8 +292,8 @@ class Trainer:
     def _print_epoch(self, record: dict[str, Any], seconds: float) -> None:
         done = sum(1 for line in self.history if line["kind"] == "epoch")
         left = seconds / max(done, 1) * (self.settings.epochs - self.epoch)
-        place = f"fused {record['fused']:.4f} between floor {record['floor']:.4f} and collapse {record['collapse']:.4f}" \
+        place = f"fused {record['fused']:.3f} (floor {record['floor']:.3f}, collapse {record['collapse']:.3f})" \
             if "fused" in record else f"loss {record['loss']:.4f}"
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in record.items() if name.startswith("val_"))
-        best = "  best" if record["best"] else ""
-        print(f"epoch {self.epoch:3d}/{self.settings.epochs}  {place}  {scores}{best}  ~{left:.0f} s left", flush=True)
+        score = f"  {self.monitor} {record[self.monitor]:.3f}"
+        best = " best" if record["best"] else ""
+        print(f"epoch {self.epoch:3d}/{self.settings.epochs}  {place}{score}{best}  ~{left:.0f} s left", flush=True)
