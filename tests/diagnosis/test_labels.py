@@ -55,7 +55,7 @@ def test_a_hard_task_is_silent(make_table, roots):
         def edit(frame, arrays, seed=seed):
             random = np.random.default_rng([seed, 1])
             y = np.arange(len(frame)) % 4
-            for name, array in arrays.items():
+            for array in arrays.values():
                 array[:] = np.eye(4)[y] @ random.normal(size=(4, array.shape[1])) * 0.8 + random.normal(size=array.shape)
 
         assert roots(table=make_table(edit=edit)) == []
