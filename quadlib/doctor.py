@@ -19,6 +19,7 @@ def subject_of(trainer: Trainer, **parts: Any) -> Subject:
     """The trainer's pipeline as a subject: what it trains on, with what, and what it has recorded so far."""
 
     def train_step(batch: Batch) -> Tensor:
+        trainer.model.train()
         batch = batch.to(trainer.device)
         trainer.optimiser.zero_grad(set_to_none=True)
         value = trainer.objective(trainer.model(batch), batch.labels, batch.present)

@@ -2,9 +2,12 @@
 
 from quadlib.diagnosis.stages import alignment as alignment
 from quadlib.diagnosis.stages import batch as batch
+from quadlib.diagnosis.stages import best as best
+from quadlib.diagnosis.stages import checkpoint as checkpoint
 from quadlib.diagnosis.stages import coverage as coverage
 from quadlib.diagnosis.stages import data as data
 from quadlib.diagnosis.stages import dependence as dependence
+from quadlib.diagnosis.stages import evaluation as evaluation
 from quadlib.diagnosis.stages import identity as identity
 from quadlib.diagnosis.stages import labels as labels
 from quadlib.diagnosis.stages import leakage as leakage
@@ -14,6 +17,7 @@ from quadlib.diagnosis.stages import loss_value as loss_value
 from quadlib.diagnosis.stages import modality as modality
 from quadlib.diagnosis.stages import model as model
 from quadlib.diagnosis.stages import optimiser as optimiser
+from quadlib.diagnosis.stages import scores as scores
 from quadlib.diagnosis.stages import signal as signal
 from quadlib.diagnosis.stages import split as split
 from quadlib.diagnosis.stages import steps as steps

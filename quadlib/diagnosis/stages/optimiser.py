@@ -52,9 +52,8 @@ def rate_of_zero(x: Examination) -> Iterator[Finding]:
         raise Unavailable("no optimiser")
     if rate != 0 and not (rate is None and setting == 0):
         return
-    if x.subject.history is not None or x.subject.run is not None:
-        if any(rate_in(item) for item in x.history):
-            return  # the schedule has ended
+    if (x.subject.history is not None or x.subject.run is not None) and any(rate_in(item) for item in x.history):
+        return  # the schedule has ended
     if x.subject.scheduler is not None and x.schedule.peak > 0:
         return  # warm-up from 0
     yield Finding(
@@ -69,14 +68,18 @@ def rate_of_zero(x: Examination) -> Iterator[Finding]:
 def stale_optimiser(x: Examination) -> Iterator[Finding]:
     held = [p for group in groups_of(x) for p in group["params"]]
     own = trainable(x)
-    if any(id(p) in own for p in held):
-        return
-    shapes = Counter(tuple(p.shape) for p in held)
-    same = sum((shapes & Counter(tuple(p.shape) for _, p in own.values())).values())
+    identities = {id(p) for p in held}
+    missing = {name: p for key, (name, p) in own.items() if key not in identities}
+    strange = Counter(tuple(p.shape) for p in held if id(p) not in {id(p) for p in x.subject.model.parameters()})
+    same = sum((strange & Counter(tuple(p.shape) for p in missing.values())).values())
+    if len(missing) < len(own) and (not missing or same < len(missing)):
+        return  # what is merely left out is judged by the model's own contract
+    what = f"none of the model's {len(own)}" if len(missing) == len(own) else f"former copies of {len(missing)} of the model's {len(own)}"
     yield Finding(
-        "QL-O04", "error", f"the optimiser holds none of the model's {len(own)} trainable tensors, so the model never changes",
+        "QL-O04", "error", f"the optimiser holds {what} trainable tensors, so they never change",
         where=f"optimiser of {x.subject.name}, {len(held)} tensors in {len(groups_of(x))} groups",
-        evidence=(f"tensors in the optimiser that are the model's: 0 of {len(held)}; {same} have the shape of one of the model's",
+        evidence=(f"in no group: {len(missing)} of {len(own)}, for example {next(iter(missing))}; "
+                  f"tensors of the same shapes that are not the model's: {same}",
                   "same shapes, other objects: made for an earlier copy of the model" if same else "they belong to something else"),
         ruled_out=("learning rate", "frozen parameters: these are trainable"), consequences=(*FLAT, "QL-O11", "QL-O01", "QL-O13"),
         help="make the optimiser from the final model: torch.optim.AdamW(model.parameters(), lr=...)   [changes the optimiser]")
