@@ -90,7 +90,7 @@ def observed_step(subject: Subject, batch: Any) -> Probe:
 
     def hook(name: str):
         def look(module: nn.Module, inputs: Any, output: Any) -> None:
-            modes.setdefault(name, module.training)
+            modes[name] = module.training  # of the last pass: before its own step, a subject is embedded once more
             if isinstance(output, Tensor) and output.ndim >= 2 and len(output) > 1 and output.is_floating_point():
                 variances.append((name, float(output.detach().float().var(dim=0).mean())))
         return look

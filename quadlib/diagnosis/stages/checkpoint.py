@@ -97,7 +97,7 @@ def keys_match(x: Examination) -> Iterator[Finding]:
         evidence.append(f"{len(misshapen)} names match in another shape, first {misshapen[0]}")
     yield Finding(
         "QL-C01", "error" if not matched else "warning",
-        f"of the model's {len(own)} tensors the checkpoint holds {len(matched) or 'none'}; loaded with strict=False, the rest stay as they were",
+        f"the checkpoint holds {len(matched) or 'none'} of the model's {len(own)} tensors; with strict=False the others stay as they were",
         where=_where(x), evidence=tuple(evidence), ruled_out=("a damaged file: it can be read",) if stored else (),
         consequences=("QL-E10", "QL-C08"),
         help="model.load_state_dict(state, strict=True), with the prefix removed from the names   [changes the weights]")
