@@ -116,32 +116,46 @@ def _of_files(paths: list[list[str]], deep: bool) -> Contents:
             if own[-1] == 0:
                 result.empty[row] = path
         sizes.append(tuple(own))
-    shared = Counter(sizes)
-    seen: dict[Any, int] = {}
+    keys: list[Any] = list(sizes)  # a size, and after it a tail, of its own is a content of its own
+    readable = [row for row, files in enumerate(paths) if files and row not in result.missing and row not in result.empty]
     deadline = time.monotonic() + MOST_SECONDS
-    for row, files in enumerate(paths):
-        if not files or row in result.missing or row in result.empty:
-            continue
-        if shared[sizes[row]] == 1:  # a size of its own is a content of its own
-            continue
-        if not deep and time.monotonic() > deadline:
-            result.unread += 1
-            continue
-        key = (sizes[row], tuple(_digest(path, size, deep) for path, size in zip(files, sizes[row], strict=True)))
-        result.codes[row] = seen.setdefault(key, len(seen))
+    for read in (_whole,) if deep else (_tail, _head):
+        shared = Counter(keys[row] for row in readable)
+        for place, row in enumerate(readable):
+            if shared[keys[row]] == 1:
+                continue
+            if not deep and time.monotonic() > deadline:
+                result.unread += len(readable) - place
+                return result
+            keys[row] = (keys[row], tuple(read(path, size) for path, size in zip(paths[row], sizes[row], strict=True)))
+    shared = Counter(keys[row] for row in readable)
+    seen: dict[Any, int] = {}
+    for row in readable:
+        if shared[keys[row]] > 1:
+            result.codes[row] = seen.setdefault(keys[row], len(seen))
     return result
 
 
-def _digest(path: str, size: int, deep: bool) -> bytes:
-    """The whole file when deep, else its head and tail."""
-    if deep:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    with open(path, "rb", buffering=0) as file:
-        head = file.read(EDGE_BYTES)
-        if size > 2 * EDGE_BYTES:
-            file.seek(size - EDGE_BYTES)
-        return hashlib.blake2b(head + file.read(EDGE_BYTES), digest_size=16).digest()
+def _whole(path: str, size: int) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _tail(path: str, size: int) -> bytes:
+    return _piece(path, max(0, size - EDGE_BYTES))
+
+
+def _head(path: str, size: int) -> bytes:
+    return _piece(path, 0)
+
+
+def _piece(path: str, start: int) -> bytes:
+    """Digest of EDGE_BYTES of a file from `start` on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return hashlib.blake2b(os.pread(descriptor, EDGE_BYTES, start), digest_size=16).digest()
+    finally:
+        os.close(descriptor)
 
 
 def sample_ids(x: Examination, rows: Any) -> list[str]:
