@@ -16,7 +16,7 @@ from quadlib.diagnosis.finding import Finding
 INTERVALS = (("start", "end"), ("start_s", "end_s"), ("start_time", "end_time"), ("window_start", "window_end"), ("begin", "end"),
              ("start_step", "end_step"), ("start_index", "end_index"), ("t0", "t1"), ("onset", "offset"))
 RECORDINGS = ("recording", "recording_id", "record", "source_id", "source", "file", "session", "group", "subject")
-FEW_COPIES = 0.005  # measured sets hold a stray copy; fewer than this change no score
+FEW_COPIES = 0.02  # measured sets hold a few copies; up to this share they change no score that is worth reporting
 
 
 @check("S03", "no content is in two splits")
