@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from quadlib.data.dataset import Batch, QuadDataset, make_loader
-from quadlib.faults.pipeline import PlainBatches, Pipeline
+from quadlib.faults.pipeline import Pipeline, PlainBatches
 from quadlib.faults.registry import fault
 
 
@@ -21,9 +21,12 @@ class GroupedByLabel(PlainBatches):
 
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng([self.seed, self.epoch])
-        batches = [own[start:start + self.batch_size] for code in np.unique(self.codes)
-                   for own in [random.permutation(self.rows[self.codes == code])]
-                   for start in range(0, len(own) - self.batch_size + 1, self.batch_size)]
+        batches = [
+            own[start : start + self.batch_size]
+            for code in np.unique(self.codes)
+            for own in [random.permutation(self.rows[self.codes == code])]
+            for start in range(0, len(own) - self.batch_size + 1, self.batch_size)
+        ]
         for number in random.permutation(len(batches)):
             yield batches[number].tolist()
 
@@ -31,17 +34,31 @@ class GroupedByLabel(PlainBatches):
         return int((np.unique(self.codes, return_counts=True)[1] // self.batch_size).sum())
 
 
-@fault("B1", stage="batch", code="QL-B01", title="the sampler gives one class a batch", when="T1",
-       occurrence="sentence-transformers#4013: [1,1,1,1] despite its guarantee")
+@fault(
+    "B1",
+    stage="batch",
+    code="QL-B01",
+    title="the sampler gives one class a batch",
+    when="T1",
+    occurrence="sentence-transformers#4013: [1,1,1,1] despite its guarantee",
+)
 def one_class_batches(p: Pipeline) -> None:
     rows = p.table.rows("train")
     codes = p.table.codes[rows]
-    p.trainer.batches = GroupedByLabel(rows, codes, min(p.settings.batch_size, int(np.unique(codes, return_counts=True)[1].min())),
-                                       seed=p.settings.seed)
+    p.trainer.batches = GroupedByLabel(
+        rows, codes, min(p.settings.batch_size, int(np.unique(codes, return_counts=True)[1].min())), seed=p.settings.seed
+    )
 
 
-@fault("B2", stage="batch", code="QL-B02", title="random batches too small for the number of classes", occurrence="SupContrast#50, #141",
-       when="T0", exact=False)
+@fault(
+    "B2",
+    stage="batch",
+    code="QL-B02",
+    title="random batches too small for the number of classes",
+    occurrence="SupContrast#50, #141",
+    when="T0",
+    exact=False,
+)
 def few_positives(p: Pipeline) -> None:
     p.set(batch_size=6, min_classes=1, min_per_class=1)
     p.trainer.batches = PlainBatches(p.table.rows("train"), 6, seed=p.settings.seed)
@@ -50,7 +67,7 @@ def few_positives(p: Pipeline) -> None:
 @fault("B3", stage="batch", code="QL-B03", title="a third of the data is never drawn", occurrence="pytorch-metric-learning#684", when="Te")
 def fixed_subset(p: Pipeline) -> None:
     rows = p.random.permutation(p.table.rows("train"))
-    size = min(p.settings.batch_size, len(rows) // 4)
+    size = min(p.settings.batch_size, len(rows) // 12)
     p.trainer.batches = PlainBatches(rows[: int(0.67 * len(rows))], size, seed=p.settings.seed)
 
 
@@ -67,7 +84,7 @@ def last_batch_of_one(p: Pipeline) -> None:
     rows = p.random.permutation(p.table.rows("train"))
     size = min(p.settings.batch_size, len(rows) // 3)
     split = p.table.frame["split"].to_numpy().copy()
-    split[rows[len(rows) // size * size - size + 1:]] = ""
+    split[rows[len(rows) // size * size - size + 1 :]] = ""
     p.table = p.table.with_columns(split=split)
     p.set(rare="oversample", min_classes=1)
     p.trainer.batches = PlainBatches(p.table.rows("train"), size, drop_last=False, seed=p.settings.seed)
@@ -87,8 +104,14 @@ class OwnGenerator(QuadDataset):
         return Batch(inputs, batch.present, batch.labels, batch.index)
 
 
-@fault("B7", stage="batch", code="QL-B07", title="workers draw the same random changes", when="T1",
-       occurrence="pytorch#5059, CenterNet#233, SO-67180955")
+@fault(
+    "B7",
+    stage="batch",
+    code="QL-B07",
+    title="workers draw the same random changes",
+    when="T1",
+    occurrence="pytorch#5059, CenterNet#233, SO-67180955",
+)
 def workers_share_generator(p: Pipeline) -> None:
     p.dataset = OwnGenerator(p.dataset)
     p.parts["loader"] = make_loader(p.dataset, p.trainer.batches, num_workers=2, seed=p.settings.seed)

@@ -6,19 +6,33 @@ from quadlib.faults.pipeline import Pipeline
 from quadlib.faults.registry import fault
 
 
-@fault("C1", stage="checkpoint", code="QL-C01", title="no key of the checkpoint matches, and strict=False hides it",
-       occurrence="mmselfsup#330, DenseCL#30, dino#117", when="T0")
+@fault(
+    "C1",
+    stage="checkpoint",
+    code="QL-C01",
+    title="no key of the checkpoint matches, and strict=False hides it",
+    occurrence="mmselfsup#330, DenseCL#30, dino#117",
+    when="T0",
+)
 def no_key_matches(p: Pipeline) -> None:
     state = {f"module.{name}": value.clone() for name, value in p.trainer.model.state_dict().items()}
     p.trainer.model.load_state_dict(state, strict=False)
-    p.parts["checkpoint"] = {"model": state, "epoch": 10, "class_names": list(p.table.class_names)}
+    p.parts["checkpoint"] = {"model": state, "class_names": list(p.table.class_names)}
 
 
-@fault("C3", stage="checkpoint", code="QL-C03", title="training goes on without the optimiser's state", occurrence="resumed with the weights alone",
-       when="T0")
+@fault(
+    "C3",
+    stage="checkpoint",
+    code="QL-C03",
+    title="training goes on without the optimiser's state",
+    occurrence="resumed with the weights alone",
+    when="T0",
+)
 def resumed_without_optimiser(p: Pipeline) -> None:
     p.train(epochs=2)
     content = p.trainer._content()
-    p.parts |= {"checkpoint": {name: value for name, value in content.items() if name not in ("optimiser", "scaler")},
-                "history": list(p.trainer.history)}
+    p.parts |= {
+        "checkpoint": {name: value for name, value in content.items() if name not in ("optimiser", "scaler")},
+        "history": list(p.trainer.history),
+    }
     p.rebuild_optimiser()

@@ -11,8 +11,14 @@ from quadlib.faults.pipeline import Pipeline
 from quadlib.faults.registry import fault
 
 
-@fault("D1", stage="data", code="QL-D01", title="files that fail to decode become zeros", occurrence="loaders that return zeros in `except`",
-       when="T0")
+@fault(
+    "D1",
+    stage="data",
+    code="QL-D01",
+    title="files that fail to decode become zeros",
+    occurrence="loaders that return zeros in `except`",
+    when="T0",
+)
 def zeros_for_failures(p: Pipeline) -> None:
     name = p.modality
     array = np.array(p.store.arrays[name])
@@ -37,8 +43,15 @@ def with_copies(p: Pipeline, rows: np.ndarray, split: str):
     return replace(p.table, frame=pd.concat([p.table.frame, copies]), classes=p.table.class_names)
 
 
-@fault("D4", stage="data", code="QL-D04", title="half of the sessions are in m/s2, the others in g",
-       occurrence="sensor logs of two firmware versions", when="T0", exact=False)
+@fault(
+    "D4",
+    stage="data",
+    code="QL-D04",
+    title="half of the sessions are in m/s2, the others in g",
+    occurrence="sensor logs of two firmware versions",
+    when="T0",
+    exact=False,
+)
 def two_units(p: Pipeline) -> None:
     name, groups = p.modality, p.table.frame["group"].to_numpy()
     chosen = p.random.permutation(np.unique(groups))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from quadlib.data.dataset import Batch, make_loader
 from quadlib.faults.modality import with_missing
 from quadlib.faults.optimiser import step_with
-from quadlib.faults.pipeline import ChangedDataset, PlainBatches, Pipeline
+from quadlib.faults.pipeline import ChangedDataset, Pipeline, PlainBatches
 from quadlib.faults.registry import look_alike
 from quadlib.loss import SupConLoss
 
@@ -89,7 +89,7 @@ def _thin_out(p: Pipeline, factor: int) -> None:
     rows = p.table.rows("train")
     for code in range(0, len(p.table.class_names), 2):
         own = rows[p.table.codes[rows] == code]
-        split[own[max(2, len(own) // factor):]] = ""
+        split[own[max(2, len(own) // factor) :]] = ""
     p.table = p.table.with_columns(split=split)
 
 
@@ -110,7 +110,7 @@ def left_over_dropped(p: Pipeline) -> None:
     rows = p.random.permutation(p.table.rows("train"))
     size = min(p.settings.batch_size, len(rows) // 3)
     split = p.table.frame["split"].to_numpy().copy()
-    split[rows[len(rows) // size * size - size + 1:]] = ""
+    split[rows[len(rows) // size * size - size + 1 :]] = ""
     p.table = p.table.with_columns(split=split)
     p.set(rare="oversample")
     p.trainer.batches = PlainBatches(p.table.rows("train"), size, seed=p.settings.seed)
@@ -133,9 +133,18 @@ def two_views_without_labels(p: Pipeline) -> None:
 
     rows = p.table.rows("train")
     batches = PlainBatches(rows, min(p.settings.batch_size, len(rows) // 2), seed=p.settings.seed)
-    p.parts |= {"table": None, "labels": np.arange(len(p.table)), "splits": {"train": rows}, "embed": embed, "train_step": train_step,
-                "loss": loss, "labels_of": lambda batch: batch.index, "settings": {"n_views": 2, "temperature": p.settings.temperature},
-                "batch_sampler": batches, "loader": make_loader(p.dataset, batches)}
+    p.parts |= {
+        "table": None,
+        "labels": np.arange(len(p.table)),
+        "splits": {"train": rows},
+        "embed": embed,
+        "train_step": train_step,
+        "loss": loss,
+        "labels_of": lambda batch: batch.index,
+        "settings": {"n_views": 2, "temperature": p.settings.temperature},
+        "batch_sampler": batches,
+        "loader": make_loader(p.dataset, batches),
+    }
 
 
 @look_alike("a base temperature that differs from the temperature")
@@ -147,7 +156,9 @@ def other_base_temperature(p: Pipeline) -> None:
 def healthy_end(p: Pipeline) -> None:
     counts = p.trainer.batches.plan(0).counts[0]
     end = math.log(max(counts.max() - 1, 2))
-    p.parts["history"] = [{"kind": "step", "epoch": 1 + step // 10, "step": step + 1, "loss": end + 2.5 * math.exp(-step / 8)} for step in range(120)]
+    p.parts["history"] = [
+        {"kind": "step", "epoch": 1 + step // 10, "step": step + 1, "loss": end + 2.5 * math.exp(-step / 8)} for step in range(120)
+    ]
 
 
 @look_alike("data so easy that every class is one point in the end")

@@ -6,12 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from quadlib.faults.pipeline import PlainBatches, Pipeline
+from quadlib.faults.pipeline import Pipeline, PlainBatches
 from quadlib.faults.registry import fault
 
 
-@fault("L1", stage="labels", code="QL-L01", title="the label column is permuted", when="T0", exact=False,
-       occurrence='trainproof: "no single-run loss rule can catch this"')
+@fault(
+    "L1",
+    stage="labels",
+    code="QL-L01",
+    title="the label column is permuted",
+    when="T0",
+    exact=False,
+    occurrence='trainproof: "no single-run loss rule can catch this"',
+)
 def shuffled_labels(p: Pipeline) -> None:
     p.table = p.table.with_columns(label=_exchanged(p, np.ones(len(p.table), dtype=bool)))
 
@@ -30,15 +37,23 @@ def _exchanged(p: Pipeline, chosen: np.ndarray) -> np.ndarray:
     return labels
 
 
-@fault("L4", stage="labels", code="QL-L04", title="the label is the id of the recording", occurrence="pytorch-metric-learning#744", when="T0")
+@fault(
+    "L4", stage="labels", code="QL-L04", title="the label is the id of the recording", occurrence="pytorch-metric-learning#744", when="T0"
+)
 def ids_as_labels(p: Pipeline) -> None:
     p.table = replace(p.table, frame=p.table.frame.assign(label=p.table.frame["sample_id"]), classes=())
     p.set(rare="oversample")
     p.trainer.batches = PlainBatches(p.table.rows("train"), p.settings.batch_size, seed=p.settings.seed)
 
 
-@fault("L6", stage="labels", code="QL-L06", title="a class has another index in val than in train", when="T0",
-       occurrence="timm#957, ultralytics#13936, DeepForest#1147")
+@fault(
+    "L6",
+    stage="labels",
+    code="QL-L06",
+    title="a class has another index in val than in train",
+    when="T0",
+    occurrence="timm#957, ultralytics#13936, DeepForest#1147",
+)
 def other_indices_in_val(p: Pipeline) -> None:
     codes = p.table.codes.copy()
     # the folder of the first class is empty in val, so every other class moves down by one

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from quadlib.faults.pipeline import PlainSupCon, Pipeline
+from quadlib.faults.pipeline import Pipeline, PlainSupCon
 from quadlib.faults.registry import fault
 from quadlib.loss import SupConLoss
 
@@ -25,12 +25,22 @@ def not_normalised(p: Pipeline) -> None:
     embed_head_output(p, lambda rows: 10 * rows)
 
 
-@fault("P2", stage="loss", code="QL-P02", title="the embeddings are normalised over the batch", occurrence="SupContrast#10, #141", when="T1")
+@fault(
+    "P2", stage="loss", code="QL-P02", title="the embeddings are normalised over the batch", occurrence="SupContrast#10, #141", when="T1"
+)
 def wrong_axis(p: Pipeline) -> None:
     embed_head_output(p, lambda rows: nn.functional.normalize(rows, dim=0))
 
 
-@fault("P3", stage="loss", code="QL-P03", title="the temperature is absurd", occurrence="temperatures copied from another loss", when="T1", exact=False)
+@fault(
+    "P3",
+    stage="loss",
+    code="QL-P03",
+    title="the temperature is absurd",
+    occurrence="temperatures copied from another loss",
+    when="T1",
+    exact=False,
+)
 def absurd_temperature(p: Pipeline) -> None:
     p.set(temperature=10.0 if p.settings.seed % 2 else 1e-3)
 
@@ -45,7 +55,15 @@ def flipped_sign(p: Pipeline) -> None:
     p.trainer.objective.contrast = Negated(p.settings.temperature)
 
 
-@fault("P8", stage="loss", code="QL-P08", title="the value is scaled by T / base temperature", occurrence="SupContrast#1, #73, #135", when="T1", advice=True)
+@fault(
+    "P8",
+    stage="loss",
+    code="QL-P08",
+    title="the value is scaled by T / base temperature",
+    occurrence="SupContrast#1, #73, #135",
+    when="T1",
+    advice=True,
+)
 def scaled_value(p: Pipeline) -> None:
     p.trainer.objective.contrast = SupConLoss(p.settings.temperature, base_temperature=0.07)
 
@@ -66,7 +84,14 @@ class HalfPrecisionSupCon(nn.Module):
         return -(probability.log() * positive).sum(dim=1).div(positive.sum(dim=1).clamp(min=1)).mean().float()
 
 
-@fault("P9", stage="loss", code="QL-P09", title="exp in half precision at 1/T above 11.09", occurrence="custom SupCon under autocast", when="T1")
+@fault(
+    "P9",
+    stage="loss",
+    code="QL-P09",
+    title="exp in half precision at 1/T above 11.09",
+    occurrence="custom SupCon under autocast",
+    when="T1",
+)
 def half_precision(p: Pipeline) -> None:
     p.set(temperature=0.05)
     p.trainer.objective.contrast = HalfPrecisionSupCon(0.05)

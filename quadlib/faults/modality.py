@@ -15,15 +15,29 @@ from quadlib.faults.registry import fault
 from quadlib.loss import SupConLoss
 
 
-@fault("M1", stage="modality", code="QL-M01", title="one modality's files stand in other rows",
-       occurrence="GaNDLF#870, MELD#9, Isaac-GR00T#97", when="T0")
+@fault(
+    "M1",
+    stage="modality",
+    code="QL-M01",
+    title="one modality's files stand in other rows",
+    occurrence="GaNDLF#870, MELD#9, Isaac-GR00T#97",
+    when="T0",
+)
 def misaligned(p: Pipeline) -> None:
     column = p.table.frame[p.modality].to_numpy()
     p.table = p.table.with_columns(**{p.modality: column[p.random.permutation(len(column))]})
 
 
-@fault("M2", stage="modality", code="QL-M02", title="one modality's files are exchanged within classes", occurrence="sorted by label, then joined by position",
-       when="T0", exact=False, also=("QL-M01",))
+@fault(
+    "M2",
+    stage="modality",
+    code="QL-M02",
+    title="one modality's files are exchanged within classes",
+    occurrence="sorted by label, then joined by position",
+    when="T0",
+    exact=False,
+    also=("QL-M01",),
+)
 def misaligned_within_class(p: Pipeline) -> None:
     column = p.table.frame[p.modality].to_numpy().copy()
     for code in np.unique(p.table.codes):
@@ -32,7 +46,14 @@ def misaligned_within_class(p: Pipeline) -> None:
     p.table = p.table.with_columns(**{p.modality: column})
 
 
-@fault("M4", stage="modality", code="QL-M04", title="one modality is zero", occurrence="a transform that multiplies by its mask twice", when="T1")
+@fault(
+    "M4",
+    stage="modality",
+    code="QL-M04",
+    title="one modality is zero",
+    occurrence="a transform that multiplies by its mask twice",
+    when="T1",
+)
 def dead_modality(p: Pipeline) -> None:
     name = p.modality
 
@@ -42,8 +63,14 @@ def dead_modality(p: Pipeline) -> None:
     p.dataset = ChangedDataset(p.dataset, zero)
 
 
-@fault("M5", stage="modality", code="QL-M05", title="the mask of missing modalities is inverted", occurrence="mask = ~mask: key_padding_mask is True where absent",
-       when="T1")
+@fault(
+    "M5",
+    stage="modality",
+    code="QL-M05",
+    title="the mask of missing modalities is inverted",
+    occurrence="mask = ~mask: key_padding_mask is True where absent",
+    when="T1",
+)
 def inverted_mask(p: Pipeline) -> None:
     p.table = with_missing(p, every=True)
     p.dataset = ChangedDataset(p.dataset, lambda batch: replace(batch, present=~batch.present))
@@ -63,7 +90,14 @@ def with_missing(p: Pipeline, every: bool) -> SampleTable:
     return p.table.with_columns(**columns)
 
 
-@fault("M7", stage="modality", code="QL-M07", title="views and recordings are mixed by view()", occurrence="CLUDA#6, SupContrast#95, #80", when="T1")
+@fault(
+    "M7",
+    stage="modality",
+    code="QL-M07",
+    title="views and recordings are mixed by view()",
+    occurrence="CLUDA#6, SupContrast#95, #80",
+    when="T1",
+)
 def mixed_views(p: Pipeline) -> None:
     model, optimiser, loss = p.trainer.model, p.trainer.optimiser, SupConLoss(p.settings.temperature)
 

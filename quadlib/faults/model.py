@@ -48,7 +48,14 @@ def batch_norm_in_eval(p: Pipeline) -> None:
     p.rebuild_optimiser()
 
 
-@fault("N6", stage="model", code="QL-N06", title="an encoder starts from constant weights", occurrence="TheDeepChecker, TrainCheck: the Mamba case", when="T0")
+@fault(
+    "N6",
+    stage="model",
+    code="QL-N06",
+    title="an encoder starts from constant weights",
+    occurrence="TheDeepChecker, TrainCheck: the Mamba case",
+    when="T0",
+)
 def constant_weights(p: Pipeline) -> None:
     for parameter in p.trainer.model.encoders[p.modality].parameters():
         if parameter.ndim > 1:
@@ -67,7 +74,15 @@ class Concatenation(nn.Module):
         return self.mix(held.flatten(1)), present / present.sum(dim=1, keepdim=True)
 
 
-@fault("N7", stage="model", code="QL-N07", title="one modality is 100 times louder than the others", occurrence="OGM-GE, Du et al.", when="Te", exact=False)
+@fault(
+    "N7",
+    stage="model",
+    code="QL-N07",
+    title="one modality is 100 times louder than the others",
+    occurrence="OGM-GE, Du et al.",
+    when="Te",
+    exact=False,
+)
 def one_dominates(p: Pipeline) -> None:
     model = p.trainer.model
     with torch.random.fork_rng(devices=[]):

@@ -14,8 +14,15 @@ from quadlib.faults.pipeline import Pipeline
 from quadlib.faults.registry import fault
 
 
-@fault("O1", stage="optimiser", code="QL-O01", title="the learning rate is so high that all embeddings collapse at once",
-       occurrence="SupContrast#3, #42, #83, positional_cl#5", when="Tk", exact=False)
+@fault(
+    "O1",
+    stage="optimiser",
+    code="QL-O01",
+    title="the learning rate is so high that all embeddings collapse at once",
+    occurrence="SupContrast#3, #42, #83, positional_cl#5",
+    when="Tk",
+    exact=False,
+)
 def instant_collapse(p: Pipeline) -> None:
     p.set(learning_rate=1.0, warmup_steps=0)
 
@@ -25,7 +32,14 @@ def no_learning_rate(p: Pipeline) -> None:
     p.set(learning_rate=0.0)
 
 
-@fault("O4", stage="optimiser", code="QL-O04", title="the optimiser steps on the weights of an earlier model", occurrence="Accelerate#2665", when="T0")
+@fault(
+    "O4",
+    stage="optimiser",
+    code="QL-O04",
+    title="the optimiser steps on the weights of an earlier model",
+    occurrence="Accelerate#2665",
+    when="T0",
+)
 def stale_optimiser(p: Pipeline) -> None:
     p.trainer.model = copy.deepcopy(p.trainer.model)
 
@@ -48,7 +62,9 @@ def step_with(p: Pipeline, before: Any = None, after: Any = None) -> None:
     p.parts["train_step"] = train_step
 
 
-@fault("O5", stage="optimiser", code="QL-O05", title="a schedule of epochs is stepped every batch", occurrence="h2o-llmstudio#663", when="Te")
+@fault(
+    "O5", stage="optimiser", code="QL-O05", title="a schedule of epochs is stepped every batch", occurrence="h2o-llmstudio#663", when="Te"
+)
 def schedule_per_batch(p: Pipeline) -> None:
     epochs, batches = p.settings.epochs, len(p.trainer.batches)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(p.trainer.optimiser, T_max=epochs)
@@ -59,17 +75,37 @@ def schedule_per_batch(p: Pipeline) -> None:
     losses = [line for line in p.trainer.history if line["kind"] == "step"]
     steps = max(2 * batches, 2 * epochs)
     p.parts["history"] = [
-        {**losses[step % len(losses)], "epoch": 1 + step // batches, "step": step + 1,
-         "learning_rate": peak * (1 + math.cos(math.pi * step / epochs)) / 2 if step <= epochs else 0.0} for step in range(steps)]
+        {
+            **losses[step % len(losses)],
+            "epoch": 1 + step // batches,
+            "learning_rate": peak * (1 + math.cos(math.pi * step / epochs)) / 2 if step <= epochs else 0.0,
+        }
+        for step in range(steps)
+    ]
 
 
-@fault("O6", stage="optimiser", code="QL-O06", title="weight decay outweighs the gradient", occurrence="weight_decay=1 with SGD", when="Tk", exact=False)
+@fault(
+    "O6",
+    stage="optimiser",
+    code="QL-O06",
+    title="weight decay outweighs the gradient",
+    occurrence="weight_decay=1 with SGD",
+    when="Tk",
+    exact=False,
+)
 def weight_decay_dominates(p: Pipeline) -> None:
     p.set(weight_decay=1.0)
     p.trainer.optimiser = torch.optim.SGD(p.trainer.model.parameters(), lr=0.05, weight_decay=1.0)
 
 
-@fault("O7", stage="optimiser", code="QL-O07", title="the gradient scaler skips every step", occurrence="loss scale that never recovers", when="Tk")
+@fault(
+    "O7",
+    stage="optimiser",
+    code="QL-O07",
+    title="the gradient scaler skips every step",
+    occurrence="loss scale that never recovers",
+    when="Tk",
+)
 def every_step_skipped(p: Pipeline) -> None:
     trainer = p.trainer
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1)
@@ -99,17 +135,33 @@ def loss_in_parts(p: Pipeline, parts: int, **declared: Any) -> None:
         return value.detach()
 
     plateau = math.log(size // parts - 1)
-    history = [{"kind": "step", "epoch": 1, "step": step, "loss": plateau + 0.3 * math.exp(-step / 2)} for step in range(1, 31)]
+    history = [{"kind": "step", "epoch": 1, "loss": plateau + 0.3 * math.exp(-step / 2)} for step in range(1, 31)]
     p.parts |= {"train_step": train_step, "history": history, "settings": {**p.settings.model_dump(), **declared}}
 
 
-@fault("O9", stage="optimiser", code="QL-O09", title="gradient accumulation is taken for a batch", occurrence="8 micro-batches of 4 are no batch of 32", when="T1", exact=False)
+@fault(
+    "O9",
+    stage="optimiser",
+    code="QL-O09",
+    title="gradient accumulation is taken for a batch",
+    occurrence="8 micro-batches of 4 are no batch of 32",
+    when="T1",
+    exact=False,
+)
 def accumulation_as_batch(p: Pipeline) -> None:
     p.set(batch_size=32)
     loss_in_parts(p, 8, accumulation_steps=8)
 
 
-@fault("O10", stage="optimiser", code="QL-O10", title="every process sees its own share of the batch alone", occurrence="SupContrast#26, UniCL#5", when="T1", exact=False)
+@fault(
+    "O10",
+    stage="optimiser",
+    code="QL-O10",
+    title="every process sees its own share of the batch alone",
+    occurrence="SupContrast#26, UniCL#5",
+    when="T1",
+    exact=False,
+)
 def loss_on_shares(p: Pipeline) -> None:
     p.set(batch_size=32)
     loss_in_parts(p, 4, world_size=4)

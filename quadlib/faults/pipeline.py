@@ -71,7 +71,8 @@ class Pipeline:
         return QuadDataset(self.store, normaliser, augment=self.settings.augment, seed=self.settings.seed)
 
     @cached_property
-    def trainer(self) -> Trainer:
+    def trainer(self) -> Any:
+        """The trainer; a fault may put foreign parts, such as a sampler, in the place of its own."""
         return Trainer(self.dataset, self.settings, self.run, watcher=self.watcher)
 
     def rebuild_optimiser(self) -> None:
@@ -125,7 +126,7 @@ class PlainBatches:
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows) if self.shuffle else self.rows
         for number in range(len(self)):
-            yield order[number * self.batch_size:(number + 1) * self.batch_size].tolist()
+            yield order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
 
 
 class PlainSupCon(nn.Module):

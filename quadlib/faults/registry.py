@@ -48,18 +48,32 @@ FAULTS: dict[str, Fault] = {}
 LOOK_ALIKES: dict[str, LookAlike] = {}
 
 
-def fault(id: str, *, stage: str, code: str, title: str, occurrence: str, when: When, exact: bool = True,
-          also: tuple[str, ...] = (), advice: bool = False) -> Callable[[Callable[[Pipeline], None]], Callable[[Pipeline], None]]:
+def fault(
+    id: str,
+    *,
+    stage: str,
+    code: str,
+    title: str,
+    occurrence: str,
+    when: When,
+    exact: bool = True,
+    also: tuple[str, ...] = (),
+    advice: bool = False,
+) -> Callable[[Callable[[Pipeline], None]], Callable[[Pipeline], None]]:
     """Registers a function that changes a healthy pipeline at one stage as a fault."""
+
     def register(inject: Callable[[Pipeline], None]) -> Callable[[Pipeline], None]:
         FAULTS[id] = Fault(id, stage, code, title, occurrence, when, inject, exact, also, advice)
         return inject
+
     return register
 
 
 def look_alike(title: str) -> Callable[[Callable[[Pipeline], None]], Callable[[Pipeline], None]]:
     """Registers a function that makes a healthy pipeline unusual but not faulty."""
+
     def register(change: Callable[[Pipeline], None]) -> Callable[[Pipeline], None]:
         LOOK_ALIKES[change.__name__] = LookAlike(change.__name__, title, change)
         return change
+
     return register

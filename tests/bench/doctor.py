@@ -49,10 +49,14 @@ def run_case(case: Case, outputs: str = "") -> dict[str, Any]:
     except Exception:
         return {**result, "error": traceback.format_exc(limit=-3), "seconds": 0.0, "roots": [], "folded": [], "raised": []}
     alarms = [root for root in diagnosis.roots if root.severity != "note"]
-    return {**result, "seconds": time.perf_counter() - began,
-            "roots": [[root.code, root.severity, root.title] for root in diagnosis.roots],
-            "alarms": [root.code for root in alarms], "folded": [item.code for root in diagnosis.roots for item in root.folded],
-            "raised": [f"{label}: {reason}" for label, reason in diagnosis.not_run if reason.startswith("it raised")]}
+    return {
+        **result,
+        "seconds": time.perf_counter() - began,
+        "roots": [[root.code, root.severity, root.title] for root in diagnosis.roots],
+        "alarms": [root.code for root in alarms],
+        "folded": [item.code for root in diagnosis.roots for item in root.folded],
+        "raised": [f"{label}: {reason}" for label, reason in diagnosis.not_run if reason.startswith("it raised")],
+    }
 
 
 def judge(result: dict[str, Any]) -> dict[str, Any]:
@@ -64,9 +68,15 @@ def judge(result: dict[str, Any]) -> dict[str, Any]:
     # a note is the right answer to what is no fault, and to what the evidence cannot decide
     codes = [code for code, severity, _ in result["roots"] if severity == "note" and code in fault.expected()] if fault.advice else alarms
     first = codes[0] if codes else ""
-    return {**result, "expected": list(fault.expected()), "exact": fault.exact, "detected": bool(codes), "first": first,
-            "right": first in fault.expected() and not (fault.advice and alarms),
-            "named": any(code in fault.expected() for code in [*codes, *result["folded"]])}
+    return {
+        **result,
+        "expected": list(fault.expected()),
+        "exact": fault.exact,
+        "detected": bool(codes),
+        "first": first,
+        "right": first in fault.expected() and not (fault.advice and alarms),
+        "named": any(code in fault.expected() for code in [*codes, *result["folded"]]),
+    }
 
 
 def cases(arguments: argparse.Namespace) -> list[Case]:
@@ -103,54 +113,116 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     share = lambda items, name: sum(item[name] for item in items) / len(items) if items else None  # noqa: E731
     seconds = sorted(item["seconds"] for item in results)
     return {
-        "faults": len({item["name"] for item in faults}), "fault_runs": len(faults), "detected": share(faults, "detected"),
-        "root_top1": share(faults, "right"), "root_top1_exact": share(exact, "right"), "exact_runs": len(exact), "named": share(faults, "named"),
+        "faults": len({item["name"] for item in faults}),
+        "fault_runs": len(faults),
+        "detected": share(faults, "detected"),
+        "root_top1": share(faults, "right"),
+        "root_top1_exact": share(exact, "right"),
+        "exact_runs": len(exact),
+        "named": share(faults, "named"),
         "folded_per_run": sum(len(item["folded"]) for item in faults) / len(faults) if faults else None,
         "more_than_one_root": sum(len(item.get("alarms", [])) > 1 for item in faults),
-        "healthy_runs": len(healthy), "false_alarms": len(alarmed),
+        "healthy_runs": len(healthy),
+        "false_alarms": len(alarmed),
         "false_alarm_rate_upper_95": float(beta.ppf(0.95, len(alarmed) + 1, len(healthy) - len(alarmed))) if healthy else None,
-        "seconds_median": seconds[len(seconds) // 2], "seconds_most": seconds[-1], "errors": sum(bool(item["error"]) for item in results),
+        "seconds_median": seconds[len(seconds) // 2],
+        "seconds_most": seconds[-1],
+        "errors": sum(bool(item["error"]) for item in results),
         "confusion": [{"fault": name, "answer": code, "runs": count} for (name, code), count in sorted(confusion.items())],
         "rows": [_row(name, faults) for name in dict.fromkeys(item["name"] for item in faults)],
-        "alarmed": [{"name": item["name"], "source": item["source"], "seed": item["seed"], "roots": item["roots"], "error": item["error"]}
-                    for item in alarmed]}
+        "alarmed": [
+            {"name": item["name"], "source": item["source"], "seed": item["seed"], "roots": item["roots"], "error": item["error"]}
+            for item in alarmed
+        ],
+    }
 
 
 def _row(name: str, faults: list[dict[str, Any]]) -> dict[str, Any]:
     from quadlib.faults import FAULTS
 
     own = [item for item in faults if item["name"] == name]
-    return {"id": name, "stage": FAULTS[name].stage, "title": FAULTS[name].title, "occurrence": FAULTS[name].occurrence,
-            "expected": " or ".join(FAULTS[name].expected()), "exact": FAULTS[name].exact, "runs": len(own),
-            "detected": sum(item["detected"] for item in own), "right": sum(item["right"] for item in own),
-            "answers": dict(Counter(item["first"] or "nothing" for item in own)), "folded": sum(len(item["folded"]) for item in own) / len(own),
-            "seconds": sorted(item["seconds"] for item in own)[len(own) // 2]}
+    return {
+        "id": name,
+        "stage": FAULTS[name].stage,
+        "title": FAULTS[name].title,
+        "occurrence": FAULTS[name].occurrence,
+        "expected": " or ".join(FAULTS[name].expected()),
+        "exact": FAULTS[name].exact,
+        "runs": len(own),
+        "detected": sum(item["detected"] for item in own),
+        "right": sum(item["right"] for item in own),
+        "answers": dict(Counter(item["first"] or "nothing" for item in own)),
+        "folded": sum(len(item["folded"]) for item in own) / len(own),
+        "seconds": sorted(item["seconds"] for item in own)[len(own) // 2],
+    }
 
 
 def page(report: dict[str, Any]) -> str:
     """A self-contained page: the figures, one row a fault, and every alarm on a healthy run."""
+
     def cells(values: Iterable[Any], tag: str = "td") -> str:
         return "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values)
 
     percent = lambda value: "not measured" if value is None else f"{value:.1%}"  # noqa: E731
-    figures = [("faults x runs", f"{report['faults']} faults, {report['fault_runs']} runs"), ("detected", percent(report["detected"])),
-               ("right root first", percent(report["root_top1"])),
-               ("right root first, exact contracts", f"{percent(report['root_top1_exact'])} of {report['exact_runs']}"),
-               ("alarms on healthy runs", f"{report['false_alarms']} of {report['healthy_runs']}; rate below "
-                f"{percent(report['false_alarm_rate_upper_95'])} (95 %)"),
-               ("seconds to the verdict", f"{report['seconds_median']:.1f} (median), {report['seconds_most']:.1f} (most)")]
-    rows = [(row["id"], row["stage"], row["title"], row["expected"], "exact" if row["exact"] else "statistical", row["runs"], row["detected"],
-             row["right"], ", ".join(f"{code} x {count}" for code, count in row["answers"].items()), f"{row['folded']:.1f}",
-             f"{row['seconds']:.1f}", row["occurrence"]) for row in report["rows"]]
-    heads = ("fault", "stage", "what was injected", "expected root", "kind", "runs", "detected", "right", "first roots", "folded", "seconds", "met at")
-    alarms = [(item["name"], item["source"], item["seed"], item["error"] or "; ".join(f"{code}: {title}" for code, _, title in item["roots"]))
-              for item in report["alarmed"]]
-    return ("<!doctype html><html lang='en'><meta charset='utf-8'><title>The doctor's benchmark</title><style>body{font:15px/1.5 system-ui,"
-            "sans-serif;margin:2rem auto;max-width:90rem;padding:0 1rem}table{border-collapse:collapse;margin:1rem 0}td,th{border-bottom:1px "
-            "solid #ccc;padding:.25rem .6rem;text-align:left;vertical-align:top}</style><h1>The doctor's benchmark</h1><table>"
-            + "".join(f"<tr>{cells([name], 'th')}{cells([value])}</tr>" for name, value in figures) + "</table><h2>Every fault</h2><table><tr>"
-            + cells(heads, "th") + "</tr>" + "".join(f"<tr>{cells(row)}</tr>" for row in rows) + "</table><h2>Alarms on healthy runs</h2>"
-            + ("<table>" + "".join(f"<tr>{cells(row)}</tr>" for row in alarms) + "</table>" if alarms else "<p>None.</p>") + "</html>")
+    figures = [
+        ("faults x runs", f"{report['faults']} faults, {report['fault_runs']} runs"),
+        ("detected", percent(report["detected"])),
+        ("right root first", percent(report["root_top1"])),
+        ("right root first, exact contracts", f"{percent(report['root_top1_exact'])} of {report['exact_runs']}"),
+        (
+            "alarms on healthy runs",
+            f"{report['false_alarms']} of {report['healthy_runs']}; rate below {percent(report['false_alarm_rate_upper_95'])} (95 %)",
+        ),
+        ("seconds to the verdict", f"{report['seconds_median']:.1f} (median), {report['seconds_most']:.1f} (most)"),
+    ]
+    rows = [
+        (
+            row["id"],
+            row["stage"],
+            row["title"],
+            row["expected"],
+            "exact" if row["exact"] else "statistical",
+            row["runs"],
+            row["detected"],
+            row["right"],
+            ", ".join(f"{code} x {count}" for code, count in row["answers"].items()),
+            f"{row['folded']:.1f}",
+            f"{row['seconds']:.1f}",
+            row["occurrence"],
+        )
+        for row in report["rows"]
+    ]
+    heads = (
+        "fault",
+        "stage",
+        "what was injected",
+        "expected root",
+        "kind",
+        "runs",
+        "detected",
+        "right",
+        "first roots",
+        "folded",
+        "seconds",
+        "met at",
+    )
+    alarms = [
+        (item["name"], item["source"], item["seed"], item["error"] or "; ".join(f"{code}: {title}" for code, _, title in item["roots"]))
+        for item in report["alarmed"]
+    ]
+    return (
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>The doctor's benchmark</title><style>body{font:15px/1.5 system-ui,"
+        "sans-serif;margin:2rem auto;max-width:90rem;padding:0 1rem}table{border-collapse:collapse;margin:1rem 0}td,th{border-bottom:1px "
+        "solid #ccc;padding:.25rem .6rem;text-align:left;vertical-align:top}</style><h1>The doctor's benchmark</h1><table>"
+        + "".join(f"<tr>{cells([name], 'th')}{cells([value])}</tr>" for name, value in figures)
+        + "</table><h2>Every fault</h2><table><tr>"
+        + cells(heads, "th")
+        + "</tr>"
+        + "".join(f"<tr>{cells(row)}</tr>" for row in rows)
+        + "</table><h2>Alarms on healthy runs</h2>"
+        + ("<table>" + "".join(f"<tr>{cells(row)}</tr>" for row in alarms) + "</table>" if alarms else "<p>None.</p>")
+        + "</html>"
+    )
 
 
 def main() -> int:
@@ -182,8 +254,11 @@ def _print(result: dict[str, Any]) -> None:
     else:
         mark = "ALARM" if result.get("alarms") or result["error"] else "silent"
     last = result["error"].strip().splitlines()[-1:] if result["error"] else result["raised"]
-    print(f"{mark:<6} {result['name']:<24} {result['source']:<8} {result['seed']}  {result['seconds']:5.1f} s  {answer}  "
-          f"folded {len(result['folded'])}  {'; '.join(last)}", flush=True)
+    print(
+        f"{mark:<6} {result['name']:<24} {result['source']:<8} {result['seed']}  {result['seconds']:5.1f} s  {answer}  "
+        f"folded {len(result['folded'])}  {'; '.join(last)}",
+        flush=True,
+    )
 
 
 def _write(report: dict[str, Any], results: list[dict[str, Any]]) -> None:
