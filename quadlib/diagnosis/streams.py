@@ -62,17 +62,24 @@ def _rows_of(x: Examination, batches: list[Any]) -> dict[str, np.ndarray]:
     parts: dict[str, list[np.ndarray]] = {}
     for batch in batches:
         inputs = inputs_of(x.subject, batch)
-        mask = presence_of(batch, len(next(iter(inputs.values()))), len(inputs))
+        mask, expected = presence_of(batch, len(next(iter(inputs.values()))), len(inputs)), expected_presence(x, batch, list(inputs))
         for place, (name, values) in enumerate(inputs.items()):
-            kept = values if mask is None else values[mask[:, place].to(values.device)]
-            parts.setdefault(name, []).append(kept.detach().float().cpu().numpy())
+            kept = values.detach().float().cpu().numpy()
+            if mask is not None:
+                there = mask[:, place].cpu().numpy()
+                # a mask that contradicts the table, or declares zeros present and data absent, says nothing of the stream itself
+                there = there & expected[:, place] if expected is not None else there & bool(kept[there].any() or not kept.any())
+                kept = kept[there]
+            parts.setdefault(name, []).append(kept)
     return {name: np.concatenate(values) for name, values in parts.items() if len({value.shape[1:] for value in values}) == 1}
 
 
 def constant(values: np.ndarray) -> bool:
     """Whether all rows are equal, up to rounding in float32; rows with values that are not finite are not judged."""
+    if len(values) < 2:
+        return False
     flat = values.reshape(len(values), -1)
-    if len(flat) < 2 or not np.isfinite(flat).all():
+    if not np.isfinite(flat).all():
         return False
     low, high = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
     return bool((high - low <= 2e-7 * np.maximum(np.abs(low), np.abs(high))).all())

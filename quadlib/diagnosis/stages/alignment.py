@@ -72,6 +72,8 @@ def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
             there = place[rows] >= 0
             if mask is not None:
                 there &= mask[:, list(inputs).index(name)].cpu().numpy()
+            if not there.any():
+                continue
             loaded.append(summaries(inputs[name].detach().float().cpu().numpy()[there]))
             stored.append(summaries(np.asarray(array[place[rows][there]])))
         if sum(map(len, loaded)) >= FEWEST_COMPARED:
@@ -101,11 +103,12 @@ def aligned_within_class(x: Examination) -> Iterator[Finding]:
     for name in found.labels:
         few = [link for pair, link in found.within.items() if name in pair]
         others = [link for pair, link in found.within.items() if name not in pair]
-        suspect = few and min(link.p for link in few) > LINKED and others and all(link.p <= LINKED for link in others)
+        pointers = _rows_differ(x, name)
+        linked = [link.p <= LINKED for link in others]
+        suspect = few and min(link.p for link in few) > LINKED and others and (any(linked) if pointers else all(linked))
         own = _unlinked(*features_of(x), name, within=True) if suspect and found.labels[name].p <= LINKED else []
         if not own:
             continue
-        pointers = _rows_differ(x, name)
         yield Finding(
             "QL-M02", "warning" if pointers else "note", f"modality {name} shares its class with the others and nothing else",
             where=f"{name}, {own[0].n} training recordings", scope=name, consequences=("QL-N07",),
