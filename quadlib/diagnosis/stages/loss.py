@@ -140,7 +140,9 @@ def above_ceiling(x: Examination) -> Iterator[Finding]:
     sizes = declared(x)
     if sizes.batch_size is None or sizes.temperature is None or sizes.batch_size * sizes.views < 2:
         raise Unavailable("the batch size or the temperature is not declared")
-    scale = sizes.temperature / sizes.base_temperature if sizes.base_temperature else 1.0
+    # SupContrast multiplies by T / 0.07 where nobody declares it
+    base = sizes.base_temperature or bounds.SUPCONTRAST_BASE_TEMPERATURE
+    scale = max(1.0, sizes.temperature / base) if sizes.base_temperature is None else sizes.temperature / base
     ceiling = scale * bounds.ceiling(sizes.batch_size * sizes.views, sizes.temperature)
     highest = float(np.nanmax(np.where(np.isfinite(x.losses), x.losses, np.nan)))
     if not highest > ceiling * 1.01:

@@ -243,8 +243,9 @@ def label_sensitivity(x: Examination) -> Iterator[Finding]:
         raise Unavailable("several views need no labels" if reading.views > 1 else "one class in the batch")
     if any(word in reading.name.lower() for word in LABEL_FREE):
         raise Unavailable(f"{reading.name} is meant to work without labels")
-    rows = reading.fixtures[1]
-    value = reading.value(rows)
+    rows, value = reading.fixtures[1], reading.fixture_values[1]
+    if _constant(reading.fixture_values):
+        raise Unavailable("the loss does not depend on the embeddings")
     permutations = [np.roll(labels, shift) for shift in range(1, 4)] + [np.random.default_rng(0).permutation(labels)]
     changed = [reading.value(rows, other) for other in permutations if not _same_partition(labels, other)]
     if not changed or not math.isfinite(value) or any(abs(other - value) > 1e-6 * max(1.0, abs(value)) for other in changed):
@@ -266,7 +267,7 @@ def _same_partition(one: np.ndarray, other: np.ndarray) -> bool:
 def embedding_sensitivity(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     values = [*reading.fixture_values, reading.value(reading.rows)]
-    if not all(map(math.isfinite, values)) or np.ptp(values) > 1e-6 * max(1.0, abs(values[0])):
+    if not all(map(math.isfinite, values)) or not _constant(values):
         return
     if values[0] == 0.0 and np.isnan(supcon(reading.fixtures[0], reading.codes, 1.0)):
         raise Unavailable("no anchor of the first batch has a positive")
@@ -277,6 +278,10 @@ def embedding_sensitivity(x: Examination) -> Iterator[Finding]:
         ruled_out=("collapse: these embeddings are spread", "learning rate"),
         consequences=("QL-P10", "QL-P13", "QL-P14", "QL-P16", "QL-O02", "QL-O04", "QL-E10"),
         help="compute the loss from the embeddings of this step   [changes the training step]")
+
+
+def _constant(values: list[float]) -> bool:
+    return bool(np.ptp(values) <= 1e-6 * max(1.0, abs(values[0])))
 
 
 @check("P16", "the loss carries a gradient to the embeddings", "batch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from quadlib.diagnosis.stages.optimiser import groups_of, rate_in, trainable
 
 FROZEN = 1e-7  # relative size of an update below which float32 weights do not move
 WHOLE = 1.0
+FIRST_FEW = 5
 MOST_SKIPS = 18  # a gradient scaler at 65536 that halves this often is below 1
 
 
@@ -28,7 +30,9 @@ def several_classes(x: Examination) -> None:
 @check("O01", "the first steps leave the embeddings apart", "steps")
 def rate_too_high(x: Examination) -> Iterator[Finding]:
     several_classes(x)
-    groups_of(x)
+    decay = decay_of(x)
+    if decay is not None and decay.dominates:
+        return  # the weights shrink away, and their updates are large beside what is left of them
     seen = x.trajectory
     spreads, ratios = np.array(seen.spreads), np.array(seen.update_ratios)
     warmup = x.subject.setting("warmup_steps", "num_warmup_steps", default=0) or 0
@@ -113,41 +117,61 @@ def _highest_in_history(x: Examination) -> float:
     return max((rate_in(item) or 0.0 for item in x.history), default=0.0)
 
 
+@dataclass(frozen=True)
+class Decay:
+    """The pull of weight decay beside the push of the gradient in the first step, and how the weights shrink in the first few."""
+
+    rate: float
+    decay: float
+    decoupled: bool
+    pull: float
+    push: float
+    shrink: float
+    norms: tuple[float, float]
+
+    @property
+    def dominates(self) -> bool:
+        # coupled decay passes through Adam's scaling, so only decoupled decay shrinks by a known factor a step
+        least = max(1e-3, 0.5 * self.rate * self.decay) if self.decoupled else 1e-3
+        return self.pull > self.push and self.shrink < 1 - least
+
+
+def decay_of(x: Examination) -> Decay | None:
+    """The decay against the gradient; None where there is no decay."""
+    groups, probe, norms = groups_of(x), x.probe, x.trajectory.weight_norms[:FIRST_FEW]
+    rate, decay = max(((float(g.get("lr", 0)), float(g.get("weight_decay", 0) or 0)) for g in groups), key=lambda pair: pair[0] * pair[1])
+    if rate * decay == 0 or len(norms) < FEWEST or norms[0] == 0:
+        return None
+    decoupled = "adamw" in type(x.subject.optimizer).__name__.lower() or any(g.get("decoupled_weight_decay") for g in groups)
+    weight, gradient, change = (float(np.sqrt(sum(value**2 for value in found if value is not None)))
+                                for found in (probe.weights.values(), probe.gradients.values(), probe.updates.values()))
+    pull = rate * decay * weight if decoupled else decay * weight
+    push = max(change - pull, 0.0) if decoupled else gradient
+    shrink = float(norms[-1] / norms[0]) ** (1 / (len(norms) - 1))
+    return Decay(rate, decay, decoupled, pull, push, shrink, (norms[0], norms[-1]))
+
+
 @check("O06", "the weights follow the gradient more than their decay", "steps")
 def decay_dominates(x: Examination) -> Iterator[Finding]:
     several_classes(x)
-    groups = groups_of(x)
-    probe, seen = x.probe, x.trajectory
-    rate, decay = max(((float(g.get("lr", 0)), float(g.get("weight_decay", 0) or 0)) for g in groups), key=lambda pair: pair[0] * pair[1])
-    if rate * decay == 0:
+    found = decay_of(x)
+    if found is None:
         return
-    decoupled = "adamw" in type(x.subject.optimizer).__name__.lower() or any(g.get("decoupled_weight_decay") for g in groups)
-    adaptive = "adam" in type(x.subject.optimizer).__name__.lower()
-    weight = float(np.sqrt(sum(value**2 for value in probe.weights.values())))
-    gradient = float(np.sqrt(sum(value**2 for value in probe.gradients.values() if value is not None)))
-    change = float(np.sqrt(sum(value**2 for value in probe.updates.values())))
-    norms = np.array(seen.weight_norms)
-    if decoupled:
-        pull, push, what = rate * decay * weight, max(change - rate * decay * weight, 0.0), "shrinking by decay / rest of the update"
-    else:
-        pull, push, what = decay * weight, gradient, "norm of weight_decay x weights / norm of the gradient"
-    shrunk = float(norms[-1] / norms[0]) if len(norms) > 1 and norms[0] > 0 else 1.0
-    each = shrunk ** (1 / max(len(norms) - 1, 1))
-    expected = 1 - rate * decay
-    geometric = each < 1 - 1e-3 and (adaptive and not decoupled or each <= 1 - 0.5 * rate * decay)
-    if pull > push and geometric and len(norms) >= FEWEST:
+    if found.dominates:
+        what = "shrinking by decay / rest of the update" if found.decoupled else "norm of weight_decay x weights / norm of the gradient"
         yield Finding(
-            "QL-O06", "error", f"weight decay {decay:g} shrinks the weights by {100 * (1 - each):.2g} % a step, against the gradient",
-            where=f"optimiser of {x.subject.name}, first {len(norms)} steps",
-            evidence=(f"{what}: {pull:.3g} / {push:.3g}",
-                      f"norm of the weights {norms[0]:.4g}, then {norms[-1]:.4g}: a factor of {each:.4f} a step; "
-                      f"1 - lr x weight_decay = {expected:.4f}"),
+            "QL-O06", "error",
+            f"weight decay {found.decay:g} shrinks the weights by {100 * (1 - found.shrink):.2g} % a step, against the gradient",
+            where=f"optimiser of {x.subject.name}, first {FIRST_FEW} steps",
+            evidence=(f"{what}: {found.pull:.3g} / {found.push:.3g}",
+                      f"norm of the weights {found.norms[0]:.4g}, then {found.norms[1]:.4g}: a factor of {found.shrink:.4f} a step; "
+                      f"1 - lr x weight_decay = {1 - found.rate * found.decay:.4f}"),
             ruled_out=("learning rate alone: the weights shrink, they do not jump",), consequences=("QL-P10", "QL-E10", "QL-E05"),
             help="weight_decay=0.01   [changes the optimiser; retrain]")
-    elif decay >= 0.5 and decoupled:
+    elif found.decay >= 0.5 and found.decoupled:
         yield Finding(
-            "QL-O06", "note", f"weight decay {decay:g} is far above the usual 0.01 to 0.1", where=f"optimiser of {x.subject.name}",
-            evidence=(f"without gradients the weights halve in {math.log(2) / (rate * decay):.0f} steps",),
+            "QL-O06", "note", f"weight decay {found.decay:g} is far above the usual 0.01 to 0.1", where=f"optimiser of {x.subject.name}",
+            evidence=(f"without gradients the weights halve in {math.log(2) / (found.rate * found.decay):.0f} steps",),
             help="weight_decay=0.01   [changes the optimiser; retrain]")
 
 
