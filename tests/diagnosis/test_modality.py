@@ -43,7 +43,8 @@ def table_of(y, arrays, pointers=None):
     columns = {name: np.arange(len(y)) for name in arrays} | (pointers or {})
     ids = [f"r{row:03d}" for row in range(len(y))]
     frame = pd.DataFrame({"sample_id": ids, "label": [f"k{code}" for code in y], "group": ids, "split": "train", **columns})
-    return SampleTable(frame, {name: Modality("vector", array.shape[1:]) for name, array in arrays.items()}, arrays=arrays)
+    kinds = {name: Modality("vector" if array.ndim == 2 else "series", array.shape[1:]) for name, array in arrays.items()}
+    return SampleTable(frame, kinds, arrays=arrays)
 
 
 @pytest.fixture(scope="module")
@@ -310,9 +311,10 @@ def test_m01_a_modality_shuffled_across_recordings_loses_its_links(way):
     assert of(diagnosis, "QL-M02") == []
 
 
-def test_a_truly_uninformative_modality_is_silent():
+@pytest.mark.parametrize("shape", [(8,), (3, 32)])
+def test_a_truly_uninformative_modality_is_silent(shape):
     y, arrays = vectors()
-    arrays["b"] = np.random.default_rng(5).normal(size=arrays["b"].shape).astype(np.float32)
+    arrays["b"] = np.random.default_rng(5).normal(size=(len(y), *shape)).astype(np.float32)
     assert codes(diagnose(Subject(table=table_of(y, arrays)))) == []
 
 

@@ -13,6 +13,7 @@ from quadlib.diagnosis.features import features_of, stored_arrays, summaries, ta
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.forward import inputs_of, presence_of
 from quadlib.diagnosis.signature import Link, Signature, signature
+from quadlib.diagnosis.stages.identity import named_recordings
 from quadlib.diagnosis.streams import rows_of_batch
 from quadlib.diagnosis.subject import Unavailable
 
@@ -31,8 +32,10 @@ def aligned(x: Examination) -> Iterator[Finding]:
         raise Unavailable("with fewer than three modalities it cannot be told which one is misaligned")
     for name in found.labels:
         rest = [other for other in found.labels if other != name]
-        if _links(found, name) or not all(found.labels[other].p <= LINKED or _links(found, other) for other in rest):
+        if _links(found, name) or not all(_links(found, other) for other in rest):
             continue
+        if name in named_recordings(x):
+            continue  # its files name their recordings, and that is judged exactly
         features, labels = features_of(x)
         to_label = signature({name: features[name]}, labels, most_rows=MOST_ROWS).labels.get(name)
         if to_label is None or to_label.p <= UNLINKED:
@@ -40,13 +43,13 @@ def aligned(x: Examination) -> Iterator[Finding]:
         own = _unlinked(features, labels, name, within=False)
         if not own:
             continue
-        pointers, structure, sessions = _rows_differ(x, name), _structure(features[name]), _session_link(x, name)
+        pointers, structure, sessions = _rows_differ(x, name), _structure(x, name), _session_link(x, name)
         if not pointers and (structure is None or structure.p > LINKED or (sessions is not None and sessions.p <= UNLINKED)):
             continue  # noise, or still linked to its session: it may simply tell nothing
         evidence = (f"{name} and label p = {to_label.p:.3f}; {name} and the {len(own)} others p = {_range(own)} "
                     f"(permutation tests of distance covariance, {to_label.n} recordings)",
                     f"the others and label p = {_range([found.labels[other] for other in rest])}",
-                    pointers or f"{name} is no noise: the two halves of its features depend on each other (p = {structure.p:.3f})"  # type: ignore[union-attr]
+                    pointers or f"{name} is no noise: one half of its values depends on the other half (p = {structure.p:.3f})"  # type: ignore[union-attr]
                     + (f", yet not on the session (p = {sessions.p:.3f})" if sessions is not None else ""))
         yield Finding(
             "QL-M01", "warning", f"modality {name} has lost every link to the label and to the other modalities, while they keep theirs",
@@ -196,13 +199,19 @@ def _rows_differ(x: Examination, name: str) -> str:
     return f"column {name} points to other array rows than all others do in {differ} of {int(there.sum())} recordings" if differ else ""
 
 
-def _structure(values: np.ndarray) -> Link | None:
-    """Dependence of one half of a modality's features on the other half; None where it has too few."""
-    values = values[:, np.nanstd(values, axis=0) > 0]
-    if values.shape[1] < 2:
+def _structure(x: Examination, name: str) -> Link | None:
+    """Dependence of one half of a stored modality on its other half: every second feature, or the second half of its last axis.
+
+    None where it is not stored, or too small to be halved.
+    """
+    given = (table_arrays(x) or stored_arrays(x)).get(name)
+    if given is None or given[0].ndim < 2 or given[0].shape[-1] < 2:
         return None
-    halves = {"even": values[:, ::2], "odd": values[:, 1::2]}
-    return _pair_of(halves)
+    rows = np.asarray(x.train_rows)
+    values = np.asarray(given[0][given[1][rows[given[1][rows] >= 0][:MOST_ROWS]]])
+    middle = values.shape[-1] // 2
+    halves = (values[..., ::2], values[..., 1::2]) if values.ndim == 2 else (values[..., :middle], values[..., middle:])
+    return _pair_of({"one": summaries(halves[0]), "other": summaries(halves[1])})
 
 
 def _pair_of(features: dict[str, np.ndarray]) -> Link | None:

@@ -84,22 +84,31 @@ def wrong_kind(x: Examination) -> Iterator[Finding]:
 @check("M01", "all streams of a row name the same recording")
 def other_recordings(x: Examination) -> Iterator[Finding]:
     columns = path_columns(x)
-    ids = x.frame["sample_id"].astype(str) if "sample_id" in x.frame else None
-    named = _declared_ids(x)
-    if not columns and not named:
+    if not columns and not _declared_ids(x):
         raise Unavailable("the table names neither files nor an id per modality")
-    if ids is not None:
-        named |= {name: _recordings_named(texts, ids) for name, texts in columns.items() if name not in named}
+    told = named_recordings(x)
+    for name, (known, strange) in told.items():
+        if len(strange):
+            own = x.frame["sample_id"].astype(str)[strange.index[0]]
+            yield _misaligned(name, len(strange), len(known), f"row {own!r} holds {name} of {strange.iloc[0]!r}")
+    yield from _stems_disagree({name: texts for name, texts in columns.items() if name not in told})
+
+
+def named_recordings(x: Examination) -> dict[str, tuple[pd.Series, pd.Series]]:
+    """Modalities whose paths or id columns name the recording of every row: what they name, and where that is another recording."""
+    named = _declared_ids(x)
+    columns = path_columns(x)
+    if not (columns or named) or "sample_id" not in x.frame:
+        return {}
+    ids = x.frame["sample_id"].astype(str)
+    named |= {name: _recordings_named(texts, ids) for name, texts in columns.items() if name not in named}
     told = {}
     for name, recordings in named.items():
         known = recordings[recordings.notna() & (recordings != "")]
         # names that repeat are those of sessions or classes, and tell no recordings apart
-        if ids is not None and len(known) > 0.5 * len(recordings) and known.nunique() >= 0.9 * len(known):
+        if len(known) > 0.5 * len(recordings) and known.nunique() >= 0.9 * len(known):
             told[name] = (known, known[known != ids[known.index]])
-    for name, (known, strange) in told.items():
-        if len(strange) and ids is not None:
-            yield _misaligned(name, len(strange), len(known), f"row {ids[strange.index[0]]!r} holds {name} of {strange.iloc[0]!r}")
-    yield from _stems_disagree({name: texts for name, texts in columns.items() if name not in told})
+    return told
 
 
 def _misaligned(name: str, wrong: int, known: int, example: str, candidates: tuple[str, ...] = ()) -> Finding:
