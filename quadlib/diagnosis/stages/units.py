@@ -80,10 +80,17 @@ def _two_scales(x: Examination, name: str, array: np.ndarray, place: np.ndarray)
     constant = min(CONSTANTS, key=lambda value: abs(np.log(ratio / value)))
     if abs(np.log(ratio / constant)) > TOLERANCE or order[split + 1] - order[split] < CLEAR_GAP * np.log(ratio):
         return
+    # a unit scales every statistic alike; another level, or a signal beside noise, does not
+    for statistic in (np.std(flat[good], axis=1), np.abs(flat[good]).max(axis=1), np.median(np.abs(flat[good]), axis=1)):
+        low_median, high_median = np.median(statistic[~high[per_row]]), np.median(statistic[high[per_row]])
+        if not low_median > 0 or abs(np.log(high_median / low_median / constant)) > 2 * TOLERANCE:
+            return
     rows = there[good]
     labels = np.asarray(x.labels)
     shared = np.intersect1d(labels[rows[high[per_row]]], labels[rows[~high[per_row]]])
     if len(shared) < max(1, len(np.unique(labels[rows])) / 2):  # two scales of different classes are what the classes look like
+        return
+    if _labels_lost(x):  # then classes that are in both scales are no evidence
         return
     odd = rows[high[per_row]] if high.sum() <= (~high).sum() else rows[~high[per_row]]
     yield Finding(
@@ -97,6 +104,19 @@ def _two_scales(x: Examination, name: str, array: np.ndarray, place: np.ndarray)
         ruled_out=("a difference between classes (both scales hold the same classes)",),
         consequences=("QL-M*", "QL-N07", "QL-L02"), scope=name,
         help=f"bring {name} of these recordings to one unit   [changes the data; retrain]")
+
+
+def _labels_lost(x: Examination) -> bool:
+    """Whether the labels do not belong to the recordings, which is a contract of its own."""
+    from quadlib.diagnosis.stages.dependence import label_noise, labels_shuffled
+
+    for look in (labels_shuffled, label_noise):
+        try:
+            if any(True for _ in look(x)):
+                return True
+        except Unavailable:  # that check cannot judge, so nothing speaks against the labels
+            continue
+    return False
 
 
 def _sources(x: Examination) -> np.ndarray:
