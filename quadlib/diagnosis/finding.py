@@ -46,7 +46,12 @@ class Finding:
         return STAGES[self.code[3]]
 
     def predicts(self, other: Finding) -> bool:
-        """Whether the other finding is a consequence of this one: named by code, or by stage letter and star ("QL-P*")."""
+        """Whether the other finding is a consequence of this one: named by code, or by stage letter and star ("QL-P*").
+
+        A note explains notes alone, so that advice never hides an alarm.
+        """
+        if self.severity == "note" and other.severity != "note":
+            return False
         named = any(other.code == code or (code.endswith("*") and other.code.startswith(code[:-1])) for code in self.consequences)
         return named and (not self.scope or not other.scope or self.scope == other.scope)
 
