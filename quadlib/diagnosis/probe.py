@@ -21,7 +21,7 @@ class Probe:
     embeddings: (N, D), several views stacked view by view, as the loss got them. gradients: norm by parameter name, None
     where no gradient arrived. updates and weights: norm of the step's change and of the weights before it. variances:
     mean variance over the batch of each leaf module's output, in the order of the forward pass. modes: training flag of each
-    module during the forward pass.
+    module during the forward pass. loss_rows: samples given to the loss in each of its calls, where the loss is a module.
     """
 
     loss: float
@@ -32,7 +32,7 @@ class Probe:
     weights: dict[str, float]
     variances: list[tuple[str, float]]
     modes: dict[str, bool]
-    error: str = ""
+    loss_rows: tuple[int, ...] = ()
 
     @property
     def spread(self) -> float:
@@ -95,7 +95,12 @@ def observed_step(subject: Subject, batch: Any) -> Probe:
                 variances.append((name, float(output.detach().float().var(dim=0).mean())))
         return look
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in model.named_modules() if not list(module.children())]
+    leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    handles: list[Any] = [module.register_forward_hook(hook(name)) for name, module in leaves]
+    given: list[int] = []
+    if isinstance(subject.loss, nn.Module):
+        handles.append(subject.loss.register_forward_pre_hook(
+            lambda module, inputs: given.extend(len(value) for value in inputs[:1] if isinstance(value, Tensor) and value.ndim > 1)))
     caught: list[Tensor] = []
     gradients: dict[str, float | None] = {}
     try:
@@ -105,7 +110,7 @@ def observed_step(subject: Subject, batch: Any) -> Probe:
             handle.remove()
     updates = {name: float((p.detach() - before[name]).norm()) for name, p in model.named_parameters()}
     return Probe(loss, caught[-1], subject.batch_labels(batch), gradients, updates,
-                 {name: float(value.norm()) for name, value in before.items()}, variances, modes)
+                 {name: float(value.norm()) for name, value in before.items()}, variances, modes, tuple(given))
 
 
 def _step(subject: Subject, batch: Any, caught: list[Tensor], gradients: dict[str, float | None] | None = None) -> float:

@@ -46,12 +46,15 @@ class LossLine(Watcher):
         if step % self.every == 0 or step <= 2:
             size, classes = int(self.counts.sum()), len(self.counts)
             floor = bounds.floor(self.counts, trainer.settings.temperature, kind="counts")
-            self.say(f"step {step:4d}  loss {float(self.value):8.4f}   plateau ln {size - 1} = {bounds.collapse_value(size):.4f}   "
-                     f"floor {floor:.4f}   {size} recordings of {classes} class{'es' * (classes != 1)}")
+            self.say(
+                f"step {step:4d}  loss {float(self.value):8.4f}   plateau ln {size - 1} = {bounds.collapse_value(size):.4f}   "
+                f"floor {floor:.4f}   {size} recordings of {classes} class{'es' * (classes != 1)}"
+            )
 
 
-def run_fault(name: str, *, source: str = "weldsim", size: str = "demo", outputs: str = "", epochs: int = 2,
-              say: Callable[[str], None] = print) -> int:
+def run_fault(
+    name: str, *, source: str = "weldsim", size: str = "demo", outputs: str = "", epochs: int = 2, say: Callable[[str], None] = print
+) -> int:
     """Injects a fault by its id into the healthy pipeline of a source, trains, diagnoses; returns 1 when the doctor finds something.
 
     The diagnosis stands in a run folder of its own. Only the fused term is trained, so that the value printed is the one that the
@@ -62,8 +65,19 @@ def run_fault(name: str, *, source: str = "weldsim", size: str = "demo", outputs
         near = difflib.get_close_matches(name.upper(), list(FAULTS), n=1)
         raise SettingsError(f"fault: {name!r} is unknown; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(FAULTS)}"))
     fault = FAULTS[name]
-    settings = read_settings(TrainSettings, {"source": source, "size": size, "outputs": outputs, "epochs": epochs, "within_weight": 0.0,
-                                             "cross_weight": 0.0, "resume": "never", "log_every_steps": 10**6})
+    settings = read_settings(
+        TrainSettings,
+        {
+            "source": source,
+            "size": size,
+            "outputs": outputs,
+            "epochs": epochs,
+            "within_weight": 0.0,
+            "cross_weight": 0.0,
+            "resume": "never",
+            "log_every_steps": 10**6,
+        },
+    )
     run = Run.create(settings, kind=f"fault-{name}")
     say(f"{name}: {fault.title} ({fault.occurrence})\ninjected at the stage: {fault.stage}; run {run.folder}\n")
     pipeline = Pipeline(open_table(settings), settings, run=run)

@@ -168,7 +168,7 @@ def _too_short(x: Examination, ended: float, epochs: int, evidence: tuple[str, .
     return Finding(
         "QL-O05", "error", f"the learning rate is used up after {ended:.2g} of {epochs} epochs: the scheduler counts batches as epochs",
         where=f"scheduler of {x.subject.name}", evidence=evidence,
-        ruled_out=("convergence: the rate falls whatever the loss", "warm-up"), consequences=("QL-E10", "QL-O02"),
+        ruled_out=("convergence: the rate falls whatever the loss", "warm-up"), consequences=("QL-O05", "QL-E10", "QL-O02"),
         help="call scheduler.step() once an epoch, or give it epochs x batches steps   [changes the learning rates; retrain]")
 
 
@@ -185,6 +185,18 @@ def accumulation_for_batch(x: Examination) -> Iterator[Finding]:
     yield _micro(x, seen, sizes.batch_size, f"the first batch holds {seen} samples, batch_size declares {sizes.batch_size}")
 
 
+@check("O09", "the loss is given whole batches", "steps")
+def loss_given_parts(x: Examination) -> Iterator[Finding]:
+    given, held, sizes = x.probe.loss_rows, len(x.batch_labels), declared(x)
+    if not given:
+        raise Unavailable("the loss is no module that the training step calls, so its inputs are not seen")
+    # a term over some of the rows beside one over all of them is a choice
+    if len(given) < 2 or max(given) > held / 2 or sum(given) < 0.9 * held:
+        return
+    evidence = f"in one training step the loss was called {len(given)} times with {max(given)} samples at most; the batch holds {held}"
+    yield _shard(x, max(given), held, evidence) if sizes.world_size > 1 else _micro(x, max(given), held, evidence)
+
+
 @check("O09", "the plateau is that of the declared batch, not of a micro-batch", "epoch")
 def plateau_of_micro_batch(x: Examination) -> Iterator[Finding]:
     found = x.pinned
@@ -198,7 +210,7 @@ def _micro(x: Examination, seen: int, batch_size: int, evidence: str) -> Finding
         where=f"training step of {x.subject.name}",
         evidence=(evidence, f"plateau ln {seen - 1} = {np.log(seen - 1):.4f} instead of ln {batch_size - 1} = {np.log(batch_size - 1):.4f}"
                   if seen > 2 else f"{max(seen - 1, 0)} other samples to compare an anchor with"),
-        ruled_out=("the sampler: it gives what it was asked for",), consequences=("QL-B02",),
+        ruled_out=("the sampler: it gives what it was asked for",), consequences=("QL-O09", "QL-B02"),
         help="embed all micro-batches, then one loss over the whole batch (gradient caching)   [changes the loss; retrain]")
 
 
@@ -207,9 +219,14 @@ def plateau_of_a_shard(x: Examination) -> Iterator[Finding]:
     found = x.pinned
     if found is None or found.how != "share of a process":
         return
+    yield _shard(x, found.size, declared(x).batch_size or 0, found.text)
+
+
+def _shard(x: Examination, seen: int, batch_size: int, evidence: str) -> Finding:
     sizes = declared(x)
-    yield Finding(
-        "QL-O10", "warning", f"the loss sees the {found.size} samples of one process, not the batch of {sizes.batch_size}",
+    return Finding(
+        "QL-O10", "warning", f"the loss sees the {seen} samples of one process, not the batch of {batch_size}",
         where=f"training step of {x.subject.name}, {sizes.world_size} processes",
-        evidence=(found.text,), ruled_out=(f"the batch size: its own plateau would be ln {(sizes.batch_size or 0) * sizes.views - 1}",),
+        evidence=(evidence,), ruled_out=(f"the batch size: its own plateau would be ln {batch_size * sizes.views - 1}",),
+        consequences=("QL-O10", "QL-B02"),
         help="gather embeddings and labels of all processes before the loss   [changes the loss; retrain]")
