@@ -62,6 +62,8 @@ def test_a_healthy_end_that_equals_the_plateau_of_a_share_is_left_alone():
 def test_a_collapse_after_some_steps_names_what_acts_later():
     history = [{"kind": "step", "fused": value, "classes": 4} for value in (4.1, 3.2, *[math.log(15)] * 8)]
     root = diagnose(Subject(history=history, settings={"batch_size": 16})).roots[0]
+    with_rate = diagnose(Subject(history=history, settings={"batch_size": 16, "learning_rate": 0.2, "weight_decay": 0.01}))
+    assert alarms(with_rate) == ["QL-O01"] and [item.code for item in with_rate.roots[0].folded] == ["QL-P10"]
     assert root.code == "QL-P10" and [name[:2] for name in root.candidates] == ["O1", "O6"] and root.step == 2
 
 

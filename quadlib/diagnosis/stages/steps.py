@@ -11,11 +11,12 @@ import numpy as np
 from quadlib.diagnosis.engine import check
 from quadlib.diagnosis.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
-from quadlib.diagnosis.plateau import COLLAPSED, FEWEST
+from quadlib.diagnosis.plateau import COLLAPSED, FEWEST, classes_in_batches
 from quadlib.diagnosis.schedule import highest_rate
 from quadlib.diagnosis.stages.optimiser import groups_of, rate_in, trainable
 
 FROZEN = 1e-7  # relative size of an update below which float32 weights do not move
+CRAWLING = 1e-6  # below it, a clipped gradient is all but no gradient
 WHOLE = 1.0
 FIRST_FEW = 5
 MOST_SKIPS = 18  # a gradient scaler at 65536 that halves this often is below 1
@@ -61,6 +62,30 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
             help=f"learning_rate={rate / 100:g}, or warm-up   [changes the optimiser; retrain]")
 
 
+@check("O01", "a run that left the plateau does not fall back on it", "epoch")
+def collapsed_in_training(x: Examination) -> Iterator[Finding]:
+    found = x.pinned
+    if found is None or found.start == 0 or found.how != "batch":
+        return
+    if (classes_in_batches(x) or 0) < 2:
+        raise Unavailable("it is not known that the batches hold several classes, so the plateau may be their floor")
+    groups = getattr(x.subject.optimizer, "param_groups", None) or [{}]
+    rate = max(_highest_in_history(x), float(x.subject.setting("learning_rate", "lr", default=0.0)))
+    decay = max(float(x.subject.setting("weight_decay", default=0.0)), *(float(g.get("weight_decay") or 0.0) for g in groups))
+    if rate == 0:
+        raise Unavailable("no learning rate is declared")
+    left = (1 - min(rate * decay, 1.0)) ** found.start
+    if left < 0.5:
+        return  # the decay alone may have taken the weights: the set of candidates stays open
+    yield Finding(
+        "QL-O01", "error", f"at learning rate {rate:g} the run collapsed after {found.start} steps", where=f"history of {x.subject.name}",
+        evidence=(f"loss {x.losses[0]:.4f} at first, {found.value:.4f} from value {found.start + 1} on: {found.text}",
+                  f"weight decay alone would have left (1 - {rate:g} x {decay:g})^{found.start} = {left:.3f} of the weights"),
+        ruled_out=("one-class batches: these hold several", "a constant encoder: the loss was off the plateau at first", "weight decay"),
+        step=found.start, consequences=("QL-P10", "QL-E10", "QL-E05", "QL-O06"),
+        help=f"learning_rate={rate / 100:g}, or warm-up   [changes the optimiser; retrain]")
+
+
 def _history_began(x: Examination) -> bool:
     return x.subject.history is not None
 
@@ -80,7 +105,9 @@ def nothing_moves(x: Examination) -> Iterator[Finding]:
     if not ratios or rate == 0:
         return  # a rate of 0 is judged from the groups and the schedule
     largest = max(ratios) * peak / rate
-    if largest >= FROZEN:
+    # decoupled decay moves the weights also where no gradient does
+    decayed = 1.05 * peak * max(float(group.get("weight_decay") or 0.0) for group in groups)
+    if largest >= max(CRAWLING, decayed):
         return
     norm = float(np.sqrt(sum(value**2 for value in gradients)))
     clip = x.subject.setting("clip_norm", "max_grad_norm", "gradient_clip_val", "grad_clip")
@@ -92,6 +119,8 @@ def nothing_moves(x: Examination) -> Iterator[Finding]:
                       f"largest update relative to the weights: {largest:.2g}; float32 resolves {FROZEN:g}"),
             ruled_out=(f"learning rate: {rate:g}", "missing gradients", "optimiser membership"), consequences=("QL-E10", "QL-P10"),
             help="clip_norm=1.0   [changes the updates; retrain]")
+    elif largest >= FROZEN:
+        return
     elif largest == 0:
         yield Finding(
             "QL-O04", "error", f"{len(ratios)} training steps at learning rate {rate:g} changed no weight, though gradients arrive",
