@@ -80,6 +80,11 @@ class DoctorWatcher(Watcher):
         self.diagnosis = Diagnosis((), (), ())
         self.seconds_watching, self._epochs_began, self._batch_seen = 0.0, 0.0, False
 
+    @property
+    def alarms(self) -> list[Finding]:
+        """The findings that are no notes, each with the step at which it arose."""
+        return [item for item in self.findings if item.severity != "note"]
+
     def on_start(self, trainer: Trainer) -> None:
         self._examine(trainer, ("before",))
         wrong = [root for root in self.diagnosis.roots if root.severity == "error" and root.code not in trainer.settings.allow]
