@@ -112,7 +112,8 @@ class ModelSettings(MediaSettings):
     fusion_heads: int = Field(4, ge=1, description="attention heads of the fusion")
     fusion_layers: int = Field(1, ge=0, description="self-attention layers over the modality tokens before pooling")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in encoders and fusion")
-    modality_dropout: float = Field(0.15, ge=0, lt=1, description="chance of hiding a present modality in training, never the last one")
+    modality_dropout: float = Field(
+        0.0, ge=0, lt=1, description="chance of hiding a present modality in training, never the last; pays where many are missing later")
     freeze: list[str] = Field([], description="modules, by the start of their name, whose weights stay fixed")
 
     @field_validator("fusion_heads")
@@ -131,7 +132,7 @@ class ObjectiveSettings(Settings):
     loss_variant: Literal["out", "in"] = Field("out", description="L_out or L_in of Khosla et al. 2020")
     fused_weight: float = Field(1.0, ge=0, description="weight of SupCon on the fused embedding")
     within_weight: float = Field(0.5, ge=0, description="weight of SupCon within each modality, averaged over them")
-    cross_weight: float = Field(0.5, ge=0, description="weight of SupCon pooled over all modalities' embeddings")
+    cross_weight: float = Field(1.5, ge=0, description="weight of SupCon pooled over all modalities' embeddings")
     cross_entropy_weight: float = Field(0.0, ge=0, description="weight of a linear classifier's cross-entropy on the fused embedding")
 
     @field_validator("cross_entropy_weight")

@@ -24,7 +24,6 @@ SERIES_SCALE = 0.05
 SERIES_SHIFT = 0.04
 SERIES_MASK = 0.1
 VECTOR_NOISE = 0.1
-VECTOR_DROPOUT = 0.1
 
 
 def generators(seed: int, epoch: int, rows: Sequence[int]) -> list[np.random.Generator]:
@@ -92,9 +91,8 @@ def _series(series: np.ndarray, random: np.random.Generator) -> None:
 
 
 def _vector(vector: np.ndarray, random: np.random.Generator) -> None:
-    """(d,): noise, and features masked at random."""
+    """(d,): noise alone; a short vector does not survive the loss of a feature."""
     vector += np.float32(VECTOR_NOISE) * random.standard_normal(vector.shape, dtype=np.float32)
-    vector[random.random(vector.shape) < VECTOR_DROPOUT] = 0
 
 
 def _span(length: int, widest: float, random: np.random.Generator) -> slice:
