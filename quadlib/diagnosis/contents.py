@@ -67,7 +67,8 @@ def whole_rows(contents: Mapping[str, Contents]) -> np.ndarray:
     parts = list(contents.values())
     together = np.stack([np.where(part.absent, -2, part.codes) for part in parts], axis=1)
     telling = np.array([part.telling for part in parts])
-    comparable = (together != -1).all(axis=1) & (together[:, telling] >= 0).any(axis=1)
+    # of several modalities, one that is left alone may coincide by nature
+    comparable = (together != -1).all(axis=1) & ((together[:, telling] >= 0).sum(axis=1) >= max(1, min(2, telling.sum())))
     codes = np.unique(together, axis=0, return_inverse=True)[1].reshape(-1)
     return np.where(comparable, codes, -1)
 
@@ -95,6 +96,8 @@ def _of_array(array: np.ndarray, place: np.ndarray) -> Contents:
     codes = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in flat], dtype=np.int64)
     absent = place < 0
     telling = flat.shape[1] >= FEWEST_VALUES and len(np.unique(flat[:64])) >= FEWEST_DISTINCT
+    finite = np.isfinite(flat).all(axis=1) if np.issubdtype(flat.dtype, np.floating) else np.ones(len(flat), dtype=bool)
+    codes[~finite] = -1  # rows of NaN have equal bytes and say nothing
     here = np.where(absent, 0, place)
     held = constant[here] & ~absent if len(flat) else np.zeros(len(place), dtype=bool)
     return Contents(np.where(absent | held, -1, codes[here]) if len(flat) else np.full(len(place), -1), held, absent, telling)

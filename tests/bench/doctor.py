@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 SOURCES = ("mfeat", "weldsim")
@@ -233,6 +234,7 @@ def main() -> int:
     parser.add_argument("--source", choices=SOURCES)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--folder", default="", help="where doctor.json and doctor.html go; outputs/bench by default")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     began = time.perf_counter()
@@ -243,7 +245,7 @@ def main() -> int:
     report = {**summary(results), "wall_seconds": time.perf_counter() - began}
     print("\n" + "\n".join(f"{name}: {value}" for name, value in report.items() if not isinstance(value, list)))
     if not arguments.only:
-        _write(report, results)
+        _write(report, results, arguments.folder)
     return 0 if not report["false_alarms"] and (report["root_top1"] or 1.0) >= 0.95 else 1
 
 
@@ -261,10 +263,10 @@ def _print(result: dict[str, Any]) -> None:
     )
 
 
-def _write(report: dict[str, Any], results: list[dict[str, Any]]) -> None:
+def _write(report: dict[str, Any], results: list[dict[str, Any]], given: str) -> None:
     from quadlib.files import outputs_folder, write_text
 
-    folder = outputs_folder("") / "bench"
+    folder = Path(given) if given else outputs_folder("") / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "doctor.json", json.dumps({**report, "results": results}, indent=1))
     write_text(folder / "doctor.html", page(report))

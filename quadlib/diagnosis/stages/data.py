@@ -17,6 +17,7 @@ from quadlib.diagnosis.finding import Finding
 JUNK = re.compile(r"\.|__|~|lost\+found$|thumbs\.db$|desktop\.ini$|\$recycle\.bin$", re.IGNORECASE)
 DEAD = 0.9  # above this share of constant recordings the whole modality is dead, which the modality stage tells
 FEW_DUPLICATES = 0.01
+STRAY_COPIES = 3  # in a small train split, what measured sets hold
 MANY_SHARED = 0.05
 
 
@@ -60,7 +61,10 @@ def _shared_content(x: Examination, name: str, item: Contents, together: np.ndar
     groups: dict[int, list[int]] = {}
     for row in np.flatnonzero(codes >= 0):
         groups.setdefault(int(codes[row]), []).append(int(row))
-    shared = [rows for rows in groups.values() if len({int(together[row]) if together[row] >= 0 else -2 - row for row in rows}) > 1]
+    # one row a recording: a copy of a whole recording shares everything with it, which is a contract of its own
+    distinct = [list({int(together[row]) if together[row] >= 0 else -2 - row: row for row in reversed(rows)}.values())[::-1]
+                for rows in groups.values()]
+    shared = [rows for rows in distinct if len(rows) > 1]
     if not shared:
         return
     rows = [row for group in shared for row in group]
@@ -135,24 +139,24 @@ def duplicates_in_train(x: Examination) -> Iterator[Finding]:
     extra = int((counts - 1).sum())
     if not extra:
         return
-    share = extra / len(own)
+    few = extra <= max(FEW_DUPLICATES * len(own), STRAY_COPIES)
     groups = [x.train_rows[own == code][:3] for code in found[counts > 1][:3]]
     yield Finding(
-        "QL-D03", "warning" if share > FEW_DUPLICATES else "note",
+        "QL-D03", "note" if few else "warning",
         f"{extra} of {len(own)} training recordings are copies of another one",
         where=f"split train: {'; '.join(' = '.join(sample_ids(x, group)) for group in groups)}",
         evidence=(f"contents that stand more than once: {int((counts > 1).sum())}, the most frequent {int(counts.max())} times; "
                   f"distinct contents: {len(own) - extra} of {len(own)}", _how(x)),
         ruled_out=("a failed decode (the contents vary)",),
-        consequences=("QL-B14", "QL-L02") if share > FEW_DUPLICATES else (),
+        consequences=() if few else ("QL-B14", "QL-L02", "QL-M01"),  # a copied row names the recording it was copied from
         help="keep one of each; to draw a class more often use the sampler (balance=\"equal\")   [changes the data; retrain]")
 
 
 @check("D06", "every stored number is finite")
 def finite_arrays(x: Examination) -> Iterator[Finding]:
-    arrays = table_arrays(x, partly=True)
+    arrays = {**stored_arrays(x), **table_arrays(x, partly=True)}
     if not arrays:
-        raise Unavailable("the table has no arrays; files are judged when they are decoded")
+        raise Unavailable("there are no arrays; files are judged when they are decoded")
     for name, (array, place) in arrays.items():
         if not np.issubdtype(array.dtype, np.floating) or np.isfinite(np.sum(array, dtype=np.float64)):
             continue

@@ -34,7 +34,7 @@ def copies_across_splits(x: Examination) -> Iterator[Finding]:
             evidence=(f"equal content in every modality under two ids; {len(rows) / total:.1%} of {second} are answered by memory, "
                       "0 is expected", "a nearest neighbour finds these at distance 0, so the score is too high by up to that share"),
             ruled_out=("easy data (the contents are equal, not alike)", "a failed decode (the contents vary)"),
-            consequences=("QL-S05", "QL-E01") if many else (),
+            consequences=("QL-S05", "QL-M01", "QL-E01") if many else (),  # a copy names the recording that it was copied from
             help="delete the copies from train, then evaluate again   [changes the split; retrain]")
 
 

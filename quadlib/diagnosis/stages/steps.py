@@ -43,6 +43,8 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
         ratios = ratios * share
     gone = np.flatnonzero(spreads < COLLAPSED)
     fell = len(gone) > 0 and gone[0] > 0 and spreads[0] > 3 * COLLAPSED and (spreads[-min(FEWEST, len(spreads)):] < 3 * COLLAPSED).all()
+    if not np.isfinite(ratios).any():
+        raise Unavailable("the trial steps gave weights that are not finite")
     before = ratios[:gone[0] + 1] if fell else ratios
     finite = before[np.isfinite(before)]
     largest = float(finite.max()) if len(finite) else math.inf
