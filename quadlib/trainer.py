@@ -212,10 +212,11 @@ class Trainer:
 
     def _save(self, record: dict[str, Any], timing: dict[str, float]) -> None:
         value = self.sign * record[self.monitor]
-        better = value > self.best_value or self.best_epoch == 0
-        record["best"] = better
+        # Of equal epochs the later one is kept: scores saturate on few recordings while embeddings still improve.
+        best, better = value >= self.best_value or self.best_epoch == 0, value > self.best_value
+        record["best"] = best
         self.epochs_without_better = 0 if better else self.epochs_without_better + 1
-        if better:
+        if best:
             self.best_epoch, self.best_value = self.epoch, value
         self.history.append(record)
         # History first, best next, latest last: latest claims what the others hold, so a kill in between loses nothing.
@@ -223,7 +224,7 @@ class Trainer:
         timings = [line for line in read_lines(self.run.path("timings.jsonl")) if line["epoch"] < self.epoch]
         write_text(self.run.path("timings.jsonl"), lines_text([*timings, {"epoch": self.epoch, **timing}]))
         content = self._content()
-        if better:
+        if best:
             save_checkpoint(self.run.checkpoints / BEST, content)
         save_checkpoint(self.run.checkpoints / LATEST, content)
 

@@ -141,7 +141,7 @@ def test_debug_prints_the_labels_of_every_batch(settings, capsys):
 def test_patience_stops_early_and_stays_stopped(settings):
     stuck = settings.model_copy(update={"learning_rate": 0.0, "patience": 2, "epochs": 9})
     _, _, result = train(stuck)
-    assert (result.epochs, result.stopped_early, result.best_epoch) == (3, True, 1)
+    assert (result.epochs, result.stopped_early, result.best_epoch) == (3, True, 3)  # of equals, the latest
     assert train(stuck)[2].epochs == 3
 
 
