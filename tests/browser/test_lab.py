@@ -83,9 +83,7 @@ def test_the_inspector_answers_its_controls(lab: str, chromium: Browser, tmp_pat
     page.screenshot(path=str(picture))
     if os.environ.get("QUADLIB_PICTURES"):
         shutil.copy(picture, Path(os.environ["QUADLIB_PICTURES"]) / "inspector.png")
-    before = inspector.inner_text()
     inspector.locator("select").first.select_option("sequential")
-    wait_for(page, 30, lambda: inspector.inner_text() != before)
-    assert "one class" in inspector.inner_text() or "1 class" in inspector.inner_text()
+    wait_for(page, 30, lambda: "one class" in inspector.inner_text())
     assert (outside, complaints) == ([], [])
     page.close()
