@@ -141,7 +141,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
 def where_to_go_on(run: Run) -> tuple[str, ...]:
     """Where the checkpoints of a run are, and the commands that resume, diagnose and evaluate it."""
     return (
-        f"Checkpoints: {run.checkpoints / BEST} and {LATEST} beside it.",
+        f"Checkpoints: {(run.checkpoints / BEST).relative_to(run.folder.parent.parent)} and {LATEST} beside it.",
         f"Resume: quadlib run 02_train -p run={run.name}",
         f"Next: quadlib run 03_diagnose -p run={run.name}, quadlib run 04_evaluate -p run={run.name}",
     )
