@@ -64,7 +64,7 @@ def few_positives(p: Pipeline) -> None:
     p.trainer.batches = PlainBatches(p.table.rows("train"), 6, seed=p.settings.seed)
 
 
-@fault("B3", stage="batch", code="QL-B03", title="a quarter of the data is never drawn", occurrence="pytorch-metric-learning#684", when="Te")
+@fault("B3", stage="batch", code="QL-B03", title="a quarter is never drawn", occurrence="pytorch-metric-learning#684", when="Te")
 def fixed_subset(p: Pipeline) -> None:
     rows = p.random.permutation(p.table.rows("train"))
     size = min(p.settings.batch_size, len(rows) // 4)

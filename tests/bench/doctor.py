@@ -175,6 +175,7 @@ def page(report: dict[str, Any]) -> str:
             f"{report['false_alarms']} of {report['healthy_runs']}; rate below {percent(report['false_alarm_rate_upper_95'])} (95 %)",
         ),
         ("seconds to the verdict", f"{report['seconds_median']:.1f} (median), {report['seconds_most']:.1f} (most)"),
+        *((name.replace("_", " "), f"{value:.3g}") for name, value in report.get("costs", {}).items()),
     ]
     rows = [
         (
@@ -243,6 +244,10 @@ def main() -> int:
         results.append(result)
         _print(result)
     report = {**summary(results), "wall_seconds": time.perf_counter() - began}
+    if not arguments.quick and not arguments.only:
+        from doctor_costs import costs
+
+        report["costs"] = costs()
     print("\n" + "\n".join(f"{name}: {value}" for name, value in report.items() if not isinstance(value, list)))
     if not arguments.only:
         _write(report, results, arguments.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -67,9 +68,10 @@ def wrong_kind(x: Examination) -> Iterator[Finding]:
     kinds = getattr(x.subject.table, "modalities", {})
     for name, texts in columns.items():
         kind = str(getattr(kinds.get(name) if isinstance(kinds, Mapping) else None, "kind", name))
-        paths = [PurePosixPath(text) for text in texts if "|" not in text]  # several pictures in one row may well be a video
+        paths = [text for text in texts if "|" not in text]  # several pictures in one row may well be a video
+        suffixes = Counter(os.path.splitext(path)[1].lower() for path in paths)
         for other, extensions in EXTENSIONS.items():
-            share = np.mean([path.suffix.lower() in extensions for path in paths]) if paths else 0.0
+            share = sum(suffixes[extension] for extension in extensions) / max(len(paths), 1)
             if kind not in EXTENSIONS or other == kind or share < 0.5:
                 continue
             yield Finding(
@@ -148,10 +150,13 @@ def _named_recording(text: str, own: str, ids: set[str]) -> str | None:
 
     A run is whole folders and the file's name without extension, or the start of that name up to a "_", "-" or ".".
     """
-    path = PurePosixPath(text.split("|")[0])
-    parts = [*path.parts[:-1], path.stem]
+    *folders, name = text.split("|", 1)[0].split("/")
+    stem = os.path.splitext(name)[0]
+    if stem == own:
+        return own
+    parts = [*folders, stem]
     runs = {"/".join(parts[start:stop]) for start in range(len(parts)) for stop in range(start + 1, len(parts) + 1)}
-    runs |= {path.stem[:match.start()] for match in re.finditer(r"[_.\-]", path.stem)}
+    runs |= {stem[:match.start()] for match in re.finditer(r"[_.\-]", stem)}
     return own if own in runs else max(runs & ids, key=len, default=None)
 
 
