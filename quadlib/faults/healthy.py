@@ -243,7 +243,7 @@ def tiny_validation(p: Pipeline) -> None:
 
 @look_alike("stochastic gradient descent at 3e-2")
 def plain_sgd(p: Pipeline) -> None:
-    p.trainer.optimiser = torch.optim.SGD(p.trainer.model.parameters(), lr=3e-2, momentum=0.9)
+    p.use_optimiser(torch.optim.SGD(p.trainer.model.parameters(), lr=3e-2, momentum=0.9))
 
 
 @look_alike("inputs outside [-1, 1]")

@@ -16,11 +16,11 @@ from quadlib.data.open import open_table
 from quadlib.diagnosis import diagnose
 from quadlib.doctor import DoctorWatcher
 from quadlib.faults.pipeline import Pipeline
-from quadlib.faults.registry import FAULTS, Fault
+from quadlib.faults.registry import FAULTS
 from quadlib.files import write_json
 from quadlib.objective import ObjectiveValue
 from quadlib.runs import Run
-from quadlib.trainer import Trainer, TrainingError, Watcher
+from quadlib.trainer import Trainer, Watcher
 
 LINES_PER_EPOCH = 6
 
@@ -58,7 +58,8 @@ def run_fault(
     """Injects a fault by its id into the healthy pipeline of a source, trains, diagnoses; returns 1 when the doctor finds something.
 
     The diagnosis stands in a run folder of its own. Only the fused term is trained, so that the value printed is the one that the
-    bounds are of. A fault of what surrounds training (an evaluation, a training step of the user's own) is examined without training.
+    bounds are of. A fault of what surrounds training (an evaluation, a training step of the user's own), or that training has passed
+    already, is examined without it.
     Raises SettingsError for an unknown id.
     """
     if name not in FAULTS:
@@ -84,19 +85,20 @@ def run_fault(
     doctor = DoctorWatcher(refuse=False, parts=pipeline.parts, say=say)
     pipeline.watcher = [LossLine(say), doctor]
     fault.inject(pipeline)
-    if pipeline.parts:
-        diagnosis = diagnose(pipeline.subject())
-        write_json(run.path("diagnosis.json"), diagnosis.to_dict())
-        say(diagnosis.to_text(facts=False))
-        return diagnosis.exit_code
+    if pipeline.parts or pipeline.trainer.history:
+        return _examined(pipeline, say)
     try:
         pipeline.trainer.fit()
-    except TrainingError as error:
-        say(f"training stopped: {error}")
-    say(_verdict(fault, doctor))
+    except Exception as error:  # a fault may break training anywhere, and then the doctor has the word
+        say(f"training stopped: {type(error).__name__}: {error}\n")
+        return _examined(pipeline, say)
+    say(f"\n{doctor.diagnosis.headline()}\n{doctor.diagnosis.summary()}\ninjected was {fault.id}, whose code is {fault.code}")
     return doctor.diagnosis.exit_code
 
 
-def _verdict(fault: Fault, doctor: DoctorWatcher) -> str:
-    found = doctor.diagnosis
-    return f"\n{found.headline()}\n{found.summary()}\ninjected was {fault.id}, whose code is {fault.code}"
+def _examined(pipeline: Pipeline, say: Callable[[str], None]) -> int:
+    """The whole examination at once, said and written; its exit code."""
+    diagnosis = diagnose(pipeline.subject())
+    write_json(pipeline.run.path("diagnosis.json"), diagnosis.to_dict())
+    say(diagnosis.to_text(facts=False))
+    return diagnosis.exit_code

@@ -95,7 +95,7 @@ def schedule_per_batch(p: Pipeline) -> None:
 )
 def weight_decay_dominates(p: Pipeline) -> None:
     p.set(weight_decay=1.0)
-    p.trainer.optimiser = torch.optim.SGD(p.trainer.model.parameters(), lr=0.05, weight_decay=1.0)
+    p.use_optimiser(torch.optim.SGD(p.trainer.model.parameters(), lr=0.05, weight_decay=1.0))
 
 
 @fault(
@@ -108,7 +108,7 @@ def weight_decay_dominates(p: Pipeline) -> None:
 )
 def every_step_skipped(p: Pipeline) -> None:
     trainer = p.trainer
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, backoff_factor=0.999)
 
     def train_step(batch: Batch) -> Tensor:
         trainer.optimiser.zero_grad(set_to_none=True)

@@ -77,21 +77,26 @@ class Pipeline:
 
     def rebuild_optimiser(self) -> None:
         """A new optimiser over what is trainable now."""
-        trainer = self.trainer
-        trainer.optimiser = build_optimiser(trainer.model, trainer.objective, self.settings)
-        trainer.peak_rates = [group["lr"] for group in trainer.optimiser.param_groups]
+        self.use_optimiser(build_optimiser(self.trainer.model, self.trainer.objective, self.settings))
+
+    def use_optimiser(self, optimiser: torch.optim.Optimizer) -> None:
+        """Puts an optimiser in the place of the trainer's own, its rates being the peak rates."""
+        self.trainer.optimiser = optimiser
+        self.trainer.peak_rates = [group["lr"] for group in optimiser.param_groups]
 
     def subject(self) -> Subject:
         """The pipeline as it is now, for the doctor."""
         return subject_of(self.trainer, **self.parts)
 
     def train(self, epochs: int = 1) -> None:
-        """Trains some epochs in memory: weights and history move on, nothing is written."""
+        """Trains some epochs in memory: weights and history move on, nothing is written, and nobody looks on."""
+        watchers, self.trainer.watchers = self.trainer.watchers, []
         with torch.random.fork_rng(devices=[]):
             for _ in range(epochs):
                 self.trainer.epoch += 1
                 record, _timing = self.trainer._train_epoch()
                 self.trainer.history.append({**record, "best": True})
+        self.trainer.watchers = watchers
 
     @property
     def modality(self) -> str:
