@@ -61,7 +61,11 @@ def demo(
         raise typer.Exit(run_fault(fault, source="weldsim" if source == "both" else source, size=size, outputs=outputs))
     from quadlib.demo import SOURCES, run_demo
 
-    raise typer.Exit(run_demo(SOURCES if source == "both" else (source,), size=size, outputs=outputs))
+    if source == "both":
+        from quadlib.side_by_side import demo_side_by_side
+
+        raise typer.Exit(demo_side_by_side(SOURCES, size=size, outputs=outputs, say=typer.echo))
+    raise typer.Exit(run_demo((source,), size=size, outputs=outputs))
 
 
 @app.command()
