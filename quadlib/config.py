@@ -146,7 +146,7 @@ class ObjectiveSettings(Settings):
 class OptimiserSettings(Settings):
     """AdamW with linear warm-up and cosine decay, both per step."""
 
-    epochs: int = Field(30, ge=1, description="passes over the training split, at most")
+    epochs: int = Field(24, ge=1, description="passes over the training split, at most")
     learning_rate: float = Field(2e-3, ge=0, description="peak learning rate")
     encoder_rate_factor: float = Field(1.0, ge=0, description="the encoders' learning rate as a factor of the peak rate")
     final_rate_fraction: float = Field(0.01, ge=0, le=1, description="learning rate at the last step, as a fraction of the peak")
