@@ -5,7 +5,17 @@ import os
 
 import pytest
 
-from quadlib.files import FileError, atomic_write, digest_bytes, digest_file, outputs_folder, project_root, read_json, write_json, write_text
+from quadlib.files import (
+    FileError,
+    atomic_write,
+    digest_bytes,
+    digest_file,
+    outputs_folder,
+    project_root,
+    read_json,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
