@@ -78,7 +78,7 @@ class DoctorWatcher(Watcher):
         self.refuse, self.parts, self.say = refuse, parts if parts is not None else {}, say
         self.findings: list[Finding] = []
         self.diagnosis = Diagnosis((), (), ())
-        self.seconds_watching, self._epochs_began, self._batch_seen = 0.0, 0.0, False
+        self.seconds_watching, self._last_look, self._epochs_began, self._batch_seen = 0.0, 0.0, 0.0, False
 
     @property
     def alarms(self) -> list[Finding]:
@@ -102,12 +102,13 @@ class DoctorWatcher(Watcher):
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         started = time.perf_counter()
-        if self.seconds_watching > self.MOST_SHARE * (started - self._epochs_began):
+        if self.seconds_watching + self._last_look > self.MOST_SHARE * (started - self._epochs_began):
             return
         given: dict[str, Any] = {"table": trainer.dataset.table, "settings": trainer.settings, "history": trainer.history}
         given |= {name: part for name, part in self.parts.items() if name in given}
         self._take(trainer, diagnose(Subject(**given, name=trainer.run.name), phases=("epoch",)))
-        self.seconds_watching += time.perf_counter() - started
+        self._last_look = time.perf_counter() - started
+        self.seconds_watching += self._last_look
 
     def on_end(self, trainer: Trainer) -> None:
         self._examine(trainer, ("epoch",), run=trainer.run.folder)

@@ -33,7 +33,7 @@ def unique_labels(x: Examination) -> Iterator[Finding]:
                   "batch",
                   "without positives the loss is undefined: 0 or NaN by implementation, diluted to (1 - f) ln(N - 1) by others"),
         ruled_out=("batch size (no batch of any size gives these anchors a positive)", "sampler", "too few positives by chance"),
-        consequences=("QL-L01", "QL-L02", "QL-S02", "QL-S11", "QL-B01", "QL-B02", "QL-B13", "QL-P*", "QL-E*", "QL-O*"),
+        consequences=("QL-L01", "QL-L02", "QL-L10", "QL-S02", "QL-S11", "QL-B01", "QL-B02", "QL-B13", "QL-P*", "QL-E*", "QL-O*"),
         help="put the class into the label column and the id into sample_id   [changes the labels; retrain]")
 
 
