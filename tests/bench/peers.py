@@ -23,7 +23,7 @@ EPOCHS = 3
 NAMES = {
     "cleanlab": {"label": ("L1", "L2"), "near_duplicate": ("D1", "D3", "S3"), "null": ("D6",), "non_iid": ("B5",),
                  "class_imbalance": ("S2",)},
-    "trainproof": {"TP-ZERO-LR": ("O2",), "TP-NAN": ("D6", "P9"), "TP-NAN-GRAD": ("O7",), "TP-ZERO-LOSS": ("L4",), "TP-GRAD-SPIKE": ("O1",)},
+    "trainproof": {"TP-ZERO-LR": ("O2",), "TP-NAN": ("D6", "P9"), "TP-NAN-GRAD": ("O7",), "TP-GRAD-SPIKE": ("O1",)},
 }
 CLEANLAB = """
 import json, sys
