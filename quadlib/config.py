@@ -64,8 +64,6 @@ class DataSettings(Settings):
     split: Literal["source", "grouped"] = Field(
         "source", description="source keeps the split that the source brings; grouped makes a new one, no session in two splits")
     fractions: list[float] = Field([0.6, 0.2, 0.2], description="shares of train, val and test when a split is made")
-    protocol: Literal["supervised", "one_class"] = Field(
-        "supervised", description="one_class trains on good recordings alone, for anomaly detection")
     on_damage: Literal["error", "drop_modality"] = Field(
         "error", description="a damaged file stops the run, or its modality is masked and counted")
 

@@ -41,7 +41,8 @@ def open_table(settings: TrainSettings | BatchesSettings) -> SampleTable:
     """The table of a run: its source, its modalities in the order asked for, and every recording in a split.
 
     split="source" keeps the split that the source brings, and makes one where it brings none; split="grouped" always
-    makes one. Whether the result is fit to train on is said by `check_trainable`.
+    makes one. Whether the result is fit to train on is said by `check_trainable`. Raises SettingsError for fractions
+    that a kept split would leave unread.
     """
     known: dict[str, dict[str, Any]] = {"weldsim": {"size": settings.size, "seed": settings.seed}, "mfeat": {"seed": settings.seed}}
     path: str | Path = settings.path
@@ -52,30 +53,34 @@ def open_table(settings: TrainSettings | BatchesSettings) -> SampleTable:
         table = table.with_modalities(settings.modalities)
     if settings.split == "grouped" or (table.frame["split"] == "").all():
         first, second, third = settings.fractions
-        table = assign_splits(table, (first, second, third), protocol=settings.protocol, seed=settings.seed)
+        return assign_splits(table, (first, second, third), seed=settings.seed)
+    if settings.fractions != type(settings).model_fields["fractions"].default:
+        raise SettingsError(f"fractions {settings.fractions}: {table.name} brings a split of its own, so they are not read; "
+                            'take split="grouped" to make a new one')
     return table
 
 
-def check_trainable(table: SampleTable, settings: TrainSettings | BatchesSettings) -> list[str]:
-    """Why this table's splits cannot train a contrastive model: one line a problem, with its remedy; empty when they can."""
-    problems = []
+def check_trainable(table: SampleTable, settings: TrainSettings) -> list[str]:
+    """Why this table's splits cannot train a contrastive model: one line a problem, with its remedy; empty when they can.
+
+    A split of one class (QL-S01) and classes absent from train (QL-S02) pass where settings.allow names them.
+    """
+    problems: list[str] = []
     train, val = table.rows("train"), table.rows("val")
     counts = np.bincount(table.codes[train], minlength=len(table.class_names))
     everywhere = np.bincount(table.codes, minlength=len(table.class_names))
     held = np.flatnonzero(counts)
     if not len(train):
         problems.append("train holds no recording; take split=\"grouped\", or give train a share in the table's split column")
-    elif len(held) == 1:
+    elif len(held) == 1 and "QL-S01" not in settings.allow:
         only = f"train holds {len(train)} recordings of a single class, {table.class_names[held[0]]!r}, so no anchor has a negative"
         if (everywhere > 0).sum() == 1:
             problems.append(f"{only}, and the table has no other class; add recordings of a second one")
-        elif settings.protocol == "one_class" and settings.split == "grouped":
-            problems.append(f"{only}; protocol=\"one_class\" made it so, take protocol=\"supervised\"")
         else:
             problems.append(f"{only}, while the table has {(everywhere > 0).sum()} classes; take split=\"grouped\"")
     else:
         absent = [table.class_names[code] for code in np.flatnonzero((counts == 0) & (everywhere > 0))]
-        if absent:
+        if absent and "QL-S02" not in settings.allow and len(held) > 1:
             problems.append(f"train has no recording of {some(absent)}, which val or test have; take split=\"grouped\" or leave them out")
         few = [f"{table.class_names[code]} {counts[code]}" for code in held if counts[code] < settings.min_per_class]
         if few and settings.rare == "error":

@@ -88,10 +88,19 @@ def test_rare_classes_may_be_allowed(tmp_path):
         assert check_trainable(open_table(table_settings(path, **more)), table_settings(path, **more)) == []
 
 
-def test_one_class_protocol_is_named_as_the_reason(tmp_path):
-    settings = table_settings(archive(tmp_path / "t.npz", "ab" * 20), split="grouped", protocol="one_class")
-    [problem] = check_trainable(open_table(settings), settings)
-    assert 'protocol="supervised"' in problem
+def test_a_class_too_few_in_train_passes_where_its_code_is_allowed(tmp_path):
+    path = archive(tmp_path / "t.npz", "aaaabbb", "tttttve")
+    settings = table_settings(archive(tmp_path / "one.npz", "aaaabb", "ttttve"), allow=["QL-S01"])
+    assert check_trainable(open_table(settings), settings) == []
+    settings = table_settings(archive(tmp_path / "absent.npz", "aabbcc", "ttttve"), allow=["QL-S02"])
+    assert check_trainable(open_table(settings), settings) == []
+    assert check_trainable(open_table(table_settings(path, allow=["QL-S02"])), table_settings(path)) != []
+
+
+def test_fractions_that_a_kept_split_leaves_unread_are_refused(tmp_path):
+    path = archive(tmp_path / "t.npz", "aaaabbbbab", "ttttttttve")
+    with pytest.raises(SettingsError, match='split of its own, so they are not read; take split="grouped"'):
+        open_table(table_settings(path, fractions=[0.5, 0.25, 0.25]))
 
 
 def test_recordings_and_training_sets_without_a_modality(tmp_path):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from quadlib.config import Settings
+from quadlib.config import Settings, SettingsError
 
 Size = Literal["tiny", "demo", "full"]
 MODALITIES = ("video", "image", "audio", "sensor")
@@ -68,9 +68,9 @@ GEOMETRIES: dict[str, Geometry] = {
 
 
 def geometry_of(size: str, settings: WeldSimSettings) -> Geometry:
-    """The size's geometry with the switches' own counts; raises ValueError on an unknown size."""
+    """The size's geometry with the switches' own counts; raises SettingsError on an unknown size."""
     if size not in GEOMETRIES:
-        raise ValueError(f"size: {size!r} is none of {', '.join(GEOMETRIES)}; demo trains in minutes, tiny is for tests")
+        raise SettingsError(f"size: {size!r} is none of {', '.join(GEOMETRIES)}; demo trains in minutes, tiny is for tests")
     own = GEOMETRIES[size]
     return Geometry(settings.sessions_per_class or own.sessions_per_class,
                     settings.recordings_per_session or own.recordings_per_session, *list(vars(own).values())[2:])

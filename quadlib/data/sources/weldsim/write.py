@@ -36,7 +36,7 @@ def make(folder: str | Path, size: str = "demo", seed: int = 0, *, processes: in
     The bytes are a function of size, seed and switches (fields of WeldSimSettings) alone. A folder that already holds
     this very set is returned at once; two processes may ask for the same folder at the same time. `weldsim.json` records
     what was made, `oracles.json` what can be scored without looking at any recording.
-    Raises FileError when the folder holds anything else, SettingsError on wrong switches, ValueError on an unknown size.
+    Raises FileError when the folder holds anything else, SettingsError on wrong switches or an unknown size.
     """
     folder = Path(folder).expanduser().resolve()
     settings = read_settings(WeldSimSettings, switches)
