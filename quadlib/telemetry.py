@@ -13,16 +13,23 @@ from quadlib import bounds
 
 
 def batch_facts(labels: Tensor, temperature: float) -> dict[str, Any]:
-    """What a batch's labels alone say of its loss: anchors, classes, fewest positives of an anchor, floor and collapse value."""
+    """What a batch's labels alone say of its loss: anchors, classes, fewest positives of an anchor, floor and collapse value.
+
+    The bounds of a batch without any positive pair are None: it has no anchor to average over.
+    """
     counts = torch.bincount(labels.cpu()).numpy()
     counts = counts[counts > 0]
     anchors = int(counts.sum())
+    paired = bool((counts > 1).any())
     return {"anchors": anchors, "classes": len(counts), "positives_min": int(counts.min()) - 1,
-            "collapse": float(bounds.collapse_value(anchors)), "floor": float(bounds.floor(counts, temperature, kind="counts"))}
+            "collapse": float(bounds.collapse_value(anchors)) if paired else None,
+            "floor": float(bounds.floor(counts, temperature, kind="counts")) if paired else None}
 
 
 def place(value: float, facts: dict[str, Any]) -> float | None:
-    """Progress of a loss value from collapse (0) to the batch's floor (1); None for a batch of one class, where it is undefined."""
+    """Progress of a loss value from collapse (0) to the batch's floor (1); None where it is undefined: one class, or no positive pair."""
+    if facts["floor"] is None:
+        return None
     progress = bounds.progress(value, facts["anchors"], facts["floor"])
     return float(progress) if math.isfinite(progress) else None
 
@@ -34,11 +41,15 @@ def debug_line(labels: Tensor) -> str:
 
 
 def epoch_means(steps: list[dict[str, Any]]) -> dict[str, float]:
-    """Means over an epoch's batches, of each figure that every batch has; the mean excess places the epoch above its floors."""
+    """Means over an epoch's batches, of each figure that every batch has; the mean excess places the epoch above its floors.
+
+    Batches without a positive pair leave the means, as lone anchors leave the loss, unless there are no others.
+    """
+    steps = [line for line in steps if line["floor"] is not None] or steps
     names = ("loss", "fused", "within", "cross", "cross_entropy", "floor", "collapse", "progress")
     means = {name: float(np.mean([line[name] for line in steps])) for name in names
              if all(line.get(name) is not None for line in steps)}
-    if "fused" in means:
+    if "fused" in means and "floor" in means:
         means["excess"] = means["fused"] - means["floor"]
     return means
 

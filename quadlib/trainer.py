@@ -103,9 +103,9 @@ class Trainer:
             remove_leftovers(self.run.checkpoints)
             self._resume(resume or settings.resume)
             self._record_start()
+            self._tell("on_start")
             if self.step == 0:
                 self._try_two_batches()
-            self._tell("on_start")
             while self.epoch < settings.epochs and not self._out_of_patience():
                 self.epoch += 1
                 record, timing = self._train_epoch()
@@ -211,6 +211,9 @@ class Trainer:
         return figures
 
     def _save(self, record: dict[str, Any], timing: dict[str, float]) -> None:
+        if self.monitor not in record:
+            raise TrainingError(f"monitor {self.monitor!r} has no value: no batch of epoch {self.epoch} holds a positive pair; "
+                                f"raise min_per_class ({self.settings.min_per_class}) or batch_size ({self.settings.batch_size})")
         value = self.sign * record[self.monitor]
         # Of equal epochs the later one is kept: scores saturate on few recordings while embeddings still improve.
         best, better = value >= self.best_value or self.best_epoch == 0, value > self.best_value
@@ -294,7 +297,7 @@ class Trainer:
         done = sum(1 for line in self.history if line["kind"] == "epoch")
         left = seconds / max(done, 1) * (self.settings.epochs - self.epoch)
         place = f"fused {record['fused']:.3f} (floor {record['floor']:.3f}, collapse {record['collapse']:.3f})" \
-            if "fused" in record else f"loss {record['loss']:.4f}"
+            if "fused" in record and "floor" in record else f"loss {record['loss']:.4f}"
         score = f"  {self.monitor} {record[self.monitor]:.3f}"
         best = " best" if record["best"] else ""
         print(f"epoch {self.epoch:3d}/{self.settings.epochs}  {place}{score}{best}  ~{left:.0f} s left", flush=True)

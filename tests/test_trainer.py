@@ -155,6 +155,31 @@ def test_a_split_with_one_class_is_refused_before_any_step(settings, features, t
         open_dataset(settings.model_copy(update={"path": str(path)}))
 
 
+def test_batches_without_a_positive_pair_leave_the_means_and_the_run_goes_on(settings):
+    changed = settings.model_copy(update={"batch_size": 3, "min_per_class": 1, "min_classes": 1, "epochs": 1})
+    run, _, _ = train(changed)
+    [*steps, epoch] = run.history()
+    assert any(step["floor"] is None and step["fused"] == 0 for step in steps)
+    assert "floor" not in epoch or epoch["floor"] == np.mean([step["floor"] for step in steps if step["floor"] is not None])
+
+
+def test_a_monitor_without_a_value_says_which_setting_to_raise(settings):
+    changed = settings.model_copy(update={"batch_size": 3, "min_per_class": 1, "min_classes": 1, "epochs": 1})
+    with pytest.raises(TrainingError, match=r"monitor 'excess' has no value.*raise min_per_class \(1\)"):
+        Trainer(open_dataset(changed), changed, Run.create(changed)).fit()
+
+
+def test_a_watcher_looks_before_the_first_batch_is_tried(settings):
+    class Look(Watcher):
+        def on_start(self, trainer):
+            raise KeyError("seen")
+
+    dataset = open_dataset(settings)
+    dataset.normaliser = None  # any batch would raise
+    with pytest.raises(KeyError, match="seen"):
+        Trainer(dataset, settings, Run.create(settings), watcher=Look()).fit()
+
+
 def test_an_exploding_run_says_what_to_do_and_keeps_its_checkpoint(settings):
     class Poison(Watcher):
         def on_step(self, trainer, step):

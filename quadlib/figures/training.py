@@ -58,7 +58,10 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
     if not len(steps):
         return finish(figure, "Loss", "Nothing was trained yet.", ["epoch"], [])
     if "fused" not in steps:
-        return _total_loss(history, steps)
+        return _total_loss(history, steps, "fused_weight is 0, so this is the sum of the other terms")
+    if steps["floor"].isna().all():
+        return _total_loss(history, steps, "No batch holds a positive pair, so this is what the other terms left")
+    steps = steps.dropna(subset="floor")
     steps["progress"] = pd.to_numeric(steps["progress"])  # None where every batch holds one class: 0 / 0
     per_epoch = steps.groupby("epoch").agg(
         low=("floor", "min"), high=("floor", "max"), loss=("fused", "mean"), plateau=("collapse", "max"), progress=("progress", "mean")
@@ -135,10 +138,10 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
     )
 
 
-def _total_loss(history: Sequence[Record], steps: pd.DataFrame) -> go.Figure:
-    """The loss of a run without a fused term: floor and plateau do not apply to it."""
+def _total_loss(history: Sequence[Record], steps: pd.DataFrame, why: str) -> go.Figure:
+    """The loss of a run whose fused term is off or has no positive pair: floor and plateau do not apply to it."""
     figure = go.Figure(go.Scatter(x=steps["at"], y=steps["loss"], mode="lines", name="each batch", line={"color": "#0072B2"}))
-    caption = "fused_weight is 0, so this is the sum of the other terms: it has no common floor and plateau to stand between."
+    caption = f"{why}: it has no common floor and plateau to stand between."
     rows = steps.groupby("epoch")["loss"].mean().items()
     return finish(
         figure, "Loss", caption, ["epoch", "loss"], rows, xaxis=epoch_axis(history), yaxis_title="sum of the weighted terms (nats)"
