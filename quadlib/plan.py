@@ -49,7 +49,8 @@ class BatchPlan:
             sampler = sampler.sampler if sampler.batch_sampler is None else sampler.batch_sampler
         codes, names = encode_labels(labels, class_names)
         notes: list[str] = []
-        limit = max_batches if max_batches is not None else _epoch_length(sampler, len(codes))
+        epoch = _epoch_length(sampler, len(codes))
+        limit = max_batches if max_batches is not None else epoch
         batches: list[np.ndarray] = []
         drawn = 0
         for batch in islice(iter(sampler), limit):
@@ -62,7 +63,7 @@ class BatchPlan:
             drawn += index.size
             if max_batches is None and drawn >= 4 * len(codes) and not hasattr(sampler, "__len__"):
                 break
-        if max_batches is not None or not hasattr(sampler, "__len__"):
+        if len(batches) == limit < epoch or drawn >= 4 * len(codes) and not hasattr(sampler, "__len__"):
             notes.append(f"inspected the first {len(batches)} batches")
         return cls(batches, codes, names, None if groups is None else encode_labels(groups)[0], tuple(notes))
 

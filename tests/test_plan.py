@@ -47,6 +47,14 @@ def test_a_loader_is_read_without_a_sample() -> None:
     assert BatchPlan.draw(DataLoader(Unreadable(), batch_size=None, sampler=sampler), LABELS).sizes.tolist() == [4, 4, 4]
 
 
+def test_a_note_says_that_only_a_part_was_inspected() -> None:
+    sampler = BatchSampler(SequentialSampler(LABELS), 4, drop_last=False)
+    assert BatchPlan.draw(sampler, LABELS).notes == BatchPlan.draw(sampler, LABELS, max_batches=9).notes == ()
+    assert BatchPlan.draw(iter(list(sampler)), LABELS).notes == ()
+    assert BatchPlan.draw(sampler, LABELS, max_batches=2).notes == ("inspected the first 2 batches",)
+    assert BatchPlan.draw(itertools.cycle([[0, 1]]), LABELS).notes == ("inspected the first 24 batches",)
+
+
 def test_repeats_and_unseen() -> None:
     plan = BatchPlan.draw([[0, 0, 1], [2, 3, 4]], LABELS)
     assert plan.repeats.tolist() == [1, 0] and plan.unseen.tolist() == list(range(5, 12)) and plan.times_seen[0] == 2

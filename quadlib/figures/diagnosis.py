@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from pandas.io.formats.style import Styler
 
 from quadlib.data.samples import SPLITS
 from quadlib.diagnosis import Diagnosis
@@ -228,6 +229,6 @@ def loss_place(value: float, floor: float, plateau: float) -> go.Figure:
     )
 
 
-def not_run_table(diagnosis: Diagnosis) -> pd.DataFrame:
-    """The checks that could not be made, by the reason: what they would need."""
-    return pd.DataFrame(diagnosis.not_run, columns=["check", "why it was not run"])
+def not_run_table(diagnosis: Diagnosis) -> Styler:
+    """The checks that could not be made, by the reason: what they would need. Styled, since a plain frame cuts long reasons."""
+    return pd.DataFrame(diagnosis.not_run, columns=["check", "why it was not run"]).style.hide(axis="index")

@@ -11,7 +11,6 @@ import numpy as np
 
 from quadlib.checkpoint import BEST, LATEST
 from quadlib.evaluation.record import Evaluation
-from quadlib.evaluation.score import Score
 from quadlib.figures.batches import batch_table, composition_sentence, span
 from quadlib.figures.evaluation import baseline_name
 from quadlib.figures.style import BROKEN, FINE, LOOK_HERE, number, score
@@ -164,15 +163,14 @@ def judge_diagnosis(diagnosis: Any) -> Verdict:
 def judge_evaluation(evaluation: Evaluation) -> Verdict:
     """How good the model is, beside what needs no recording and beside the best single modality."""
     reached = evaluation.scores["macro_f1"]
-    numbers = [
-        ("macro-F1", str(reached)),
-        ("accuracy", str(evaluation.scores["accuracy"])),
-        ("AUROC good against defect", _tile(evaluation.scores["auroc"])),
-    ]
-    numbers += [(baseline_name(baseline.name), _tile(baseline.macro_f1)) for baseline in evaluation.baselines]
     single = evaluation.best_single if len(evaluation.modalities) > 1 else None
-    numbers += [(f"best single, {single[0]}", _tile(single[1]))] if single else []
-    notes = tuple(evaluation.notes)
+    auroc = evaluation.scores["auroc"]
+    scores = [("macro-F1", reached), ("accuracy", evaluation.scores["accuracy"]), ("AUROC good against defect", auroc)]
+    scores += [(baseline_name(baseline.name), baseline.macro_f1) for baseline in evaluation.baselines]
+    scores += [(f"best single, {single[0]}", single[1])] if single else []
+    # what has no value gets a sentence with its reason, not a tile
+    numbers = [(name, str(value)) for name, value in scores if value.value is not None]
+    notes = tuple(evaluation.notes) + ((f"AUROC good against defect: not defined, {auroc.reason}.",) if auroc.value is None else ())
     if reached.value is None:
         return Verdict("broken", f"Not scored: {reached.reason}.", tuple(numbers), notes)
     rivals = {baseline_name(baseline.name): baseline.macro_f1.value for baseline in evaluation.baselines} | (
@@ -190,7 +188,3 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
     others = ", ".join(f"{name} ({score(value)})" for name, value in beaten_by.items())
     doubt = f" {'No better than' if surely else 'Within its interval lies'}: {others}."
     return Verdict("look here", sentence + doubt, tuple(numbers), notes)
-
-
-def _tile(value: Score) -> str:
-    return "none" if value.value is None else str(value)

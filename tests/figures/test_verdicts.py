@@ -68,8 +68,12 @@ def test_diagnosis() -> None:
 def test_evaluation(evaluation: Evaluation) -> None:
     sure = replace(evaluation, scores=evaluation.scores | {"macro_f1": Score(0.9, 0.85, 0.95)}, by_modality={})
     assert judge_evaluation(sure).level == "fine"
-    names = [name for name, _ in judge_evaluation(sure).numbers]
+    scored = [replace(baseline, macro_f1=Score(0.5)) for baseline in sure.baselines]
+    names = [name for name, _ in judge_evaluation(replace(sure, baselines=scored)).numbers]
     assert {"macro-F1", "set-points only", "duration only", "always the commonest class", "AUROC good against defect"} <= set(names)
+    no_good = judge_evaluation(replace(sure, scores=sure.scores | {"auroc": Score.undefined("no class is named good")}))
+    assert "AUROC good against defect" not in dict(no_good.numbers)
+    assert no_good.notes[-1] == "AUROC good against defect: not defined, no class is named good."
     alone = {"video": {"macro_f1": Score(0.87), "accuracy": Score(0.9), "map_at_r": Score(0.9)}}
     doubtful = judge_evaluation(replace(sure, by_modality=alone))
     assert doubtful.level == "look here" and doubtful.sentence.endswith("Within its interval lies: video alone (.870).")

@@ -56,6 +56,8 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         file = open(path, "rb")  # noqa: SIM115 - closed below, its opening alone is guarded here
     except FileNotFoundError:
         raise DamageError(path, "does not exist", "bring it back, or leave its place in the table empty") from None
+    except DamageError:
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DamageError(path, f"cannot be opened ({reason})", "check its name and its permissions") from None

@@ -16,7 +16,7 @@ def test_only_regular_files_with_content_are_opened(tmp_path):
     cases = {"folder": "is a folder", "pipe": "is a named pipe", "empty": r"is empty \(0 bytes\)", "gone": "does not exist",
              "loop": "cannot be opened", "nul\0byte": "cannot be opened"}
     for name, match in cases.items():
-        with pytest.raises(DamageError, match=match), open_regular(tmp_path / name):
+        with pytest.raises(DamageError, match=f"^[^;]*{match}[^;]*;[^;]*$"), open_regular(tmp_path / name):
             pass
     with pytest.raises(DamageError, match="is a device"), open_regular(tmp_path / "/dev/null"):
         pass
