@@ -24,29 +24,31 @@ class Snapshot:
         self.stateful = [(item, copy.deepcopy(item.state_dict())) for item in stateful
                          if hasattr(item, "state_dict") and hasattr(item, "load_state_dict")]
         self.generators = [(g, g.get_state()) for item in stateful for g in _generators(item)]
-        if self.model is not None:
-            self.modes = [(module, module.training) for module in self.model.modules()]
-            self.values = [(tensor, tensor.detach().clone()) for tensor in (*self.model.parameters(), *self.model.buffers())]
-            self.gradients = [(p, None if p.grad is None else p.grad, None if p.grad is None else p.grad.detach().clone())
-                              for p in self.model.parameters()]
-            self.hooks = [(module, {name: dict(getattr(module, name)) for name in HOOKS}) for module in self.model.modules()]
+        modules = [] if self.model is None else list(self.model.modules())
+        parameters = {id(p): p for module in modules for p in module.parameters(recurse=False)}
+        # a step also moves what only the optimiser holds, such as a classifier that belongs to the loss
+        parameters |= {id(p): p for item in stateful for group in getattr(item, "param_groups", ()) for p in group["params"]}
+        buffers = [] if self.model is None else list(self.model.buffers())
+        self.modes = [(module, module.training) for module in modules]
+        self.values = [(tensor, tensor.detach().clone()) for tensor in (*parameters.values(), *buffers)]
+        self.gradients = [(p, p.grad, None if p.grad is None else p.grad.detach().clone()) for p in parameters.values()]
+        self.hooks = [(module, {name: dict(getattr(module, name)) for name in HOOKS}) for module in modules]
 
     def restore(self) -> None:
-        if self.model is not None:
-            with torch.no_grad():
-                for tensor, value in self.values:
-                    tensor.copy_(value)
-                for parameter, gradient, kept in self.gradients:
-                    parameter.grad = gradient
-                    if gradient is not None and kept is not None:
-                        gradient.copy_(kept)
-            for module, training in self.modes:
-                module.training = training
-            for module, hooks in self.hooks:
-                for name, entries in hooks.items():
-                    own = getattr(module, name)
-                    own.clear()
-                    own.update(entries)
+        with torch.no_grad():
+            for tensor, value in self.values:
+                tensor.copy_(value)
+            for parameter, gradient, kept in self.gradients:
+                parameter.grad = gradient
+                if gradient is not None and kept is not None:
+                    gradient.copy_(kept)
+        for module, training in self.modes:
+            module.training = training
+        for module, hooks in self.hooks:
+            for name, entries in hooks.items():
+                own = getattr(module, name)
+                own.clear()
+                own.update(entries)
         for item, state in self.stateful:
             # load_state_dict of an optimiser casts and may share what it is given: hand it a copy
             item.load_state_dict(copy.deepcopy(state))

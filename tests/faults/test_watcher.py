@@ -21,14 +21,16 @@ def pipeline_of(tmp_path, name, watcher, fault="", **changes):
     return pipeline
 
 
-def test_a_watched_run_is_the_same_run_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("changes", [{}, {"within_weight": 0, "cross_weight": 0, "cross_entropy_weight": 1}])
+def test_a_watched_run_is_the_same_run_bit_for_bit(tmp_path, changes):
     files = []
-    for name, watcher in (("alone", []), ("watched", [DoctorWatcher(say=lambda text: None)])):
-        pipeline = pipeline_of(tmp_path, name, watcher)
+    for name, watcher in (("alone", []), ("watched", [doctor := DoctorWatcher(say=lambda text: None)])):
+        pipeline = pipeline_of(tmp_path, name, watcher, **changes)
         pipeline.trainer.fit()
-        weights = {key: value.numpy().tobytes() for key, value in pipeline.trainer.model.state_dict().items()}
+        modules = (pipeline.trainer.model, pipeline.trainer.objective)
+        weights = [{key: value.numpy().tobytes() for key, value in module.state_dict().items()} for module in modules]
         files.append((pipeline.run.path("history.jsonl").read_bytes(), weights))
-    assert files[0] == files[1]
+    assert files[0] == files[1] and not doctor.alarms
 
 
 def test_an_error_refuses_the_run_unless_it_is_allowed(tmp_path):
