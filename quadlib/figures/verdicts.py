@@ -109,9 +109,9 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
     progress = float(last["progress"]) if last.get("progress") is not None else float("nan")
     shown = [name for name in SCORES if name in epochs]
     best = epochs[epochs["best"].fillna(False).astype(bool)].iloc[-1] if "best" in epochs and epochs["best"].any() else last
-    numbers = (
-        [("loss, first and last", f"{number(float(steps['loss'].iloc[0]))} to {number(float(last['loss']))}")] if "loss" in last else []
-    )
+    # the fused term is what the curve shows; the weighted sum of all terms is on another scale
+    name, term = ("fused loss", "fused") if "fused" in last else ("loss", "loss")
+    numbers = [(f"{name}, first and last", f"{number(float(steps[term].iloc[0]))} to {number(float(last[term]))}")]
     numbers += [(f"validation {SCORES[name][0]}, best model", score(float(best[name]))) for name in shown]
     where = (
         f"validation {SCORES[shown[0]][0]} {score(float(best[shown[0]]))} at epoch {int(best['epoch'])}; trained to {stopped}."
