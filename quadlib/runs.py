@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from quadlib.config import RunSettings, Settings, read_settings
+from quadlib.config import RunSettings, Settings, SettingsError, read_settings
 from quadlib.files import outputs_folder, read_json, write_json
 
 STATUSES = ("queued", "running", "done", "failed", "killed", "timed-out")
@@ -104,7 +104,10 @@ class Run:
 
     def settings(self, model: type[Model]) -> Model:
         """The settings that the run recorded, as their model; raises SettingsError when they do not fit it."""
-        return read_settings(model, self.record["settings"])
+        try:
+            return read_settings(model, self.record["settings"])
+        except SettingsError as error:
+            raise SettingsError(f"{self.path('run.json')} does not fit this version of quadlib; {error}") from None
 
     def history(self) -> list[dict[str, Any]]:
         """The records of history.jsonl; empty before training."""

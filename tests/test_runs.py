@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from quadlib.config import RunSettings, TrainSettings
+from quadlib.config import RunSettings, SettingsError, TrainSettings
 from quadlib.files import write_text
 from quadlib.runs import Run, RunError, lines_text, list_runs, read_lines
 
@@ -102,3 +102,10 @@ def test_lines_round_trip_and_refuse_nan(tmp_path):
     assert read_lines(path) == records
     with pytest.raises(ValueError):
         lines_text([{"loss": float("inf")}])
+
+
+def test_settings_of_another_version_name_their_file(settings):
+    run = Run.create(settings)
+    run.update(settings={**settings.model_dump(), "flux": 1})
+    with pytest.raises(SettingsError, match=r"run.json does not fit this version of quadlib(?s:.*)flux: no such setting"):
+        run.settings(type(settings))

@@ -136,9 +136,11 @@ def gradient_flow(parts: pd.DataFrame) -> go.Figure:
     norms = parts["gradient_norm"]
     reached = norms > 0
     lowest = norms[reached].min() / 10 if reached.any() else 1e-12
+    shown = norms.where(reached, lowest)
+    decades = np.log10(shown.max() / shown.min())
     figure = go.Figure(
         go.Scatter(
-            x=norms.where(reached, lowest),
+            x=shown,
             y=[label(name) for name in parts["module"]],
             mode="markers",
             showlegend=False,
@@ -159,7 +161,7 @@ def gradient_flow(parts: pd.DataFrame) -> go.Figure:
         caption,
         [str(column).replace("_", " ") for column in parts.columns],
         parts.itertuples(index=False),
-        xaxis={"title": "gradient norm", "type": "log", "tickformat": "~g"},
+        xaxis={"title": "gradient norm", "type": "log", "tickformat": "~g", "dtick": "D2" if decades < 2 else 1},
         yaxis={"autorange": "reversed"},
         height=110 + 28 * len(parts),
     )

@@ -91,7 +91,7 @@ def _table_html(table: Mapping[str, Any]) -> str:
     head = "".join(f'<th scope="col">{escape(str(column))}</th>' for column in table["columns"])
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:MOST_ROWS])
     cut = f'<p class="note">The first {MOST_ROWS} of {len(rows)} rows.</p>' if len(rows) > MOST_ROWS else ""
-    summary = f'<summary>Data table <span class="count">{len(rows)} rows</span></summary>'
+    summary = f'<summary>Data table <span class="count">{len(rows)} row{"s" if len(rows) > 1 else ""}</span></summary>'
     return (
         f'<details class="data">{summary}<div class="scroll" tabindex="0">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{cut}</details>"
