@@ -1,24 +1,22 @@
-"""The facts of a subject that checks share, each observed once; whatever is touched is put back."""
+"""What is observed of a subject, shared by the checks and made once each; whatever is touched is put back."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
+from quadlib.diagnosis.given import Given
 from quadlib.diagnosis.probe import Probe, Trajectory, take_steps
 from quadlib.diagnosis.snapshot import Snapshot
-from quadlib.diagnosis.subject import Subject, Unavailable, as_array, codes_of
+from quadlib.diagnosis.subject import Subject, Unavailable, codes_of
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.contents import Contents
@@ -34,14 +32,15 @@ MOST_BATCHES = 5_000
 MOST_SECONDS_DRAWING = 5.0
 
 
-class Examination:
+class Examination(Given):
     """Facts of a subject, made on first use and kept; a fact that cannot be had raises Unavailable with the reason.
 
     Use it as a context manager: leaving it puts the subject back as it was.
     """
 
     def __init__(self, subject: Subject, *, deep: bool = False) -> None:
-        self.subject, self.deep = subject, deep
+        super().__init__(subject)
+        self.deep = deep
 
     def __enter__(self) -> Examination:
         self._snapshot = Snapshot(self.subject.model, self._stateful())
@@ -59,52 +58,6 @@ class Examination:
         inner = [getattr(s.loader, name, None) for name in ("batch_sampler", "sampler", "dataset")]
         parts = (s.optimizer, s.scheduler, s.scaler, s.loader, s.batch_sampler, *inner, getattr(inner[0], "sampler", None))
         return [item for item in parts if item is not None]
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """The table's rows."""
-        frame = getattr(self.subject.table, "frame", self.subject.table)
-        if not isinstance(frame, pd.DataFrame):
-            raise Unavailable("no table")
-        return frame
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """A label for every row."""
-        if self.subject.labels is not None:
-            return as_array(self.subject.labels)
-        if self.subject.table is not None and "label" in self.frame:
-            return self.frame["label"].to_numpy()
-        raise Unavailable("no labels")
-
-    @cached_property
-    def splits(self) -> dict[str, np.ndarray]:
-        """Row numbers of every split, by name."""
-        given = self.subject.splits
-        if isinstance(given, Mapping):
-            return {str(name): np.asarray(rows, dtype=np.int64) for name, rows in given.items()}
-        if given is None and self.subject.table is not None and "split" in self.frame:
-            given = self.frame["split"]
-        if given is None:
-            raise Unavailable("no splits")
-        names = np.asarray(given).astype(str)
-        return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names) if name}
-
-    @cached_property
-    def train_rows(self) -> np.ndarray:
-        """Rows that are trained on: the train split, or every row where no split is given."""
-        try:
-            splits = self.splits
-        except Unavailable:
-            return np.arange(len(self.labels))
-        for name in ("train", "training", "TRAIN"):
-            if name in splits:
-                return splits[name]
-        raise Unavailable(f"no split is named train; found {', '.join(splits)}")
-
-    @cached_property
-    def train_labels(self) -> np.ndarray:
-        return self.labels[self.train_rows]
 
     @cached_property
     def batch_sampler(self) -> Any:
@@ -168,11 +121,6 @@ class Examination:
         if any(batch.max(initial=-1) >= len(codes) for batch in self.drawn):
             raise Unavailable("the sampler draws indices beyond the labels; give the labels of what it indexes")
         return np.array([np.bincount(codes[batch], minlength=classes) for batch in self.drawn]).reshape(len(self.drawn), classes)
-
-    @cached_property
-    def classes(self) -> np.ndarray:
-        """Distinct labels, sorted: the columns of `batch_counts`."""
-        return np.unique(self.labels)
 
     @cached_property
     def batches(self) -> list[Any]:
@@ -246,54 +194,6 @@ class Examination:
             return take_steps(self.subject, batches, most_steps=20, most_seconds=8.0)
         finally:
             self._snapshot.restore()
-
-    @cached_property
-    def run_folder(self) -> Path:
-        folder = getattr(self.subject.run, "folder", self.subject.run)
-        if folder is None:
-            raise Unavailable("no run")
-        return Path(folder)
-
-    @cached_property
-    def history(self) -> list[dict[str, Any]]:
-        """Records of the history, each a dict; plain numbers become {"loss": value}."""
-        given = self.subject.history
-        if given is None and self.subject.run is not None and (self.run_folder / "history.jsonl").is_file():
-            given = self.run_folder / "history.jsonl"
-        if given is None:
-            raise Unavailable("no history")
-        if isinstance(given, (str, Path)):
-            try:
-                given = [json.loads(line) for line in Path(given).read_text().splitlines() if line.strip()]
-            except (OSError, ValueError) as error:
-                raise Unavailable(f"the history cannot be read: {error}") from error
-        return [dict(item) if isinstance(item, Mapping) else {"loss": float(item)} for item in given]
-
-    @cached_property
-    def losses(self) -> np.ndarray:
-        """The contrastive loss over the history, step by step where there are steps, else epoch by epoch."""
-        steps = [item for item in self.history if item.get("kind", "step") == "step"] or self.history
-        values = [item.get("fused", item.get("loss", item.get("train_loss"))) for item in steps]
-        numbers = np.array([np.nan if value is None else float(value) for value in values])
-        if not len(numbers) or np.isnan(numbers).all():
-            raise Unavailable("the history holds no loss")
-        return numbers
-
-    @cached_property
-    def checkpoint(self) -> dict[str, Any]:
-        """The checkpoint's content."""
-        given = self.subject.checkpoint
-        if given is None and self.subject.run is not None:
-            found = self.run_folder / "checkpoints" / "latest_model.pth"
-            given = found if found.is_file() else None
-        if given is None:
-            raise Unavailable("no checkpoint")
-        if isinstance(given, Mapping):
-            return dict(given)
-        try:
-            return torch.load(Path(given), map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise Unavailable(f"the checkpoint {given} cannot be read: {type(error).__name__}") from error
 
     @cached_property
     def loss_reading(self) -> LossReading:

@@ -1,0 +1,121 @@
+"""What a subject says of itself, read without running any of it: labels, splits, history, checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from quadlib.diagnosis.subject import Subject, Unavailable, as_array
+
+
+class Given:
+    """Facts that a subject brings along, each read once; one that it does not bring raises Unavailable with the reason."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The table's rows."""
+        frame = getattr(self.subject.table, "frame", self.subject.table)
+        if not isinstance(frame, pd.DataFrame):
+            raise Unavailable("no table")
+        return frame
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """A label for every row."""
+        if self.subject.labels is not None:
+            return as_array(self.subject.labels)
+        if self.subject.table is not None and "label" in self.frame:
+            return self.frame["label"].to_numpy()
+        raise Unavailable("no labels")
+
+    @cached_property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Row numbers of every split, by name."""
+        given = self.subject.splits
+        if isinstance(given, Mapping):
+            return {str(name): np.asarray(rows, dtype=np.int64) for name, rows in given.items()}
+        if given is None and self.subject.table is not None and "split" in self.frame:
+            given = self.frame["split"]
+        if given is None:
+            raise Unavailable("no splits")
+        names = np.asarray(given).astype(str)
+        return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names) if name}
+
+    @cached_property
+    def train_rows(self) -> np.ndarray:
+        """Rows that are trained on: the train split, or every row where no split is given."""
+        try:
+            splits = self.splits
+        except Unavailable:
+            return np.arange(len(self.labels))
+        for name in ("train", "training", "TRAIN"):
+            if name in splits:
+                return splits[name]
+        raise Unavailable(f"no split is named train; found {', '.join(splits)}")
+
+    @cached_property
+    def train_labels(self) -> np.ndarray:
+        return self.labels[self.train_rows]
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """Distinct labels, sorted: the columns of `batch_counts`."""
+        return np.unique(self.labels)
+
+    @cached_property
+    def run_folder(self) -> Path:
+        folder = getattr(self.subject.run, "folder", self.subject.run)
+        if folder is None:
+            raise Unavailable("no run")
+        return Path(folder)
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """Records of the history, each a dict; plain numbers become {"loss": value}."""
+        given = self.subject.history
+        if given is None and self.subject.run is not None and (self.run_folder / "history.jsonl").is_file():
+            given = self.run_folder / "history.jsonl"
+        if given is None:
+            raise Unavailable("no history")
+        if isinstance(given, (str, Path)):
+            try:
+                given = [json.loads(line) for line in Path(given).read_text().splitlines() if line.strip()]
+            except (OSError, ValueError) as error:
+                raise Unavailable(f"the history cannot be read: {error}") from error
+        return [dict(item) if isinstance(item, Mapping) else {"loss": float(item)} for item in given]
+
+    @cached_property
+    def losses(self) -> np.ndarray:
+        """The contrastive loss over the history, step by step where there are steps, else epoch by epoch."""
+        steps = [item for item in self.history if item.get("kind", "step") == "step"] or self.history
+        values = [item.get("fused", item.get("loss", item.get("train_loss"))) for item in steps]
+        numbers = np.array([np.nan if value is None else float(value) for value in values])
+        if not len(numbers) or np.isnan(numbers).all():
+            raise Unavailable("the history holds no loss")
+        return numbers
+
+    @cached_property
+    def checkpoint(self) -> dict[str, Any]:
+        """The checkpoint's content."""
+        given = self.subject.checkpoint
+        if given is None and self.subject.run is not None:
+            found = self.run_folder / "checkpoints" / "latest_model.pth"
+            given = found if found.is_file() else None
+        if given is None:
+            raise Unavailable("no checkpoint")
+        if isinstance(given, Mapping):
+            return dict(given)
+        try:
+            return torch.load(Path(given), map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise Unavailable(f"the checkpoint {given} cannot be read: {type(error).__name__}") from error
