@@ -53,7 +53,7 @@ class Contents:
 def contents_of(x: Examination) -> dict[str, Contents]:
     """Contents of every modality of the table, from its arrays or files; raises Unavailable where it has neither."""
     arrays = table_arrays(x, partly=True)
-    found = {name: _of_array(array, place) for name, (array, place) in arrays.items()}
+    found = {name: contents_of_array(array, place) for name, (array, place) in arrays.items()}
     for name, paths in file_paths(x).items():
         if name not in found:
             found[name] = _of_files(paths, x.deep)
@@ -89,7 +89,8 @@ def file_paths(x: Examination) -> dict[str, list[list[str]]]:
     return found
 
 
-def _of_array(array: np.ndarray, place: np.ndarray) -> Contents:
+def contents_of_array(array: np.ndarray, place: np.ndarray) -> Contents:
+    """Contents of the table's rows whose place in an array (n, ...) is given, -1 where absent."""
     flat = np.ascontiguousarray(array).reshape(len(array), -1)
     constant = (flat == flat[:, :1]).all(axis=1) if flat.shape[1] > 1 else np.zeros(len(flat), dtype=bool)
     seen: dict[bytes, int] = {}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from quadlib.diagnosis.plateau import Pinned
     from quadlib.diagnosis.reference import LossReading
     from quadlib.diagnosis.schedule import Schedule
+    from quadlib.diagnosis.served import Served
     from quadlib.diagnosis.signature import Signature
 
 __all__ = ["Examination", "Unavailable"]
@@ -56,7 +57,8 @@ class Examination(Given):
     def _stateful(self) -> list[Any]:
         s = self.subject
         inner = [getattr(s.loader, name, None) for name in ("batch_sampler", "sampler", "dataset")]
-        parts = (s.optimizer, s.scheduler, s.scaler, s.loader, s.batch_sampler, *inner, getattr(inner[0], "sampler", None))
+        further = getattr(inner[0], "sampler", None), getattr(inner[2], "dataset", None)
+        parts = (s.optimizer, s.scheduler, s.scaler, s.loader, s.batch_sampler, *inner, *further)
         return [item for item in parts if item is not None]
 
     @cached_property
@@ -107,11 +109,24 @@ class Examination(Given):
         if not batches:
             return []
         indices = np.concatenate(batches)
+        own = self.rows_of_subset
+        if own is not None and indices.min(initial=0) >= 0 and indices.max(initial=-1) < len(own):
+            return [own[batch] for batch in batches]
         # Positions count within the train split, unless every one of them is a row of it.
         inside = bool(np.isin(indices, self.train_rows).all())
         if inside or indices.max(initial=-1) >= len(self.train_rows):
             return batches
         return [self.train_rows[batch] for batch in batches]
+
+    @cached_property
+    def rows_of_subset(self) -> np.ndarray | None:
+        """The table's rows behind the positions of the loader's dataset, where it is a torch.utils.data.Subset of the table's rows."""
+        dataset = getattr(self.subject.loader, "dataset", None)
+        indices, whole = getattr(dataset, "indices", None), getattr(dataset, "dataset", ())
+        drawn_here = self.subject.batch_sampler is None or self.subject.batch_sampler is getattr(self.subject.loader, "batch_sampler", None)
+        if indices is None or not hasattr(whole, "__len__") or len(whole) != len(self.labels) or not drawn_here:
+            return None
+        return np.asarray(indices, dtype=np.int64)
 
     @cached_property
     def batch_counts(self) -> np.ndarray:
@@ -143,6 +158,13 @@ class Examination(Given):
         from quadlib.diagnosis.contents import contents_of
 
         return contents_of(self)
+
+    @cached_property
+    def served(self) -> Served:
+        """What the dataset hands out for the table's rows, where nothing is stored that could be read instead."""
+        from quadlib.diagnosis.served import served_of
+
+        return served_of(self)
 
     @cached_property
     def features(self) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from quadlib.diagnosis.examination import Examination
 
 MOST_ROWS = 400
+MOST_SMALL_ROWS = 1000  # of rows that are cheap to read
+SMALL = 4096
 MOST_SECONDS = 1.5
 MOST_BATCHES = 32
 POOLED = 8  # longest side of the grid to which an array is averaged
 
 
 def features_of(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Features (n, d) of every modality of at most MOST_ROWS training rows, NaN where it is absent, and their labels (n,).
+    """Features (n, d) of every modality of at most MOST_SMALL_ROWS training rows, NaN where it is absent, and their labels (n,).
 
     From the table's arrays where all modalities have one, else from the dataset's decoded arrays, else from what the loader
     gives. Raises Unavailable where none of these is there.
@@ -77,7 +79,8 @@ def summaries(array: np.ndarray) -> np.ndarray:
 
 def _of_arrays(x: Examination, given: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     random = np.random.default_rng([0, 0xFEA7])
-    rows = np.sort(random.permutation(np.asarray(x.train_rows))[:MOST_ROWS])
+    small = all(np.prod(array.shape[1:]) <= SMALL for array, _ in given.values())
+    rows = np.sort(random.permutation(np.asarray(x.train_rows))[:MOST_SMALL_ROWS if small else MOST_ROWS])
     features: dict[str, np.ndarray] = {}
     for name, (array, place) in given.items():
         there = place[rows] >= 0
@@ -88,7 +91,7 @@ def _of_arrays(x: Examination, given: Mapping[str, tuple[np.ndarray, np.ndarray]
 
 
 def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """From the inputs that the loader gives, a few batches of them."""
+    """From the inputs that the loader gives, a few batches of them, each recording once: drawn twice, it would agree with itself."""
     parts: dict[str, list[np.ndarray]] = {}
     labels: list[np.ndarray] = []
     deadline = time.monotonic() + MOST_SECONDS
@@ -103,11 +106,14 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
             summary[~present[name]] = np.nan
             parts.setdefault(name, []).append(summary)
         labels.append(batch_labels)
-        if sum(map(len, labels)) >= MOST_ROWS or time.monotonic() > deadline:
+        if sum(map(len, labels)) >= MOST_SMALL_ROWS or time.monotonic() > deadline:
             break
     if not labels:
         raise Unavailable("the loader gives no batch")
-    return {name: np.concatenate(values) for name, values in parts.items()}, np.concatenate(labels)
+    features = {name: np.concatenate(values) for name, values in parts.items()}
+    whole = np.concatenate(list(features.values()), axis=1)
+    once = np.sort(np.unique([row.tobytes() for row in whole], return_index=True)[1])
+    return {name: values[once] for name, values in features.items()}, np.concatenate(labels)[once]
 
 
 def inputs_by_name(inputs: Any) -> dict[str, np.ndarray]:

@@ -23,7 +23,9 @@ class Snapshot:
                        torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
         self.stateful = [(item, copy.deepcopy(item.state_dict())) for item in stateful
                          if hasattr(item, "state_dict") and hasattr(item, "load_state_dict")]
-        self.generators = [(g, g.get_state()) for item in stateful for g in _generators(item)]
+        self.generators = [(g, g.get_state()) for item in stateful for g in _held(item, torch.Generator)]
+        self.numpy_generators = [(g.bit_generator, g.bit_generator.state) for item in stateful for g in _held(item, np.random.Generator)]
+        self.python_generators = [(g, g.getstate()) for item in stateful for g in _held(item, random.Random)]
         modules = [] if self.model is None else list(self.model.modules())
         parameters = {id(p): p for module in modules for p in module.parameters(recurse=False)}
         # a step also moves what only the optimiser holds, such as a classifier that belongs to the loss
@@ -54,6 +56,10 @@ class Snapshot:
             item.load_state_dict(copy.deepcopy(state))
         for generator, state in self.generators:
             generator.set_state(state)
+        for bits, state in self.numpy_generators:
+            bits.state = state
+        for own, state in self.python_generators:
+            own.setstate(state)
         python, legacy, cpu, cuda = self.random
         random.setstate(python)
         np.random.set_state(legacy)  # noqa: NPY002
@@ -65,5 +71,6 @@ class Snapshot:
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def _generators(item: Any) -> list[torch.Generator]:
-    return [value for value in getattr(item, "__dict__", {}).values() if isinstance(value, torch.Generator)]
+def _held(item: Any, kind: type[Any]) -> list[Any]:
+    """Generators of a kind that an object keeps as attributes."""
+    return [value for value in getattr(item, "__dict__", {}).values() if isinstance(value, kind)]

@@ -17,6 +17,7 @@ from quadlib.diagnosis.finding import Finding
 JUNK = re.compile(r"\.|__|~|lost\+found$|thumbs\.db$|desktop\.ini$|\$recycle\.bin$", re.IGNORECASE)
 DEAD = 0.9  # above this share of constant recordings the whole modality is dead, which the modality stage tells
 FEW_DUPLICATES = 0.01
+MOST_BLANK = 0.2  # share of a recording's values
 STRAY_COPIES = 3  # in a small train split, what measured sets hold
 MANY_SHARED = 0.05
 
@@ -41,6 +42,27 @@ def replaced_content(x: Examination) -> Iterator[Finding]:
     for name, item in contents.items():
         if len(contents) > 1 and item.telling:
             yield from _shared_content(x, name, item, whole_rows(contents))
+
+
+@check("D01", "no recording, as the dataset hands it out, holds a constant or another recording's content in one modality", "batch")
+def replaced_on_reading(x: Examination) -> Iterator[Finding]:
+    for name, array in x.served.arrays.items():
+        place = x.served.place[name]
+        constant = _constant_rows(array, place)
+        there = int((place >= 0).sum())
+        if 2 <= constant.sum() <= DEAD * there and not _blank_by_nature(array[place[(place >= 0) & ~constant]], array[place[constant]]):
+            yield _constant_finding(x, name, np.flatnonzero(constant), there)
+    if len(x.served.arrays) > 1 and x.served.steady:
+        contents = x.served.contents
+        for name, item in contents.items():
+            if item.telling:
+                yield from _shared_content(x, name, item, whole_rows(contents))
+
+
+def _blank_by_nature(others: np.ndarray, constant: np.ndarray) -> bool:
+    """Whether other recordings hold the constant's value so often that a blank one is no surprise, as in line drawings."""
+    value = np.median(constant)
+    return bool((np.median((others.reshape(len(others), -1) == value).mean(axis=1))) > MOST_BLANK)
 
 
 def _constant_finding(x: Examination, name: str, rows: np.ndarray, there: int) -> Finding:
@@ -133,7 +155,16 @@ def declared_classes(x: Examination) -> tuple[list[str], str]:
 
 @check("D03", "every recording stands once in train")
 def duplicates_in_train(x: Examination) -> Iterator[Finding]:
-    codes = whole_rows(x.contents)
+    yield from _duplicates(x, x.contents, _how(x))
+
+
+@check("D03", "every recording, as the dataset hands it out, stands once in train", "batch")
+def duplicates_on_reading(x: Examination) -> Iterator[Finding]:
+    yield from _duplicates(x, x.served.contents, "compared: every value that the dataset hands out")
+
+
+def _duplicates(x: Examination, contents: dict[str, Contents], how: str) -> Iterator[Finding]:
+    codes = whole_rows(contents)
     own = codes[x.train_rows]
     found, counts = np.unique(own[own >= 0], return_counts=True)
     extra = int((counts - 1).sum())
@@ -146,7 +177,7 @@ def duplicates_in_train(x: Examination) -> Iterator[Finding]:
         f"{extra} of {len(own)} training recordings are copies of another one",
         where=f"split train: {'; '.join(' = '.join(sample_ids(x, group)) for group in groups)}",
         evidence=(f"contents that stand more than once: {int((counts > 1).sum())}, the most frequent {int(counts.max())} times; "
-                  f"distinct contents: {len(own) - extra} of {len(own)}", _how(x)),
+                  f"distinct contents: {len(own) - extra} of {len(own)}", how),
         ruled_out=("a failed decode (the contents vary)",),
         consequences=() if few else ("QL-B14", "QL-L02", "QL-M01"),  # a copied row names the recording it was copied from
         help="keep one of each; to draw a class more often use the sampler (balance=\"equal\")   [changes the data; retrain]")
@@ -157,6 +188,15 @@ def finite_arrays(x: Examination) -> Iterator[Finding]:
     arrays = {**stored_arrays(x), **table_arrays(x, partly=True)}
     if not arrays:
         raise Unavailable("there are no arrays; files are judged when they are decoded")
+    yield from _not_finite(x, arrays)
+
+
+@check("D06", "every number that the dataset hands out is finite", "batch")
+def finite_on_reading(x: Examination) -> Iterator[Finding]:
+    yield from _not_finite(x, {name: (array, x.served.place[name]) for name, array in x.served.arrays.items()})
+
+
+def _not_finite(x: Examination, arrays: dict[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[Finding]:
     for name, (array, place) in arrays.items():
         if not np.issubdtype(array.dtype, np.floating) or np.isfinite(np.sum(array, dtype=np.float64)):
             continue
@@ -213,8 +253,8 @@ def finite_inputs(x: Examination) -> Iterator[Finding]:
                     "QL-D16", "error", f"{len(bad)} of {len(values)} samples of {name} reach the model with NaN or infinity",
                     where=f"batch {number}, input {name}, samples {some(bad)}",
                     evidence=("the stored numbers are finite where they could be read, so a transform or the normaliser makes them: a "
-                              "division "
-                              "by a deviation of 0, or a logarithm of 0",),
+                              "division by a deviation of 0, or a logarithm of 0" if stored_arrays(x) or table_arrays(x, partly=True) else
+                              "how they are stored could not be read: either a file holds them, or a transform makes them",),
                     consequences=("QL-M*", "QL-N*", "QL-P*", "QL-O*", "QL-E*"),
                     help=f"look at the normaliser's statistics of {name}; keep its deviation above 0   [changes the inputs; retrain]")
                 return

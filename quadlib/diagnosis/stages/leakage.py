@@ -16,14 +16,23 @@ from quadlib.diagnosis.finding import Finding
 INTERVALS = (("start", "end"), ("start_s", "end_s"), ("start_time", "end_time"), ("window_start", "window_end"), ("begin", "end"),
              ("start_step", "end_step"), ("start_index", "end_index"), ("t0", "t1"), ("onset", "offset"))
 RECORDINGS = ("recording", "recording_id", "record", "source_id", "source", "file", "session", "group", "subject")
+NAMES = ("sample_id", "id", "uid", "uuid", "key", "image_id", "file", "filename", "file_name", "path")
 FEW_COPIES = 0.02  # measured sets hold a few copies; up to this share they change no score that is worth reporting
 
 
 @check("S03", "no content is in two splits")
 def copies_across_splits(x: Examination) -> Iterator[Finding]:
-    for first, second, rows in _copied(x):
+    yield from _copies(x, whole_rows(x.contents))
+
+
+@check("S03", "no content, as the dataset hands it out, is in two splits", "batch")
+def copies_on_reading(x: Examination) -> Iterator[Finding]:
+    yield from _copies(x, whole_rows(x.served.contents))
+
+
+def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
+    for first, second, rows in _copied(x, codes):
         total = len(x.splits[second])
-        codes = whole_rows(x.contents)
         twin = {int(codes[row]): int(row) for row in x.splits[first]}
         originals = sample_ids(x, [twin[int(codes[row])] for row in rows[:3]])
         pairs = [f"{own} = {other}" for own, other in zip(sample_ids(x, rows[:3]), originals, strict=True)]
@@ -38,9 +47,31 @@ def copies_across_splits(x: Examination) -> Iterator[Finding]:
             help="delete the copies from train, then evaluate again   [changes the split; retrain]")
 
 
-def _copied(x: Examination) -> Iterator[tuple[str, str, np.ndarray]]:
+@check("S03", "no recording stands in two splits under one name")
+def names_across_splits(x: Examination) -> Iterator[Finding]:
+    column, names = _column(x, NAMES)
+    if len(np.unique(names)) < 0.5 * len(names):
+        raise Unavailable(f"column {column} names groups of recordings, not each by itself")
+    for first, second in combinations(x.splits, 2):
+        one, two = np.setdiff1d(x.splits[first], x.splits[second]), np.setdiff1d(x.splits[second], x.splits[first])
+        shared = np.intersect1d(names[one], names[two])
+        if not len(shared):
+            continue
+        touched = int(np.isin(names[two], shared).sum())
+        yield Finding(
+            "QL-S03", "error", f"{touched} of {len(two)} recordings of {second} stand in {first} too, under the same name",
+            where=f"splits {first} and {second}, column {column}: {some(shared)}",
+            evidence=(f"{len(shared)} names are in both splits, in different rows; 0 is expected",
+                      f"{len(names) - len(np.unique(names))} of the table's {len(names)} rows repeat a name: they were repeated "
+                      "before they were divided"),
+            ruled_out=("a session in two splits (it is the recordings themselves)",), scope=second,
+            consequences=("QL-S04", "QL-S05", "QL-E01", "QL-D03"),
+            help="divide first, repeat recordings in train afterwards; or let the sampler draw them more often   "
+                 "[changes the split; retrain]")
+
+
+def _copied(x: Examination, codes: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     """(split, later split, rows of the later one whose content the first one has under another row)."""
-    codes = whole_rows(x.contents)
     for first, second in combinations(x.splits, 2):
         rows = np.setdiff1d(x.splits[second], x.splits[first])
         held = codes[np.setdiff1d(x.splits[first], x.splits[second])]
@@ -58,7 +89,7 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
     explained = _overlapping_rows(x)
     try:
         codes = whole_rows(x.contents)
-        explained |= {int(row) for first, second, rows in _copied(x)
+        explained |= {int(row) for first, second, rows in _copied(x, codes)
                       for row in (*rows, *x.splits[first][np.isin(codes[x.splits[first]], codes[rows])])}
     except Unavailable:  # without contents there are no copies to leave out
         pass

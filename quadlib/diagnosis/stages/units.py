@@ -6,6 +6,7 @@ import itertools
 import os
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -31,18 +32,9 @@ MOST_CHANNELS = 32
 
 @check("D04", "one unit and one sample rate for all recordings")
 def units(x: Examination) -> Iterator[Finding]:
-    judged = False
-    arrays = {**stored_arrays(x), **table_arrays(x, partly=True)}
-    modalities = getattr(x.subject.table, "modalities", {})
-    for name, (array, place) in arrays.items():
-        kind = getattr(modalities.get(name) if hasattr(modalities, "get") else None, "kind", "vector" if array.ndim == 2 else "series")
-        if kind not in ("vector", "series") or not np.issubdtype(array.dtype, np.floating):
-            continue
-        judged = True
-        channels = [array[:,
-                          channel] for channel in range(array.shape[1])] if array.ndim == 3 and array.shape[1] <= MOST_CHANNELS else [array]
-        found = (item for values in channels for item in _two_scales(x, name, values, place))
-        yield from itertools.islice(found, 1)
+    arrays = _series({**stored_arrays(x), **table_arrays(x, partly=True)}, getattr(x.subject.table, "modalities", {}))
+    yield from _scales(x, arrays)
+    judged = bool(arrays)
     declared = x.subject.setting(*DECLARED_RATE)
     if declared is not None:
         for finding in _rates(x, float(declared)):
@@ -51,6 +43,28 @@ def units(x: Examination) -> Iterator[Finding]:
                 yield finding
     if not judged:
         raise Unavailable("no arrays whose scale could be compared, and no declared sample rate (setting sample_rate_hz)")
+
+
+@check("D04", "one unit for all recordings, as the dataset hands them out", "batch")
+def units_on_reading(x: Examination) -> Iterator[Finding]:
+    yield from _scales(x, _series({name: (array, x.served.place[name]) for name, array in x.served.arrays.items()}, {}))
+
+
+def _series(arrays: dict[str, tuple[np.ndarray, np.ndarray]], modalities: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The modalities that are vectors or series of measured numbers, whose scale has a unit."""
+    found = {}
+    for name, (array, place) in arrays.items():
+        kind = getattr(modalities.get(name) if hasattr(modalities, "get") else None, "kind", "vector" if array.ndim == 2 else "series")
+        if kind in ("vector", "series") and np.issubdtype(array.dtype, np.floating):
+            found[name] = (array, place)
+    return found
+
+
+def _scales(x: Examination, arrays: dict[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[Finding]:
+    for name, (array, place) in arrays.items():
+        several = array.ndim == 3 and array.shape[1] <= MOST_CHANNELS
+        channels = [array[:, channel] for channel in range(array.shape[1])] if several else [array]
+        yield from itertools.islice((item for values in channels for item in _two_scales(x, name, values, place)), 1)
 
 
 def _two_scales(x: Examination, name: str, array: np.ndarray, place: np.ndarray) -> Iterator[Finding]:
@@ -120,7 +134,7 @@ def _labels_lost(x: Examination) -> bool:
 
 
 def _sources(x: Examination) -> np.ndarray:
-    for column in ("source", "device", "subject", "group"):
+    for column in ("source", "device", "subject", "session", "group"):
         if x.subject.table is not None and column in x.frame:
             return x.frame[column].astype(str).to_numpy()
     return np.arange(len(x.labels)).astype(str)
