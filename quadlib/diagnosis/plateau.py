@@ -76,9 +76,19 @@ def declared(x: Examination) -> Declared:
         micro = size // accumulation
     base = s.setting("base_temperature")
     base = getattr(s.loss, "base_temperature", None) if base is None else base
-    return Declared(size, _whole(s.setting("n_views", "views")) or 1, next(declared_temperatures(s), None),
+    return Declared(size, _whole(s.setting("n_views", "views")) or _views_seen(x), next(declared_temperatures(s), None),
                     float(base) if isinstance(base, (int, float)) else None, _whole(s.setting("world_size", "num_processes")) or 1,
                     micro, accumulation)
+
+
+def _views_seen(x: Examination) -> int:
+    """Embeddings of each recording in the first batch; 1 where none can be made."""
+    if x.subject.loader is None or x.subject.model is None:
+        return 1
+    try:
+        return max(len(x.embedded_labels) // max(len(x.batch_labels), 1), 1)
+    except Unavailable:
+        return 1
 
 
 def pinned(x: Examination) -> Pinned | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from quadlib.diagnosis.subject import Unavailable, codes_of
@@ -160,6 +161,26 @@ class LossReading:
                 ratios = values / expected
                 if np.abs(ratios).min() > 1e-6 and np.ptp(ratios) <= TOLERANCE * np.abs(ratios).max():
                     return Match(variant, temperature, float(np.median(ratios)))
+        return None
+
+    def temperature_at_work(self) -> Match | None:
+        """The temperature, declared or not, at which the loss is a multiple of SupCon on every fixture; None where there is none."""
+        values = np.array(self.fixture_values)
+        if not np.isfinite(values).all() or np.abs(values).min() < 1e-9:
+            return None
+
+        def spread(log_temperature: float, variant: str) -> float:
+            ratios = values / np.array([supcon(item, self.codes, math.exp(log_temperature), variant) for item in self.fixtures])
+            return float(np.ptp(ratios) / np.abs(ratios).max()) if np.isfinite(ratios).all() and np.abs(ratios).min() > 1e-6 else math.inf
+
+        for variant in RIGHT:
+            grid = np.log(np.geomspace(5e-3, 200, 54))
+            best = grid[int(np.argmin([spread(point, variant) for point in grid]))]
+            found = minimize_scalar(spread, bounds=(best - 0.25, best + 0.25), args=(variant,), method="bounded", options={"xatol": 1e-5})
+            temperature = math.exp(float(found.x))
+            if found.fun <= TOLERANCE / 10 and 5e-3 < temperature < 20:
+                expected = np.array([supcon(item, self.codes, temperature, variant) for item in self.fixtures])
+                return Match(variant, temperature, float(np.median(values / expected)))
         return None
 
     def known(self) -> Match:

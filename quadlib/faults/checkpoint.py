@@ -15,8 +15,14 @@ from quadlib.faults.registry import fault
     when="T0",
 )
 def no_key_matches(p: Pipeline) -> None:
-    state = {f"module.{name}": value.clone() for name, value in p.trainer.model.state_dict().items()}
-    p.trainer.model.load_state_dict(state, strict=False)
+    model = p.trainer.model
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    p.train()
+    state = {f"module.{name}": value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(fresh)
+    model.load_state_dict(state, strict=False)
+    p.rebuild_optimiser()
+    p.trainer.history.clear()
     p.parts["checkpoint"] = {"model": state, "class_names": list(p.table.class_names)}
 
 

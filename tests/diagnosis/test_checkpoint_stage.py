@@ -41,10 +41,17 @@ def test_a_whole_checkpoint_is_left_alone(tmp_path):
 @pytest.mark.parametrize("prefix", ["module.", "encoder_q."])
 def test_no_key_matches(prefix):
     toy = trained()
-    state = {prefix + name: value for name, value in toy.model.state_dict().items()}
+    state = {prefix + name: value + 1 for name, value in toy.model.state_dict().items()}
     diagnosis = checked(toy, content(toy, model=state))
     assert alarms(diagnosis) == ["QL-C01"] and severity(diagnosis, "QL-C01") == "error"
     assert f"without the prefix {prefix!r}" in " ".join(diagnosis.roots[0].evidence)
+
+
+def test_weights_that_were_loaded_under_other_names_are_a_note():
+    toy = trained()
+    state = {"module." + name: value for name, value in toy.model.state_dict().items()}
+    diagnosis = checked(toy, content(toy, model=state))
+    assert alarms(diagnosis) == [] and severity(diagnosis, "QL-C01") == "note"
 
 
 def test_a_head_that_is_new_is_left_alone_and_another_shape_is_told():

@@ -14,7 +14,7 @@ ENTRIES: dict[str, Entry] = {
         "With strict=False nothing is loaded and nothing is said: the model is random. Prefixes are the usual reason (module., encoder_q., "
         "_orig_mod.).",
         "Remove the prefix, and load with strict=True. Seen in mmselfsup issue 330, DenseCL 30 and dino 117.",
-        PIPELINE + "checkpoint = {'module.' + name: value for name, value in model.state_dict().items()}\n" + CHECK),
+        PIPELINE + "checkpoint = {'module.' + name: value + 1 for name, value in model.state_dict().items()}\n" + CHECK),
     "QL-C02": Entry(
         "the checkpoint holds values that are not finite",
         "A weight or buffer in it is NaN or infinite.",

@@ -130,6 +130,8 @@ def own_row(x: Examination) -> Iterator[Finding]:
     views, rest = divmod(embedded, rows)
     if rest or not views or rows < 3:
         raise Unavailable(f"{embedded} embeddings of {rows} recordings; a whole number of views of three or more was expected")
+    if not bool(torch.isfinite(forward.base).all()):
+        raise Unavailable("the embeddings are not finite")
     columns = forward.base.norm(dim=0)
     if torch.allclose(columns, torch.ones_like(columns), atol=1e-3):
         return  # normalised over the batch, which moves every row with every other: a contract of the loss's input

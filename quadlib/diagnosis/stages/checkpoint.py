@@ -88,7 +88,16 @@ def keys_match(x: Examination) -> Iterator[Finding]:
     if share >= 0.5:
         yield from _misshapen(x, own, stored, misshapen)
         return
-    prefix, after = _prefix(own, stored)
+    prefix, after, renamed = _prefix(own, stored)
+    held = [name for name in own if name in renamed and torch.equal(own[name].cpu(), renamed[name].cpu())]
+    if len(held) >= 0.5 * len(own):
+        yield Finding(
+            "QL-C01", "note", f"the checkpoint's names are not the model's: they fit {prefix}", where=_where(x),
+            evidence=(f"{len(held)} of the model's {len(own)} tensors hold the checkpoint's values, so whoever loaded it changed the names",
+                      f"checkpoint: first {next(iter(stored))}; model: first {next(iter(own), '')}"),
+            help="save the state of what is wrapped, such as model.module, so that load_state_dict(strict=True) reads it   "
+                 "[changes the file]")
+        return
     first, mine = next(iter(stored)), next(iter(own), "")
     evidence = [f"checkpoint: {len(stored)} tensors, first {first}; model: {len(own)}, first {mine}; same name and shape: {len(matched)}"]
     if after > len(matched):
@@ -112,16 +121,16 @@ def _misshapen(x: Examination, own: Mapping[str, Tensor], stored: Mapping[str, T
             consequences=("QL-E10",), help="build the model from the checkpoint's own settings   [changes the model]")
 
 
-def _prefix(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> tuple[str, int]:
-    """The change of prefix after which most names match in shape, in words, and how many do."""
-    tries = {"as it is": stored}
+def _prefix(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> tuple[str, int, Mapping[str, Tensor]]:
+    """The change of prefix after which most names match in shape: in words, how many do, and the tensors by their new names."""
+    tries: dict[str, Mapping[str, Tensor]] = {"as it is": stored}
     for prefix in PREFIXES:
         inside = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
         tries |= {f"without the prefix {prefix!r}": inside,
                   f"with the prefix {prefix!r}": {prefix + name: value for name, value in stored.items()}}
     counts = {text: sum(name in own and own[name].shape == value.shape for name, value in state.items()) for text, state in tries.items()}
     best = max(counts, key=lambda text: counts[text])
-    return best, counts[best]
+    return best, counts[best], tries[best]
 
 
 @check("C02", "the checkpoint's weights are finite", "epoch")
@@ -178,14 +187,15 @@ def live_steps(x: Examination) -> Iterator[Finding]:
     done = max(steps, default=0)
     if done < 2:
         raise Unavailable("the history counts no steps")
-    counted = optimiser_steps(x.subject.optimizer.state_dict())
+    state = x.subject.optimizer.state_dict()
+    counted = optimiser_steps(state)
     adaptive = any("betas" in group or group.get("momentum") for group in x.subject.optimizer.param_groups)
-    if counted is None and not adaptive:
-        return
+    if counted is None and (state["state"] or not adaptive):
+        return  # plain SGD keeps nothing; SGD with momentum keeps its buffers and counts no steps
     accumulation = x.subject.setting("accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches", default=1) or 1
     if (counted or 0) < 0.5 * done / accumulation:
         yield _reset(x, f"the optimiser has counted {counted or 0} steps where the history has {done}: its state was not restored",
-                     "Adam's moments and bias correction start anew with the counter", "error")
+                     "its moments, and Adam's bias correction, start anew with the counter", "error")
 
 
 def _reset(x: Examination, title: str, evidence: str, severity: Any) -> Finding:

@@ -43,13 +43,19 @@ def coverage(x: Examination) -> Iterator[Finding]:
         return
     per_epoch = int(np.mean([len(batch) for batch in drawn]))
     benign = len(unseen) < size
+    left_out = np.setdiff1d(unseen, x.rows_of_subset) if x.rows_of_subset is not None else unseen[:0]
+    chosen = len(left_out) > 0 and len(unseen) - len(left_out) <= expected + SIGMAS * spread + 2
+    undivided = x.subject.splits is None and (x.subject.table is None or "split" not in x.frame)
     yield Finding(
-        "QL-B03", "note" if benign else "error", f"{len(unseen)} of {len(wanted)} training recordings are never drawn",
+        "QL-B03", "note" if benign or undivided or chosen else "error", f"{len(unseen)} of {len(wanted)} "
+        f"{'recordings' if undivided else 'training recordings'} are never drawn",
         where=f"batch sampler, {len(EPOCHS)} epochs drawn: {some(sample_ids(x, unseen[:5]))}",
         evidence=(f"{per_epoch} distinct rows an epoch; if each epoch chose anew, n (1 - m/n)^{len(EPOCHS)} = {expected:.1f} would be "
                   "unseen, "
                   f"observed {len(unseen)}", "the same rows are left out every time"
-                  + (": the short last batch that is dropped from an order that never changes" if benign else "")),
+                  + (": the short last batch that is dropped from an order that never changes" if benign else "")
+                  + (f"; {len(left_out)} of them are not in the loader's Subset" if len(left_out) else "")
+                  + ("; no split is given, so they may be those that are held out" if undivided else "")),
         ruled_out=("drop_last with shuffling (its left-over changes every epoch)",),
         consequences=("QL-E10", "QL-B12"),
         help="shuffle every epoch and draw the whole split: check the sampler's length and its set_epoch   [changes the batches; retrain]")

@@ -78,7 +78,7 @@ def labels_shuffled(x: Examination) -> Iterator[Finding]:
                    "loss, model and learning rate (not used)"),
         candidates=("labels shuffled against the recordings", "a task that these modalities carry nothing of"),
         decide="look at the files of five recordings: do they show the class in their label?",
-        consequences=("QL-L02", "QL-L10", "QL-S02", "QL-S11", "QL-E*", "QL-P10", "QL-M01"),
+        consequences=("QL-L02", "QL-L10", "QL-S02", "QL-S11", "QL-E*", "QL-P10", "QL-O01", "QL-M01"),
         help="find where labels and files are joined: join by sample_id, never by position   [changes the labels; retrain]")
 
 

@@ -21,11 +21,12 @@ from quadlib.diagnosis.subject import as_array
 
 INDEX_NAMES = ("index", "indices", "idx", "rows", "row")
 SEEDS = (20_251, 77_003)
+MOST_WRONG = 0.3  # where rows are known by their order alone, more wrong labels than this speak against the order
 
 
 @check("B04", "the labels of a batch are those of its rows", "batch")
 def stale_labels(x: Examination) -> Iterator[Finding]:
-    rows, labels = _rows_and_labels(x)
+    rows, labels, told = _rows_and_labels(x)
     given = np.asarray(x.labels)[rows]
     names = getattr(x.subject.table, "class_names", None)
     if names and np.issubdtype(labels.dtype, np.integer):
@@ -36,6 +37,9 @@ def stale_labels(x: Examination) -> Iterator[Finding]:
         wrong = np.flatnonzero(pairs.groupby("own")["batch"].transform(lambda seen: seen.mode().iloc[0]) != pairs["batch"])
     if not len(wrong):
         return
+    if not told and len(wrong) > MOST_WRONG * len(rows):
+        raise Unavailable("the dataset does not seem to stand in the table's order, and its batches do not say which rows they hold "
+                          "(index)")
     first = wrong[0]
     yield Finding(
         "QL-B04", "error", f"{len(wrong)} of {len(rows)} labels in the loader's batches are not the labels of their rows",
@@ -48,10 +52,14 @@ def stale_labels(x: Examination) -> Iterator[Finding]:
              "[changes the labels of batches; retrain]")
 
 
-def _rows_and_labels(x: Examination) -> tuple[np.ndarray, np.ndarray]:
-    """Table rows and labels of some batches: by the batch's own index, else by asking the dataset for rows that were drawn."""
+def _rows_and_labels(x: Examination) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Table rows and labels of some batches, and whether the rows are told or follow from the order of the table alone.
+
+    They are told by the batch's own index or by a Subset; else the dataset is asked for rows that were drawn.
+    """
     batches = x.batches
     index = [_index_of(batch) for batch in batches]
+    told = all(own is not None for own in index) or x.rows_of_subset is not None
     if all(own is not None for own in index):
         rows = np.concatenate([own for own in index if own is not None])
         rows = x.as_rows([rows])[0]
@@ -67,7 +75,7 @@ def _rows_and_labels(x: Examination) -> tuple[np.ndarray, np.ndarray]:
     labels = np.concatenate([x.subject.batch_labels(batch) for batch in batches])
     if len(rows) != len(labels) or rows.max(initial=-1) >= len(x.labels) or rows.min(initial=0) < 0:
         raise Unavailable(f"{len(rows)} rows for {len(labels)} labels in the batches, {len(x.labels)} in the table")
-    return rows, labels
+    return rows, labels, told
 
 
 def _index_of(batch: Any) -> np.ndarray | None:

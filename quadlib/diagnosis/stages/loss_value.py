@@ -157,8 +157,9 @@ def _scale_text(match: Match, reading: LossReading) -> str:
 def half_precision(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     with _Dtypes() as seen:
-        values = [reading.value(nn.functional.normalize(reading.rows.float(), dim=1).to(reading.rows.dtype)), *reading.fixture_values]
-        values.append(reading.value(reading.fixtures[1]))
+        values = [*reading.fixture_values, reading.value(reading.fixtures[1])]
+        if bool(torch.isfinite(reading.rows).all()):
+            values.append(reading.value(nn.functional.normalize(reading.rows.float(), dim=1).to(reading.rows.dtype)))
     if torch.float16 not in seen.exponents:
         return
     temperature = next(iter(reading.temperatures), math.nan)
@@ -173,8 +174,8 @@ def half_precision(x: Examination) -> Iterator[Finding]:
             where=reading.name,
             evidence=(f"1/T = {1 / temperature:.2f}; float16 holds exp up to {HALF_EXPONENT}; loss of equal embeddings: {at_one}",
                       f"{len(broken)} of {len(values)} batches of unit embeddings give a value that is not finite"),
-            ruled_out=("the embeddings: they are finite and of unit norm",),
-            consequences=("QL-P12", "QL-P13", "QL-O07", "QL-E10", "QL-C02"),
+            ruled_out=("the embeddings: these are unit vectors",),
+            consequences=("QL-P12", "QL-P13", "QL-N10", "QL-O07", "QL-E10", "QL-C02"),
             help="loss(embeddings.float(), labels) inside torch.autocast(device_type, enabled=False)   [changes the loss]")
 
 
@@ -190,6 +191,27 @@ class _Dtypes(TorchDispatchMode):
         if any(word in str(func) for word in ("exp", "softmax")) and "expand" not in str(func) and isinstance(result, Tensor):
             self.exponents.add(result.dtype)
         return result
+
+
+@check("P03", "the temperature that the loss works at is the declared one", "batch")
+def temperature_at_work(x: Examination) -> Iterator[Finding]:
+    reading = x.loss_reading
+    if reading.match is not None or not reading.temperatures:
+        reading.known()  # a loss at its declared temperature, or of another family
+        return
+    found, declared = reading.temperature_at_work(), reading.temperatures[0]
+    if found is None:
+        raise Unavailable(f"{reading.name} is not a multiple of SupCon at any temperature")
+    inverse = math.isclose(found.temperature * declared, 1.0, rel_tol=0.02)
+    yield Finding(
+        "QL-P03", "error", f"{reading.name} works at temperature {found.temperature:.4g}, not at the declared {declared:g}",
+        where=f"{reading.name}, on {len(reading.fixtures)} batches of known unit embeddings and the labels of the first batch",
+        evidence=(f"on all of them it is {found.scale:.4g} x SupCon at T = {found.temperature:.4g}, on none at T = {declared:g}",
+                  f"{found.temperature:.4g} = 1 / {declared:g}: the similarities are multiplied by T, not divided" if inverse
+                  else f"the largest difference of two logits is {2 / found.temperature:.3g}; 2 / T = {2 / declared:.3g} was declared"),
+        ruled_out=("the embeddings: these are unit vectors", "another scale: L_out, L_in and any constant factor were tried"),
+        consequences=("QL-P06", "QL-P08", "QL-P10", "QL-P11", "QL-P13", "QL-P17", "QL-E10", "QL-O02"),
+        help="similarity / temperature, on unit embeddings   [changes the loss; retrain]")
 
 
 @check("P13", "the loss equals an independent recomputation", "batch")

@@ -84,7 +84,8 @@ def mask_of_batch(x: Examination) -> Iterator[Finding]:
         evidence=(f"mean of the mask {given.mean():.3f}; expected {expected.mean():.3f}; inverted it would be {1 - expected.mean():.3f}",
                   f"{wrong} of {int((~expected).sum())} missing modalities are declared present, {hidden} of {int(expected.sum())} that "
                   "are there are declared missing"),
-        consequences=("QL-M04", "QL-N04", "QL-N07", "QL-P10", "QL-E10"), ruled_out=("modality dropout (it leaves one, and adds none)",),
+        consequences=("QL-M04", "QL-N04", "QL-N07", "QL-P10", "QL-O01", "QL-E10"),
+        ruled_out=("modality dropout (it leaves one, and adds none)",),
         help="make True mean present where the batch is put together: present = ~missing   [changes what the model reads; retrain]")
 
 
@@ -111,7 +112,7 @@ def mask_in_model(x: Examination) -> Iterator[Finding]:
         exactly = "exactly " if present_moves < 1e-3 * absent_moves else ""
         yield Finding(
             "QL-M05", "error", f"the model reads {name} {exactly}where the mask says it is missing",
-            where=f"the embedding of recording {row} of the first batch", consequences=("QL-N07", "QL-E10"),
+            where=f"the embedding of recording {row} of the first batch", consequences=("QL-N07", "QL-P10", "QL-O01", "QL-E10"),
             evidence=(f"changing {name} where it is declared missing moves the embedding by {absent_moves:.3g}; 0 was expected",
                       f"changing it where it is declared present moves the embedding by {present_moves:.3g}"),
             ruled_out=("the loader (this test set the mask itself)", "dropout (evaluation mode)"),

@@ -37,6 +37,8 @@ def trainable(x: Examination) -> dict[int, tuple[str, nn.Parameter]]:
         raise Unavailable("the model has no trainable parameter")
     return found
 
+LONG_REST = 20  # steps at a rate of 0, after which a warm-up from 0 has long begun
+
 
 def rate_in(record: dict[str, Any]) -> float | None:
     """The learning rate that a record of the history holds, or None."""
@@ -52,15 +54,25 @@ def rate_of_zero(x: Examination) -> Iterator[Finding]:
         raise Unavailable("no optimiser")
     if rate != 0 and not (rate is None and setting == 0):
         return
-    if (x.subject.history is not None or x.subject.run is not None) and any(rate_in(item) for item in x.history):
+    told = [rate_in(item) for item in x.history] if x.subject.history is not None or x.subject.run is not None else []
+    if any(told):
         return  # the schedule has ended
-    if x.subject.scheduler is not None and x.schedule.peak > 0:
-        return  # warm-up from 0
+    rested = sum(value == 0 for value in told)
+    scheduled = "no scheduler raises it"
+    if x.subject.scheduler is not None:
+        # called once an epoch or once a step: a warm-up from 0 has left it after the first few calls either way
+        epochs = x.subject.setting("epochs", "n_epochs", "num_epochs", "max_epochs")
+        rates = x.schedule.rates[:max(int(epochs), 4)] if isinstance(epochs, int) else x.schedule.rates
+        resting = int((rates == 0).sum())
+        if resting <= len(rates) / 2 and rested < LONG_REST:
+            return
+        scheduled = "the scheduler keeps it at 0 throughout" if x.schedule.peak == 0 else \
+            f"the scheduler gives 0 in {resting} of its next {len(rates)} calls" + (f" and did in all {rested} so far" if rested else "")
     yield Finding(
         "QL-O02", "error", "the learning rate is 0 in every group, so no weight can move", where=f"optimiser of {x.subject.name}",
-        evidence=(f"update = learning rate x direction = 0; declared learning rate: {setting}",
-                  "no scheduler raises it" if x.subject.scheduler is None else "the scheduler keeps it at 0 throughout"),
-        ruled_out=("warm-up: the rate stays 0", "frozen parameters", "gradients"), consequences=("QL-E10", "QL-P10", "QL-N02"),
+        evidence=(f"update = learning rate x direction = 0; declared learning rate: {setting}", scheduled),
+        ruled_out=("warm-up: the rate stays 0", "frozen parameters", "gradients"),
+        consequences=("QL-E10", "QL-P10", "QL-N02", "QL-O05"),
         help="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)   [changes the optimiser; retrain]")
 
 
@@ -157,7 +169,7 @@ def history_too_short(x: Examination) -> Iterator[Finding]:
     ended = peak + int(low[0])
     planned = epochs * per_epoch
     stays = len(rates) - ended > max(2, per_epoch) and (rates[ended:] <= rates[ended] * 1.001 + 1e-12).all()
-    if per_epoch < 2 or rates[ended] > 0.05 * rates[peak] or not stays or 2 * ended > planned or ended > 2 * epochs:
+    if rates[peak] == 0 or per_epoch < 2 or rates[ended] > 0.05 * rates[peak] or not stays or 2 * ended > planned or ended > 2 * epochs:
         return
     yield _too_short(x, ended / per_epoch, epochs, (
         f"highest {rates[peak]:g} at step {peak + 1}, lowest {rates[ended]:g} from step {ended + 1} on",

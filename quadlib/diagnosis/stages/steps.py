@@ -19,6 +19,8 @@ FROZEN = 1e-7  # relative size of an update below which float32 weights do not m
 CRAWLING = 1e-6  # below it, a clipped gradient is all but no gradient
 WHOLE = 1.0
 FIRST_FEW = 5
+DECAYED = 3.0  # exponents of decay over a run from which it may have taken the weights
+MOST_LEFT = 0.1  # of a usual size
 MOST_SKIPS = 18  # a gradient scaler at 65536 that halves this often is below 1
 
 
@@ -76,7 +78,8 @@ def collapsed_in_training(x: Examination) -> Iterator[Finding]:
     decay = max(float(x.subject.setting("weight_decay", default=0.0)), *(float(g.get("weight_decay") or 0.0) for g in groups))
     if rate == 0:
         raise Unavailable("no learning rate is declared")
-    left = (1 - min(rate * decay, 1.0)) ** found.start
+    momentum = max(float(g.get("momentum") or 0.0) for g in groups)
+    left = (1 - min(rate * decay / max(1 - momentum, 1e-3), 1.0)) ** found.start
     if left < 0.5:
         return  # the decay alone may have taken the weights: the set of candidates stays open
     yield Finding(
@@ -159,12 +162,14 @@ class Decay:
     push: float
     shrink: float
     norms: tuple[float, float]
+    collapsed: bool
 
     @property
     def dominates(self) -> bool:
         # coupled decay passes through Adam's scaling, so only decoupled decay shrinks by a known factor a step
         least = max(1e-3, 0.5 * self.rate * self.decay) if self.decoupled else 1e-3
-        return self.pull > self.push and self.shrink < 1 - least
+        # collapsed embeddings have no gradient, beside which any decay is large
+        return not self.collapsed and self.pull > self.push and self.shrink < 1 - least
 
 
 def decay_of(x: Examination) -> Decay | None:
@@ -179,7 +184,32 @@ def decay_of(x: Examination) -> Decay | None:
     pull = rate * decay * weight if decoupled else decay * weight
     push = max(change - pull, 0.0) if decoupled else gradient
     shrink = float(norms[-1] / norms[0]) ** (1 / (len(norms) - 1))
-    return Decay(rate, decay, decoupled, pull, push, shrink, (norms[0], norms[-1]))
+    return Decay(rate, decay, decoupled, pull, push, shrink, (norms[0], norms[-1]), x.trajectory.spreads[0] < COLLAPSED)
+
+
+@check("O06", "training has left weights of a usual size", "steps")
+def weights_decayed_away(x: Examination) -> Iterator[Finding]:
+    """Where training is over and the embeddings are one point: whether decay had the time to take the weights, and did."""
+    several_classes(x)
+    if x.trajectory.spreads[0] >= COLLAPSED:
+        return
+    rates = [rate or 0.0 for rate in (rate_in(item) for item in x.history if item.get("kind", "step") == "step")]
+    group = max(groups_of(x), key=lambda each: float(each.get("weight_decay") or 0.0))
+    decay, momentum = float(group.get("weight_decay") or 0.0), float(group.get("momentum") or 0.0)
+    lost = sum(rates) * decay / max(1 - momentum, 1e-3)
+    sizes = [float(p.detach().float().square().mean().sqrt() * math.sqrt(p[0].numel())) for _, p in trainable(x).values() if p.ndim >= 2]
+    left = float(np.median(sizes)) if sizes else 1.0
+    if lost < DECAYED or left > MOST_LEFT:
+        return
+    yield Finding(
+        "QL-O06", "error", f"weight decay {decay:g} has taken the weights: {left:.2g} of a usual size is left of them",
+        where=f"optimiser of {x.subject.name}, after {len(rates)} steps",
+        evidence=(f"sum of learning rate x weight_decay / (1 - momentum) over the history: {lost:.3g}, so without gradients "
+                  f"exp(-{lost:.3g}) of the weights is left",
+                  f"median of rms(weight) x sqrt(inputs) over {len(sizes)} matrices: {left:.2g}; initialisation gives 0.5 to 1.5"),
+        ruled_out=("a learning rate that is too high: it leaves large weights",),
+        consequences=("QL-P10", "QL-O01", "QL-E10", "QL-E05", "QL-N04"),
+        help="weight_decay=0.01   [changes the optimiser; retrain]")
 
 
 @check("O06", "the weights follow the gradient more than their decay", "steps")

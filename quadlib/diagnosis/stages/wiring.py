@@ -125,7 +125,7 @@ def _batch_norm(names: list[str], title: str, evidence: str) -> Finding:
     return Finding(
         "QL-N05", "error", title, where=", ".join(names[:4]), evidence=(evidence, "a training step moves them by momentum x difference"),
         ruled_out=("frozen batch norms (their weights are trainable)", "an evaluation that forgot model.train() (it was called here)"),
-        consequences=("QL-E02", "QL-E03", "QL-E10"),
+        consequences=("QL-E02", "QL-E03", "QL-P10", "QL-O01", "QL-E10"),
         help="leave batch norms in training mode inside the step; to freeze them on purpose, set requires_grad_(False) on them too "
              "  [changes training; retrain]")
 
