@@ -178,6 +178,12 @@ def some(values: Any, most: int = 4) -> str:
     return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")
 
 
+def sizes_of(counts: Any) -> str:
+    """Smallest and largest of some sizes, or the one that all have."""
+    low, high = int(min(counts)), int(max(counts))
+    return f"{low} each" if low == high else f"{low} to {high}"
+
+
 def name_of(path: str) -> str:
     """The last two parts of a path, enough to find it by."""
     return "/".join(Path(path).parts[-2:])

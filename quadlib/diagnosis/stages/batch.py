@@ -9,6 +9,7 @@ import numpy as np
 
 from quadlib import bounds
 from quadlib.diagnosis.chance import binomial_tail, composition_log10, lone_share, one_class_log10, power_of_ten
+from quadlib.diagnosis.contents import sizes_of
 from quadlib.diagnosis.engine import check
 from quadlib.diagnosis.examination import Examination, Unavailable
 from quadlib.diagnosis.facts import model_of
@@ -80,7 +81,7 @@ def one_class_batches(x: Examination) -> Iterator[Finding]:
     yield Finding(
         "QL-B01", "error", f"{len(single)} of {len(judged)} batches hold one class, although train has {classes}",
         where=f"batch sampler: {source}; batch {single[0]} holds {int(example.max())} recordings of one class",
-        evidence=(f"P(one-class batch of {size} | {classes} classes of {sizes[sizes > 0].min()}-{sizes.max()}) = "
+        evidence=(f"P(one-class batch of {size} | {classes} classes of {sizes_of(sizes[sizes > 0])}) = "
                   f"{power_of_ten(one_class)}; log10 P of this composition = {likelihood:.0f}",
                   f"floor of such a batch = plateau = ln {size - 1} = {plateau:.4f}: no network can lower it"),
         ruled_out=(f"split (train has {classes} classes)", "unshuffled data (the rows are not in order)", "batch size", "learning rate",

@@ -98,7 +98,7 @@ def label_noise(x: Examination) -> Iterator[Finding]:
     if share < 2 * USUAL_NOISE or p > 1e-3:
         return
     yield Finding(
-        "QL-L02", "warning", f"{share:.0%} of the labels contradict what all modalities agree on",
+        "QL-L02", "warning", f"{share:.0%} of the labels that can be judged contradict what all modalities agree on",
         where=f"label column of train, {len(codes)} recordings tested",
         evidence=(f"{judged} recordings whose {NEIGHBOURS} nearest neighbours name one class in every modality; for {len(against)} of "
                   "them it is "

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from quadlib import bounds
-from quadlib.diagnosis.contents import sample_ids, some
+from quadlib.diagnosis.contents import sample_ids, sizes_of, some
 from quadlib.diagnosis.engine import check
 from quadlib.diagnosis.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -26,7 +26,7 @@ def one_class_train(x: Examination) -> Iterator[Finding]:
         "QL-S01", "error", f"the train split holds one class, so the loss cannot fall below {plateau:.4f}",
         where=f'split "train", {len(x.train_rows)} recordings',
         evidence=(f"labels in train: {{{train[0]}: {len(x.train_rows)}}}; in the whole table: {len(everything)} classes of "
-                  f"{min(counts)}-{max(counts)}",
+                  f"{sizes_of(counts)}",
                   f"floor of every possible batch of {size} = plateau = ln {size - 1} = {plateau:.4f}{_observed(x, plateau)}"),
         ruled_out=("sampler (P(one-class batch | this split) = 1)", f"too few positives ({size - 1} per anchor)", "batch size",
                    "learning rate", "temperature"),
