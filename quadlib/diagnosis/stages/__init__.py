@@ -13,6 +13,7 @@ from quadlib.diagnosis.stages import labels as labels
 from quadlib.diagnosis.stages import leakage as leakage
 from quadlib.diagnosis.stages import loading as loading
 from quadlib.diagnosis.stages import loss as loss
+from quadlib.diagnosis.stages import loss_formula as loss_formula
 from quadlib.diagnosis.stages import loss_value as loss_value
 from quadlib.diagnosis.stages import modality as modality
 from quadlib.diagnosis.stages import model as model
