@@ -128,7 +128,7 @@ def _one_tile(x: Tensor, codes: Tensor, variant: str, differentiate: bool) -> tu
 def _many_tiles(x: Tensor, codes: Tensor, variant: str, keys: tuple[Tensor, Tensor] | None, differentiate: bool, tile: int | None,
                 kept_bytes: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """The sums over the upper triangle of tiles, and, once every anchor's total is known, the gradient over the same tiles."""
-    size = tile or (256 if len(x) <= 2048 else 512)
+    size = tile or (512 if len(x) <= 2048 else 768)
     classes = _class_sums(x, codes, keys)
     used = classes.n_positives > 0
     weight = used.to(x.dtype) / used.sum().clamp_(min=1)
