@@ -10,7 +10,7 @@ import numpy as np
 
 from quadlib.diagnosis.contents import Contents, contents_of_array
 from quadlib.diagnosis.features import inputs_by_name, presence, stored_arrays, table_arrays
-from quadlib.diagnosis.subject import Unavailable
+from quadlib.diagnosis.subject import Unavailable, codes_of
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.examination import Examination
@@ -49,11 +49,14 @@ def served_of(x: Examination) -> Served:
     whole = dataset.dataset if x.rows_of_subset is not None else dataset
     if not hasattr(whole, "__getitem__") or not hasattr(whole, "__len__") or not hasattr(loader, "collate_fn"):
         raise Unavailable("no map-style dataset hands out recordings by their number")
-    if len(whole) != len(x.labels):
+    if len(whole) not in (len(x.labels), len(x.train_rows)):
         raise Unavailable(f"the dataset has {len(whole)} recordings, the table {len(x.labels)}: which is which is not known")
+    table_rows = np.arange(len(whole)) if len(whole) == len(x.labels) else np.asarray(x.train_rows)
 
     def read(rows: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         batch = loader.collate_fn([whole[int(row)] for row in rows])
+        if len(whole) < len(x.labels) and not _same_labels(x, batch, table_rows[rows]):
+            raise Unavailable("the dataset's labels are not those of the train rows in the table's order, so which is which is not known")
         own = inputs_by_name(x.subject.inputs_of(batch))
         if any(len(values) != len(rows) for values in own.values()):
             raise Unavailable("the inputs of a batch do not have one row a recording")
@@ -78,6 +81,12 @@ def served_of(x: Examination) -> Served:
     arrays = {name: np.concatenate(values) for name, values in parts.items() if len({value.shape[1:] for value in values}) == 1}
     place = {}
     for name in arrays:
-        place[name] = np.full(len(whole), -1, dtype=np.int64)
-        place[name][rows[:seen]] = np.where(np.concatenate(there[name]), np.arange(seen), -1)
+        place[name] = np.full(len(x.labels), -1, dtype=np.int64)
+        place[name][table_rows[rows[:seen]]] = np.where(np.concatenate(there[name]), np.arange(seen), -1)
     return Served(arrays, place, steady)
+
+
+def _same_labels(x: Examination, batch: Any, rows: np.ndarray) -> bool:
+    """Whether equal labels of the table's rows are equal in the batch, and different ones different."""
+    own, given = codes_of(np.asarray(x.labels)[rows]), codes_of(x.subject.batch_labels(batch))
+    return len(own) == len(given) and bool(((own[:, None] == own) == (given[:, None] == given)).all())

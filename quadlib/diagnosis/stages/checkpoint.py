@@ -193,6 +193,9 @@ def live_steps(x: Examination) -> Iterator[Finding]:
     if counted is None and (state["state"] or not adaptive):
         return  # plain SGD keeps nothing; SGD with momentum keeps its buffers and counts no steps
     accumulation = x.subject.setting("accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches", default=1) or 1
+    share = done / counted if counted else 0.0
+    if 1.9 < share < 65 and abs(share - round(share)) < 0.02 * share:
+        raise Unavailable(f"the optimiser has counted one step for {round(share)} of the history: gradients are accumulated")
     if (counted or 0) < 0.5 * done / accumulation:
         yield _reset(x, f"the optimiser has counted {counted or 0} steps where the history has {done}: its state was not restored",
                      "its moments, and Adam's bias correction, start anew with the counter", "error")

@@ -37,6 +37,23 @@ def unique_labels(x: Examination) -> Iterator[Finding]:
         help="put the class into the label column and the id into sample_id   [changes the labels; retrain]")
 
 
+@check("L04", "the labels that the loader gives name classes, as many as the table has", "batch")
+def indices_for_labels(x: Examination) -> Iterator[Finding]:
+    drawn = [x.subject.batch_labels(batch) for batch in x.batches]
+    given = np.concatenate(drawn)
+    classes = len(np.unique(x.train_labels))
+    if given.ndim != 1 or len(given) < 8 or len(np.unique(given)) <= max(classes, 0.9 * len(given)) or views_of(x) > 1:
+        return
+    yield Finding(
+        "QL-L04", "error", f"the loader gives {len(np.unique(given))} different labels for {len(given)} recordings of {classes} classes",
+        where=f"labels of the first {len(drawn)} batches",
+        evidence=(f"labels {given.min()} to {given.max()}; the table's train labels have {classes} values",
+                  "no anchor has a positive: the loss is undefined, 0 or NaN by implementation"),
+        ruled_out=("the label column (it has classes)", "sampler", "batch size"),
+        consequences=("QL-B02", "QL-B04", "QL-L01", "QL-L02", "QL-P*", "QL-E*", "QL-O*"),
+        help="return the label from the dataset's __getitem__, not the index   [changes the labels of batches; retrain]")
+
+
 def views_of(x: Examination) -> int:
     """Embeddings per sample: declared, else as many as the first batch gives, else one."""
     declared = x.subject.setting("n_views", "views")

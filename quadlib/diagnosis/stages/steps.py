@@ -19,6 +19,8 @@ FROZEN = 1e-7  # relative size of an update below which float32 weights do not m
 CRAWLING = 1e-6  # below it, a clipped gradient is all but no gradient
 WHOLE = 1.0
 FIRST_FEW = 5
+VANISHED = 1e-12
+HEAVY = 0.05  # of a coupled decay, where 1e-5 to 1e-3 are usual
 DECAYED = 3.0  # exponents of decay over a run from which it may have taken the weights
 MOST_LEFT = 0.1  # of a usual size
 MOST_SKIPS = 18  # a gradient scaler at 65536 that halves this often is below 1
@@ -107,8 +109,8 @@ def nothing_moves(x: Examination) -> Iterator[Finding]:
     ratios = [value for value in seen.update_ratios if math.isfinite(value)]
     rate = highest_rate(x.subject.optimizer)
     peak = max(rate, x.schedule.peak if x.subject.scheduler is not None else 0.0, _highest_in_history(x))
-    if not ratios or rate == 0:
-        return  # a rate of 0 is judged from the groups and the schedule
+    if not ratios or rate < VANISHED:
+        return  # a rate of 0, or one that a schedule has used up, is judged from the groups and the schedule
     largest = max(ratios) * peak / rate
     # decoupled decay moves the weights also where no gradient does
     decayed = 1.05 * peak * max(float(group.get("weight_decay") or 0.0) for group in groups)
@@ -168,8 +170,8 @@ class Decay:
     def dominates(self) -> bool:
         # coupled decay passes through Adam's scaling, so only decoupled decay shrinks by a known factor a step
         least = max(1e-3, 0.5 * self.rate * self.decay) if self.decoupled else 1e-3
-        # collapsed embeddings have no gradient, beside which any decay is large
-        return not self.collapsed and self.pull > self.push and self.shrink < 1 - least
+        # collapsed embeddings have no gradient, beside which a usual decay is large too
+        return (not self.collapsed or self.decay >= HEAVY) and self.pull > self.push and self.shrink < 1 - least
 
 
 def decay_of(x: Examination) -> Decay | None:
