@@ -16,15 +16,14 @@ if TYPE_CHECKING:
     from quadlib.diagnosis.examination import Examination
 
 MOST_ROWS = 400
-MOST_SMALL_ROWS = 1000  # of rows that are cheap to read
-SMALL = 4096
+MOST_LOADED_ROWS = 1000  # of batches, which repeat recordings
 MOST_SECONDS = 1.5
 MOST_BATCHES = 32
 POOLED = 8  # longest side of the grid to which an array is averaged
 
 
 def features_of(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Features (n, d) of every modality of at most MOST_SMALL_ROWS training rows, NaN where it is absent, and their labels (n,).
+    """Features (n, d) of every modality of some training rows, NaN where it is absent, and their labels (n,).
 
     From the table's arrays where all modalities have one, else from the dataset's decoded arrays, else from what the loader
     gives. Raises Unavailable where none of these is there.
@@ -79,8 +78,7 @@ def summaries(array: np.ndarray) -> np.ndarray:
 
 def _of_arrays(x: Examination, given: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     random = np.random.default_rng([0, 0xFEA7])
-    small = all(np.prod(array.shape[1:]) <= SMALL for array, _ in given.values())
-    rows = np.sort(random.permutation(np.asarray(x.train_rows))[:MOST_SMALL_ROWS if small else MOST_ROWS])
+    rows = np.sort(random.permutation(np.asarray(x.train_rows))[:MOST_ROWS])
     features: dict[str, np.ndarray] = {}
     for name, (array, place) in given.items():
         there = place[rows] >= 0
@@ -106,7 +104,7 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
             summary[~present[name]] = np.nan
             parts.setdefault(name, []).append(summary)
         labels.append(batch_labels)
-        if sum(map(len, labels)) >= MOST_SMALL_ROWS or time.monotonic() > deadline:
+        if sum(map(len, labels)) >= MOST_LOADED_ROWS or time.monotonic() > deadline:
             break
     if not labels:
         raise Unavailable("the loader gives no batch")

@@ -40,7 +40,8 @@ def replaced_content(x: Examination) -> Iterator[Finding]:
         if 2 <= constant.sum() <= DEAD * there.sum():
             yield _constant_finding(x, name, np.flatnonzero(constant), int(there.sum()))
     for name, item in contents.items():
-        if len(contents) > 1 and item.telling:
+        # what was not read in time may be a copy too, and then the whole recordings are
+        if len(contents) > 1 and item.telling and not any(other.unread for other in contents.values()):
             yield from _shared_content(x, name, item, whole_rows(contents))
 
 
