@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Served:
     place: dict[str, np.ndarray]
     steady: bool
 
-    @property
+    @cached_property
     def contents(self) -> dict[str, Contents]:
         """As of a table's own arrays; raises Unavailable where random changes hide what is a copy."""
         if not self.steady:

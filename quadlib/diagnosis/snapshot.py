@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,7 @@ class Snapshot:
                        torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
         self.stateful = [(item, copy.deepcopy(item.state_dict())) for item in stateful
                          if hasattr(item, "state_dict") and hasattr(item, "load_state_dict")]
-        self.generators = [(g, g.get_state()) for item in stateful for g in _held(item, torch.Generator)]
-        self.numpy_generators = [(g.bit_generator, g.bit_generator.state) for item in stateful for g in _held(item, np.random.Generator)]
-        self.python_generators = [(g, g.getstate()) for item in stateful for g in _held(item, random.Random)]
+        self.generators = [pair for item in stateful for value in getattr(item, "__dict__", {}).values() for pair in _generator(value)]
         modules = [] if self.model is None else list(self.model.modules())
         parameters = {id(p): p for module in modules for p in module.parameters(recurse=False)}
         # a step also moves what only the optimiser holds, such as a classifier that belongs to the loss
@@ -54,12 +54,8 @@ class Snapshot:
         for item, state in self.stateful:
             # load_state_dict of an optimiser casts and may share what it is given: hand it a copy
             item.load_state_dict(copy.deepcopy(state))
-        for generator, state in self.generators:
-            generator.set_state(state)
-        for bits, state in self.numpy_generators:
-            bits.state = state
-        for own, state in self.python_generators:
-            own.setstate(state)
+        for put_back, state in self.generators:
+            put_back(state)
         python, legacy, cpu, cuda = self.random
         random.setstate(python)
         np.random.set_state(legacy)  # noqa: NPY002
@@ -71,6 +67,10 @@ class Snapshot:
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def _held(item: Any, kind: type[Any]) -> list[Any]:
-    """Generators of a kind that an object keeps as attributes."""
-    return [value for value in getattr(item, "__dict__", {}).values() if isinstance(value, kind)]
+def _generator(value: Any) -> list[tuple[Callable[[Any], object], Any]]:
+    """How a random generator's state is put back, and that state; none for anything else."""
+    if isinstance(value, torch.Generator):
+        return [(value.set_state, value.get_state())]
+    if isinstance(value, np.random.Generator):
+        return [(partial(setattr, value.bit_generator, "state"), value.bit_generator.state)]
+    return [(value.setstate, value.getstate())] if isinstance(value, random.Random) else []

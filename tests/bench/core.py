@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from quadlib.loss import SupConLoss
-from quadlib.loss_tiles import KEPT_BYTES
+from quadlib.loss_tiles import KEPT_BYTES, SINGLE_TILE_ROWS, tile_rows
 from quadlib.sampler import StratifiedBatchSampler
 
 SIZES = (32, 128, 512, 1024, 4096, 8192, 16384, 65536)
@@ -58,7 +58,7 @@ def step(form: LossFunction, rows: Tensor, labels: Tensor) -> None:
 def own_products(rows: Tensor) -> None:
     """The matrix products of the tiled form and nothing else."""
     n = len(rows)
-    size = n if n <= 384 else 512 if n <= 2048 else 768
+    size = n if n <= SINGLE_TILE_ROWS else tile_rows(n)
     blocks = [slice(start, start + size) for start in range(0, n, size)]
     kept = (len(blocks) * (len(blocks) + 1) // 2 * size * size * 4) <= KEPT_BYTES
     out = torch.zeros_like(rows)

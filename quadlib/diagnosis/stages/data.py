@@ -39,10 +39,7 @@ def replaced_content(x: Examination) -> Iterator[Finding]:
         there = stored[name][1] >= 0 if name in stored else ~contents[name].absent
         if 2 <= constant.sum() <= DEAD * there.sum():
             yield _constant_finding(x, name, np.flatnonzero(constant), int(there.sum()))
-    for name, item in contents.items():
-        # what was not read in time may be a copy too, and then the whole recordings are
-        if len(contents) > 1 and item.telling and not any(other.unread for other in contents.values()):
-            yield from _shared_content(x, name, item, whole_rows(contents))
+    yield from _shared_contents(x, contents)
 
 
 @check("D01", "no recording, as the dataset hands it out, holds a constant or another recording's content in one modality", "batch")
@@ -53,11 +50,8 @@ def replaced_on_reading(x: Examination) -> Iterator[Finding]:
         there = int((place >= 0).sum())
         if 2 <= constant.sum() <= DEAD * there and not _blank_by_nature(array[place[(place >= 0) & ~constant]], array[place[constant]]):
             yield _constant_finding(x, name, np.flatnonzero(constant), there)
-    if len(x.served.arrays) > 1 and x.served.steady:
-        contents = x.served.contents
-        for name, item in contents.items():
-            if item.telling:
-                yield from _shared_content(x, name, item, whole_rows(contents))
+    if x.served.steady:
+        yield from _shared_contents(x, x.served.contents)
 
 
 def _blank_by_nature(others: np.ndarray, constant: np.ndarray) -> bool:
@@ -76,6 +70,16 @@ def _constant_finding(x: Examination, name: str, rows: np.ndarray, there: int) -
         explains=("a loader that returns zeros where decoding fails",),
         consequences=("QL-D03", "QL-D16", "QL-S03", "QL-L02", "QL-L10", "QL-M*", "QL-N07"), scope=name,
         help=f"decode these files by hand and let the loader raise, or mark {name} as absent there   [changes the data; retrain]")
+
+
+def _shared_contents(x: Examination, contents: dict[str, Contents]) -> Iterator[Finding]:
+    # what was not read in time may be a copy too, and then the whole recordings are
+    if len(contents) < 2 or any(item.unread for item in contents.values()):
+        return
+    together = whole_rows(contents)
+    for name, item in contents.items():
+        if item.telling:
+            yield from _shared_content(x, name, item, together)
 
 
 def _shared_content(x: Examination, name: str, item: Contents, together: np.ndarray) -> Iterator[Finding]:

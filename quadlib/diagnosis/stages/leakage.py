@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,11 +53,7 @@ def names_across_splits(x: Examination) -> Iterator[Finding]:
     column, names = _column(x, NAMES)
     if len(np.unique(names)) < 0.5 * len(names):
         raise Unavailable(f"column {column} names groups of recordings, not each by itself")
-    for first, second in combinations(x.splits, 2):
-        one, two = np.setdiff1d(x.splits[first], x.splits[second]), np.setdiff1d(x.splits[second], x.splits[first])
-        shared = np.intersect1d(names[one], names[two])
-        if not len(shared):
-            continue
+    for first, second, _, two, shared in _in_both(x, names):
         touched = int(np.isin(names[two], shared).sum())
         yield Finding(
             "QL-S03", "error", f"{touched} of {len(two)} recordings of {second} stand in {first} too, under the same name",
@@ -93,12 +90,7 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
                       for row in (*rows, *x.splits[first][np.isin(codes[x.splits[first]], codes[rows])])}
     except Unavailable:  # without contents there are no copies to leave out
         pass
-    for first, second in combinations(x.splits, 2):
-        one, two = (np.array([row for row in np.setdiff1d(x.splits[a], x.splits[b]) if int(row) not in explained], dtype=np.int64)
-                    for a, b in ((first, second), (second, first)))
-        shared = np.intersect1d(groups[one], groups[two])
-        if not len(shared):
-            continue
+    for first, second, one, two, shared in _in_both(x, groups, explained):
         touched = int(np.isin(groups[two], shared).sum())
         yield Finding(
             "QL-S04", "error", f"{len(shared)} groups are in {first} and in {second}",
@@ -109,6 +101,16 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
             consequences=("QL-S05",),
             help='divide whole groups: assign_splits(table, group="group")   [changes the split; retrain; scores will fall to their true '
                  'value]')
+
+
+def _in_both(x: Examination, values: np.ndarray, left_out: Collection[int] = ()) -> Iterator[tuple[str, str, Any, Any, Any]]:
+    """(split, later split, rows of each that are in it alone, values that both have) for splits that share a value."""
+    for first, second in combinations(x.splits, 2):
+        one, two = (np.array([row for row in np.setdiff1d(x.splits[a], x.splits[b]) if int(row) not in left_out], dtype=np.int64)
+                    for a, b in ((first, second), (second, first)))
+        shared = np.intersect1d(values[one], values[two])
+        if len(shared):
+            yield first, second, one, two, shared
 
 
 def _column(x: Examination, names: tuple[str, ...]) -> tuple[str, np.ndarray]:
