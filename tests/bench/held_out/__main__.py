@@ -19,14 +19,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).parent.parent
-SETS = {"first": ("held_out", "cases"), "second": ("held_out_second", "second_cases")}
-sys.path += [str(BENCH), *(str(BENCH / folder) for folder, _ in SETS.values())]
+SETS = {"first": "cases", "second": "second_cases"}
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-from doctor import judge, summary  # noqa: E402 - found beside this folder, which is run by its path
+from case import Case  # noqa: E402 - found beside this file, which is run by its path
+from doctor import judge, summary  # noqa: E402
 
 
-def examine(case: Any, seed: int) -> dict[str, Any]:
+def examine(case: Case, seed: int) -> dict[str, Any]:
     """Builds the subject, diagnoses it, and says what was found; what raises is a result too."""
     from quadlib.diagnosis import diagnose
 
@@ -60,7 +60,7 @@ def main() -> int:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     only, kinds = set(filter(None, given.only.split(","))), {"faults": (True,), "healthy": (False,), "all": (True, False)}[given.kind]
     results = []
-    for case in importlib.import_module(SETS[given.set][1]).CASES:
+    for case in importlib.import_module(SETS[given.set]).CASES:
         if (only and case.name not in only) or bool(case.row) not in kinds:
             continue
         for seed in range(given.seeds):

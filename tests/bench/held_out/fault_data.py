@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from case import Case
 from pipelines import ClassBatches, Digits, Quadrants, SignalNet, Signals
 from plain import TwoViews
 from sklearn.model_selection import train_test_split
@@ -20,19 +20,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from quadlib.diagnosis.subject import Subject
-
-
-@dataclass(frozen=True)
-class Case:
-    """row: the fault's id in the zoo, None for a healthy pipeline. also: rows that the same mistake truly brings with it."""
-
-    name: str
-    row: str | None
-    pipeline: str
-    build: Callable[[int], Subject]
-    why: str
-    also: tuple[str, ...] = ()
-
 
 FAULTS: list[Case] = []
 

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import second_faults as faults
 import torch
+from case import Case
 from second_pipelines import Lab, ShapeNet, Shapes, Tokens, ViewSupCon
 from torch import nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from quadlib.diagnosis.subject import Subject
-
-
-@dataclass(frozen=True)
-class Case:
-    """A subject to build, and the row of the zoo that is in it; None where nothing is. also: rows that follow from the fault."""
-
-    name: str
-    row: str | None
-    pipeline: str
-    build: Callable[[int], Subject]
-    why: str
-    also: tuple[str, ...] = ()
 
 
 def trained(pipeline: Any, **edits: Any) -> Callable[[int], Subject]:

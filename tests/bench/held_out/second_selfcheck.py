@@ -1,6 +1,6 @@
 """Shows, without any doctor, that each fault is in effect in its Subject, and that each healthy pipeline learns.
 
-Run: python tests/bench/held_out_second/second_selfcheck.py [name ...]
+Run: python tests/bench/held_out/second_selfcheck.py [name ...]
 """
 
 from __future__ import annotations
