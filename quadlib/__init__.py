@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from quadlib import moved as moved
+
 if TYPE_CHECKING:
-    from quadlib import bounds as bounds
     from quadlib.data.open import open_source as open_source
     from quadlib.data.open import open_table as open_table
     from quadlib.data.samples import SampleTable as SampleTable
@@ -16,27 +17,28 @@ if TYPE_CHECKING:
     from quadlib.evaluation import KnnValidator as KnnValidator
     from quadlib.evaluation.evaluate import evaluate as evaluate
     from quadlib.loss import SupConLoss as SupConLoss
+    from quadlib.loss import bounds as bounds
     from quadlib.model.quad import QuadModel as QuadModel
-    from quadlib.plan import BatchPlan as BatchPlan
-    from quadlib.restore import open_dataset as open_dataset
-    from quadlib.restore import restore as restore
     from quadlib.runs import Run as Run
     from quadlib.sampler import StratifiedBatchSampler as StratifiedBatchSampler
-    from quadlib.trainer import Trainer as Trainer
+    from quadlib.sampler.plan import BatchPlan as BatchPlan
+    from quadlib.training.restore import open_dataset as open_dataset
+    from quadlib.training.restore import restore as restore
+    from quadlib.training.trainer import Trainer as Trainer
 
 # Resolved on first use: the command line answers --help without loading torch.
 _HOMES = {
     "SampleTable": "data.samples", "open_source": "data.open", "open_table": "data.open", "assign_splits": "data.splits",
-    "StratifiedBatchSampler": "sampler", "BatchPlan": "plan", "SupConLoss": "loss", "QuadModel": "model.quad", "Trainer": "trainer",
+    "StratifiedBatchSampler": "sampler", "BatchPlan": "sampler", "SupConLoss": "loss", "QuadModel": "model", "Trainer": "training.trainer",
     "KnnValidator": "evaluation", "evaluate": "evaluation", "diagnose": "diagnosis", "Subject": "diagnosis",
-    "Run": "runs", "open_dataset": "restore", "restore": "restore",
+    "Run": "runs", "open_dataset": "training.restore", "restore": "training.restore",
 }
 __all__ = ["bounds", *_HOMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
     if name == "bounds":
-        return import_module("quadlib.bounds")
+        return import_module("quadlib.loss.bounds")
     if name not in _HOMES:
         raise AttributeError(f"module quadlib has no attribute {name!r}")
     return getattr(import_module(f"quadlib.{_HOMES[name]}"), name)

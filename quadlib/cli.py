@@ -56,13 +56,13 @@ def demo(
 ) -> None:
     """The whole job: make data, look at batches, train, diagnose, evaluate, report."""
     if fault:
-        from quadlib.faults.live import run_fault
+        from quadlib.demo.fault import run_fault
 
         raise typer.Exit(run_fault(fault, source="weldsim" if source == "both" else source, size=size, outputs=outputs))
-    from quadlib.demo import SOURCES, run_demo
+    from quadlib.demo.run import SOURCES, run_demo
 
     if source == "both":
-        from quadlib.side_by_side import demo_side_by_side
+        from quadlib.demo.side_by_side import demo_side_by_side
 
         raise typer.Exit(demo_side_by_side(SOURCES, size=size, outputs=outputs, say=typer.echo))
     raise typer.Exit(run_demo((source,), size=size, outputs=outputs))
@@ -142,9 +142,9 @@ def doctor(
     if ":" in target:
         diagnosis = diagnose(_subject(target), deep=deep)
     else:
-        from quadlib.doctor import diagnose_run
-        from quadlib.restore import restore
         from quadlib.runs import Run
+        from quadlib.training.restore import restore
+        from quadlib.training.watcher import diagnose_run
 
         diagnosis = diagnose_run(restore(Run.open(target, outputs), checkpoint), deep=deep)
     typer.echo(diagnosis.to_text())
@@ -204,7 +204,7 @@ def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
     """Read every file of a table and list all that is wrong with it, before any training."""
     from quadlib.config import TrainSettings, read_settings
     from quadlib.data.check import check_table
-    from quadlib.data.media.damage import report as report_damage
+    from quadlib.data.decoding.damage import report as report_damage
     from quadlib.data.open import open_table
 
     settings = read_settings(TrainSettings, _values(parameter, preset))

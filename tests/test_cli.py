@@ -9,7 +9,8 @@ import sys
 import nbformat
 import pytest
 
-from quadlib import cli, demo
+from quadlib import cli
+from quadlib.demo import run as demo
 from quadlib.reports.execute import Outcome
 from quadlib.runs import Run
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from quadlib.config import BatchesSettings, TrainSettings
 from quadlib.data.samples import SampleTable
-from quadlib.plan import BatchPlan
 from quadlib.sampler import StratifiedBatchSampler
+from quadlib.sampler.plan import BatchPlan
 
 
 class SplitBatches:

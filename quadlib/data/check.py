@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from quadlib.config import TrainSettings
-from quadlib.data.media.damage import Damage
+from quadlib.data.decoding.damage import Damage
 from quadlib.data.samples import SPLITS, SampleTable
-from quadlib.data.store import decode_table
+from quadlib.data.store.store import decode_table
 from quadlib.files import digest_file
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from quadlib.data.augment import generators, move, vary
-from quadlib.data.store import MediaStore
-from quadlib.data.transforms import Normaliser
+from quadlib.data.normalise import Normaliser
+from quadlib.data.store.store import MediaStore
 
 
 @dataclass

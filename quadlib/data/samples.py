@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from quadlib.config import MediaSettings
 from quadlib.files import digest_bytes
 
 Kind = Literal["video", "image", "audio", "series", "vector"]
@@ -35,6 +36,25 @@ class Modality:
 
     kind: Kind
     shape: tuple[int, ...] = ()
+
+
+def input_shape(modality: Modality, settings: MediaSettings) -> tuple[int, ...]:
+    """Shape of one recording of a modality as an encoder receives it, without the batch axis.
+
+    video (T, 2, H, W), image (V, 3, H, W), audio (2, mel, frames), series (channels, steps), vector (d,); a modality that
+    came as an array keeps the shape it has. Raises ValueError for a series or a vector of unknown shape.
+    """
+    if modality.kind == "series" and len(modality.shape) == 1:
+        return (*modality.shape, settings.series_steps)
+    if modality.shape:
+        return modality.shape
+    if modality.kind == "video":
+        return (settings.video_frames, 2, settings.video_height_px, settings.video_width_px)
+    if modality.kind == "image":
+        return (settings.image_views, 3, settings.image_height_px, settings.image_width_px)
+    if modality.kind == "audio":
+        return (2, settings.audio_mel_bins, settings.audio_frames)
+    raise ValueError(f"the shape of this {modality.kind} is not known; give Modality its shape, or take the table of an opened MediaStore")
 
 
 @dataclass(frozen=True)

@@ -3,46 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
 
-from quadlib.diagnosis.diagnosis import Diagnosis
-from quadlib.diagnosis.examination import Examination, Unavailable
+import quadlib.diagnosis.checks  # noqa: F401 - registers the checks
+from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import ORDER, Finding, fold
+from quadlib.diagnosis.registry import CHECKS, PHASES, Phase
+from quadlib.diagnosis.report import Diagnosis
 from quadlib.diagnosis.subject import Subject
-
-Phase = Literal["before", "batch", "steps", "epoch"]
-PHASES: tuple[Phase, ...] = ("before", "batch", "steps", "epoch")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One contract: the codes it can find, a name for people, and the function that looks.
-
-    phase: what the look costs: "before" reads tables and settings alone; "batch" loads and embeds the first batch;
-    "steps" takes a few optimiser steps on the subject (undone afterwards); "epoch" reads history, evaluation and checkpoint.
-    """
-
-    code: str
-    name: str
-    phase: Phase
-    look: Callable[[Examination], Iterable[Finding]]
-
-    @property
-    def label(self) -> str:
-        return f"{self.code} {self.name}"
-
-
-CHECKS: list[Check] = []
-
-
-def check(code: str, name: str, phase: Phase = "before") -> Callable[[Callable[[Examination], Iterable[Finding]]], Callable]:
-    """Registers a function as the check of one contract; it yields findings, and raises Unavailable where it cannot judge."""
-    def register(look: Callable[[Examination], Iterable[Finding]]) -> Callable:
-        CHECKS.append(Check(f"QL-{code}", name, phase, look))
-        return look
-    return register
 
 
 def diagnose(subject: Subject, *, phases: Iterable[Phase] = PHASES, deep: bool = False) -> Diagnosis:
@@ -51,8 +19,6 @@ def diagnose(subject: Subject, *, phases: Iterable[Phase] = PHASES, deep: bool =
     The subject is as it was afterwards, bit for bit: random states, modes, buffers, weights, gradients, optimiser.
     What could not be checked is listed with the reason.
     """
-    import quadlib.diagnosis.stages  # noqa: F401 - registers the checks; they import this module
-
     started = time.perf_counter()
     wanted = set(phases)
     found: list[Finding] = []

@@ -9,7 +9,6 @@ import numpy as np
 
 from quadlib.config import EvaluateSettings, read_settings
 from quadlib.data.samples import SampleTable
-from quadlib.device import choose_device
 from quadlib.evaluation.baselines import Baseline, baselines
 from quadlib.evaluation.durations import with_durations
 from quadlib.evaluation.embed import ARRAYS, EmbeddingSet, embed
@@ -28,8 +27,9 @@ from quadlib.evaluation.scoring import (
     worst_recordings,
 )
 from quadlib.evaluation.subsets import SubsetScore, one_hidden, score_subsets, shapley_values
-from quadlib.restore import restore
 from quadlib.runs import Run
+from quadlib.training.device import choose_device
+from quadlib.training.restore import restore
 
 
 def evaluate(run: Run, settings: EvaluateSettings | None = None) -> Evaluation:

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from quadlib import bounds
 from quadlib.config import TrainSettings
 from quadlib.evaluation.embed import embed
 from quadlib.evaluation.metrics import classification, retrieval
 from quadlib.evaluation.neighbours import knn_predict
-from quadlib.loss import SupConLoss
+from quadlib.loss import SupConLoss, bounds
 
 
 class KnnValidator:

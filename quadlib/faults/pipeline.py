@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from quadlib.config import TrainSettings
 from quadlib.data.dataset import Batch, QuadDataset
+from quadlib.data.normalise import Normaliser
 from quadlib.data.samples import SampleTable
-from quadlib.data.store import MediaStore
-from quadlib.data.transforms import Normaliser
+from quadlib.data.store.store import MediaStore
 from quadlib.diagnosis import Subject
-from quadlib.doctor import subject_of
-from quadlib.optimiser import build_optimiser
 from quadlib.runs import Run
-from quadlib.trainer import Trainer, Watcher
+from quadlib.training.optimiser import build_optimiser
+from quadlib.training.trainer import Trainer, Watcher
+from quadlib.training.watcher import subject_of
 
 
 class Pipeline:
@@ -67,7 +67,7 @@ class Pipeline:
 
     @cached_property
     def dataset(self) -> QuadDataset:
-        normaliser = Normaliser.fit(self.store, self.store.table.rows("train"))
+        normaliser = Normaliser.fit(self.store.arrays, self.store.present, self.store.table.modalities, self.store.table.rows("train"))
         return QuadDataset(self.store, normaliser, augment=self.settings.augment, seed=self.settings.seed)
 
     @cached_property

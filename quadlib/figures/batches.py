@@ -10,7 +10,7 @@ from scipy.special import gammaln
 from scipy.stats import hypergeom
 
 from quadlib.figures.style import BROKEN, QUIET, SEQUENTIAL, finish, label, many, number
-from quadlib.plan import BatchPlan
+from quadlib.sampler.plan import BatchPlan
 
 MOST_BATCHES = 60  # columns that a heat map still shows legibly
 MOST_PRINTED = 60 * 16  # cells into which counts still fit

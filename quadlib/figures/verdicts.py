@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from quadlib.checkpoint import BEST, LATEST
 from quadlib.evaluation.record import Evaluation
 from quadlib.figures.batches import batch_table, composition_sentence, span
 from quadlib.figures.evaluation import baseline_name
 from quadlib.figures.style import BROKEN, FINE, LOOK_HERE, number, score
 from quadlib.figures.training import SCORES, split_history
-from quadlib.plan import BatchPlan
 from quadlib.runs import Run
+from quadlib.sampler.plan import BatchPlan
+from quadlib.training.checkpoint import BEST, LATEST
 
 Level = Literal["fine", "look here", "broken"]
 SIGNS = {"fine": ("✓", FINE), "look here": ("▲", LOOK_HERE), "broken": ("✕", BROKEN)}

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.config import ModelSettings
-from quadlib.data.samples import SampleTable
-from quadlib.data.transforms import input_shape
+from quadlib.data.samples import SampleTable, input_shape
 from quadlib.model.encoders import build_encoder
 from quadlib.model.fusion import Fusion, hide_modalities
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from quadlib.loss import SupConLoss
-from quadlib.loss_tiles import KEPT_BYTES, SINGLE_TILE_ROWS, tile_rows
+from quadlib.loss.tiles import KEPT_BYTES, SINGLE_TILE_ROWS, tile_rows
 from quadlib.sampler import StratifiedBatchSampler
 
 SIZES = (32, 128, 512, 1024, 4096, 8192, 16384, 65536)

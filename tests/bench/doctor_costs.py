@@ -14,10 +14,10 @@ import pandas as pd
 from quadlib.config import TrainSettings, read_settings
 from quadlib.data.samples import Modality, SampleTable
 from quadlib.diagnosis import Subject, diagnose
-from quadlib.doctor import DoctorWatcher
 from quadlib.faults.pipeline import Pipeline
 from quadlib.faults.small import small_pipeline
 from quadlib.runs import Run
+from quadlib.training.watcher import DoctorWatcher
 
 ROWS, FILE_BYTES = 4040, 10_000
 KINDS: dict[str, Any] = {"video": ("video", "avi"), "image": ("image", "jpg"), "audio": ("audio", "flac"), "sensor": ("series", "csv")}

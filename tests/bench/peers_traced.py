@@ -8,12 +8,12 @@ import warnings
 
 import torch
 
-import quadlib.trainer
+import quadlib.training.trainer
 from quadlib.faults import FAULTS, LOOK_ALIKES
 from quadlib.faults.small import small_pipeline
 
 name, seed, steps = os.environ["PEERS_CASE"].split()
-made = quadlib.trainer.QuadModel.from_table
+made = quadlib.training.trainer.QuadModel.from_table
 
 
 def from_table(*arguments):
@@ -22,7 +22,7 @@ def from_table(*arguments):
     return model  # noqa: RET504
 
 
-quadlib.trainer.QuadModel.from_table = from_table
+quadlib.training.trainer.QuadModel.from_table = from_table
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
 pipeline = small_pipeline("mfeat", seed=int(seed))

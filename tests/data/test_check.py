@@ -7,7 +7,7 @@ import pandas as pd
 
 from quadlib.config import TrainSettings
 from quadlib.data.check import check_table
-from quadlib.data.media.damage import report
+from quadlib.data.decoding.damage import report
 from quadlib.data.samples import Modality, SampleTable
 
 SETTINGS = TrainSettings()

@@ -7,9 +7,9 @@ import torch
 
 from quadlib.data.augment import SHIFT_FRACTION, _shift, generators, move, vary
 from quadlib.data.dataset import Batch, QuadDataset, make_loader
+from quadlib.data.normalise import Normaliser
 from quadlib.data.samples import Modality, SampleTable
-from quadlib.data.store import MediaStore
-from quadlib.data.transforms import Normaliser
+from quadlib.data.store.store import MediaStore
 
 SHAPES = {"video": (4, 2, 12, 20), "image": (2, 3, 12, 20), "audio": (2, 16, 24), "series": (3, 32), "vector": (5,)}
 COUNT = 24
@@ -29,7 +29,7 @@ def store() -> MediaStore:
 
 
 def dataset_of(store: MediaStore, **options) -> QuadDataset:
-    return QuadDataset(store, Normaliser.fit(store, np.arange(COUNT)), **options)
+    return QuadDataset(store, Normaliser.fit(store.arrays, store.present, store.table.modalities, np.arange(COUNT)), **options)
 
 
 def same(first: Batch, second: Batch) -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import quadlib.diagnosis.stages  # noqa: F401 - registers the checks
+import quadlib.diagnosis.checks  # noqa: F401 - registers the checks
 from quadlib.diagnosis.catalogue import catalogue, explain
-from quadlib.diagnosis.diagnosis import Diagnosis
-from quadlib.diagnosis.engine import CHECKS
 from quadlib.diagnosis.finding import STAGES
+from quadlib.diagnosis.registry import CHECKS
+from quadlib.diagnosis.report import Diagnosis
 
 WRITTEN = [stage for stage in STAGES.values() if import_module(f"quadlib.diagnosis.catalogue.{stage}").ENTRIES]
 ENTRIES = catalogue()
@@ -21,7 +21,7 @@ ENTRIES = catalogue()
 def codes_in_source() -> set[str]:
     """The first argument of every Finding that the stages make."""
     found = set()
-    for path in Path(quadlib.diagnosis.stages.__file__).parent.glob("*.py"):
+    for path in Path(quadlib.diagnosis.checks.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args:
                 found |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from quadlib.config import SettingsError
+from quadlib.demo.fault import run_fault
 from quadlib.diagnosis import diagnose
 from quadlib.diagnosis.finding import STAGES
 from quadlib.faults import FAULTS, LOOK_ALIKES
-from quadlib.faults.live import run_fault
 from quadlib.faults.small import small_pipeline
 
 NUMBERS = {"D": (1, 2, 3, 4, 6), "L": (1, 2, 4, 6), "S": (1, 2, 3, 4, 5), "B": (1, 2, 3, 5, 6, 7), "M": (1, 2, 4, 5, 7),

@@ -15,7 +15,7 @@ from quadlib.data.samples import Modality, SampleTable
 from quadlib.evaluation.embed import EmbeddingSet
 from quadlib.evaluation.evaluate import evaluate_embeddings
 from quadlib.evaluation.record import Evaluation
-from quadlib.plan import BatchPlan
+from quadlib.sampler.plan import BatchPlan
 
 NAMES = ("good", "spatter", "<b>porosity</b>", "3")
 MODALITIES = ("video", "image", "audio", "sensor")

@@ -23,7 +23,7 @@ from quadlib.figures.batches import (
     worst_first,
 )
 from quadlib.figures.recordings import availability, split_table
-from quadlib.plan import BatchPlan
+from quadlib.sampler.plan import BatchPlan
 
 
 def test_worst_batch_first(bad_plan: BatchPlan) -> None:

@@ -12,8 +12,8 @@ from quadlib.diagnosis import Diagnosis, Finding
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
 from quadlib.figures.verdicts import Verdict, judge_batches, judge_diagnosis, judge_evaluation, judge_training
-from quadlib.plan import BatchPlan
 from quadlib.reports.headline import VERDICT_MIME
+from quadlib.sampler.plan import BatchPlan
 
 
 def test_a_verdict_never_speaks_by_colour_alone_and_escapes_its_text() -> None:

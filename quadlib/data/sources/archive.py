@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quadlib.data.media.damage import open_regular
+from quadlib.data.decoding.damage import open_regular
 from quadlib.data.samples import Kind, Modality, SampleTable, TableError, raise_problems, some, table_problems
 from quadlib.data.sources.text import twins
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from quadlib.data.media.series import WELD_CHANNELS
+from quadlib.data.kinds.series import WELD_CHANNELS
 from quadlib.data.samples import LEAVES_ROOT, Modality, SampleTable, TableError, raise_problems, some, table_problems
 from quadlib.data.sources.folders import SEPARATOR, Found, existing_folder, find_recordings
 from quadlib.data.sources.text import read_csv

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from quadlib.data.media.damage import DamageError, open_regular
+from quadlib.data.decoding.damage import DamageError, open_regular
 from quadlib.data.samples import LEAVES_ROOT, Kind, Modality, SampleTable, TableError, raise_problems, some, table_problems
 from quadlib.data.sources.archive import plain_text, read_archive, unusual_values
 from quadlib.data.sources.text import read_csv, twins

@@ -1,0 +1,138 @@
+"""Decoding in processes of their own: a decoder that crashes or hangs on a file is damage of that file, nothing more.
+
+Plain child processes and not a process pool: a pool loses every queued job with the one that crashed, and it runs the
+caller's main module again in each process, which fails in a script without a main guard.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import quadlib
+from quadlib.data.decoding.damage import DamageError
+from quadlib.data.decoding.job import Decoded, Job, decode
+
+LIMIT_SECONDS = 600.0
+PROGRAM = "from quadlib.data.decoding.workers import main; main()"
+JOBS_PER_PROCESS = 16  # below this a further process costs more to start than it saves
+
+
+class WorkerPool:
+    """Decoding processes, started when first needed and ended on leaving the `with` block."""
+
+    def __init__(self, *, limit_seconds: float = LIMIT_SECONDS, program: str = PROGRAM) -> None:
+        self.limit_seconds, self.program = limit_seconds, program
+        self.workers: list[Worker] = []
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+    def decode_all(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Decoded | DamageError]]:
+        """Yields (position in jobs, result or damage) as the jobs finish, in any order, decoded by at most one process a core."""
+        wanted = min(os.cpu_count() or 1, -(-len(jobs) // JOBS_PER_PROCESS))
+        while len(self.workers) < wanted:
+            self.workers.append(Worker(self.limit_seconds, self.program))
+        idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        for worker in self.workers:
+            idle.put(worker)
+
+        def run(job: Job) -> Decoded | DamageError:
+            worker = idle.get()
+            try:
+                return worker.decode(job)
+            finally:
+                idle.put(worker)
+
+        with ThreadPoolExecutor(max(1, len(self.workers))) as threads:
+            futures = {threads.submit(run, job): position for position, job in enumerate(jobs)}
+            try:
+                for future in as_completed(futures):
+                    yield futures.pop(future), future.result()
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Worker:
+    """A child process that decodes one job after another, and is replaced when it dies."""
+
+    def __init__(self, limit_seconds: float, program: str = PROGRAM) -> None:
+        self.limit_seconds, self.program = limit_seconds, program
+        self.process = self._start()
+
+    def decode(self, job: Job) -> Decoded | DamageError:
+        """The job's result; a crash, a refusal to start or more than limit_seconds is damage of the job's first file."""
+        process = self.process
+        assert process.stdin is not None and process.stdout is not None
+        started, timer = time.monotonic(), threading.Timer(self.limit_seconds, process.kill)
+        timer.start()
+        try:
+            pickle.dump(job, process.stdin)
+            process.stdin.flush()
+            return pickle.load(process.stdout)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+            code = process.wait()
+        finally:
+            timer.cancel()
+        hung = time.monotonic() - started >= self.limit_seconds
+        self.stop()
+        self.process = self._start()
+        return DamageError(job.paths[0], f"its decoder did not end within {self.limit_seconds:g} s" if hung else
+                           f"its decoder crashed ({_cause(code)})")
+
+    def stop(self) -> None:
+        """Ends the process at once; what it was decoding is lost."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            try:
+                pipe.close()
+            except BrokenPipeError:  # an unsent rest of a job, to a process that is gone
+                continue
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        root = str(Path(quadlib.__file__).parents[1])
+        search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+        environment = {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        return subprocess.Popen([sys.executable, "-c", self.program], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    return signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+
+
+def main(decoder: Callable[[Job], Decoded] = decode) -> None:
+    """Reads jobs from standard input and answers on standard output, both pickled, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when an interrupted run's workers end
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not break the answers
+        while True:
+            try:
+                job = pickle.load(sys.stdin.buffer)
+            except EOFError:
+                return
+            try:
+                answer: Decoded | DamageError = decoder(job)
+            except DamageError as damage:
+                answer = damage
+            except MemoryError:
+                answer = DamageError(job.paths[0], "needs more memory than there is", "scale it down or cut it")
+            pickle.dump(answer, answers)
+            answers.flush()
+

@@ -1,0 +1,1 @@
+"""What a modality can be: one file a kind."""

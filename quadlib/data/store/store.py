@@ -1,0 +1,143 @@
+"""The decoded recordings: each file is decoded once, into memory-mapped arrays that later opens find ready."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quadlib.config import TrainSettings
+from quadlib.data.decoding.damage import Damage, report
+from quadlib.data.decoding.workers import WorkerPool
+from quadlib.data.samples import Modality, SampleTable, TableError
+from quadlib.data.store.cache import Shelf, fill_shelf
+from quadlib.files import outputs_folder
+
+
+@dataclass(frozen=True)
+class MediaStore:
+    """Raw arrays of every modality, one row a recording of `table`, and which of them are there.
+
+    arrays: name -> (n, ...); video uint8 (T, 2, H, W), image uint8 (V, 3, H, W), audio float32 (2, mel, frames), series
+    float32 (channels, steps), vector float32 (d,). A row whose modality is absent holds zeros that nothing may read:
+    `present` (n, M) says which. `damage`: what could not be used, and is therefore absent.
+    """
+
+    table: SampleTable
+    arrays: Mapping[str, np.ndarray]
+    damage: list[Damage]
+
+    @property
+    def present(self) -> np.ndarray:
+        """Which modalities every recording has: bool (n, M), in the order of `table.modalities`."""
+        return self.table.present
+
+    @classmethod
+    def open(cls, table: SampleTable, settings: TrainSettings, folder: str | Path | None = None) -> MediaStore:
+        """The store of a table: decoded now, or taken from `folder` (default: outputs/store) where that was done before.
+
+        Files are known by path, size and time of change, so that a mended file is decoded again and a new split is not.
+        With on_damage="error" any damage raises one TableError that lists all of it; with "drop_modality" a damaged modality
+        is masked and counted in one printed line. A recording that has no modality left is an error always.
+        """
+        store = decode_table(table, settings, folder)
+        if store.damage and settings.on_damage == "error":
+            raise TableError(f"{table.name}: {count_damage(store.damage)}\n{report(store.damage)}")
+        bare = store.table.frame["sample_id"].to_numpy()[~store.present.any(axis=1)]
+        if len(bare):
+            raise TableError(f"{table.name}: {len(bare)} recording(s) have no usable modality: {', '.join(bare[:20])}"
+                             + (f" and {len(bare) - 20} more" if len(bare) > 20 else "")
+                             + "; leave them out of the table" + ("\n" + report(store.damage) if store.damage else ""))
+        if store.damage:
+            dropped = Counter(item.modality for item in store.damage)
+            print(f"{table.name}: masked as damaged: {', '.join(f'{count} {name}' for name, count in dropped.items())}", flush=True)
+        return store
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A loader process opens the files itself instead of receiving their contents."""
+        arrays = {name: Path(str(array.filename)) if isinstance(array, np.memmap) else array for name, array in self.arrays.items()}
+        return {"table": self.table, "arrays": arrays, "damage": self.damage}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        arrays = {name: np.load(value, mmap_mode="r") if isinstance(value, Path) else value for name, value in state["arrays"].items()}
+        for name, value in {**state, "arrays": arrays}.items():
+            object.__setattr__(self, name, value)
+
+
+def count_damage(damage: Sequence[Damage]) -> str:
+    """The headline over a report: how much is damaged in how many recordings."""
+    recordings = len({item.sample_id for item in damage})
+    return f"{len(damage)} problem(s) in {recordings} recording(s)"
+
+
+def decode_table(table: SampleTable, settings: TrainSettings, folder: str | Path | None = None) -> MediaStore:
+    """The store with all damage collected and masked, whatever on_damage says; raises nothing for damage."""
+    root = Path(folder) if folder is not None else outputs_folder(settings.outputs) / "store"
+    started, arrays, damage = time.monotonic(), {}, []
+    shelves: dict[str, Shelf] = {}
+    modalities = dict(table.modalities)
+    # Series first: the arc window of a recording's sensor applies to its video and its sound.
+    with WorkerPool() as pool:
+        for name in sorted(modalities, key=lambda name: modalities[name].kind != "series"):
+            if name in table.arrays:
+                arrays[name], found = rows_of_array(table, name)
+            else:
+                arcs = next((shelf.arcs for shelf in shelves.values() if shelf.arcs and any(shelf.arcs)), None)
+                shelf = fill_shelf(root, table, name, settings, arcs, pool)
+                shelves[name], arrays[name], found = shelf, shelf.array, shelf.damage
+                modalities[name] = _with_shape(modalities[name], shelf.array)
+            damage += found
+    _announce(table, shelves, time.monotonic() - started)
+    order = list(modalities)
+    damage.sort(key=lambda item: order.index(item.modality))
+    masked = replace(mask(table, damage), modalities=modalities) if shelves or damage else table
+    return MediaStore(masked, {name: arrays[name] for name in order}, damage)
+
+
+def _with_shape(modality: Modality, array: np.ndarray) -> Modality:
+    """A series whose channels only its files could tell."""
+    return replace(modality, shape=array.shape[1:2]) if modality.kind == "series" and not modality.shape else modality
+
+
+def mask(table: SampleTable, damage: Sequence[Damage]) -> SampleTable:
+    """The table with every damaged modality marked as absent."""
+    columns: dict[str, Any] = {}
+    for name in table.modalities:
+        damaged = {item.sample_id for item in damage if item.modality == name}
+        if damaged:
+            empty: Any = -1 if name in table.arrays else ""
+            columns[name] = table.frame[name].mask(table.frame["sample_id"].isin(damaged), empty)
+    return table.with_columns(**columns) if columns else table
+
+
+def rows_of_array(table: SampleTable, name: str) -> tuple[np.ndarray, list[Damage]]:
+    """A modality that came as an array, in the order of the table's rows, float32 or uint8; values that are not finite are damage."""
+    array, rows = np.asarray(table.arrays[name]), table.frame[name].to_numpy().astype(np.int64)
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32, copy=False)
+    there = rows >= 0
+    if not np.array_equal(rows, np.arange(len(array))):
+        array = np.where(there.reshape(-1, *[1] * (array.ndim - 1)), array[rows], array.dtype.type(0))
+    finite = np.isfinite(array).reshape(len(array), -1)
+    damage = []
+    for row in np.flatnonzero(there & ~finite.all(axis=1)):
+        what = f"{int((~finite[row]).sum())} of {finite.shape[1]} values are not finite numbers"
+        damage.append(Damage(table.frame["sample_id"].iloc[row], name, "", what, "mend the array, or mark the row as missing"))
+    return array, damage
+
+
+def _announce(table: SampleTable, shelves: Mapping[str, Shelf], seconds: float) -> None:
+    """One line about what was decoded; silent where everything was ready."""
+    decoded = {name: shelf.decoded for name, shelf in shelves.items() if shelf.decoded}
+    if not decoded:
+        return
+    notes = sum((Counter(shelf.notes) for shelf in shelves.values()), Counter())
+    extra = "".join(f", {count} {what}" for what, count in notes.items())
+    damaged = sum(len(shelf.damage) for shelf in shelves.values())
+    print(f"{table.name}: decoded {len(table)} recordings ({', '.join(f'{count} {name}' for name, count in decoded.items())}) "
+          f"in {seconds:.1f} s, {damaged} damaged{extra}", flush=True)

@@ -1,0 +1,1 @@
+"""The whole job at once: both sources, or a fault live."""

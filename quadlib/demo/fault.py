@@ -1,0 +1,104 @@
+"""A fault live: it is injected, training is tried, and the doctor says why it cannot work."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from quadlib.config import SettingsError, TrainSettings, read_settings
+from quadlib.data.dataset import Batch
+from quadlib.data.open import open_table
+from quadlib.diagnosis import diagnose
+from quadlib.faults.pipeline import Pipeline
+from quadlib.faults.registry import FAULTS
+from quadlib.files import write_json
+from quadlib.loss import bounds
+from quadlib.runs import Run
+from quadlib.training.objective import ObjectiveValue
+from quadlib.training.trainer import Trainer, Watcher
+from quadlib.training.watcher import DoctorWatcher
+
+LINES_PER_EPOCH = 6
+
+
+class LossLine(Watcher):
+    """Prints the loss of some steps beside the plateau and the floor of their own batch."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.loss, self.counts = 0.0, np.zeros(0, dtype=np.int64)
+
+    def on_start(self, trainer: Trainer) -> None:
+        self.every = max(1, len(trainer.batches) // LINES_PER_EPOCH)
+        trainer.objective.register_forward_hook(self._note)
+
+    def _note(self, module: Any, inputs: tuple[Any, ...], value: ObjectiveValue) -> None:
+        self.value: Tensor = value.fused.detach()
+
+    def on_batch(self, trainer: Trainer, batch: Batch) -> None:
+        self.counts = np.unique(batch.labels.numpy(), return_counts=True)[1]
+
+    def on_step(self, trainer: Trainer, step: int) -> None:
+        if step % self.every == 0 or step <= 2:
+            size, classes = int(self.counts.sum()), len(self.counts)
+            floor = bounds.floor(self.counts, trainer.settings.temperature, kind="counts")
+            self.say(
+                f"step {step:4d}  loss {float(self.value):8.4f}   plateau ln {size - 1} = {bounds.collapse_value(size):.4f}   "
+                f"floor {floor:.4f}   {size} recordings of {classes} class{'es' * (classes != 1)}"
+            )
+
+
+def run_fault(
+    name: str, *, source: str = "weldsim", size: str = "demo", outputs: str = "", epochs: int = 2, say: Callable[[str], None] = print
+) -> int:
+    """Injects a fault by its id into the healthy pipeline of a source, trains, diagnoses; returns 1 when the doctor finds something.
+
+    The diagnosis stands in a run folder of its own. Only the fused term is trained, so that the value printed is the one that the
+    bounds are of. A fault of what surrounds training (an evaluation, a training step of the user's own), or that training has passed
+    already, is examined without it.
+    Raises SettingsError for an unknown id.
+    """
+    if name not in FAULTS:
+        near = difflib.get_close_matches(name.upper(), list(FAULTS), n=1)
+        raise SettingsError(f"fault: {name!r} is unknown; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(FAULTS)}"))
+    fault = FAULTS[name]
+    settings = read_settings(
+        TrainSettings,
+        {
+            "source": source,
+            "size": size,
+            "outputs": outputs,
+            "epochs": epochs,
+            "within_weight": 0.0,
+            "cross_weight": 0.0,
+            "resume": "never",
+            "log_every_steps": 10**6,
+        },
+    )
+    run = Run.create(settings, kind=f"fault-{name}")
+    say(f"{name}: {fault.title} ({fault.occurrence})\ninjected at the stage: {fault.stage}; run {run.folder}\n")
+    pipeline = Pipeline(open_table(settings), settings, run=run)
+    doctor = DoctorWatcher(refuse=False, parts=pipeline.parts, say=say)
+    pipeline.watcher = [LossLine(say), doctor]
+    fault.inject(pipeline)
+    if pipeline.parts or pipeline.trainer.history:
+        return _examined(pipeline, say)
+    try:
+        pipeline.trainer.fit()
+    except Exception as error:  # a fault may break training anywhere, and then the doctor has the word
+        say(f"training stopped: {type(error).__name__}: {error}\n")
+        return _examined(pipeline, say)
+    say(f"\n{doctor.diagnosis.headline()}\n{doctor.diagnosis.summary()}\ninjected was {fault.id}, whose code is {fault.code}")
+    return doctor.diagnosis.exit_code
+
+
+def _examined(pipeline: Pipeline, say: Callable[[str], None]) -> int:
+    """The whole examination at once, said and written; its exit code."""
+    diagnosis = diagnose(pipeline.subject())
+    write_json(pipeline.run.path("diagnosis.json"), diagnosis.to_dict())
+    say(diagnosis.to_text(facts=False))
+    return diagnosis.exit_code

@@ -1,0 +1,5 @@
+"""Contracts of the stage batch."""
+
+from quadlib.diagnosis.checks.batch import composition as composition
+from quadlib.diagnosis.checks.batch import coverage as coverage
+from quadlib.diagnosis.checks.batch import loading as loading

@@ -1,0 +1,4 @@
+"""Contracts of the stage evaluation."""
+
+from quadlib.diagnosis.checks.evaluation import protocol as protocol
+from quadlib.diagnosis.checks.evaluation import scores as scores

@@ -1,0 +1,4 @@
+"""Contracts of the stage labels."""
+
+from quadlib.diagnosis.checks.labels import assignment as assignment
+from quadlib.diagnosis.checks.labels import dependence as dependence

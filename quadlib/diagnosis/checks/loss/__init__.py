@@ -1,0 +1,5 @@
+"""Contracts of the stage loss."""
+
+from quadlib.diagnosis.checks.loss import formula as formula
+from quadlib.diagnosis.checks.loss import gradient as gradient
+from quadlib.diagnosis.checks.loss import value as value

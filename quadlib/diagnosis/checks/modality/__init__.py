@@ -1,0 +1,5 @@
+"""Contracts of the stage modality."""
+
+from quadlib.diagnosis.checks.modality import alignment as alignment
+from quadlib.diagnosis.checks.modality import identity as identity
+from quadlib.diagnosis.checks.modality import presence as presence

@@ -1,0 +1,1 @@
+"""Facts about a subject, one idea a file."""

@@ -1,0 +1,245 @@
+"""What is observed of a subject, shared by the checks and made once each; whatever is touched is put back."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from quadlib.diagnosis.evidence.given import Given
+from quadlib.diagnosis.observe.probe import Probe, Trajectory, take_steps
+from quadlib.diagnosis.observe.snapshot import Snapshot
+from quadlib.diagnosis.subject import Subject, Unavailable, codes_of
+
+if TYPE_CHECKING:
+    from quadlib.diagnosis.evidence.contents import Contents
+    from quadlib.diagnosis.evidence.forward import Forward
+    from quadlib.diagnosis.evidence.plateau import Pinned
+    from quadlib.diagnosis.evidence.reference import LossReading
+    from quadlib.diagnosis.evidence.schedule import Schedule
+    from quadlib.diagnosis.evidence.served import Served
+    from quadlib.diagnosis.evidence.signature import Signature
+
+__all__ = ["Examination", "Unavailable"]
+
+MOST_BATCHES = 5_000
+MOST_SECONDS_DRAWING = 5.0
+
+
+class Examination(Given):
+    """Facts of a subject, made on first use and kept; a fact that cannot be had raises Unavailable with the reason.
+
+    Use it as a context manager: leaving it puts the subject back as it was.
+    """
+
+    def __init__(self, subject: Subject, *, deep: bool = False) -> None:
+        super().__init__(subject)
+        self.deep = deep
+
+    def __enter__(self) -> Examination:
+        self._snapshot = Snapshot(self.subject.model, self._stateful())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Puts the subject back now, after something that changed it."""
+        self._snapshot.restore()
+
+    def _stateful(self) -> list[Any]:
+        s = self.subject
+        inner = [getattr(s.loader, name, None) for name in ("batch_sampler", "sampler", "dataset")]
+        further = getattr(inner[0], "sampler", None), getattr(inner[2], "dataset", None)
+        parts = (s.optimizer, s.scheduler, s.scaler, s.loader, s.batch_sampler, *inner, *further)
+        return [item for item in parts if item is not None]
+
+    @cached_property
+    def batch_sampler(self) -> Any:
+        """The batch sampler: given, or the loader's own."""
+        given = self.subject.batch_sampler
+        sampler = given if given is not None else getattr(self.subject.loader, "batch_sampler", None)
+        if sampler is None:
+            raise Unavailable("no batch sampler or loader")
+        return sampler
+
+    def draw(self, epochs: Iterable[int | None]) -> tuple[list[list[np.ndarray]], bool]:
+        """The batches of some epochs as the sampler numbers them, from one copy of it, and whether every epoch came to its end.
+
+        An epoch of None is drawn without set_epoch. What does not end is cut off by number and by time.
+        """
+        given = self.batch_sampler
+        try:
+            sampler = copy.deepcopy(given)
+        except Exception as error:
+            raise Unavailable(f"the batch sampler cannot be copied, so drawing would change it: {error}") from error
+        drawn, ended, deadline = [], True, time.monotonic() + MOST_SECONDS_DRAWING
+        for epoch in epochs:
+            if epoch is not None and hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+            batches: list[np.ndarray] = []
+            for batch in iter(sampler):
+                if len(batches) == MOST_BATCHES or time.monotonic() > deadline:
+                    ended = False
+                    break
+                batches.append(np.asarray(batch, dtype=np.int64).reshape(-1))
+            drawn.append(batches)
+        return drawn, ended
+
+    @cached_property
+    def drawn_positions(self) -> list[np.ndarray]:
+        """One epoch of batches as the sampler numbers them; `drawing_ended` says whether the epoch came to its end."""
+        drawn, self.drawing_ended = self.draw([None])
+        return drawn[0]
+
+    @cached_property
+    def drawn(self) -> list[np.ndarray]:
+        """One epoch of batches as table rows, drawn from a copy of the sampler; a sampler without end is cut off."""
+        return self.as_rows(self.drawn_positions)
+
+    def as_rows(self, batches: list[np.ndarray]) -> list[np.ndarray]:
+        """Batches of the sampler's numbers as rows of the table."""
+        if not batches:
+            return []
+        indices = np.concatenate(batches)
+        own = self.rows_of_subset
+        if own is not None and indices.min(initial=0) >= 0 and indices.max(initial=-1) < len(own):
+            return [own[batch] for batch in batches]
+        # Positions count within the train split, unless every one of them is a row of it.
+        inside = bool(np.isin(indices, self.train_rows).all())
+        if inside or indices.max(initial=-1) >= len(self.train_rows):
+            return batches
+        return [self.train_rows[batch] for batch in batches]
+
+    @cached_property
+    def rows_of_subset(self) -> np.ndarray | None:
+        """The table's rows behind the positions of the loader's dataset, where it is a torch.utils.data.Subset of the table's rows."""
+        dataset = getattr(self.subject.loader, "dataset", None)
+        indices, whole = getattr(dataset, "indices", None), getattr(dataset, "dataset", ())
+        drawn_here = self.subject.batch_sampler is None or self.subject.batch_sampler is getattr(self.subject.loader, "batch_sampler", None)
+        if indices is None or not hasattr(whole, "__len__") or len(whole) != len(self.labels) or not drawn_here:
+            return None
+        return np.asarray(indices, dtype=np.int64)
+
+    @cached_property
+    def batch_counts(self) -> np.ndarray:
+        """Labels per drawn batch: (n_batches, n_classes) in the order of `classes`."""
+        codes = np.unique(self.labels, return_inverse=True)[1].reshape(-1)
+        classes = codes.max(initial=-1) + 1
+        if any(batch.max(initial=-1) >= len(codes) for batch in self.drawn):
+            raise Unavailable("the sampler draws indices beyond the labels; give the labels of what it indexes")
+        return np.array([np.bincount(codes[batch], minlength=classes) for batch in self.drawn]).reshape(len(self.drawn), classes)
+
+    @cached_property
+    def batches(self) -> list[Any]:
+        """The first two batches of the loader, as it gives them."""
+        if self.subject.loader is None:
+            raise Unavailable("no loader")
+        batches = list(itertools.islice(iter(self.subject.loader), 2))
+        if not batches:
+            raise Unavailable("the loader gives no batch")
+        return batches
+
+    @cached_property
+    def batch_labels(self) -> np.ndarray:
+        """Labels of the first batch."""
+        return self.subject.batch_labels(self.batches[0])
+
+    @cached_property
+    def contents(self) -> dict[str, Contents]:
+        """Modality -> which recordings hold the same content, which hold one single value, which files are not there."""
+        from quadlib.diagnosis.evidence.contents import contents_of
+
+        return contents_of(self)
+
+    @cached_property
+    def served(self) -> Served:
+        """What the dataset hands out for the table's rows, where nothing is stored that could be read instead."""
+        from quadlib.diagnosis.evidence.served import served_of
+
+        return served_of(self)
+
+    @cached_property
+    def features(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Summary vectors (n, d) of every modality of some training rows, NaN where it is absent, and their labels (n,)."""
+        from quadlib.diagnosis.evidence.features import features_of
+
+        return features_of(self)
+
+    @cached_property
+    def signature(self) -> Signature:
+        """Which modalities depend on the label and on each other, over what is trained on."""
+        from quadlib.diagnosis.evidence.signature import signature_of
+
+        return signature_of(self)
+
+    @cached_property
+    def forward(self) -> Forward:
+        """Embeddings of the first batch and of changed copies of it, in evaluation mode."""
+        from quadlib.diagnosis.evidence.forward import Forward
+
+        if self.subject.model is None:
+            raise Unavailable("no model")
+        return Forward(self)
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """Embeddings of the first batch in training mode, detached: (N, D), several views stacked view by view."""
+        return self.probe.embeddings
+
+    @cached_property
+    def embedded_labels(self) -> np.ndarray:
+        """The label of every row of `embeddings`."""
+        labels = codes_of(self.batch_labels)
+        views, rest = divmod(len(self.embeddings), max(len(labels), 1))
+        if rest or not views:
+            raise Unavailable(f"{len(self.embeddings)} embeddings for {len(labels)} labels")
+        return np.tile(labels, views)
+
+    @cached_property
+    def probe(self) -> Probe:
+        """One training step on the first batch, observed from inside, then undone."""
+        return self.trajectory.first
+
+    @cached_property
+    def trajectory(self) -> Trajectory:
+        """The first few training steps, observed and then undone."""
+        batches = self.batches
+        try:
+            return take_steps(self.subject, batches, most_steps=20, most_seconds=8.0)
+        finally:
+            self._snapshot.restore()
+
+    @cached_property
+    def loss_reading(self) -> LossReading:
+        """What the loss computes on embeddings of known geometry."""
+        from quadlib.diagnosis.evidence.reference import LossReading
+
+        return LossReading(self)
+
+    @cached_property
+    def pinned(self) -> Pinned | None:
+        """The collapse plateau on which the history ended, or None."""
+        from quadlib.diagnosis.evidence.plateau import pinned
+
+        return pinned(self)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The learning rates that the scheduler will give, tried out and undone."""
+        from quadlib.diagnosis.evidence.schedule import schedule_of
+
+        return schedule_of(self)
+
+    def facts(self, steps: bool = True) -> dict[str, pd.DataFrame]:
+        """What every diagnosis shows, found or not: frozen parameters, gradient flow (after a step), optimiser, positives, labels."""
+        from quadlib.diagnosis.evidence.facts import all_facts
+
+        return all_facts(self, steps)

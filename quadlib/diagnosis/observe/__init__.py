@@ -1,0 +1,1 @@
+"""What happens while a subject is stepped, recorded, and put back as it was."""

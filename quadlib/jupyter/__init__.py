@@ -1,0 +1,1 @@
+"""What a notebook shows while it runs: widgets and the cells' helpers."""

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+
+from quadlib.config import MediaSettings
+from quadlib.data.decoding.damage import DamageError
+from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.decoding.workers import WorkerPool
+
+SETTINGS = MediaSettings(audio_frames=8)
+# A decoder that ends its process on some files, as a native crash would, and hangs on another.
+STUB = """
+import os, signal, time
+from quadlib.data.decoding import workers
+from quadlib.data.decoding.job import decode
+
+def stub(job):
+    if "crash" in job.paths[0].name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "hang" in job.paths[0].name:
+        time.sleep(60)
+    print("a library that prints")
+    return decode(job)
+
+workers.main(stub)
+"""
+
+
+def jobs_of(media, names):
+    return [Job("audio", (media.flac(name),), SETTINGS) for name in names]
+
+
+def test_a_crash_and_a_hang_are_damage_of_their_files_alone(media):
+    names = ["a.flac", "crash.flac", "b.flac"]
+    with WorkerPool(program=STUB) as pool:
+        results = dict(pool.decode_all(jobs_of(media, names)))
+        again = dict(pool.decode_all(jobs_of(media, ["c.flac"])))
+        (worker,) = pool.workers
+        worker.limit_seconds = 0.5
+        hung = dict(pool.decode_all(jobs_of(media, ["hang.flac"])))
+    assert [type(results[place]) for place in range(3)] == [Decoded, DamageError, Decoded]
+    assert "crashed (SIGSEGV)" in results[1].what and "crash.flac" in results[1].path
+    assert "did not end within 0.5 s" in hung[0].what
+    assert isinstance(again[0], Decoded)
+
+
+def test_the_same_numbers_as_in_this_process(media):
+    from quadlib.data.decoding.job import decode
+
+    jobs = [*jobs_of(media, ["a.flac"]), Job("audio", (media.root / "gone.flac",), SETTINGS)]
+    with WorkerPool() as pool:
+        results = dict(pool.decode_all(jobs))
+        processes = [worker.process for worker in pool.workers]
+    assert np.array_equal(results[0].array, decode(jobs[0]).array)
+    assert isinstance(results[1], DamageError) and "does not exist" in results[1].what
+    assert all(process.poll() is not None for process in processes)
+
+
+def test_nothing_to_do_starts_nothing():
+    with WorkerPool() as pool:
+        assert list(pool.decode_all([])) == [] and pool.workers == []

@@ -1,0 +1,188 @@
+"""The widgets driven from Python, without a browser: callbacks and figures answer as they do in JupyterLab."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from quadlib.config import BatchesSettings, read_settings
+from quadlib.data.samples import Modality, SampleTable
+from quadlib.jupyter.widgets import BatchInspector, TrainingMonitor, plan_batches, refresh
+
+
+@pytest.fixture
+def table() -> SampleTable:
+    """60 training recordings of three classes in file order; one class has a name that HTML would take for a tag."""
+    rows = [
+        {
+            "sample_id": f"{name}-{split}-{number:02d}",
+            "label": name,
+            "group": f"{name}-{split}-{number % 3}",
+            "split": split,
+            "video": f"{name}{number}.avi",
+            "image": "" if number == 0 else f"{name}{number}.jpg",
+        }
+        for name in ("good", "<i>spatter</i>", "overlap")
+        for split, count in (("train", 20), ("val", 3))
+        for number in range(count)
+    ]
+    return SampleTable(pd.DataFrame(rows), {"video": Modality("video"), "image": Modality("image")}, root=Path("nowhere"), name="synthetic")
+
+
+@pytest.fixture
+def settings() -> BatchesSettings:
+    return read_settings(BatchesSettings, {"batch_size": 12})
+
+
+@pytest.fixture
+def inspector(table: SampleTable, settings: BatchesSettings) -> BatchInspector:
+    made = BatchInspector(table, settings)
+    assert "quad-inspector" in made.widget._dom_classes
+    return made
+
+
+def test_three_samplers_over_the_train_split(table: SampleTable, settings: BatchesSettings) -> None:
+    for sampler in ("stratified", "random", "sequential"):
+        plan = plan_batches(table, settings, sampler)
+        assert plan.class_names == table.class_names
+        assert sorted(np.concatenate(plan.batches)) == list(range(60))
+        again = plan_batches(table, settings, sampler)
+        assert all((one == other).all() for one, other in zip(plan.batches, again.batches, strict=True))
+    assert (plan.counts[0] > 0).sum() == 1  # in file order the first batch holds one class
+    other_epoch = plan_batches(table, settings, "random", epoch=1)
+    assert (other_epoch.batches[0] != plan_batches(table, settings, "random").batches[0]).any()
+
+
+def test_a_class_that_train_lacks_keeps_its_row(table: SampleTable, settings: BatchesSettings) -> None:
+    lacking = table.with_columns(
+        split=["val" if label == "overlap" else split for label, split in zip(table.frame["label"], table.frame["split"], strict=True)]
+    )
+    plan = plan_batches(lacking, settings)
+    assert plan.class_names == lacking.class_names and plan.counts.sum(axis=0)[lacking.class_names.index("overlap")] == 0
+
+
+def test_the_selection_is_the_chosen_batch(inspector: BatchInspector, table: SampleTable) -> None:
+    inspector.controls["batch"].value = 3
+    selection = inspector.selection
+    assert selection.batch == 3
+    assert selection.sample_ids == table.frame["sample_id"].iloc[selection.rows].tolist()
+    assert set(table.frame["split"].iloc[selection.rows]) == {"train"}
+    np.testing.assert_array_equal(np.bincount(table.codes[selection.rows], minlength=3), inspector.figure.data[1].x)
+
+
+def test_every_control_redraws_the_same_figure(inspector: BatchInspector) -> None:
+    figure, before = inspector.figure, np.array(inspector.figure.data[0].z)
+    inspector.controls["batch_size"].value = 20
+    assert inspector.figure is figure and figure.data[0].z.shape == (3, 3)
+    inspector.controls["sampler"].value = "random"
+    at_random = np.array(figure.data[0].z)
+    assert (at_random != at_random[:, :1]).any() and inspector.controls["balance"].disabled
+    inspector.controls["seed"].value = 5
+    assert (np.array(figure.data[0].z) != at_random).any()
+    inspector.controls["seed"].value = 0
+    inspector.controls["epoch"].value = 1
+    assert (np.array(figure.data[0].z) != at_random).any()
+    inspector.controls["sampler"].value = "stratified"
+    inspector.controls["epoch"].value = 0
+    inspector.controls["batch_size"].value = 12
+    np.testing.assert_array_equal(before, figure.data[0].z)
+
+
+def test_the_worst_batch_button(inspector: BatchInspector) -> None:
+    inspector.controls["sampler"].value = "sequential"
+    worst = inspector.batch
+    assert inspector.plan.counts[worst].max() == 12 and "broken" in inspector.status.value
+    inspector.controls["batch"].value = 1
+    assert inspector.batch == 1
+    inspector.worst_button.click()
+    assert inspector.batch == inspector.controls["batch"].value == worst
+
+
+def test_a_click_opens_the_recordings(inspector: BatchInspector) -> None:
+    inspector._on_click(None, SimpleNamespace(xs=["2"]), None)
+    assert inspector.selection.batch == 2
+    assert inspector.recordings.value.startswith("<details open><summary>Batch 2: 12 recordings")
+    inspector._on_click(None, SimpleNamespace(xs=[]), None)  # a click on another trace
+    assert inspector.selection.batch == 2
+
+
+def test_recordings_are_listed_with_what_is_missing_and_escaped(inspector: BatchInspector, table: SampleTable) -> None:
+    batch = next(n for n, rows in enumerate(inspector.plan.batches) if (table.frame["image"].iloc[inspector.train_rows[rows]] == "").any())
+    inspector.controls["batch"].value = batch
+    text = inspector.recordings.value
+    assert "without image" in text and inspector.figure.layout.xaxis.type == "category" and "<td>image</td>" in text
+    assert "<i>spatter" not in text and html.escape("<i>spatter</i>") in text
+
+
+def test_what_cannot_be_met_is_said_in_the_status_line_and_changes_nothing(inspector: BatchInspector) -> None:
+    plan = inspector.plan
+    inspector.settings = read_settings(BatchesSettings, {"batch_size": 12, "min_per_class": 11})
+    inspector.controls["batch_size"].value = 13
+    assert "✕" in inspector.status.value and 'role="alert"' in inspector.status.value
+    assert inspector.plan is plan
+
+
+def test_the_static_twin_is_what_batch_mode_displays(
+    table: SampleTable, settings: BatchesSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    displayed: list[object] = []
+    monkeypatch.setattr("IPython.display.display", lambda *items: displayed.extend(items))
+    monkeypatch.setenv("QUADLIB_BATCH", "1")
+    made = BatchInspector(table, settings)
+    made._ipython_display_()
+    assert [type(item) for item in displayed] == [go.Figure]
+    assert "widget" not in vars(made)  # no widget was made
+    monkeypatch.setenv("QUADLIB_BATCH", "0")
+    made._ipython_display_()
+    assert displayed[-1] is made.widget
+
+
+def test_refresh_keeps_the_widget_and_its_traces() -> None:
+    shown = go.FigureWidget(go.Figure([go.Scatter(x=[1], y=[1], name="old")]))
+    trace = shown.data[0]
+    refresh(shown, go.Figure([go.Scatter(x=[1, 2], y=[3, 4]), go.Scatter(x=[0], y=[0])]))
+    assert shown.data[0] is trace and tuple(trace.y) == (3, 4) and trace.name is None and len(shown.data) == 2
+
+
+def history(epochs: int) -> list[dict[str, Any]]:
+    """One step and one epoch line each."""
+    facts = {"loss": 2.0, "fused": 2.0, "floor": 0.5, "collapse": 3.4, "progress": 0.5}
+    steps = [{"kind": "step", "epoch": epoch, "step": epoch, **facts} for epoch in range(1, epochs + 1)]
+    return [*steps, *({"kind": "epoch", "epoch": epoch, "val_macro_f1": 0.6, **facts} for epoch in range(1, epochs + 1))]
+
+
+def trainer(epochs: int) -> Any:
+    return SimpleNamespace(history=history(epochs), settings=SimpleNamespace(epochs=9), best_epoch=epochs)
+
+
+def test_the_monitor_follows_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    monitor = TrainingMonitor()
+    figure = monitor.widget.children[1]
+    for epoch in (1, 2, 3):
+        monitor.on_epoch(trainer(epoch), trainer(epoch).history[-1])
+    assert monitor.figure is figure
+    assert "Epoch 3 of 9: macro-F1 .600" in monitor.status.value
+    means = next(trace for trace in figure.data if trace.name == "mean of an epoch")
+    assert len(means.y) == 3
+
+
+def test_the_monitor_never_stops_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    monitor = TrainingMonitor()
+    monitor.on_epoch(SimpleNamespace(), {"epoch": 1})  # type: ignore[arg-type]
+    assert "AttributeError" in monitor.status.value
+
+
+def test_the_monitor_is_silent_in_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUADLIB_BATCH", "1")
+    monitor = TrainingMonitor()
+    monitor.on_epoch(trainer(1), trainer(1).history[-1])
+    assert not {"widget", "figure", "status"} & set(vars(monitor))

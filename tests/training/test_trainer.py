@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from quadlib.config import TrainSettings
+from quadlib.data.samples import TableError
+from quadlib.evaluation import KnnValidator
+from quadlib.runs import Run, RunError
+from quadlib.training.checkpoint import CheckpointError, load_checkpoint
+from quadlib.training.restore import open_dataset, restore
+from quadlib.training.trainer import Trainer, TrainingError, Watcher
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    """Four made-up vector modalities of 4 classes x 30 recordings in 40 sessions."""
+    random = np.random.default_rng(0)
+    y = np.repeat(np.arange(4), 30)
+    centres = random.normal(size=(4, 4, 6))
+    arrays = {name: (centres[m][y] + random.normal(size=(120, 6))).astype(np.float32) for m, name in enumerate("abcd")}
+    path = tmp_path_factory.mktemp("table") / "features.npz"
+    np.savez(path, y=y, group=np.arange(120) // 3, **arrays)
+    return path
+
+
+@pytest.fixture
+def settings(features, tmp_path, monkeypatch):
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    return TrainSettings(source="table", path=str(features), outputs=str(tmp_path), run="r", epochs=3, batch_size=16, width=16,
+                         embedding_dim=8, fusion_heads=2, warmup_steps=3, device="cpu", dropout=0.2, modality_dropout=0.3)
+
+
+def train(settings, **options):
+    dataset = open_dataset(settings)
+    run = Run.create(settings)
+    trainer = Trainer(dataset, settings, run, validator=KnnValidator(settings), **options)
+    return run, trainer, trainer.fit()
+
+
+def final_state(run):
+    content = load_checkpoint(run.checkpoints / "latest_model.pth")
+    best = load_checkpoint(run.checkpoints / "best_model.pth")
+    sha = hashlib.sha256(run.path("history.jsonl").read_bytes())
+    for state in (content["model"], best["model"]):
+        for name, tensor in state.items():
+            sha.update(name.encode() + tensor.numpy().tobytes())
+    for slot in content["optimiser"]["state"].values():
+        for name, value in slot.items():
+            sha.update(name.encode() + value.numpy().tobytes())
+    return sha.hexdigest(), content["epoch"], best["epoch"]
+
+
+class DieAt(Watcher):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, trainer, step):
+        if step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_a_run_leaves_two_checkpoints_a_history_between_the_bounds_and_its_record(settings, capsys):
+    run, trainer, result = train(settings)
+    assert sorted(path.name for path in run.folder.rglob("*.pth")) == ["best_model.pth", "latest_model.pth"]
+    assert result.epochs == 3
+    history = run.history()
+    steps = [line for line in history if line["kind"] == "step"]
+    epochs = [line for line in history if line["kind"] == "epoch"]
+    assert len(steps) == 3 * len(trainer.batches)
+    assert [line["epoch"] for line in epochs] == [1, 2, 3]
+    assert all(line["floor"] <= line["fused"] <= line["collapse"] + 2 / settings.temperature for line in steps)
+    assert all(math.isclose(line["collapse"], math.log(line["anchors"] - 1)) for line in steps)
+    assert epochs[-1]["fused"] < epochs[0]["fused"]
+    assert {"encoders.a", "fusion", "fused_head"} <= set(epochs[0]["gradient_norms"])
+    assert all(ratio > 0 for ratio in epochs[0]["update_ratios"].values())
+    assert run.record["status"] == "done"
+    assert "(floor 0." in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_bytes(settings):
+    first = final_state(train(settings)[0])
+    assert final_state(train(settings.model_copy(update={"run": "again"}))[0]) == first
+    assert final_state(train(settings.model_copy(update={"run": "other", "seed": 1}))[0]) != first
+
+
+@pytest.mark.parametrize("point", [1, 4, 5, 7, 12])
+def test_interrupted_and_resumed_is_the_uninterrupted_run(settings, point):
+    whole = final_state(train(settings)[0])
+    broken = settings.model_copy(update={"run": "broken"})
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, watcher=DieAt(point))
+    assert Run.open("broken", settings.outputs).record["status"] == "killed"
+    torch.manual_seed(99)
+    run, _, result = train(broken)
+    assert final_state(run) == whole
+    assert result.epochs == 3
+
+
+def test_a_finished_run_is_left_as_it_is(settings):
+    run, *_ = train(settings)
+    before = final_state(run)
+    run, trainer, result = train(settings)
+    assert final_state(run) == before
+    assert trainer.epoch == 3
+
+
+def test_training_leaves_the_global_generators_alone(settings):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    train(settings)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_loading_processes_do_not_change_the_run(settings):
+    settings = settings.model_copy(update={"epochs": 1})
+    whole = final_state(train(settings)[0])
+    assert final_state(train(settings.model_copy(update={"run": "w", "num_workers": 2}))[0]) == whole
+
+
+def test_other_settings_are_not_mixed_into_a_run(settings):
+    train(settings)
+    with pytest.raises(CheckpointError, match=r"(?s)of other settings.*temperature: 0.1 then, 0.2 now"):
+        train(settings.model_copy(update={"temperature": 0.2}))
+    with pytest.raises(CheckpointError, match="does not exist"):
+        train(settings.model_copy(update={"run": "new", "resume": "always"}))
+
+
+def test_debug_prints_the_labels_of_every_batch(settings, capsys):
+    _, trainer, _ = train(settings.model_copy(update={"debug": True, "epochs": 1}))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[DEBUG]")]
+    assert len(lines) == len(trainer.batches)
+    assert lines[0].startswith("[DEBUG] Batch labels - unique: [0, 1, 2, 3], counts: [")
+
+
+def test_patience_stops_early_and_stays_stopped(settings):
+    stuck = settings.model_copy(update={"learning_rate": 0.0, "patience": 2, "epochs": 9})
+    _, _, result = train(stuck)
+    assert (result.epochs, result.stopped_early, result.best_epoch) == (3, True, 3)  # of equals, the latest
+    assert train(stuck)[2].epochs == 3
+
+
+def test_a_split_with_one_class_is_refused_before_any_step(settings, features, tmp_path):
+    with np.load(features) as arrays:
+        content = dict(arrays)
+    split = np.where(content["y"] == 0, "train", np.where(content["group"] % 2 == 0, "val", "test"))
+    path = tmp_path / "one.npz"
+    np.savez(path, split=split, **content)
+    with pytest.raises(TableError, match="a single class"):
+        open_dataset(settings.model_copy(update={"path": str(path)}))
+
+
+def test_batches_without_a_positive_pair_leave_the_means_and_the_run_goes_on(settings):
+    changed = settings.model_copy(update={"batch_size": 3, "min_per_class": 1, "min_classes": 1, "epochs": 1})
+    run, _, _ = train(changed)
+    [*steps, epoch] = run.history()
+    assert any(step["floor"] is None and step["fused"] == 0 for step in steps)
+    assert "floor" not in epoch or epoch["floor"] == np.mean([step["floor"] for step in steps if step["floor"] is not None])
+
+
+def test_a_monitor_without_a_value_says_which_setting_to_raise(settings):
+    changed = settings.model_copy(update={"batch_size": 3, "min_per_class": 1, "min_classes": 1, "epochs": 1})
+    with pytest.raises(TrainingError, match=r"monitor 'excess' has no value.*raise min_per_class \(1\)"):
+        Trainer(open_dataset(changed), changed, Run.create(changed)).fit()
+
+
+def test_a_watcher_looks_before_the_first_batch_is_tried(settings):
+    class Look(Watcher):
+        def on_start(self, trainer):
+            raise KeyError("seen")
+
+    dataset = open_dataset(settings)
+    dataset.normaliser = None  # any batch would raise
+    with pytest.raises(KeyError, match="seen"):
+        Trainer(dataset, settings, Run.create(settings), watcher=Look()).fit()
+
+
+def test_an_exploding_run_says_what_to_do_and_keeps_its_checkpoint(settings):
+    class Poison(Watcher):
+        def on_step(self, trainer, step):
+            if trainer.epoch == 2:
+                with torch.no_grad():
+                    next(trainer.model.parameters()).fill_(float("nan"))
+
+    with pytest.raises(TrainingError, match=r"the last checkpoint is whole. Lower learning_rate"):
+        train(settings, watcher=Poison())
+    run = Run.open("r", settings.outputs)
+    assert run.record["status"] == "failed"
+    assert load_checkpoint(run.checkpoints / "latest_model.pth")["epoch"] == 1
+
+
+def test_frozen_modules_do_not_move(settings):
+    run, trainer, _ = train(settings.model_copy(update={"freeze": ["encoders.a"], "epochs": 1}))
+    fresh = Trainer(trainer.dataset, trainer.settings, run)
+    for name, parameter in trainer.model.named_parameters():
+        same = torch.equal(parameter, dict(fresh.model.named_parameters())[name])
+        assert same == name.startswith("encoders.a."), name
+
+
+def test_accumulation_steps_once_for_several_batches(settings):
+    _, trainer, _ = train(settings.model_copy(update={"accumulation_steps": 3, "epochs": 1}))
+    assert trainer.step == math.ceil(len(trainer.batches) / 3)
+
+
+@pytest.mark.parametrize("amp", ["bfloat16", "float16"])
+def test_mixed_precision_trains(settings, amp):
+    run, _, _ = train(settings.model_copy(update={"amp": amp, "epochs": 2}))
+    assert all(math.isfinite(line["loss"]) for line in run.history() if line["kind"] == "step")
+
+
+def test_restore_brings_back_the_best_model(settings):
+    run, trainer, result = train(settings)
+    restored = restore(run)
+    assert restored.checkpoint["epoch"] == result.best_epoch
+    assert not restored.model.training
+    figures = KnnValidator(settings)(restored.model, restored.dataset)
+    recorded = next(line for line in run.history() if line["kind"] == "epoch" and line["epoch"] == result.best_epoch)
+    assert figures["val_macro_f1"] == pytest.approx(recorded["val_macro_f1"])
+
+
+def test_two_writers_are_refused(settings):
+    run = Run.create(settings)
+    with run.hold(), pytest.raises(RunError, match="another process"):
+        train(settings)
+
+
+def test_an_unknown_device_is_named(settings):
+    with pytest.raises(ValueError, match="device: 'tpu9'"):
+        train(settings.model_copy(update={"device": "tpu9"}))
