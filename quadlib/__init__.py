@@ -1,4 +1,6 @@
-"""quadlib: supervised contrastive learning on four-modality recordings, from label composition to reports to trust."""
+"""quadlib: supervised contrastive learning on four-modality recordings, from label composition to
+reports to trust.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,22 @@ if TYPE_CHECKING:
 
 # Resolved on first use: the command line answers --help without loading torch.
 _HOMES = {
-    "SampleTable": "data.samples", "open_source": "data.open", "open_table": "data.open", "assign_splits": "data.splits",
-    "StratifiedBatchSampler": "sampler", "BatchPlan": "sampler", "SupConLoss": "loss", "QuadModel": "model", "Trainer": "training.trainer",
-    "KnnValidator": "evaluation", "evaluate": "evaluation", "diagnose": "diagnosis", "Subject": "diagnosis",
-    "Run": "runs", "open_dataset": "training.restore", "restore": "training.restore",
+    "SampleTable": "data.samples",
+    "open_source": "data.open",
+    "open_table": "data.open",
+    "assign_splits": "data.splits",
+    "StratifiedBatchSampler": "sampler",
+    "BatchPlan": "sampler",
+    "SupConLoss": "loss",
+    "QuadModel": "model",
+    "Trainer": "training.trainer",
+    "KnnValidator": "evaluation",
+    "evaluate": "evaluation",
+    "diagnose": "diagnosis",
+    "Subject": "diagnosis",
+    "Run": "runs",
+    "open_dataset": "training.restore",
+    "restore": "training.restore",
 }
 __all__ = ["bounds", *_HOMES]  # noqa: PLE0604
 

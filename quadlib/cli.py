@@ -1,4 +1,6 @@
-"""The command line: demo, run, doctor, explain, data, runs, report. Exit codes: 0 fine, 1 findings or failures, 2 wrong use."""
+"""The command line: demo, run, doctor, explain, data, runs, report. Exit codes: 0 fine, 1 findings
+or failures, 2 wrong use.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,24 @@ import typer
 
 from quadlib.reports import skip_address_grammar
 
-# Nothing heavy is imported up here: `quadlib --help` should answer at once, so each command imports what it needs.
+# Nothing heavy is imported up here: `quadlib --help` should answer at once, so each command imports
+# what it needs.
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-data_app = typer.Typer(no_args_is_help=True, help="Make the simulated recordings, or check a whole table before training.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
+)
+data_app = typer.Typer(
+    no_args_is_help=True,
+    help="Make the simulated recordings, or check a whole table before training.",
+)
 app.add_typer(data_app, name="data")
 
 Outputs = Annotated[str, typer.Option(help="Outputs folder; empty takes the project's own.")]
 Parameters = Annotated[
-    list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A setting; give it as often as needed.")
+    list[str] | None,
+    typer.Option(
+        "-p", "--parameter", metavar="NAME=VALUE", help="A setting; give it as often as needed."
+    ),
 ]
 Preset = Annotated[Path | None, typer.Option(help="YAML file of settings; -p goes before it.")]
 
@@ -38,7 +49,9 @@ def main() -> None:
 
 
 def _wrong_input(error: Exception) -> int | None:
-    """The exit code for an error that quadlib raises by name (2 for wrong use, 1 for bad data or files); None for any other."""
+    """The exit code for an error that quadlib raises by name (2 for wrong use, 1 for bad data or
+    files); None for any other.
+    """
     from quadlib.config import SettingsError
     from quadlib.runs import RunError
 
@@ -49,16 +62,30 @@ def _wrong_input(error: Exception) -> int | None:
 
 @app.command()
 def demo(
-    source: Annotated[Literal["both", "weldsim", "mfeat"], typer.Option(help="Simulated welds, measured digits, or both.")] = "both",
-    size: Annotated[Literal["tiny", "demo", "full"], typer.Option(help="How much the simulator makes.")] = "demo",
+    source: Annotated[
+        Literal["both", "weldsim", "mfeat"],
+        typer.Option(help="Simulated welds, measured digits, or both."),
+    ] = "both",
+    size: Annotated[
+        Literal["tiny", "demo", "full"], typer.Option(help="How much the simulator makes.")
+    ] = "demo",
     outputs: Outputs = "",
-    fault: Annotated[str, typer.Option(help="Inject a fault by its id, such as S1, and see the doctor name it; exit code 1.")] = "",
+    fault: Annotated[
+        str,
+        typer.Option(
+            help="Inject a fault by its id, such as S1, and see the doctor name it; exit code 1."
+        ),
+    ] = "",
 ) -> None:
     """The whole job: make data, look at batches, train, diagnose, evaluate, report."""
     if fault:
         from quadlib.demo.fault import run_fault
 
-        raise typer.Exit(run_fault(fault, source="weldsim" if source == "both" else source, size=size, outputs=outputs))
+        raise typer.Exit(
+            run_fault(
+                fault, source="weldsim" if source == "both" else source, size=size, outputs=outputs
+            )
+        )
     from quadlib.demo.run import SOURCES, run_demo
 
     if source == "both":
@@ -72,9 +99,16 @@ def demo(
 def run(
     notebook: Annotated[str, typer.Argument(help="Name (02_train) or path of a notebook.")],
     parameter: Parameters = None,
-    run_name: Annotated[str, typer.Option("--run", help="Run folder to write into; empty makes a new one, or takes the latest.")] = "",
+    run_name: Annotated[
+        str,
+        typer.Option(
+            "--run", help="Run folder to write into; empty makes a new one, or takes the latest."
+        ),
+    ] = "",
     preset: Preset = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which the notebook is stopped.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which the notebook is stopped.")
+    ] = None,
 ) -> None:
     """Run a notebook in batch, into a run folder, with its report."""
     from quadlib.reports.execute import check_parameters, execute_notebook, find_notebook, open_run
@@ -84,14 +118,18 @@ def run(
     settings = check_parameters(path, values)
     target = open_run(path, settings)
     typer.echo(f"{path.stem} in {target.folder}")
-    outcome = execute_notebook(path, target, values, timeout_seconds=timeout, echo=lambda text: typer.echo(text, nl=False))
+    outcome = execute_notebook(
+        path, target, values, timeout_seconds=timeout, echo=lambda text: typer.echo(text, nl=False)
+    )
     from quadlib.reports.gallery import write_gallery
     from quadlib.reports.render import render_outcome
 
     report_path = render_outcome(outcome, path, target)
     write_gallery(target.folder.parent)
     if outcome.error is not None:
-        typer.echo(f"{outcome.status}: {outcome.error['type']}: {outcome.error['message']}", err=True)
+        typer.echo(
+            f"{outcome.status}: {outcome.error['type']}: {outcome.error['message']}", err=True
+        )
     typer.echo(f"{outcome.status} in {outcome.seconds:.1f} s: {report_path}")
     raise typer.Exit(outcome.exit_code)
 
@@ -109,12 +147,18 @@ def runs(outputs: Outputs = "") -> None:
     for item in found:
         evaluation = item.path("evaluation.json")
         score = read_json(evaluation).get("headline", "") if evaluation.exists() else ""
-        typer.echo(f"{item.name:<{width}}  {item.record['status']:<9}  {item.record['source'] or '':<10}  {score}".rstrip())
+        typer.echo(
+            f"{item.name:<{width}}  {item.record['status']:<9}  "
+            f"{item.record['source'] or '':<10}  {score}".rstrip()
+        )
 
 
 @app.command()
 def report(
-    run_name: Annotated[str, typer.Argument(metavar="[RUN]", help="Run to report on; empty takes the latest.")] = "", outputs: Outputs = ""
+    run_name: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="Run to report on; empty takes the latest.")
+    ] = "",
+    outputs: Outputs = "",
 ) -> None:
     """Render the reports of a run, and the gallery, again."""
     from quadlib.reports.gallery import write_gallery
@@ -128,14 +172,23 @@ def report(
 
 @app.command()
 def doctor(
-    target: Annotated[str, typer.Argument(help="A run (empty takes the latest), or module:function that gives a Subject.")] = "",
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A run (empty takes the latest), or module:function that gives a Subject."
+        ),
+    ] = "",
     outputs: Outputs = "",
-    checkpoint: Annotated[Literal["latest", "best"], typer.Option(help="Which checkpoint of a run is examined.")] = "latest",
+    checkpoint: Annotated[
+        Literal["latest", "best"], typer.Option(help="Which checkpoint of a run is examined.")
+    ] = "latest",
     deep: Annotated[bool, typer.Option(help="Read every file in full for content checks.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Also write JSON here.")] = None,
 ) -> None:
-    """Examine a run or any PyTorch pipeline; name the root cause. Exit codes: 0 nothing found, 1 findings, 2 could not judge."""
+    """Examine a run or any PyTorch pipeline; name the root cause. Exit codes: 0 nothing found, 1
+    findings, 2 could not judge.
+    """
     from quadlib.diagnosis import diagnose
     from quadlib.files import write_text
 
@@ -155,8 +208,12 @@ def doctor(
 
 
 @app.command()
-def explain(code: Annotated[str, typer.Argument(help="A code of the doctor, for example QL-S01.")]) -> None:
-    """Say what a finding's code means, why it matters, what to do, and show code that triggers it."""
+def explain(
+    code: Annotated[str, typer.Argument(help="A code of the doctor, for example QL-S01.")],
+) -> None:
+    """Say what a finding's code means, why it matters, what to do, and show code that triggers
+    it.
+    """
     from quadlib.diagnosis.catalogue import explain as explanation
 
     try:
@@ -178,15 +235,22 @@ def _subject(target: str) -> Any:
     try:
         subject = getattr(import_module(module), function)()
     except (ImportError, AttributeError) as error:
-        raise SettingsError(f"{target}: {error}; give module:function, the function taking nothing and returning a Subject") from error
+        raise SettingsError(
+            f"{target}: {error}; give module:function, the function taking nothing and returning a "
+            "Subject"
+        ) from error
     if not isinstance(subject, Subject):
-        raise SettingsError(f"{target} gives {type(subject).__name__}; a quadlib.Subject was expected")
+        raise SettingsError(
+            f"{target} gives {type(subject).__name__}; a quadlib.Subject was expected"
+        )
     return subject
 
 
 @data_app.command("make")
 def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
-    """Make or read a source's recordings and say what is there (weldsim by default; -p source=mfeat, -p size=tiny)."""
+    """Make or read a source's recordings and say what is there (weldsim by default; -p
+    source=mfeat, -p size=tiny).
+    """
     from quadlib.config import BatchesSettings, read_settings
     from quadlib.data.open import open_table
 
@@ -194,7 +258,8 @@ def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
     table = open_table(read_settings(BatchesSettings, _values(parameter, preset)))
     counts = ", ".join(f"{split} {len(table.rows(split))}" for split in ("train", "val", "test"))
     typer.echo(
-        f"{table.name}: {len(table)} recordings ({counts}), {len(table.class_names)} classes, {table.frame['group'].nunique()} sessions"
+        f"{table.name}: {len(table)} recordings ({counts}), {len(table.class_names)} classes, "
+        f"{table.frame['group'].nunique()} sessions"
     )
     typer.echo(f"{table.root or 'in memory'}, in {time.monotonic() - started:.1f} s")
 
@@ -214,12 +279,17 @@ def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
         typer.echo(f"note: {note}")
     if damage:
         typer.echo(report_damage(damage))
-    typer.echo(f"{table.name}: {len(table)} recordings checked, " + (f"{len(damage)} problem(s)" if damage else "nothing wrong"))
+    typer.echo(
+        f"{table.name}: {len(table)} recordings checked, "
+        + (f"{len(damage)} problem(s)" if damage else "nothing wrong")
+    )
     raise typer.Exit(1 if damage else 0)
 
 
 def _values(parameters: list[str] | None, preset: Path | None) -> dict[str, Any]:
-    """Settings of the preset and the -p options, still as they were written; raises SettingsError listing every malformed one."""
+    """Settings of the preset and the -p options, still as they were written; raises SettingsError
+    listing every malformed one.
+    """
     from quadlib.config import SettingsError
 
     values: dict[str, Any] = {}
@@ -229,8 +299,16 @@ def _values(parameters: list[str] | None, preset: Path | None) -> dict[str, Any]
         values |= read_preset(preset)
     pairs = [text.partition("=") for text in parameters or []]
     names = [name for name, _, _ in pairs]
-    problems = [f"-p {name}: NAME=VALUE was expected, for example -p batch_size=16" for name, equals, _ in pairs if not equals or not name]
-    problems += [f"-p {name}: stands {names.count(name)} times; keep one" for name in dict.fromkeys(names) if names.count(name) > 1]
+    problems = [
+        f"-p {name}: NAME=VALUE was expected, for example -p batch_size=16"
+        for name, equals, _ in pairs
+        if not equals or not name
+    ]
+    problems += [
+        f"-p {name}: stands {names.count(name)} times; keep one"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
     if problems:
         raise SettingsError("\n".join(problems))
     return values | {name: value for name, _, value in pairs}

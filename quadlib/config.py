@@ -1,7 +1,8 @@
-"""Every setting of every stage: one pydantic model a stage; a notebook's parameters are the fields of one of them.
+"""Every setting of every stage: one pydantic model a stage; a notebook's parameters are the fields
+of one of them.
 
-Stages are base classes with distinct field names, so that a notebook's settings are flat (papermill injects flat
-names) and each stage still takes only its own model.
+Stages are base classes with distinct field names, so that a notebook's settings are flat (papermill
+injects flat names) and each stage still takes only its own model.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 
 class SettingsError(ValueError):
-    """One or more settings are wrong; the message lists every one of them with what was expected."""
+    """One or more settings are wrong; the message lists every one of them with what was
+    expected.
+    """
 
 
 class Settings(BaseModel):
     """Base of all settings: immutable, documented fields, unknown names refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
     @field_validator("*", mode="before")
     @classmethod
@@ -48,47 +53,93 @@ def _list_from_text(text: str) -> Any:
 class RunSettings(Settings):
     """Where a run lives and what makes it repeatable."""
 
-    run: str = Field("", description="name of the run folder under outputs; empty makes a new one or takes the latest")
+    run: str = Field(
+        "",
+        description="name of the run folder under outputs; empty makes a new one or takes the "
+        "latest",
+    )
     outputs: str = Field("", description="outputs folder; empty takes the project's own")
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of data making, splits, batches, weights and augmentation")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**31,
+        description="seed of data making, splits, batches, weights and augmentation",
+    )
 
 
 class DataSettings(Settings):
     """Which recordings, and how they are divided."""
 
     source: Literal["weldsim", "intel_weld", "mfeat", "table"] = Field(
-        "weldsim", description="weldsim (simulated welds), intel_weld (a folder), mfeat (measured digits), table (your file)")
-    path: str = Field("", description="folder or file of the recordings; empty takes the place where the source makes its own")
-    size: Literal["tiny", "demo", "full"] = Field("demo", description="how much weldsim makes; other sources are taken whole")
-    modalities: list[str] = Field([], description="modalities to use, in this order; empty takes all of the source")
+        "weldsim",
+        description="weldsim (simulated), intel_weld (folder), mfeat (digits), table (file)",
+    )
+    path: str = Field(
+        "",
+        description="folder or file of the recordings; empty takes the source's own",
+    )
+    size: Literal["tiny", "demo", "full"] = Field(
+        "demo", description="how much weldsim makes; other sources are taken whole"
+    )
+    modalities: list[str] = Field(
+        [], description="modalities to use, in this order; empty takes all of the source"
+    )
     split: Literal["source", "grouped"] = Field(
-        "source", description="source keeps the split that the source brings; grouped makes a new one, no session in two splits")
-    fractions: list[float] = Field([0.6, 0.2, 0.2], description="shares of train, val and test when a split is made")
+        "source",
+        description="source keeps the source's own; grouped makes one, no session in two splits",
+    )
+    fractions: list[float] = Field(
+        [0.6, 0.2, 0.2], description="shares of train, val and test when a split is made"
+    )
     on_damage: Literal["error", "drop_modality"] = Field(
-        "error", description="a damaged file stops the run, or its modality is masked and counted")
+        "error", description="a damaged file stops the run, or its modality is masked and counted"
+    )
 
     @field_validator("fractions")
     @classmethod
     def _fractions_add_up(cls, value: list[float]) -> list[float]:
         if len(value) != 3 or min(value) < 0 or abs(sum(value) - 1) > 1e-6 or value[0] == 0:
-            raise ValueError("three shares (train, val, test) that add up to 1 were expected, train above 0")
+            raise ValueError(
+                "three shares (train, val, test) that add up to 1 were expected, train above 0"
+            )
         return value
 
 
 class MediaSettings(Settings):
-    """What one recording becomes before the encoders: sizes of the decoded, time-normalised arrays."""
+    """What one recording becomes before the encoders: sizes of the decoded, time-normalised
+    arrays.
+    """
 
-    video_frames: int = Field(8, ge=1, description="time bins of the arc; a bin keeps its mean and its brightest frame")
+    video_frames: int = Field(
+        8, ge=1, description="time bins of the arc; a bin keeps its mean and its brightest frame"
+    )
     video_height_px: int = Field(48, ge=8, description="height of a frame after resizing")
     video_width_px: int = Field(80, ge=8, description="width of a frame after resizing")
-    image_views: int = Field(2, ge=1, description="photos kept per recording, evenly picked; fewer are repeated")
+    image_views: int = Field(
+        2, ge=1, description="photos kept per recording, evenly picked; fewer are repeated"
+    )
     image_height_px: int = Field(48, ge=8, description="height of a photo after resizing")
     image_width_px: int = Field(96, ge=8, description="width of a photo after resizing")
-    image_masked_fraction: float = Field(0.0, ge=0, lt=1, description="share of a photo's height blanked from the top, to hide a sticker")
-    audio_sample_rate_hz: int = Field(16000, ge=1000, description="rate to which audio is resampled")
-    audio_mel_bins: int = Field(48, ge=8, description="mel bands of the spectrogram, absolute level in dB full scale")
-    audio_frames: int = Field(96, ge=8, description="time bins of the arc; a bin keeps its mean and its loudest spectrum")
-    series_steps: int = Field(96, ge=8, description="time steps of the arc to which a sensor series is resampled by its clock")
+    image_masked_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of a photo's height blanked from the top",
+    )
+    audio_sample_rate_hz: int = Field(
+        16000, ge=1000, description="rate to which audio is resampled"
+    )
+    audio_mel_bins: int = Field(
+        48, ge=8, description="mel bands of the spectrogram, absolute level in dB full scale"
+    )
+    audio_frames: int = Field(
+        96, ge=8, description="time bins of the arc; a bin keeps its mean and its loudest spectrum"
+    )
+    series_steps: int = Field(
+        96,
+        ge=8,
+        description="time steps of the arc to which a sensor series is resampled by its clock",
+    )
 
 
 class SamplerSettings(Settings):
@@ -96,10 +147,18 @@ class SamplerSettings(Settings):
 
     batch_size: int = Field(32, ge=2, description="recordings in a batch, at most")
     min_classes: int = Field(2, ge=1, description="classes that every batch holds, at least")
-    min_per_class: int = Field(2, ge=1, description="distinct recordings of each class that is in a batch, at least")
-    rare: Literal["error", "oversample", "drop"] = Field("error", description="what to do with a class smaller than min_per_class")
-    balance: Literal["natural", "equal"] = Field("natural", description="classes in proportion to their size, or equally often")
-    spread_sessions: bool = Field(True, description="give an anchor a positive from another session where the data allow it")
+    min_per_class: int = Field(
+        2, ge=1, description="distinct recordings of each class that is in a batch, at least"
+    )
+    rare: Literal["error", "oversample", "drop"] = Field(
+        "error", description="what to do with a class smaller than min_per_class"
+    )
+    balance: Literal["natural", "equal"] = Field(
+        "natural", description="classes in proportion to their size, or equally often"
+    )
+    spread_sessions: bool = Field(
+        True, description="a positive from another session for each anchor, where possible"
+    )
 
 
 class ModelSettings(MediaSettings):
@@ -108,11 +167,19 @@ class ModelSettings(MediaSettings):
     width: int = Field(96, ge=8, description="width of the modality tokens")
     embedding_dim: int = Field(64, ge=2, description="dimensions of the unit embedding")
     fusion_heads: int = Field(4, ge=1, description="attention heads of the fusion")
-    fusion_layers: int = Field(1, ge=0, description="self-attention layers over the modality tokens before pooling")
+    fusion_layers: int = Field(
+        1, ge=0, description="self-attention layers over the modality tokens before pooling"
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in encoders and fusion")
     modality_dropout: float = Field(
-        0.0, ge=0, lt=1, description="chance of hiding a present modality in training, never the last; pays where many are missing later")
-    freeze: list[str] = Field([], description="modules, by the start of their name, whose weights stay fixed")
+        0.0,
+        ge=0,
+        lt=1,
+        description="chance of hiding a modality in training, never the last",
+    )
+    freeze: list[str] = Field(
+        [], description="modules, by the start of their name, whose weights stay fixed"
+    )
 
     @field_validator("fusion_heads")
     @classmethod
@@ -124,20 +191,42 @@ class ModelSettings(MediaSettings):
 
 
 class ObjectiveSettings(Settings):
-    """The loss: supervised contrastive terms over the fused embedding, within each modality and across modalities."""
+    """The loss: supervised contrastive terms over the fused embedding, within each modality and
+    across modalities.
+    """
 
     temperature: float = Field(0.1, gt=0, description="temperature T of every contrastive term")
-    loss_variant: Literal["out", "in"] = Field("out", description="L_out or L_in of Khosla et al. 2020")
+    loss_variant: Literal["out", "in"] = Field(
+        "out", description="L_out or L_in of Khosla et al. 2020"
+    )
     fused_weight: float = Field(1.0, ge=0, description="weight of SupCon on the fused embedding")
-    within_weight: float = Field(0.5, ge=0, description="weight of SupCon within each modality, averaged over them")
-    cross_weight: float = Field(1.5, ge=0, description="weight of SupCon pooled over all modalities' embeddings")
-    cross_entropy_weight: float = Field(0.0, ge=0, description="weight of a linear classifier's cross-entropy on the fused embedding")
+    within_weight: float = Field(
+        0.5, ge=0, description="weight of SupCon within each modality, averaged over them"
+    )
+    cross_weight: float = Field(
+        1.5, ge=0, description="weight of SupCon pooled over all modalities' embeddings"
+    )
+    cross_entropy_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight of a linear classifier on the fused embedding",
+    )
 
     @field_validator("cross_entropy_weight")
     @classmethod
     def _some_weight(cls, value: float, info: ValidationInfo) -> float:
-        if value + sum(info.data.get(name, 1.0) for name in ("fused_weight", "within_weight", "cross_weight")) == 0:
-            raise ValueError("fused, within, cross and cross-entropy weights are all 0 and nothing would be learned; set one above 0")
+        if (
+            value
+            + sum(
+                info.data.get(name, 1.0)
+                for name in ("fused_weight", "within_weight", "cross_weight")
+            )
+            == 0
+        ):
+            raise ValueError(
+                "fused, within, cross and cross-entropy weights are all 0 and nothing would be "
+                "learned; set one above 0"
+            )
         return value
 
 
@@ -146,30 +235,57 @@ class OptimiserSettings(Settings):
 
     epochs: int = Field(24, ge=1, description="passes over the training split, at most")
     learning_rate: float = Field(2e-3, ge=0, description="peak learning rate")
-    encoder_rate_factor: float = Field(1.0, ge=0, description="the encoders' learning rate as a factor of the peak rate")
-    final_rate_fraction: float = Field(0.01, ge=0, le=1, description="learning rate at the last step, as a fraction of the peak")
+    encoder_rate_factor: float = Field(
+        1.0, ge=0, description="the encoders' learning rate as a factor of the peak rate"
+    )
+    final_rate_fraction: float = Field(
+        0.01, ge=0, le=1, description="learning rate at the last step, as a fraction of the peak"
+    )
     warmup_steps: int = Field(40, ge=0, description="optimiser steps of linear warm-up")
-    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay; none on biases, norms and tokens")
-    clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 switches clipping off")
-    accumulation_steps: int = Field(1, ge=1, description="batches per optimiser step; each keeps its own negatives")
-    amp: Literal["auto", "off", "bfloat16", "float16"] = Field("auto", description="autocast dtype; auto is bfloat16 on CUDA, off on CPU")
+    weight_decay: float = Field(
+        0.01, ge=0, description="decoupled weight decay; none on biases, norms and tokens"
+    )
+    clip_norm: float = Field(
+        1.0, ge=0, description="largest gradient norm; 0 switches clipping off"
+    )
+    accumulation_steps: int = Field(
+        1, ge=1, description="batches per optimiser step; each keeps its own negatives"
+    )
+    amp: Literal["auto", "off", "bfloat16", "float16"] = Field(
+        "auto", description="autocast dtype; auto is bfloat16 on CUDA, off on CPU"
+    )
 
 
-class TrainSettings(OptimiserSettings, ObjectiveSettings, ModelSettings, SamplerSettings, DataSettings, RunSettings):
+class TrainSettings(
+    OptimiserSettings, ObjectiveSettings, ModelSettings, SamplerSettings, DataSettings, RunSettings
+):
     """Everything that 02_train takes: the whole of one training run."""
 
-    augment: bool = Field(True, description="random changes of training recordings, keyed by seed, epoch and recording")
+    augment: bool = Field(
+        True,
+        description="random changes of training recordings, keyed by seed, epoch and recording",
+    )
     monitor: Literal["val_macro_f1", "val_map_at_r", "val_excess"] = Field(
-        "val_macro_f1", description="validation figure that picks the best model: kNN macro-F1, MAP@R, or loss above its floor")
-    patience: int = Field(12, ge=0, description="epochs without a better monitor before stopping; 0 never stops early")
+        "val_macro_f1",
+        description="picks the best model: kNN macro-F1, MAP@R, or excess loss",
+    )
+    patience: int = Field(
+        12, ge=0, description="epochs without a better monitor before stopping; 0 never stops early"
+    )
     neighbours: int = Field(5, ge=1, description="neighbours of the kNN validation")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    num_workers: int = Field(0, ge=0, description="data loading processes; 0 loads in the training process")
+    num_workers: int = Field(
+        0, ge=0, description="data loading processes; 0 loads in the training process"
+    )
     log_every_steps: int = Field(20, ge=1, description="steps between two progress lines")
     resume: Literal["auto", "never", "always"] = Field(
-        "auto", description="continue from latest_model.pth: if it is there, never, or it must be there")
+        "auto",
+        description="continue from latest_model.pth: if it is there, never, or it must be there",
+    )
     debug: bool = Field(False, description="print the labels of every batch")
-    allow: list[str] = Field([], description="codes of findings that may not stop this run, for example QL-S01")
+    allow: list[str] = Field(
+        [], description="codes of findings that may not stop this run, for example QL-S01"
+    )
 
 
 class BatchesSettings(SamplerSettings, DataSettings, RunSettings):
@@ -181,24 +297,36 @@ class BatchesSettings(SamplerSettings, DataSettings, RunSettings):
 class DiagnoseSettings(RunSettings):
     """Everything that 03_diagnose takes; the rest comes from the run."""
 
-    checkpoint: Literal["latest", "best"] = Field("latest", description="which checkpoint is examined")
+    checkpoint: Literal["latest", "best"] = Field(
+        "latest", description="which checkpoint is examined"
+    )
     deep: bool = Field(False, description="read every file in full for content checks")
 
 
 class EvaluateSettings(RunSettings):
     """Everything that 04_evaluate takes; the rest comes from the run."""
 
-    checkpoint: Literal["best", "latest"] = Field("best", description="which checkpoint is evaluated")
-    eval_split: Literal["test", "val"] = Field("test", description="split whose recordings are scored")
-    neighbours: int = Field(5, ge=1, description="neighbours of the kNN classifier, found among the training recordings")
-    resamples: int = Field(1000, ge=0, description="session bootstrap resamples for the intervals; 0 leaves them out")
+    checkpoint: Literal["best", "latest"] = Field(
+        "best", description="which checkpoint is evaluated"
+    )
+    eval_split: Literal["test", "val"] = Field(
+        "test", description="split whose recordings are scored"
+    )
+    neighbours: int = Field(
+        5, ge=1, description="neighbours of the kNN classifier, found among the training recordings"
+    )
+    resamples: int = Field(
+        1000, ge=0, description="session bootstrap resamples for the intervals; 0 leaves them out"
+    )
 
 
 Model = TypeVar("Model", bound=Settings)
 
 
 def read_settings(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Builds settings from plain values, or raises SettingsError that lists every wrong name and value at once."""
+    """Builds settings from plain values, or raises SettingsError that lists every wrong name and
+    value at once.
+    """
     try:
         return model(**values)
     except ValidationError as error:
@@ -212,8 +340,13 @@ def _explain(model: type[Settings], item: Any) -> str:
     name = str(item["loc"][0]) if item["loc"] else ""
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, list(model.model_fields), n=1)
-        return f"{name}: no such setting; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(model.model_fields)}")
+        return f"{name}: no such setting; " + (
+            f"did you mean {near[0]}?" if near else f"known are {', '.join(model.model_fields)}"
+        )
     message = str(item["msg"]).removeprefix("Value error, ")
     if not name:
         return message
-    return f"{name}: {item['input']!r} does not fit: {message} ({model.model_fields[name].description})"
+    return (
+        f"{name}: {item['input']!r} does not fit: {message} "
+        f"({model.model_fields[name].description})"
+    )

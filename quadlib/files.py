@@ -19,10 +19,10 @@ class FileError(OSError):
 def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     """Yields a binary file that replaces `path` whole, or leaves the old one untouched.
 
-    The new content goes to a hidden file in the same folder (another folder may be another file system,
-    where a rename is a copy), is flushed to the disk, renamed over the old one, and the folder is
-    flushed too: after a crash at any point the path holds the old or the new content, never a part.
-    Raises FileError when the disk refuses it; the temporary file is then removed.
+    The new content goes to a hidden file in the same folder (another folder may be another file
+    system, where a rename is a copy), is flushed to the disk, renamed over the old one, and the
+    folder is flushed too: after a crash at any point the path holds the old or the new content,
+    never a part. Raises FileError when the disk refuses it; the temporary file is then removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,8 +40,10 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
             os.close(folder)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise FileError(f"{path} could not be written ({error.strerror or error}); the old file, if any, is intact. "
-                        "Free some disk space or choose another outputs folder.") from error
+        raise FileError(
+            f"{path} could not be written ({error.strerror or error}); the old file, if any, is "
+            "intact. Free some disk space or choose another outputs folder."
+        ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -59,7 +61,9 @@ def write_text(path: str | Path, content: str) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes JSON atomically, keys in the given order; NaN and infinity are refused, since JSON has none."""
+    """Writes JSON atomically, keys in the given order; NaN and infinity are refused, since JSON has
+    none.
+    """
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -69,11 +73,16 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} is not valid JSON ({error}); it was not written by quadlib or was damaged since.") from error
+        raise FileError(
+            f"{path} is not valid JSON ({error}); it was not written by quadlib or was damaged "
+            "since."
+        ) from error
 
 
 def digest_bytes(*parts: bytes) -> str:
-    """SHA-256 of the parts, each framed by its length so that moving a boundary changes the digest."""
+    """SHA-256 of the parts, each framed by its length so that moving a boundary changes the
+    digest.
+    """
     sha = hashlib.sha256()
     for part in parts:
         sha.update(len(part).to_bytes(8, "little"))
@@ -93,9 +102,11 @@ def digest_file(path: str | Path, *, progress: Callable[[int], None] | None = No
 
 
 def project_root() -> Path:
-    """The nearest folder at or above the working folder that holds `notebooks` and `outputs`, else the working folder.
+    """The nearest folder at or above the working folder that holds `notebooks` and `outputs`, else
+    the working folder.
 
-    JupyterLab starts a kernel in `notebooks/`, papermill where it was called: both must find the same outputs.
+    JupyterLab starts a kernel in `notebooks/`, papermill where it was called: both must find the
+    same outputs.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -105,6 +116,8 @@ def project_root() -> Path:
 
 
 def outputs_folder(outputs: str = "") -> Path:
-    """The outputs folder: the one named, else $QUADLIB_OUTPUTS, else `outputs` under the project's root."""
+    """The outputs folder: the one named, else $QUADLIB_OUTPUTS, else `outputs` under the project's
+    root.
+    """
     chosen = outputs or os.environ.get("QUADLIB_OUTPUTS", "")
     return Path(chosen).expanduser().resolve() if chosen else project_root() / "outputs"

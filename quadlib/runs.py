@@ -1,4 +1,6 @@
-"""outputs/: one folder a run, with its record (run.json), history, checkpoints, notebooks and reports."""
+"""outputs/: one folder a run, with its record (run.json), history, checkpoints, notebooks and
+reports.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,19 @@ from quadlib.config import RunSettings, Settings, SettingsError, read_settings
 from quadlib.files import outputs_folder, read_json, write_json
 
 STATUSES = ("queued", "running", "done", "failed", "killed", "timed-out")
-RECORDED_PACKAGES = ("quadlib", "torch", "numpy", "pandas", "scikit-learn", "av", "soundfile", "pillow", "plotly", "papermill", "nbconvert")
+RECORDED_PACKAGES = (
+    "quadlib",
+    "torch",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "av",
+    "soundfile",
+    "pillow",
+    "plotly",
+    "papermill",
+    "nbconvert",
+)
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -32,7 +46,9 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder; its record is read afresh from run.json, so that parent, kernel and reader see the same."""
+    """One run folder; its record is read afresh from run.json, so that parent, kernel and reader
+    see the same.
+    """
 
     folder: Path
 
@@ -54,33 +70,57 @@ class Run:
 
     @classmethod
     def create(cls, settings: RunSettings, *, kind: str = "train") -> Run:
-        """Makes the run folder that the settings name (a new sortable name when empty), or opens it when it is there.
+        """Makes the run folder that the settings name (a new sortable name when empty), or opens it
+        when it is there.
 
         An existing run keeps its record; settings are recorded by the stage that uses them.
         """
         name = settings.run or new_name(kind)
         if name in (".", "..") or "/" in name or "\\" in name or name.startswith("."):
-            raise RunError(f"run: {name!r} is not a plain folder name; use letters, digits and dashes")
+            raise RunError(
+                f"run: {name!r} is not a plain folder name; use letters, digits and dashes"
+            )
         run = cls(outputs_folder(settings.outputs) / name)
         run.folder.mkdir(parents=True, exist_ok=True)
         with run._record_lock():
             if not run.path("run.json").exists():
-                write_json(run.path("run.json"), {
-                    "name": name, "status": "queued", "created": _now(), "started": None, "ended": None, "settings": {},
-                    "seed": settings.seed, "versions": _versions(), "commit": _commit(), "device": None, "fingerprint": None,
-                    "source": None, "class_names": [], "timings": {}, "error": None})
+                write_json(
+                    run.path("run.json"),
+                    {
+                        "name": name,
+                        "status": "queued",
+                        "created": _now(),
+                        "started": None,
+                        "ended": None,
+                        "settings": {},
+                        "seed": settings.seed,
+                        "versions": _versions(),
+                        "commit": _commit(),
+                        "device": None,
+                        "fingerprint": None,
+                        "source": None,
+                        "class_names": [],
+                        "timings": {},
+                        "error": None,
+                    },
+                )
         return run
 
     @classmethod
     def open(cls, name: str = "", outputs: str = "") -> Run:
-        """Opens a run by name, by path, or the latest one when the name is empty; raises RunError naming what is there."""
+        """Opens a run by name, by path, or the latest one when the name is empty; raises RunError
+        naming what is there.
+        """
         if name and Path(name, "run.json").is_file():
             return cls(Path(name).resolve())
         runs = list_runs(outputs)
         if not name:
             trained = [run for run in runs if run.path("history.jsonl").exists()]
             if not trained:
-                raise RunError(f"no trained run in {outputs_folder(outputs)}; train one first: quadlib run 02_train")
+                raise RunError(
+                    f"no trained run in {outputs_folder(outputs)}; train one first: quadlib run "
+                    "02_train"
+                )
             return trained[0]
         for run in runs:
             if run.name == name:
@@ -89,7 +129,9 @@ class Run:
         raise RunError(f"run: no {name!r} in {outputs_folder(outputs)}; the newest are {known}")
 
     def update(self, **fields: Any) -> None:
-        """Merges fields into run.json under its lock; `timings` is merged key by key. Raises RunError on an unknown status."""
+        """Merges fields into run.json under its lock; `timings` is merged key by key. Raises
+        RunError on an unknown status.
+        """
         if fields.get("status", "done") not in STATUSES:
             raise RunError(f"status: {fields['status']!r} is none of {', '.join(STATUSES)}")
         with self._record_lock():
@@ -103,34 +145,47 @@ class Run:
             write_json(self.path("run.json"), record)
 
     def settings(self, model: type[Model]) -> Model:
-        """The settings that the run recorded, as their model; raises SettingsError when they do not fit it."""
+        """The settings that the run recorded, as their model; raises SettingsError when they do not
+        fit it.
+        """
         try:
             return read_settings(model, self.record["settings"])
         except SettingsError as error:
-            raise SettingsError(f"{self.path('run.json')} does not fit this version of quadlib; {error}") from None
+            raise SettingsError(
+                f"{self.path('run.json')} does not fit this version of quadlib; {error}"
+            ) from None
 
     def history(self) -> list[dict[str, Any]]:
         """The records of history.jsonl; empty before training."""
         return read_lines(self.path("history.jsonl"))
 
     def lock(self) -> FileLock:
-        """The lock that whoever writes checkpoints holds; the system frees it when its holder dies."""
+        """The lock that whoever writes checkpoints holds; the system frees it when its holder
+        dies.
+        """
         return FileLock(self.folder / ".lock", timeout=0)
 
     def hold(self) -> FileLock:
-        """Takes the run for this process, or raises RunError at once when another process has it."""
+        """Takes the run for this process, or raises RunError at once when another process has
+        it.
+        """
         lock = self.lock()
         try:
             lock.acquire()
         except Timeout:
-            raise RunError(f"run {self.name} is being written by another process; wait for it, or choose another run name") from None
+            raise RunError(
+                f"run {self.name} is being written by another process; wait for it, or choose "
+                "another run name"
+            ) from None
         return lock
 
     @contextmanager
     def in_progress(self) -> Iterator[None]:
-        """Records running, then done or failed, around work in this process; in batch the parent process does that.
+        """Records running, then done or failed, around work in this process; in batch the parent
+        process does that.
 
-        A parent survives what kills its kernel, so only its word on how a batch run ended can be trusted.
+        A parent survives what kills its kernel, so only its word on how a batch run ended can be
+        trusted.
         """
         if os.environ.get("QUADLIB_BATCH"):
             yield
@@ -186,13 +241,20 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the code, with `+changes` when tracked files differ from it; None outside a git checkout."""
+    """The commit of the code, with `+changes` when tracked files differ from it; None outside a git
+    checkout.
+    """
     try:
-        head, changes = _git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+        head, changes = (
+            _git("rev-parse", "--short=12", "HEAD"),
+            _git("status", "--porcelain", "--untracked-files=no"),
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if changes else "")
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    ).stdout.strip()

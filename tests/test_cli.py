@@ -33,28 +33,47 @@ def quadlib(monkeypatch, capsys, tmp_path):
 
 
 def write_notebook(folder, name, *sources):
-    parameters = 'run: str = ""\noutputs: str = ""\nseed: int = 0\nsource: str = ""\nsize: str = ""\nbatch_size: int = 32'
-    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, sources)]
+    parameters = (
+        'run: str = ""\noutputs: str = ""\nseed: int = 0\nsource: str = ""\nsize: str = '
+        '""\nbatch_size: int = 32'
+    )
+    cells = [
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *map(nbformat.v4.new_code_cell, sources),
+    ]
     notebook = nbformat.v4.new_notebook(
-        cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        cells=cells,
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
     )
     nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
 
 
 def test_help_needs_none_of_the_heavy_packages():
-    said = subprocess.run([sys.executable, "-m", "quadlib.cli", "--help"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-m", "quadlib.cli", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     assert all(command in said for command in ("demo", "run", "runs", "report", "data"))
     imported = (
-        "import sys, quadlib.cli; print([name for name in ('torch', 'plotly', 'pandas', 'nbconvert', 'pydantic') if name in sys.modules])"
+        "import sys, quadlib.cli; print([name for name in ('torch', 'plotly', 'pandas', "
+        "'nbconvert', 'pydantic') if name in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", imported], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", imported], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_run_executes_renders_and_lists(quadlib, tmp_path):
     write_notebook(tmp_path, "01_batches", "print('batch of', batch_size)")
     code, said, _ = quadlib("run", "01_batches", "-p", "batch_size=16", "--run", "mine")
     assert code == 0 and "batch of 16" in said
-    assert (tmp_path / "outputs/mine/reports/01_batches.html").exists() and (tmp_path / "outputs/index.html").exists()
+    assert (tmp_path / "outputs/mine/reports/01_batches.html").exists() and (
+        tmp_path / "outputs/index.html"
+    ).exists()
     code, said, _ = quadlib("runs")
     assert code == 0 and said.split() == ["mine", "done"]
     (tmp_path / "outputs/mine/reports/01_batches.html").unlink()
@@ -71,7 +90,9 @@ def test_a_failing_notebook_is_exit_1_with_a_report(quadlib, tmp_path):
 
 def test_all_wrong_parameters_in_one_message_before_a_run_is_made(quadlib, tmp_path):
     write_notebook(tmp_path, "02_train", "1")
-    code, said, complaint = quadlib("run", "02_train", "-p", "batch_sise=64", "-p", "epochs=ten", "-p", "source=weldsin")
+    code, said, complaint = quadlib(
+        "run", "02_train", "-p", "batch_sise=64", "-p", "epochs=ten", "-p", "source=weldsin"
+    )
     assert code == 2 and not said
     assert (
         "3 settings are wrong" in complaint
@@ -87,7 +108,10 @@ def test_all_wrong_parameters_in_one_message_before_a_run_is_made(quadlib, tmp_p
     [
         (("run", "02_trian"), "no '02_trian'"),
         (("run", "02_train", "-p", "epochs"), "-p epochs: NAME=VALUE was expected"),
-        (("run", "02_train", "-p", "seed=1", "-p", "seed=2", "-p", "=3"), "-p seed: stands 2 times"),
+        (
+            ("run", "02_train", "-p", "seed=1", "-p", "seed=2", "-p", "=3"),
+            "-p seed: stands 2 times",
+        ),
         (("run", "02_train", "--preset", "none.yaml"), "none.yaml cannot be read"),
         (("run", "02_train", "--run", "../x"), "is not a plain folder name"),
         (("run", "04_evaluate"), "no trained run"),
@@ -104,23 +128,35 @@ def test_wrong_use_is_exit_2_with_one_message(quadlib, tmp_path, arguments, word
 
 
 def test_parameters_go_before_the_preset(quadlib, tmp_path):
-    write_notebook(tmp_path, "02_train", "import json, pathlib; pathlib.Path('seen').write_text(json.dumps([batch_size, seed]))")
+    write_notebook(
+        tmp_path,
+        "02_train",
+        "import json, pathlib; pathlib.Path('seen').write_text(json.dumps([batch_size, seed]))",
+    )
     (tmp_path / "small.yaml").write_text("batch_size: 8\nseed: 3\n")
-    assert quadlib("run", "02_train", "--preset", "small.yaml", "-p", "seed=4", "--run", "mine")[0] == 0
+    assert (
+        quadlib("run", "02_train", "--preset", "small.yaml", "-p", "seed=4", "--run", "mine")[0]
+        == 0
+    )
     assert json.loads((tmp_path / "seen").read_text()) == [8, 4]
 
 
 def test_data_make_and_check(quadlib, tmp_path):
     code, said, _ = quadlib("data", "make", "-p", "source=mfeat")
     assert code == 0 and "2000 recordings" in said and "10 classes" in said
-    rows = ["sample_id,label,group,split,audio", *(f"a{i},{'xy'[i % 2]},s{i},train,a{i}.flac" for i in range(8))]
+    rows = [
+        "sample_id,label,group,split,audio",
+        *(f"a{i},{'xy'[i % 2]},s{i},train,a{i}.flac" for i in range(8)),
+    ]
     (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
     code, said, _ = quadlib("data", "check", "-p", "source=table", "-p", "path=mine.csv")
     assert code == 1 and "8 problem(s)" in said and "a7.flac" in said
 
 
 def test_an_unreadable_table_is_exit_1(quadlib, tmp_path):
-    (tmp_path / "mine.csv").write_text("sample_id,label,group,split,audio\na,x,s,train,a.flac\na,x,s,train,b.flac\n")
+    (tmp_path / "mine.csv").write_text(
+        "sample_id,label,group,split,audio\na,x,s,train,a.flac\na,x,s,train,b.flac\n"
+    )
     code, _, complaint = quadlib("data", "check", "-p", "source=table", "-p", "path=mine.csv")
     assert code == 1 and "'a' stands in 2 rows" in complaint
 
@@ -137,7 +173,13 @@ def test_demo_runs_every_stage_of_both_sources(monkeypatch, tmp_path, endings, c
         status = endings.get(notebook.stem, "done")
         run.update(status=status, source=seen[-1][0])
         stopped_by = 15 if status == "killed" else 0
-        return Outcome(status, notebook, 1.0, None if status == "done" else {"type": "X", "message": "y"}, stopped_by)
+        return Outcome(
+            status,
+            notebook,
+            1.0,
+            None if status == "done" else {"type": "X", "message": "y"},
+            stopped_by,
+        )
 
     monkeypatch.setattr(demo, "execute_notebook", execute)
     monkeypatch.setattr(demo, "render_outcome", lambda *_: None)

@@ -7,7 +7,13 @@ from quadlib.config import EvaluateSettings, Settings, SettingsError, TrainSetti
 
 
 def test_all_wrong_settings_are_reported_at_once_with_near_matches():
-    wrong = {"batch_sise": 64, "batch_size": True, "epochs": "ten", "fractions": [0.5, 0.5, 0.5], "width": 97}
+    wrong = {
+        "batch_sise": 64,
+        "batch_size": True,
+        "epochs": "ten",
+        "fractions": [0.5, 0.5, 0.5],
+        "width": 97,
+    }
     with pytest.raises(SettingsError) as caught:
         read_settings(TrainSettings, wrong)
     text = str(caught.value)
@@ -20,8 +26,16 @@ def test_all_wrong_settings_are_reported_at_once_with_near_matches():
 
 
 def test_text_from_a_command_line_is_read_by_the_declared_type():
-    settings = read_settings(TrainSettings, {"augment": "false", "seed": "007", "learning_rate": "1e-3",
-                                             "modalities": "['video', 'audio']", "freeze": "encoders.video, fusion"})
+    settings = read_settings(
+        TrainSettings,
+        {
+            "augment": "false",
+            "seed": "007",
+            "learning_rate": "1e-3",
+            "modalities": "['video', 'audio']",
+            "freeze": "encoders.video, fusion",
+        },
+    )
     assert settings.augment is False
     assert settings.seed == 7
     assert settings.learning_rate == 1e-3
@@ -40,6 +54,13 @@ def test_settings_do_not_change():
         settings.seed = 3
 
 
-@pytest.mark.parametrize("model", [value for value in vars(config).values() if isinstance(value, type) and issubclass(value, Settings)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        value
+        for value in vars(config).values()
+        if isinstance(value, type) and issubclass(value, Settings)
+    ],
+)
 def test_every_setting_is_documented(model):
     assert all(field.description for field in model.model_fields.values())

@@ -36,7 +36,10 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(FileError, match=r"record.json could not be written \(No space left on device\); the old file"):
+    with pytest.raises(
+        FileError,
+        match=r"record.json could not be written \(No space left on device\); the old file",
+    ):
         write_text(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["record.json"]

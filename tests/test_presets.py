@@ -11,7 +11,8 @@ from quadlib.presets import read_preset
 def test_values_are_what_they_look_like(tmp_path):
     path = tmp_path / "laptop.yaml"
     path.write_text(
-        "# a small run\nlearning_rate: 1e-3\nepochs: 12\nrun: 007\naugment: false\nmodalities: [video, 'audio']\nrare: NO\npath: 12:30\n"
+        "# a small run\nlearning_rate: 1e-3\nepochs: 12\nrun: 007\naugment: false\nmodalities: "
+        "[video, 'audio']\nrare: NO\npath: 12:30\n"
     )
     assert read_preset(path) == {
         "learning_rate": 0.001,
@@ -22,13 +23,21 @@ def test_values_are_what_they_look_like(tmp_path):
         "rare": "NO",
         "path": "12:30",
     }
-    assert read_settings(TrainSettings, {"learning_rate": read_preset(path)["learning_rate"]}).learning_rate == 1e-3
+    assert (
+        read_settings(
+            TrainSettings, {"learning_rate": read_preset(path)["learning_rate"]}
+        ).learning_rate
+        == 1e-3
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("epochs: 1\nepochs: 2\nseed: {a: 1}", ["line 2: epochs stands twice", "line 3: seed should be"]),
+        (
+            "epochs: 1\nepochs: 2\nseed: {a: 1}",
+            ["line 2: epochs stands twice", "line 3: seed should be"],
+        ),
         ("- a\n- b", ["lines of `name: value`"]),
         ("a: !!python/object/apply:os.system [ls]", ["a should be"]),
         ("a: [1, [2]]", ["a should be"]),

@@ -1,4 +1,6 @@
-"""The names that other code imports from quadlib are there, and importing the package alone loads no torch."""
+"""The names that other code imports from quadlib are there, and importing the package alone loads
+no torch.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def test_public_names_resolve(name):
 
 
 def test_the_package_alone_does_not_load_torch():
-    subprocess.run([sys.executable, "-c", "import quadlib, sys; assert 'torch' not in sys.modules"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import quadlib, sys; assert 'torch' not in sys.modules"], check=True
+    )
 
 
 def test_unknown_names_are_refused():
@@ -25,7 +29,12 @@ def test_unknown_names_are_refused():
 
 
 def test_the_core_can_be_lifted_out():
-    """Sampler, plan, loss and bounds need torch, numpy and pandas (for the plan's summary) alone; so does the doctor."""
-    code = ("import sys, quadlib.sampler, quadlib.loss, quadlib.loss.bounds, quadlib.diagnosis; "
-            "assert not {'pydantic', 'av', 'sklearn', 'plotly', 'soundfile'} & set(sys.modules), sys.modules.keys()")
+    """Sampler, plan, loss and bounds need torch, numpy and pandas (for the plan's summary) alone;
+    so does the doctor.
+    """
+    code = (
+        "import sys, quadlib.sampler, quadlib.loss, quadlib.loss.bounds, quadlib.diagnosis; assert "
+        "not {'pydantic', 'av', 'sklearn', 'plotly', 'soundfile'} & set(sys.modules), "
+        "sys.modules.keys()"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

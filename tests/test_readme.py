@@ -21,8 +21,14 @@ def blocks(language: str) -> list[str]:
 
 
 def run(command: list[str], folder: Path) -> str:
-    environment = {**os.environ, "QUADLIB_OUTPUTS": str(folder / "outputs"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    environment = {
+        **os.environ,
+        "QUADLIB_OUTPUTS": str(folder / "outputs"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -37,7 +43,9 @@ def write_recordings(folder: Path) -> None:
         pixels = (random.normal(60 * label + 60, 20, (24, 48, 3))).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.png")
         values = random.normal(label, 1.0, (40, 2))
-        lines = ["time_s,current_a,voltage_v"] + [f"{t / 10},{a:.4f},{b:.4f}" for t, (a, b) in enumerate(values)]
+        lines = ["time_s,current_a,voltage_v"] + [
+            f"{t / 10},{a:.4f},{b:.4f}" for t, (a, b) in enumerate(values)
+        ]
         (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
         rows.append(f"{name},class {label},session {number // 5},{name}.png,{name}.csv")
     (folder / "recordings.csv").write_text("\n".join(rows) + "\n")

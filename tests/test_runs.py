@@ -27,7 +27,9 @@ def test_a_run_keeps_its_record(settings):
 
 
 def test_latest_run_is_the_newest_that_was_trained(settings):
-    first, second, third = (Run.create(settings.model_copy(update={"run": name})) for name in ("b", "a", "c"))
+    first, second, third = (
+        Run.create(settings.model_copy(update={"run": name})) for name in ("b", "a", "c")
+    )
     for run in (first, second):
         write_text(run.path("history.jsonl"), "")
     assert Run.open(outputs=settings.outputs) == second
@@ -107,5 +109,8 @@ def test_lines_round_trip_and_refuse_nan(tmp_path):
 def test_settings_of_another_version_name_their_file(settings):
     run = Run.create(settings)
     run.update(settings={**settings.model_dump(), "flux": 1})
-    with pytest.raises(SettingsError, match=r"run.json does not fit this version of quadlib(?s:.*)flux: no such setting"):
+    with pytest.raises(
+        SettingsError,
+        match=r"run.json does not fit this version of quadlib(?s:.*)flux: no such setting",
+    ):
         run.settings(type(settings))

@@ -1,7 +1,8 @@
 """Random changes of training recordings, a pure function of (seed, epoch, recording).
 
-Keyed that way, a recording changes alike whatever the batch it is in, the process that loads it and the step a run was
-resumed at. Strengths are in standard deviations of the training recordings; what is masked becomes 0, their mean.
+Keyed that way, a recording changes alike whatever the batch it is in, the process that loads it and
+the step a run was resumed at. Strengths are in standard deviations of the training recordings; what
+is masked becomes 0, their mean.
 """
 
 from __future__ import annotations
@@ -29,16 +30,23 @@ VECTOR_NOISE = 0.1
 def generators(seed: int, epoch: int, rows: Sequence[int]) -> list[np.random.Generator]:
     """One generator a recording, first for `move` and then for `vary`.
 
-    Philox makes independent streams of any two keys, so the three numbers are packed into its key and not hashed.
+    Philox makes independent streams of any two keys, so the three numbers are packed into its key
+    and not hashed.
     """
     keys = [np.array([(seed << 32) | (epoch & 0xFFFFFFFF), row], dtype=np.uint64) for row in rows]
     return [np.random.Generator(np.random.Philox(key=key)) for key in keys]
 
 
-def move(raw: Mapping[str, np.ndarray], modalities: Mapping[str, Modality], random: Sequence[np.random.Generator]) -> None:
-    """Shifts videos and photos, and swaps left and right of half of the photos: raw arrays (B, ...), in place.
+def move(
+    raw: Mapping[str, np.ndarray],
+    modalities: Mapping[str, Modality],
+    random: Sequence[np.random.Generator],
+) -> None:
+    """Shifts videos and photos, and swaps left and right of half of the photos: raw arrays (B,
+    ...), in place.
 
-    All frames and views of a recording move alike. Done before normalising, where a pixel is one byte.
+    All frames and views of a recording move alike. Done before normalising, where a pixel is one
+    byte.
     """
     for name, modality in modalities.items():
         if modality.kind not in ("video", "image"):
@@ -50,9 +58,19 @@ def move(raw: Mapping[str, np.ndarray], modalities: Mapping[str, Modality], rand
                 frames[:] = frames[..., ::-1].copy()
 
 
-def vary(inputs: Mapping[str, np.ndarray], modalities: Mapping[str, Modality], random: Sequence[np.random.Generator]) -> None:
+def vary(
+    inputs: Mapping[str, np.ndarray],
+    modalities: Mapping[str, Modality],
+    random: Sequence[np.random.Generator],
+) -> None:
     """Changes levels and masks parts of normalised arrays (B, ...), in place."""
-    changes = {"video": _video, "image": _image, "audio": _audio, "series": _series, "vector": _vector}
+    changes = {
+        "video": _video,
+        "image": _image,
+        "audio": _audio,
+        "series": _series,
+        "vector": _vector,
+    }
     for name, modality in modalities.items():
         for array, generator in zip(inputs[name], random, strict=True):
             changes[modality.kind](array, generator)
@@ -74,7 +92,9 @@ def _image(views: np.ndarray, random: np.random.Generator) -> None:
 
 
 def _audio(spectrogram: np.ndarray, random: np.random.Generator) -> None:
-    """(2, mel, frames): a small change of level, one masked span of time, one masked span of bands."""
+    """(2, mel, frames): a small change of level, one masked span of time, one masked span of
+    bands.
+    """
     spectrogram += np.float32(AUDIO_LEVEL * random.standard_normal())
     spectrogram[:, :, _span(spectrogram.shape[2], AUDIO_TIME_MASK, random)] = 0
     spectrogram[:, _span(spectrogram.shape[1], AUDIO_BAND_MASK, random), :] = 0
@@ -102,12 +122,14 @@ def _span(length: int, widest: float, random: np.random.Generator) -> slice:
 
 
 def _shift(frames: np.ndarray, vertical: float, horizontal: float) -> None:
-    """Moves (..., H, W) by up to SHIFT_FRACTION of its size, each way; the edge is repeated where nothing moves in."""
+    """Moves (..., H, W) by up to SHIFT_FRACTION of its size, each way; the edge is repeated where
+    nothing moves in.
+    """
     for along, share in ((frames.swapaxes(-1, -2), vertical), (frames, horizontal)):
         moved = round(SHIFT_FRACTION * along.shape[-1] * (2 * share - 1))
         if moved > 0:
             along[..., moved:] = along[..., :-moved].copy(order="K")
-            along[..., :moved] = along[..., moved:moved + 1]
+            along[..., :moved] = along[..., moved : moved + 1]
         elif moved < 0:
             along[..., :moved] = along[..., -moved:].copy(order="K")
-            along[..., moved:] = along[..., moved - 1:moved]
+            along[..., moved:] = along[..., moved - 1 : moved]

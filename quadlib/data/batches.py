@@ -14,18 +14,30 @@ from quadlib.sampler.plan import BatchPlan
 
 
 class SplitBatches:
-    """A torch batch sampler over one split: `sampler` deals positions within the split, this yields rows of the table.
+    """A torch batch sampler over one split: `sampler` deals positions within the split, this yields
+    rows of the table.
 
-    Batch order is a pure function of (seed, epoch). Raises the sampler's own error when the split cannot be dealt.
+    Batch order is a pure function of (seed, epoch). Raises the sampler's own error when the split
+    cannot be dealt.
     """
 
-    def __init__(self, table: SampleTable, settings: TrainSettings | BatchesSettings, split: str = "train") -> None:
+    def __init__(
+        self, table: SampleTable, settings: TrainSettings | BatchesSettings, split: str = "train"
+    ) -> None:
         self.rows = table.rows(split)
         self.class_names = table.class_names
         self.sampler = StratifiedBatchSampler(
-            table.codes[self.rows], settings.batch_size, min_classes=settings.min_classes, min_per_class=settings.min_per_class,
-            rare=settings.rare, balance=settings.balance, seed=settings.seed,
-            groups=pd.factorize(table.frame["group"])[0][self.rows] if settings.spread_sessions else None)
+            table.codes[self.rows],
+            settings.batch_size,
+            min_classes=settings.min_classes,
+            min_per_class=settings.min_per_class,
+            rare=settings.rare,
+            balance=settings.balance,
+            seed=settings.seed,
+            groups=pd.factorize(table.frame["group"])[0][self.rows]
+            if settings.spread_sessions
+            else None,
+        )
 
     def __len__(self) -> int:
         return len(self.sampler)

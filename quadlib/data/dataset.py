@@ -1,4 +1,6 @@
-"""Ready batches: every modality normalised, what is absent zeroed and masked, labels and rows beside it."""
+"""Ready batches: every modality normalised, what is absent zeroed and masked, labels and rows
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ from quadlib.data.store.store import MediaStore
 class Batch:
     """One batch of B recordings with M modalities.
 
-    inputs: name -> (B, ...) float32, normalised, zeros where absent; present (B, M) bool, in the order of the table's
-    modalities; labels (B,) int64 class codes; index (B,) int64 rows of the table.
+    inputs: name -> (B, ...) float32, normalised, zeros where absent; present (B, M) bool, in the
+    order of the table's modalities; labels (B,) int64 class codes; index (B,) int64 rows of the
+    table.
     """
 
     inputs: dict[str, Tensor]
@@ -46,12 +49,15 @@ class Batch:
 
 
 class QuadDataset(Dataset[Batch]):
-    """The recordings of a store as batches; with `augment`, changed at random by (seed, epoch, recording).
+    """The recordings of a store as batches; with `augment`, changed at random by (seed, epoch,
+    recording).
 
     The data loader asks for whole batches (`__getitems__`), so nothing is collated.
     """
 
-    def __init__(self, store: MediaStore, normaliser: Normaliser, *, augment: bool = False, seed: int = 0) -> None:
+    def __init__(
+        self, store: MediaStore, normaliser: Normaliser, *, augment: bool = False, seed: int = 0
+    ) -> None:
         self.store, self.normaliser, self.augment, self.seed = store, normaliser, augment, seed
         self.table = store.table
         self.modalities = tuple(store.table.modalities)
@@ -75,10 +81,12 @@ class QuadDataset(Dataset[Batch]):
         return self.__getitems__([row])
 
     def batches(self, rows: Sequence[int] | np.ndarray, batch_size: int) -> Iterator[Batch]:
-        """The recordings of these rows in order, never augmented, in batches of at most batch_size."""
+        """The recordings of these rows in order, never augmented, in batches of at most
+        batch_size.
+        """
         rows = np.asarray(rows, dtype=np.int64)
         for start in range(0, len(rows), batch_size):
-            yield self._batch(rows[start:start + batch_size], augmented=False)
+            yield self._batch(rows[start : start + batch_size], augmented=False)
 
     def _batch(self, rows: np.ndarray, augmented: bool) -> Batch:
         present = self._present[rows]
@@ -91,18 +99,32 @@ class QuadDataset(Dataset[Batch]):
             vary(inputs, self.table.modalities, random)
         for place, name in enumerate(self.modalities):
             inputs[name][~present[:, place]] = 0
-        return Batch({name: torch.from_numpy(array) for name, array in inputs.items()}, torch.from_numpy(present),
-                     torch.from_numpy(self._codes[rows]), torch.from_numpy(rows))
+        return Batch(
+            {name: torch.from_numpy(array) for name, array in inputs.items()},
+            torch.from_numpy(present),
+            torch.from_numpy(self._codes[rows]),
+            torch.from_numpy(rows),
+        )
 
 
-def make_loader(dataset: QuadDataset, batch_sampler: Iterable[list[int]], num_workers: int = 0, seed: int = 0) -> DataLoader:
-    """A data loader over a batch sampler of table rows; its own generator leaves the global one untouched.
+def make_loader(
+    dataset: QuadDataset, batch_sampler: Iterable[list[int]], num_workers: int = 0, seed: int = 0
+) -> DataLoader:
+    """A data loader over a batch sampler of table rows; its own generator leaves the global one
+    untouched.
 
-    The batches are the same, bit for bit, whatever num_workers is. Memory is pinned where there is CUDA.
+    The batches are the same, bit for bit, whatever num_workers is. Memory is pinned where there is
+    CUDA.
     """
     generator = torch.Generator().manual_seed(seed)
-    return DataLoader(dataset, batch_sampler=batch_sampler, collate_fn=_as_it_is, num_workers=num_workers, generator=generator,
-                      pin_memory=torch.cuda.is_available())
+    return DataLoader(
+        dataset,
+        batch_sampler=batch_sampler,
+        collate_fn=_as_it_is,
+        num_workers=num_workers,
+        generator=generator,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def _as_it_is(batch: Any) -> Any:

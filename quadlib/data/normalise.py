@@ -11,36 +11,53 @@ import torch
 from quadlib.data.samples import Modality
 
 CHUNK_ROWS = 64
-CLIPPED_PERCENT = 0.5  # of a series at each end: one open-circuit reading of 80 V must not set the scale
+CLIPPED_PERCENT = (
+    0.5  # of a series at each end: one open-circuit reading of 80 V must not set the scale
+)
 # The axes, counted within one recording, that keep statistics of their own; the others are pooled.
 KEPT_AXES = {"video": (1,), "image": (1,), "audio": (0, 1), "series": (0,), "vector": (0,)}
 
 
 class Normaliser:
-    """Mean 0 and standard deviation 1 over the recordings it was fitted on, each modality by its own statistics.
+    """Mean 0 and standard deviation 1 over the recordings it was fitted on, each modality by its
+    own statistics.
 
-    Statistics are kept per channel of a video, an image and a series, per mel band and statistic of a sound, and per
-    feature of a vector: levels that differ between recordings survive. A channel that never varies is only centred.
+    Statistics are kept per channel of a video, an image and a series, per mel band and statistic of
+    a sound, and per feature of a vector: levels that differ between recordings survive. A channel
+    that never varies is only centred.
     """
 
     def __init__(self, statistics: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
-        self.statistics = {name: (mean.astype(np.float32), std.astype(np.float32)) for name, (mean, std) in statistics.items()}
+        self.statistics = {
+            name: (mean.astype(np.float32), std.astype(np.float32))
+            for name, (mean, std) in statistics.items()
+        }
 
     @classmethod
-    def fit(cls, arrays: Mapping[str, np.ndarray], present: np.ndarray, modalities: Mapping[str, Modality], rows: np.ndarray) -> Normaliser:
+    def fit(
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        present: np.ndarray,
+        modalities: Mapping[str, Modality],
+        rows: np.ndarray,
+    ) -> Normaliser:
         """Statistics over the recordings `rows` (those of train) that have the modality.
 
-        arrays: name -> (n, ...). present: bool (n, M), in the order of modalities.
-        Of a series the outer 0.5 % at each end are clipped first. Raises ValueError when no row has a modality.
+        arrays: name -> (n, ...). present: bool (n, M), in the order of modalities. Of a series the
+        outer 0.5 % at each end are clipped first. Raises ValueError when no row has a modality.
         """
         statistics = {}
         for place, (name, modality) in enumerate(modalities.items()):
             there = np.asarray(rows)[present[rows, place]]
             if not len(there):
-                raise ValueError(f"none of the {len(rows)} training recordings has {name}, so its scale is unknown; "
-                                 "choose modalities without it")
+                raise ValueError(
+                    f"none of the {len(rows)} training recordings has {name}, so its scale is "
+                    "unknown; choose modalities without it"
+                )
             kept = tuple(axis + 1 for axis in KEPT_AXES[modality.kind])
-            statistics[name] = _statistics(arrays[name], there, kept, clipped=modality.kind == "series")
+            statistics[name] = _statistics(
+                arrays[name], there, kept, clipped=modality.kind == "series"
+            )
         return cls(statistics)
 
     def apply(self, name: str, array: np.ndarray) -> np.ndarray:
@@ -52,22 +69,30 @@ class Normaliser:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain dictionaries of tensors, loadable with weights_only=True."""
-        return {name: {"mean": torch.from_numpy(mean.copy()), "std": torch.from_numpy(std.copy())}
-                for name, (mean, std) in self.statistics.items()}
+        return {
+            name: {"mean": torch.from_numpy(mean.copy()), "std": torch.from_numpy(std.copy())}
+            for name, (mean, std) in self.statistics.items()
+        }
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Normaliser:
         """The normaliser that `state_dict` described; exact."""
-        return cls({name: (entry["mean"].numpy(), entry["std"].numpy()) for name, entry in state.items()})
+        return cls(
+            {name: (entry["mean"].numpy(), entry["std"].numpy()) for name, entry in state.items()}
+        )
 
 
-def _statistics(array: np.ndarray, rows: np.ndarray, kept: tuple[int, ...], clipped: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation with the kept axes in their place and 1 elsewhere, without the batch axis."""
+def _statistics(
+    array: np.ndarray, rows: np.ndarray, kept: tuple[int, ...], clipped: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation with the kept axes in their place and 1 elsewhere, without the
+    batch axis.
+    """
     pooled = tuple(axis for axis in range(array.ndim) if axis not in kept)
     low, high = (None, None) if not clipped else _percentiles(array[rows], pooled)
     first, second, count = 0.0, 0.0, 0
     for begin in range(0, len(rows), CHUNK_ROWS):
-        chunk = array[rows[begin:begin + CHUNK_ROWS]].astype(np.float64)
+        chunk = array[rows[begin : begin + CHUNK_ROWS]].astype(np.float64)
         if low is not None:
             chunk = np.clip(chunk, low, high)
         if not begin:
@@ -84,5 +109,7 @@ def _statistics(array: np.ndarray, rows: np.ndarray, kept: tuple[int, ...], clip
 
 
 def _percentiles(values: np.ndarray, pooled: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.percentile(values, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT], axis=pooled, keepdims=True)
+    low, high = np.percentile(
+        values, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT], axis=pooled, keepdims=True
+    )
     return low, high

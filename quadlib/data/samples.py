@@ -18,7 +18,8 @@ from quadlib.files import digest_bytes
 
 Kind = Literal["video", "image", "audio", "series", "vector"]
 SPLITS = ("train", "val", "test")
-# Absolute, home, parent, drive, share or scheme ("http:", "file:", "concat:"): a path that may leave the root is never opened.
+# Absolute, home, parent, drive, share or scheme ("http:", "file:", "concat:"): a path that may
+# leave the root is never opened.
 LEAVES_ROOT = r"(?:^|\|)(?:[/~\\]|[A-Za-z][\w+.\-]*:)|(?:^|[|/\\])\.\.(?:$|[|/\\])|\x00"
 MODALITY_NAME = r"[A-Za-z]\w*"
 
@@ -31,7 +32,8 @@ class TableError(ValueError):
 class Modality:
     """What a modality is: its kind, and the shape of one raw recording where the source knows it.
 
-    Shapes: vector (d,); series (channels,) from files or (channels, steps) from arrays; media files ().
+    Shapes: vector (d,); series (channels,) from files or (channels, steps) from arrays; media files
+    ().
     """
 
     kind: Kind
@@ -41,8 +43,9 @@ class Modality:
 def input_shape(modality: Modality, settings: MediaSettings) -> tuple[int, ...]:
     """Shape of one recording of a modality as an encoder receives it, without the batch axis.
 
-    video (T, 2, H, W), image (V, 3, H, W), audio (2, mel, frames), series (channels, steps), vector (d,); a modality that
-    came as an array keeps the shape it has. Raises ValueError for a series or a vector of unknown shape.
+    video (T, 2, H, W), image (V, 3, H, W), audio (2, mel, frames), series (channels, steps), vector
+    (d,); a modality that came as an array keeps the shape it has. Raises ValueError for a series or
+    a vector of unknown shape.
     """
     if modality.kind == "series" and len(modality.shape) == 1:
         return (*modality.shape, settings.series_steps)
@@ -54,19 +57,23 @@ def input_shape(modality: Modality, settings: MediaSettings) -> tuple[int, ...]:
         return (settings.image_views, 3, settings.image_height_px, settings.image_width_px)
     if modality.kind == "audio":
         return (2, settings.audio_mel_bins, settings.audio_frames)
-    raise ValueError(f"the shape of this {modality.kind} is not known; give Modality its shape, or take the table of an opened MediaStore")
+    raise ValueError(
+        f"the shape of this {modality.kind} is not known; give Modality its shape, or take the "
+        "table of an opened MediaStore"
+    )
 
 
 @dataclass(frozen=True)
 class SampleTable:
-    """Recordings with unique ids, labels, sessions and splits; reading one checks everything and reports all problems at once.
+    """Recordings with unique ids, labels, sessions and splits; reading one checks everything and
+    reports all problems at once.
 
-    `frame` has the columns sample_id, label, group (session), split ("train", "val", "test", or "" where not assigned),
-    one column per modality, and any further columns of the source (`info`: durations, set-points). A modality's
-    column holds a path relative to `root` ("" where missing; several photos joined by "|"), or, for a modality in
-    `arrays`, the row in that array (-1 where missing). `notes` are what the reader found that is no error, such as
-    manifest rows without a folder, one line each.
-    Raises TableError.
+    `frame` has the columns sample_id, label, group (session), split ("train", "val", "test", or ""
+    where not assigned), one column per modality, and any further columns of the source (`info`:
+    durations, set-points). A modality's column holds a path relative to `root` ("" where missing;
+    several photos joined by "|"), or, for a modality in `arrays`, the row in that array (-1 where
+    missing). `notes` are what the reader found that is no error, such as manifest rows without a
+    folder, one line each. Raises TableError.
     """
 
     frame: pd.DataFrame
@@ -78,7 +85,10 @@ class SampleTable:
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        raise_problems(self.name, table_problems(self.frame, self.modalities, self.classes, self.arrays, self.root))
+        raise_problems(
+            self.name,
+            table_problems(self.frame, self.modalities, self.classes, self.arrays, self.root),
+        )
         object.__setattr__(self, "frame", self.frame.reset_index(drop=True))
 
     def __len__(self) -> int:
@@ -86,7 +96,9 @@ class SampleTable:
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes in the order of their codes: the source's order, else sorted; independent of splits."""
+        """Names of the classes in the order of their codes: the source's order, else sorted;
+        independent of splits.
+        """
         return tuple(self.classes) or tuple(sorted(set(self.frame["label"])))
 
     @cached_property
@@ -101,7 +113,9 @@ class SampleTable:
         columns = []
         for name in self.modalities:
             column = self.frame[name]
-            columns.append((column.to_numpy() >= 0) if name in self.arrays else (column != "").to_numpy())
+            columns.append(
+                (column.to_numpy() >= 0) if name in self.arrays else (column != "").to_numpy()
+            )
         return np.stack(columns, axis=1) if columns else np.zeros((len(self), 0), dtype=bool)
 
     def rows(self, split: str) -> np.ndarray:
@@ -124,26 +138,50 @@ class SampleTable:
         return replace(self, frame=self.frame.iloc[rows], classes=self.class_names)
 
     def with_modalities(self, names: Sequence[str]) -> SampleTable:
-        """The same recordings with only these modalities, in this order; raises TableError on unknown names."""
+        """The same recordings with only these modalities, in this order; raises TableError on
+        unknown names.
+        """
         known = list(self.modalities)
-        problems = [f"modality {name!r} is named {list(names).count(name)} times; name it once"
-                    for name in dict.fromkeys(names) if list(names).count(name) > 1]
+        problems = [
+            f"modality {name!r} is named {list(names).count(name)} times; name it once"
+            for name in dict.fromkeys(names)
+            if list(names).count(name) > 1
+        ]
         for name in names:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
-                problems.append(f"no modality {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"))
+                problems.append(
+                    f"no modality {name!r}; "
+                    + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}")
+                )
         raise_problems(self.name, problems)
         dropped = [name for name in self.modalities if name not in names]
-        return replace(self, frame=self.frame.drop(columns=dropped), modalities={name: self.modalities[name] for name in names},
-                       arrays={name: array for name, array in self.arrays.items() if name in names}, classes=self.class_names)
+        return replace(
+            self,
+            frame=self.frame.drop(columns=dropped),
+            modalities={name: self.modalities[name] for name in names},
+            arrays={name: array for name, array in self.arrays.items() if name in names},
+            classes=self.class_names,
+        )
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, labels, sessions, splits, where each modality lies, classes and array contents."""
+        """SHA-256 over ids, labels, sessions, splits, where each modality lies, classes and array
+        contents.
+        """
         columns = ["sample_id", "label", "group", "split", *self.modalities]
-        parts = [self.frame[columns].to_csv(index=False).encode(), "\n".join(self.class_names).encode()]
-        parts += [f"{name} {spec.kind} {spec.shape}".encode() for name, spec in self.modalities.items()]
-        parts += [np.ascontiguousarray(self.arrays[name]).tobytes() for name in self.modalities if name in self.arrays]
+        parts = [
+            self.frame[columns].to_csv(index=False).encode(),
+            "\n".join(self.class_names).encode(),
+        ]
+        parts += [
+            f"{name} {spec.kind} {spec.shape}".encode() for name, spec in self.modalities.items()
+        ]
+        parts += [
+            np.ascontiguousarray(self.arrays[name]).tobytes()
+            for name in self.modalities
+            if name in self.arrays
+        ]
         return digest_bytes(*parts)
 
 
@@ -154,10 +192,21 @@ def raise_problems(name: str, problems: Sequence[str]) -> None:
         raise TableError(f"{name}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
-def table_problems(frame: pd.DataFrame, modalities: Mapping[str, Modality], classes: Sequence[str] = (),
-                   arrays: Mapping[str, np.ndarray] | None = None, root: Path | None = None) -> list[str]:
-    """Every law of SampleTable that these parts of one break, a line each, with its remedy; no file is opened."""
-    missing = [name for name in ("sample_id", "label", "group", "split", *modalities) if name not in frame.columns]
+def table_problems(
+    frame: pd.DataFrame,
+    modalities: Mapping[str, Modality],
+    classes: Sequence[str] = (),
+    arrays: Mapping[str, np.ndarray] | None = None,
+    root: Path | None = None,
+) -> list[str]:
+    """Every law of SampleTable that these parts of one break, a line each, with its remedy; no file
+    is opened.
+    """
+    missing = [
+        name
+        for name in ("sample_id", "label", "group", "split", *modalities)
+        if name not in frame.columns
+    ]
     if missing:
         return [f"no column {name}; found {', '.join(map(str, frame.columns))}" for name in missing]
     problems = []
@@ -165,52 +214,81 @@ def table_problems(frame: pd.DataFrame, modalities: Mapping[str, Modality], clas
         problems.append("no recordings; check the path and that its folders are readable")
     ids, label = frame["sample_id"], frame["label"]
     for sample_id, count in ids[ids.duplicated(keep=False)].value_counts(sort=False).items():
-        problems.append(f"sample_id {sample_id!r} stands in {count} rows; ids must be unique, prefix them with their session")
-    for column, remedy in (("sample_id", "give each its own"), ("label", "label them or leave them out"),
-                           ("group", "name the session, or repeat the sample_id where every recording stands alone")):
+        problems.append(
+            f"sample_id {sample_id!r} stands in {count} rows; ids must be unique, prefix them with "
+            "their session"
+        )
+    for column, remedy in (
+        ("sample_id", "give each its own"),
+        ("label", "label them or leave them out"),
+        ("group", "name the session, or repeat the sample_id where every recording stands alone"),
+    ):
         empty = np.flatnonzero(frame[column].isna() | (frame[column] == ""))
         if len(empty):
             rows = empty + 1 if column == "sample_id" else ids.iloc[empty]
             problems.append(f"{len(empty)} recording(s) without a {column}: {some(rows)}; {remedy}")
     if classes:
         for name in sorted(set(label.dropna()) - set(classes) - {""}):
-            problems.append(f"label {name!r} of {some(ids[label == name])} is none of the classes {', '.join(classes)}")
+            problems.append(
+                f"label {name!r} of {some(ids[label == name])} is none of the classes "
+                f"{', '.join(classes)}"
+            )
         if len(set(classes)) < len(classes):
             problems.append(f"a class is listed twice in {', '.join(classes)}; list it once")
     wrong = ~frame["split"].isin([*SPLITS, ""])
     for name in frame["split"][wrong].unique():
-        problems.append(f"split {name!r} of {some(ids[wrong & (frame['split'] == name)])} is none of {', '.join(SPLITS)}; "
-                        "rename it or leave it empty")
+        problems.append(
+            f"split {name!r} of {some(ids[wrong & (frame['split'] == name)])} is none of "
+            f"{', '.join(SPLITS)}; rename it or leave it empty"
+        )
     for name, spec in modalities.items():
         problems += _modality_problems(name, spec, frame, (arrays or {}).get(name), root)
     return problems
 
 
-def _modality_problems(name: str, spec: Modality, frame: pd.DataFrame, array: np.ndarray | None, root: Path | None) -> list[str]:
+def _modality_problems(
+    name: str, spec: Modality, frame: pd.DataFrame, array: np.ndarray | None, root: Path | None
+) -> list[str]:
     problems = []
     if not re.fullmatch(MODALITY_NAME, name):
-        problems.append(f"modality {name!r}: a name starts with a letter and goes on with letters, digits and _; rename its column")
+        problems.append(
+            f"modality {name!r}: a name starts with a letter and goes on with letters, digits and "
+            "_; rename its column"
+        )
     column, ids = frame[name], frame["sample_id"]
     if array is None:
         if root is None:
             problems.append(f"modality {name} has neither a root folder for its paths nor an array")
         empty = column.isna()
         if empty.any():
-            problems.append(f"modality {name}: the paths of {some(ids[empty])} are not text; write an empty text where it is missing")
+            problems.append(
+                f"modality {name}: the paths of {some(ids[empty])} are not text; write an empty "
+                "text where it is missing"
+            )
         leaves = column.str.contains(LEAVES_ROOT, na=False)
         for sample_id, text in zip(ids[leaves], column[leaves], strict=True):
-            problems.append(f"{sample_id}: {name} {text!r} is not a path inside the table's folder; put the file there, and write "
-                            "its path from there on")
+            problems.append(
+                f"{sample_id}: {name} {text!r} is not a path inside the table's folder; put the "
+                "file there, and write its path from there on"
+            )
         return problems
     if array.shape[1:] != spec.shape:
-        problems.append(f"modality {name}: its array holds {array.shape[1:]} a recording, its shape says {spec.shape}")
+        problems.append(
+            f"modality {name}: its array holds {array.shape[1:]} a recording, its shape says "
+            f"{spec.shape}"
+        )
     outside = (column < -1) | (column >= len(array))
     if outside.any():
-        problems.append(f"modality {name}: {some(ids[outside])} point outside its array of {len(array)} rows; -1 marks a missing one")
+        problems.append(
+            f"modality {name}: {some(ids[outside])} point outside its array of {len(array)} rows; "
+            "-1 marks a missing one"
+        )
     return problems
 
 
 def some(values: Sequence | pd.Series | np.ndarray, most: int = 5) -> str:
     """The first few values, and how many more there are."""
     values = list(values)
-    return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")
+    return ", ".join(map(str, values[:most])) + (
+        f" and {len(values) - most} more" if len(values) > most else ""
+    )

@@ -20,15 +20,23 @@ MOST_STEPS = 2000
 LEAST_GAIN = 1e-12
 
 
-def assign_splits(table: SampleTable, fractions: Sequence[float] = (0.6, 0.2, 0.2), group: str = "group", stratify: str = "label",
-                  protocol: Literal["supervised", "one_class"] = "supervised", seed: int = 0) -> SampleTable:
-    """The same table with a new split: no group in two splits, class shares as near to `fractions` as whole groups allow.
+def assign_splits(
+    table: SampleTable,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    group: str = "group",
+    stratify: str = "label",
+    protocol: Literal["supervised", "one_class"] = "supervised",
+    seed: int = 0,
+) -> SampleTable:
+    """The same table with a new split: no group in two splits, class shares as near to `fractions`
+    as whole groups allow.
 
-    fractions: shares of train, val and test. A class is in every split that has a share, if it has as many groups; one
-    of two groups is in train and test; one of a single group raises, since it could be trained on or tested, not both.
-    A group may hold several classes. protocol "one_class": train holds the normal class alone (`good`, else the first
-    class); the rest of it and all other classes are divided over val and test.
-    The result depends on the table, the arguments and the seed alone. Raises TableError that lists every reason.
+    fractions: shares of train, val and test. A class is in every split that has a share, if it has
+    as many groups; one of two groups is in train and test; one of a single group raises, since it
+    could be trained on or tested, not both. A group may hold several classes. protocol "one_class":
+    train holds the normal class alone (`good`, else the first class); the rest of it and all other
+    classes are divided over val and test. The result depends on the table, the arguments and the
+    seed alone. Raises TableError that lists every reason.
     """
     refusal = f"{table.name} cannot be divided"
     share = np.asarray(fractions, dtype=float)
@@ -49,36 +57,71 @@ def assign_splits(table: SampleTable, fractions: Sequence[float] = (0.6, 0.2, 0.
     division = _Division(contents, copies, targets, required, allowed)
     dealt = division.best(random)
     missing = np.argwhere(required & (contents.T @ dealt == 0))
-    raise_problems(refusal, [f"{names[code]!r} cannot be in {SPLITS[split]}: its {group}s hold classes that other splits need; "
-                             f"record it in {group}s of its own, leave it out, or change fractions" for code, split in missing])
+    raise_problems(
+        refusal,
+        [
+            f"{names[code]!r} cannot be in {SPLITS[split]}: its {group}s hold classes that other "
+            f"splits need; record it in {group}s of its own, leave it out, or change fractions"
+            for code, split in missing
+        ],
+    )
     split_of_group = np.empty(len(group_names), dtype=object)
     shuffled = np.lexsort((random.random(len(group_names)), kind_of_group))
     split_of_group[shuffled] = np.repeat(np.tile(SPLITS, len(dealt)), dealt.ravel())
     return table.with_columns(split=split_of_group[groups])
 
 
-def _wrong_arguments(table: SampleTable, share: np.ndarray, group: str, stratify: str, protocol: str) -> list[str]:
+def _wrong_arguments(
+    table: SampleTable, share: np.ndarray, group: str, stratify: str, protocol: str
+) -> list[str]:
     problems = []
-    if share.shape != (3,) or not np.isfinite(share).all() or share.min() < 0 or abs(share.sum() - 1) > 1e-6 or share[0] == 0:
-        problems.append(f"fractions {share.tolist()}: three shares (train, val, test) that add up to 1 were expected, train above 0")
+    if (
+        share.shape != (3,)
+        or not np.isfinite(share).all()
+        or share.min() < 0
+        or abs(share.sum() - 1) > 1e-6
+        or share[0] == 0
+    ):
+        problems.append(
+            f"fractions {share.tolist()}: three shares (train, val, test) that add up to 1 were "
+            "expected, train above 0"
+        )
     elif protocol == "one_class" and share[1] + share[2] == 0:
-        problems.append(f"fractions {share.tolist()}: protocol one_class needs a share for val or test, where the other classes go")
+        problems.append(
+            f"fractions {share.tolist()}: protocol one_class needs a share for val or test, where "
+            "the other classes go"
+        )
     for role, column in (("group", group), ("stratify", stratify)):
         if column not in table.frame.columns:
             near = difflib.get_close_matches(column, list(table.frame.columns), n=1)
-            problems.append(f"{role}: no column {column!r}; " + (f"did you mean {near[0]!r}?" if near else
-                                                                 f"the table has {', '.join(table.frame.columns)}"))
+            problems.append(
+                f"{role}: no column {column!r}; "
+                + (
+                    f"did you mean {near[0]!r}?"
+                    if near
+                    else f"the table has {', '.join(table.frame.columns)}"
+                )
+            )
         elif (empty := table.frame[column].isna() | (table.frame[column] == "")).any():
-            problems.append(f"{role}: {empty.sum()} recording(s) have no {column}; fill it in, or divide by another column")
+            problems.append(
+                f"{role}: {empty.sum()} recording(s) have no {column}; fill it in, or divide by "
+                "another column"
+            )
     if protocol not in ("supervised", "one_class"):
         problems.append(f"protocol {protocol!r} is neither 'supervised' nor 'one_class'")
     if protocol == "one_class" and stratify != "label":
-        problems.append(f"stratify {stratify!r}: protocol one_class divides by class; leave stratify at 'label'")
+        problems.append(
+            f"stratify {stratify!r}: protocol one_class divides by class; leave stratify at 'label'"
+        )
     return problems
 
 
-def _kinds(groups: np.ndarray, classes: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Groups of the same content are interchangeable: contents (kinds, classes) in recordings, and each group's kind."""
+def _kinds(
+    groups: np.ndarray, classes: np.ndarray, n_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Groups of the same content are interchangeable: contents (kinds, classes) in recordings, and
+    each group's kind.
+    """
     pairs, counts = np.unique(groups.astype(np.int64) * n_classes + classes, return_counts=True)
     starts = np.flatnonzero(np.diff(pairs // n_classes, prepend=-1))
     content = np.stack([pairs % n_classes, counts], axis=1)
@@ -95,9 +138,17 @@ def _kinds(groups: np.ndarray, classes: np.ndarray, n_classes: int) -> tuple[np.
     return contents, kind_of_group
 
 
-def _required(contents: np.ndarray, copies: np.ndarray, targets: np.ndarray, allowed: np.ndarray, names: list[str],
-              group: str) -> tuple[np.ndarray, list[str]]:
-    """Which class must be in which split, bool (classes, 3), and the classes whose groups are too few for it."""
+def _required(
+    contents: np.ndarray,
+    copies: np.ndarray,
+    targets: np.ndarray,
+    allowed: np.ndarray,
+    names: list[str],
+    group: str,
+) -> tuple[np.ndarray, list[str]]:
+    """Which class must be in which split, bool (classes, 3), and the classes whose groups are too
+    few for it.
+    """
     required = targets > 0
     problems = []
     holds = contents > 0
@@ -107,11 +158,16 @@ def _required(contents: np.ndarray, copies: np.ndarray, targets: np.ndarray, all
         wanted = np.flatnonzero(required[code])
         trainable = required[code, 0]
         if trainable and not (holds[:, code] & allowed[:, 0]).any():
-            problems.append(f"{name!r}: each of its {n_groups[code]} {group}(s) also holds another class, so train cannot hold it alone; "
-                            f"divide by a finer column than {group!r}")
+            problems.append(
+                f"{name!r}: each of its {n_groups[code]} {group}(s) also holds another class, so "
+                f"train cannot hold it alone; divide by a finer column than {group!r}"
+            )
         elif trainable and len(wanted) > 1 and n_groups[code] == 1:
-            problems.append(f"{name!r}: all its {n_recordings[code]} recording(s) lie in one {group}, so it cannot be in train and "
-                            f"{SPLITS[wanted[-1]]}; record it in another {group}, leave it out, or divide by another column than {group!r}")
+            problems.append(
+                f"{name!r}: all its {n_recordings[code]} recording(s) lie in one {group}, so it "
+                f"cannot be in train and {SPLITS[wanted[-1]]}; record it in another {group}, leave "
+                f"it out, or divide by another column than {group!r}"
+            )
         elif len(wanted) > n_groups[code]:
             # the last split is kept before the middle one: test before val
             required[code, wanted[:-1] if not trainable else wanted[1:-1]] = False
@@ -119,12 +175,21 @@ def _required(contents: np.ndarray, copies: np.ndarray, targets: np.ndarray, all
 
 
 class _Division:
-    """Deals whole groups to three splits: squared deviations of class shares, and far above them, classes missing from a split.
+    """Deals whole groups to three splits: squared deviations of class shares, and far above them,
+    classes missing from a split.
 
-    A greedy start from equal shares of each kind, then the best move of one group or exchange of two until none helps.
+    A greedy start from equal shares of each kind, then the best move of one group or exchange of
+    two until none helps.
     """
 
-    def __init__(self, contents: np.ndarray, copies: np.ndarray, targets: np.ndarray, required: np.ndarray, allowed: np.ndarray) -> None:
+    def __init__(
+        self,
+        contents: np.ndarray,
+        copies: np.ndarray,
+        targets: np.ndarray,
+        required: np.ndarray,
+        allowed: np.ndarray,
+    ) -> None:
         sizes = copies @ contents
         aim = sizes[:, None] * targets
         # one more column counts all classes together; its weight only decides between roundings
@@ -138,14 +203,23 @@ class _Division:
         self.share /= self.share.sum(axis=1, keepdims=True)
         self.length = self.contents**2 @ self.weight
         self.holds = self.contents > 0
-        self.products = (self.contents * self.weight) @ self.contents.T if len(contents) <= MOST_KINDS_EXCHANGED else None
+        self.products = (
+            (self.contents * self.weight) @ self.contents.T
+            if len(contents) <= MOST_KINDS_EXCHANGED
+            else None
+        )
 
     def cost(self, dealt: np.ndarray) -> float:
         held = self.contents.T @ dealt
-        return float(self.weight @ ((held - self.aim) ** 2).sum(axis=1) + self.missing_cost * (self.required & (held == 0)).sum())
+        return float(
+            self.weight @ ((held - self.aim) ** 2).sum(axis=1)
+            + self.missing_cost * (self.required & (held == 0)).sum()
+        )
 
     def best(self, random: np.random.Generator) -> np.ndarray:
-        """The cheapest of several solutions, int (kinds, 3); many are tried only while a class misses a split."""
+        """The cheapest of several solutions, int (kinds, 3); many are tried only while a class
+        misses a split.
+        """
         enough = RESTARTS if len(self.copies) > FEW_KINDS else RESTARTS_OF_FEW
         best = self.solve(random)
         for attempt in range(1, MOST_RESTARTS):
@@ -180,7 +254,10 @@ class _Division:
         """The change of `dealt` that moves one group and lowers the cost most, if any does."""
         pull = self.contents @ (self.weight[:, None] * (held - self.aim))
         gained = self.holds @ (self.required & (held == 0))
-        lost = np.stack([(self.holds & (self.contents == held[:, a])) @ self.required[:, a] for a in range(3)], axis=1)
+        lost = np.stack(
+            [(self.holds & (self.contents == held[:, a])) @ self.required[:, a] for a in range(3)],
+            axis=1,
+        )
         leave, enter = self.missing_cost * lost - 2 * pull, 2 * pull - self.missing_cost * gained
         change = leave[:, :, None] + enter[:, None, :] + 2 * self.length[:, None, None]
         possible = (dealt > 0)[:, :, None] & self.allowed[:, None, :] & ~np.eye(3, dtype=bool)
@@ -189,7 +266,9 @@ class _Division:
         return self._step(dealt, (kind, a, b)) if change[kind, a, b] < -LEAST_GAIN else None
 
     def _best_exchange(self, dealt: np.ndarray, held: np.ndarray) -> np.ndarray | None:
-        """The change of `dealt` that swaps two groups between splits and lowers the cost most, if any does."""
+        """The change of `dealt` that swaps two groups between splits and lowers the cost most, if
+        any does.
+        """
         if self.products is None:
             return None
         pull = self.contents @ (self.weight[:, None] * (held - self.aim))
@@ -199,9 +278,12 @@ class _Division:
         for a, b in ((0, 1), (0, 2), (1, 2)):
             towards = pull[:, b] - pull[:, a]
             change = 2 * (towards[:, None] - towards[None, :] + distance)
-            possible = ((dealt[:, a] > 0) & self.allowed[:, b])[:, None] & ((dealt[:, b] > 0) & self.allowed[:, a])[None, :]
+            possible = ((dealt[:, a] > 0) & self.allowed[:, b])[:, None] & (
+                (dealt[:, b] > 0) & self.allowed[:, a]
+            )[None, :]
             change = np.where(possible, change, np.inf)
-            # the shares improve by `change`; whether a class would leave a split is seen in the cost itself
+            # the shares improve by `change`; whether a class would leave a split is seen in the
+            # cost itself
             for flat in np.argsort(change, axis=None)[:EXCHANGES_TRIED]:
                 one, other = np.unravel_index(flat, change.shape)
                 if change[one, other] < -LEAST_GAIN:
@@ -218,4 +300,3 @@ class _Division:
             step[kind, a] -= 1
             step[kind, b] += 1
         return step
-

@@ -47,24 +47,35 @@ class LossLine(Watcher):
             size, classes = int(self.counts.sum()), len(self.counts)
             floor = bounds.floor(self.counts, trainer.settings.temperature, kind="counts")
             self.say(
-                f"step {step:4d}  loss {float(self.value):8.4f}   plateau ln {size - 1} = {bounds.collapse_value(size):.4f}   "
-                f"floor {floor:.4f}   {size} recordings of {classes} class{'es' * (classes != 1)}"
+                f"step {step:4d}  loss {float(self.value):8.4f}   plateau ln {size - 1} = "
+                f"{bounds.collapse_value(size):.4f}   floor {floor:.4f}   {size} recordings of "
+                f"{classes} class{'es' * (classes != 1)}"
             )
 
 
 def run_fault(
-    name: str, *, source: str = "weldsim", size: str = "demo", outputs: str = "", epochs: int = 2, say: Callable[[str], None] = print
+    name: str,
+    *,
+    source: str = "weldsim",
+    size: str = "demo",
+    outputs: str = "",
+    epochs: int = 2,
+    say: Callable[[str], None] = print,
 ) -> int:
-    """Injects a fault by its id into the healthy pipeline of a source, trains, diagnoses; returns 1 when the doctor finds something.
+    """Injects a fault by its id into the healthy pipeline of a source, trains, diagnoses; returns 1
+    when the doctor finds something.
 
-    The diagnosis stands in a run folder of its own. Only the fused term is trained, so that the value printed is the one that the
-    bounds are of. A fault of what surrounds training (an evaluation, a training step of the user's own), or that training has passed
-    already, is examined without it.
-    Raises SettingsError for an unknown id.
+    The diagnosis stands in a run folder of its own. Only the fused term is trained, so that the
+    value printed is the one that the bounds are of. A fault of what surrounds training (an
+    evaluation, a training step of the user's own), or that training has passed already, is examined
+    without it. Raises SettingsError for an unknown id.
     """
     if name not in FAULTS:
         near = difflib.get_close_matches(name.upper(), list(FAULTS), n=1)
-        raise SettingsError(f"fault: {name!r} is unknown; " + (f"did you mean {near[0]}?" if near else f"known are {', '.join(FAULTS)}"))
+        raise SettingsError(
+            f"fault: {name!r} is unknown; "
+            + (f"did you mean {near[0]}?" if near else f"known are {', '.join(FAULTS)}")
+        )
     fault = FAULTS[name]
     settings = read_settings(
         TrainSettings,
@@ -80,7 +91,10 @@ def run_fault(
         },
     )
     run = Run.create(settings, kind=f"fault-{name}")
-    say(f"{name}: {fault.title} ({fault.occurrence})\ninjected at the stage: {fault.stage}; run {run.folder}\n")
+    say(
+        f"{name}: {fault.title} ({fault.occurrence})\ninjected at the stage: {fault.stage}; run "
+        f"{run.folder}\n"
+    )
     pipeline = Pipeline(open_table(settings), settings, run=run)
     doctor = DoctorWatcher(refuse=False, parts=pipeline.parts, say=say)
     pipeline.watcher = [LossLine(say), doctor]
@@ -89,10 +103,15 @@ def run_fault(
         return _examined(pipeline, say)
     try:
         pipeline.trainer.fit()
-    except Exception as error:  # a fault may break training anywhere, and then the doctor has the word
+    except (
+        Exception
+    ) as error:  # a fault may break training anywhere, and then the doctor has the word
         say(f"training stopped: {type(error).__name__}: {error}\n")
         return _examined(pipeline, say)
-    say(f"\n{doctor.diagnosis.headline()}\n{doctor.diagnosis.summary()}\ninjected was {fault.id}, whose code is {fault.code}")
+    say(
+        f"\n{doctor.diagnosis.headline()}\n{doctor.diagnosis.summary()}\ninjected was {fault.id}, "
+        f"whose code is {fault.code}"
+    )
     return doctor.diagnosis.exit_code
 
 

@@ -18,16 +18,26 @@ STAGES = ("01_batches", "02_train", "03_diagnose", "04_evaluate")
 SOURCES = ("weldsim", "mfeat")
 
 
-def run_demo(sources: Sequence[str] = SOURCES, *, size: str = "demo", outputs: str = "", say: Callable[[str], None] = print) -> int:
-    """Runs all four notebooks for each source into one run folder each, with reports and gallery; returns the exit code.
+def run_demo(
+    sources: Sequence[str] = SOURCES,
+    *,
+    size: str = "demo",
+    outputs: str = "",
+    say: Callable[[str], None] = print,
+) -> int:
+    """Runs all four notebooks for each source into one run folder each, with reports and gallery;
+    returns the exit code.
 
-    Data and decoded stores that are there are used again; training is always new. A stage that does not end well ends
-    its source, and its report says why; the other source still runs.
+    Data and decoded stores that are there are used again; training is always new. A stage that does
+    not end well ends its source, and its report says why; the other source still runs.
     """
     began = time.monotonic()
     code, runs = 0, []
     for source in sources:
-        run = Run.create(read_settings(TrainSettings, {"source": source, "size": size, "outputs": outputs}), kind=f"demo-{source}")
+        run = Run.create(
+            read_settings(TrainSettings, {"source": source, "size": size, "outputs": outputs}),
+            kind=f"demo-{source}",
+        )
         runs.append(run)
         outcome = run_stages(run, {"source": source, "size": size}, say)
         code = max(code, outcome.exit_code)
@@ -45,16 +55,25 @@ def run_demo(sources: Sequence[str] = SOURCES, *, size: str = "demo", outputs: s
 
 
 def run_stages(run: Run, values: dict[str, Any], say: Callable[[str], None]) -> Outcome:
-    """Executes and renders the four notebooks in order, up to the first that does not end well; each takes the values it knows."""
+    """Executes and renders the four notebooks in order, up to the first that does not end well;
+    each takes the values it knows.
+    """
     for stage in STAGES:
         notebook = find_notebook(stage)
-        known = {name: value for name, value in values.items() if name in settings_model(notebook).model_fields}
+        known = {
+            name: value
+            for name, value in values.items()
+            if name in settings_model(notebook).model_fields
+        }
         say(f"{run.name}: {stage}")
         outcome = execute_notebook(notebook, run, known, echo=lambda text: say(_indented(text)))
         render_outcome(outcome, notebook, run)
         if outcome.status != "done":
             error = outcome.error or {}
-            say(f"{stage}: {outcome.status} after {outcome.seconds:.1f} s: {error.get('type')}: {error.get('message')}")
+            say(
+                f"{stage}: {outcome.status} after {outcome.seconds:.1f} s: {error.get('type')}: "
+                f"{error.get('message')}"
+            )
             return outcome
         say(f"  {stage} done in {outcome.seconds:.1f} s")
     return outcome

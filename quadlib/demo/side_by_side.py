@@ -1,4 +1,6 @@
-"""The demo's sources side by side, a process each: one core trains while the other reads, starts kernels and renders."""
+"""The demo's sources side by side, a process each: one core trains while the other reads, starts
+kernels and renders.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,43 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-def demo_side_by_side(sources: Sequence[str], *, size: str, outputs: str, say: Callable[[str], None] = print) -> int:
-    """Runs the demo of each source in a process of its own, the cores shared out evenly; returns the highest exit code.
+def demo_side_by_side(
+    sources: Sequence[str], *, size: str, outputs: str, say: Callable[[str], None] = print
+) -> int:
+    """Runs the demo of each source in a process of its own, the cores shared out evenly; returns
+    the highest exit code.
 
-    Lines are said as they come, each behind the name of its source. A signal is handed on to every process.
+    Lines are said as they come, each behind the name of its source. A signal is handed on to every
+    process.
     """
     began = time.monotonic()
     threads = str(max(1, (os.cpu_count() or 1) // len(sources)))
     environment = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONUNBUFFERED": "1"}
-    processes = {source: subprocess.Popen(
-        [sys.executable, "-m", "quadlib.cli", "demo", "--source", source, "--size", size, *(["--outputs", outputs] if outputs else [])],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True) for source in sources}
-    readers = [threading.Thread(target=_echo, args=(source, process, say)) for source, process in processes.items()]
+    processes = {
+        source: subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "quadlib.cli",
+                "demo",
+                "--source",
+                source,
+                "--size",
+                size,
+                *(["--outputs", outputs] if outputs else []),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        for source in sources
+    }
+    readers = [
+        threading.Thread(target=_echo, args=(source, process, say))
+        for source, process in processes.items()
+    ]
     with _handed_on(list(processes.values())):
         for reader in readers:
             reader.start()
@@ -44,7 +71,9 @@ def _echo(source: str, process: subprocess.Popen[str], say: Callable[[str], None
 
 @contextmanager
 def _handed_on(processes: list[subprocess.Popen[str]]) -> Iterator[None]:
-    """SIGINT and SIGTERM go to the processes, which record how their runs ended before they stop."""
+    """SIGINT and SIGTERM go to the processes, which record how their runs ended before they
+    stop.
+    """
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
         for process in processes:

@@ -1,4 +1,6 @@
-"""The doctor: each stage of a pipeline has a contract; the earliest one that is broken is the root cause."""
+"""The doctor: each stage of a pipeline has a contract; the earliest one that is broken is the root
+cause.
+"""
 
 from quadlib.diagnosis.engine import diagnose as diagnose
 from quadlib.diagnosis.finding import Finding as Finding

@@ -13,11 +13,14 @@ from quadlib.diagnosis.report import Diagnosis
 from quadlib.diagnosis.subject import Subject
 
 
-def diagnose(subject: Subject, *, phases: Iterable[Phase] = PHASES, deep: bool = False) -> Diagnosis:
-    """Examines a subject and names the root cause of what is wrong with it; never raises over the subject's own faults.
+def diagnose(
+    subject: Subject, *, phases: Iterable[Phase] = PHASES, deep: bool = False
+) -> Diagnosis:
+    """Examines a subject and names the root cause of what is wrong with it; never raises over the
+    subject's own faults.
 
-    The subject is as it was afterwards, bit for bit: random states, modes, buffers, weights, gradients, optimiser.
-    What could not be checked is listed with the reason.
+    The subject is as it was afterwards, bit for bit: random states, modes, buffers, weights,
+    gradients, optimiser. What could not be checked is listed with the reason.
     """
     started = time.perf_counter()
     wanted = set(phases)
@@ -32,9 +35,19 @@ def diagnose(subject: Subject, *, phases: Iterable[Phase] = PHASES, deep: bool =
                 found.extend(item.look(examination))
             except Unavailable as reason:
                 not_run.append((item.label, str(reason)))
-            except Exception as error:  # a subject's own code may raise anything; that is told, not passed on
-                not_run.append((item.label, f"it raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"))
+            except (
+                Exception
+            ) as error:  # a subject's own code may raise anything; that is told, not passed on
+                not_run.append(
+                    (
+                        item.label,
+                        f"it raised {type(error).__name__}: "
+                        f"{str(error).splitlines()[0] if str(error) else ''}",
+                    )
+                )
             else:
                 ran.append(item.label)
         facts = examination.facts(steps="steps" in wanted)
-    return Diagnosis(tuple(fold(found)), tuple(ran), tuple(not_run), facts, time.perf_counter() - started)
+    return Diagnosis(
+        tuple(fold(found)), tuple(ran), tuple(not_run), facts, time.perf_counter() - started
+    )

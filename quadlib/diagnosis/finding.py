@@ -1,4 +1,6 @@
-"""A finding: one violated contract, with its numbers, what it rules out, what it explains and one way out."""
+"""A finding: one violated contract, with its numbers, what it rules out, what it explains and one
+way out.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +9,33 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
-STAGES = {"D": "data", "L": "labels", "S": "split", "B": "batch", "M": "modality", "N": "model", "P": "loss",
-          "O": "optimiser", "E": "evaluation", "C": "checkpoint"}
+STAGES = {
+    "D": "data",
+    "L": "labels",
+    "S": "split",
+    "B": "batch",
+    "M": "modality",
+    "N": "model",
+    "P": "loss",
+    "O": "optimiser",
+    "E": "evaluation",
+    "C": "checkpoint",
+}
 ORDER = "".join(STAGES)
-# Stages whose output a later stage consumes: data, labels and split feed the batch; batch and modalities feed the model; and so on.
+# Stages whose output a later stage consumes: data, labels and split feed the batch; batch and
+# modalities feed the model; and so on.
 
 
 @dataclass(frozen=True)
 class Finding:
     """One violated contract.
 
-    code: QL-, the stage's letter, two digits; stable, never reused. severity: error (an exact contract), warning
-    (statistical, with its p) or note (advice). title stands alone. evidence: numbers together with the formula that
-    predicts them. consequences: codes of findings that this one predicts and would fold. scope: the part it is about
-    (a modality, a module), so that a fault of one part does not explain another's. candidates: where the evidence cannot
-    separate several faults, their names, and `decide` is the one observation that would.
+    code: QL-, the stage's letter, two digits; stable, never reused. severity: error (an exact
+    contract), warning (statistical, with its p) or note (advice). title stands alone. evidence:
+    numbers together with the formula that predicts them. consequences: codes of findings that this
+    one predicts and would fold. scope: the part it is about (a modality, a module), so that a fault
+    of one part does not explain another's. candidates: where the evidence cannot separate several
+    faults, their names, and `decide` is the one observation that would.
     """
 
     code: str
@@ -46,38 +60,63 @@ class Finding:
         return STAGES[self.code[3]]
 
     def predicts(self, other: Finding) -> bool:
-        """Whether the other finding is a consequence of this one: named by code, or by stage letter and star ("QL-P*").
+        """Whether the other finding is a consequence of this one: named by code, or by stage letter
+        and star ("QL-P*").
 
         A note explains notes alone, so that advice never hides an alarm.
         """
         if self.severity == "note" and other.severity != "note":
             return False
-        named = any(other.code == code or (code.endswith("*") and other.code.startswith(code[:-1])) for code in self.consequences)
+        named = any(
+            other.code == code or (code.endswith("*") and other.code.startswith(code[:-1]))
+            for code in self.consequences
+        )
         return named and (not self.scope or not other.scope or self.scope == other.scope)
 
     def with_folded(self, folded: tuple[Finding, ...]) -> Finding:
-        return replace(self, folded=folded, explains=(*self.explains, *(item.title for item in folded)))
+        return replace(
+            self, folded=folded, explains=(*self.explains, *(item.title for item in folded))
+        )
 
     def to_dict(self) -> dict:
         """Plain types for JSON."""
-        return {"code": self.code, "severity": self.severity, "stage": self.stage, "title": self.title, "where": self.where,
-                "evidence": list(self.evidence), "ruled_out": list(self.ruled_out), "explains": list(self.explains),
-                "candidates": list(self.candidates), "decide": self.decide, "help": self.help, "scope": self.scope, "step": self.step,
-                "folded": [item.to_dict() for item in self.folded]}
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "stage": self.stage,
+            "title": self.title,
+            "where": self.where,
+            "evidence": list(self.evidence),
+            "ruled_out": list(self.ruled_out),
+            "explains": list(self.explains),
+            "candidates": list(self.candidates),
+            "decide": self.decide,
+            "help": self.help,
+            "scope": self.scope,
+            "step": self.step,
+            "folded": [item.to_dict() for item in self.folded],
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping) -> Finding:
         """The finding that `to_dict` wrote."""
-        known: dict[str, Any] = {name: values[name] for name in ("code", "severity", "title", "where", "help", "decide", "scope", "step")}
-        lists: dict[str, Any] = {name: tuple(values[name]) for name in ("evidence", "ruled_out", "explains", "candidates")}
+        known: dict[str, Any] = {
+            name: values[name]
+            for name in ("code", "severity", "title", "where", "help", "decide", "scope", "step")
+        }
+        lists: dict[str, Any] = {
+            name: tuple(values[name])
+            for name in ("evidence", "ruled_out", "explains", "candidates")
+        }
         return cls(**known, **lists, folded=tuple(cls.from_dict(item) for item in values["folded"]))
 
 
 def fold(found: list[Finding]) -> list[Finding]:
-    """The roots, earliest stage first, each holding the findings that it predicts, directly or through another.
+    """The roots, earliest stage first, each holding the findings that it predicts, directly or
+    through another.
 
-    A contract is judged given its actual input, so a violation is the stage's own fault unless an earlier finding
-    predicts it; two that do not predict each other are two roots.
+    A contract is judged given its actual input, so a violation is the stage's own fault unless an
+    earlier finding predicts it; two that do not predict each other are two roots.
     """
     ordered = sorted(found, key=lambda item: (item.symptom, ORDER.index(item.code[3]), item.code))
     owner: dict[int, int] = {}
@@ -86,5 +125,8 @@ def fold(found: list[Finding]) -> list[Finding]:
             if ordered[earlier].predicts(item):
                 owner[position] = owner.get(earlier, earlier)
                 break
-    return [item.with_folded(tuple(ordered[i] for i, root in owner.items() if root == position))
-            for position, item in enumerate(ordered) if position not in owner]
+    return [
+        item.with_folded(tuple(ordered[i] for i, root in owner.items() if root == position))
+        for position, item in enumerate(ordered)
+        if position not in owner
+    ]

@@ -17,8 +17,9 @@ PHASES: tuple[Phase, ...] = ("before", "batch", "steps", "epoch")
 class Check:
     """One contract: the codes it can find, a name for people, and the function that looks.
 
-    phase: what the look costs: "before" reads tables and settings alone; "batch" loads and embeds the first batch;
-    "steps" takes a few optimiser steps on the subject (undone afterwards); "epoch" reads history, evaluation and checkpoint.
+    phase: what the look costs: "before" reads tables and settings alone; "batch" loads and embeds
+    the first batch; "steps" takes a few optimiser steps on the subject (undone afterwards); "epoch"
+    reads history, evaluation and checkpoint.
     """
 
     code: str
@@ -34,9 +35,15 @@ class Check:
 CHECKS: list[Check] = []
 
 
-def check(code: str, name: str, phase: Phase = "before") -> Callable[[Callable[[Examination], Iterable[Finding]]], Callable]:
-    """Registers a function as the check of one contract; it yields findings, and raises Unavailable where it cannot judge."""
+def check(
+    code: str, name: str, phase: Phase = "before"
+) -> Callable[[Callable[[Examination], Iterable[Finding]]], Callable]:
+    """Registers a function as the check of one contract; it yields findings, and raises Unavailable
+    where it cannot judge.
+    """
+
     def register(look: Callable[[Examination], Iterable[Finding]]) -> Callable:
         CHECKS.append(Check(f"QL-{code}", name, phase, look))
         return look
+
     return register

@@ -1,4 +1,6 @@
-"""What an examination found: roots, everything folded under them, what was not run, and the facts always shown."""
+"""What an examination found: roots, everything folded under them, what was not run, and the facts
+always shown.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,20 @@ import pandas as pd
 
 from quadlib.diagnosis.finding import STAGES, Finding
 
-FACT_TITLES = {"frozen_parameters": "Frozen parameters", "gradient_flow": "Gradient flow", "optimiser": "Optimiser configuration",
-               "positives_per_batch": "Positive pairs per batch", "labels": "Label composition"}
+FACT_TITLES = {
+    "frozen_parameters": "Frozen parameters",
+    "gradient_flow": "Gradient flow",
+    "optimiser": "Optimiser configuration",
+    "positives_per_batch": "Positive pairs per batch",
+    "labels": "Label composition",
+}
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Roots first; `ok` is True when no root is an error or a warning. Renders as text, JSON, JUnit and in a notebook."""
+    """Roots first; `ok` is True when no root is an error or a warning. Renders as text, JSON, JUnit
+    and in a notebook.
+    """
 
     roots: tuple[Finding, ...]
     ran: tuple[str, ...]
@@ -58,7 +67,10 @@ class Diagnosis:
         """The whole diagnosis as text, in the manner of a compiler."""
         parts = [finding_text(root) for root in self.roots]
         if facts:
-            parts += [f"{FACT_TITLES.get(name, name)}\n{_indented(_table_text(table))}" for name, table in self.facts.items()]
+            parts += [
+                f"{FACT_TITLES.get(name, name)}\n{_indented(_table_text(table))}"
+                for name, table in self.facts.items()
+            ]
         parts.append(self.summary())
         return "\n\n".join(parts)
 
@@ -67,7 +79,10 @@ class Diagnosis:
         folded = sum(len(root.folded) for root in self.roots)
         clean = len(self.ran) - len({item.code for item in self.findings})
         roots = f"{len(self.roots)} root" + "s" * (len(self.roots) != 1)
-        lines = [f"checks: {len(self.ran)} ran, {max(clean, 0)} clean, {roots}, {folded} folded; {len(self.not_run)} not run"]
+        lines = [
+            f"checks: {len(self.ran)} ran, {max(clean, 0)} clean, {roots}, {folded} folded; "
+            f"{len(self.not_run)} not run"
+        ]
         reasons: dict[str, list[str]] = {}
         for name, reason in self.not_run:
             reasons.setdefault(reason, []).append(name.split(" ")[0].removeprefix("QL-"))
@@ -76,9 +91,18 @@ class Diagnosis:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"headline": self.headline(), "ok": self.ok, "roots": [root.to_dict() for root in self.roots], "ran": list(self.ran),
-                "not_run": [list(item) for item in self.not_run], "seconds": round(self.seconds, 3),
-                "facts": {name: json.loads(table.to_json(orient="split", index=False)) for name, table in self.facts.items()}}
+        return {
+            "headline": self.headline(),
+            "ok": self.ok,
+            "roots": [root.to_dict() for root in self.roots],
+            "ran": list(self.ran),
+            "not_run": [list(item) for item in self.not_run],
+            "seconds": round(self.seconds, 3),
+            "facts": {
+                name: json.loads(table.to_json(orient="split", index=False))
+                for name, table in self.facts.items()
+            },
+        }
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
@@ -86,47 +110,84 @@ class Diagnosis:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Diagnosis:
         """The diagnosis that `to_dict` wrote."""
-        facts = {name: pd.DataFrame(table["data"], columns=table["columns"]) for name, table in values["facts"].items()}
-        return cls(tuple(Finding.from_dict(item) for item in values["roots"]), tuple(values["ran"]),
-                   tuple((name, reason) for name, reason in values["not_run"]), facts, values["seconds"])
+        facts = {
+            name: pd.DataFrame(table["data"], columns=table["columns"])
+            for name, table in values["facts"].items()
+        }
+        return cls(
+            tuple(Finding.from_dict(item) for item in values["roots"]),
+            tuple(values["ran"]),
+            tuple((name, reason) for name, reason in values["not_run"]),
+            facts,
+            values["seconds"],
+        )
 
     def to_junit(self) -> str:
         """JUnit XML: a case a check, failures for findings, skips for what was not run."""
         by_check: dict[str, list[Finding]] = {}
         for item in self.findings:
             by_check.setdefault(item.code, []).append(item)
-        failed = {code: items for code, items in by_check.items() if any(item.severity != "note" for item in items)}
-        suite = ElementTree.Element("testsuite", name="quadlib doctor", tests=str(len(self.ran) + len(self.not_run)),
-                                    failures=str(len(failed)), skipped=str(len(self.not_run)), time=f"{self.seconds:.3f}")
+        failed = {
+            code: items
+            for code, items in by_check.items()
+            if any(item.severity != "note" for item in items)
+        }
+        suite = ElementTree.Element(
+            "testsuite",
+            name="quadlib doctor",
+            tests=str(len(self.ran) + len(self.not_run)),
+            failures=str(len(failed)),
+            skipped=str(len(self.not_run)),
+            time=f"{self.seconds:.3f}",
+        )
         for name in self.ran:
             code = name.split(" ")[0]
-            case = ElementTree.SubElement(suite, "testcase", classname=STAGES.get(code[3:4], "doctor"), name=name)
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=STAGES.get(code[3:4], "doctor"), name=name
+            )
             for item in failed.get(code, []):
-                ElementTree.SubElement(case, "failure", message=item.title, type=item.severity).text = finding_text(item)
+                ElementTree.SubElement(
+                    case, "failure", message=item.title, type=item.severity
+                ).text = finding_text(item)
         for name, reason in self.not_run:
-            case = ElementTree.SubElement(suite, "testcase", classname=STAGES.get(name[3:4], "doctor"), name=name)
+            case = ElementTree.SubElement(
+                suite, "testcase", classname=STAGES.get(name[3:4], "doctor"), name=name
+            )
             ElementTree.SubElement(case, "skipped", message=reason)
         return ElementTree.tostring(suite, encoding="unicode")
 
     def _repr_html_(self) -> str:
         """Coloured and foldable in a notebook; every text is escaped."""
         blocks = [_finding_html(root) for root in self.roots]
-        tables = [f"<details><summary>{html.escape(FACT_TITLES.get(name, name))}</summary>{table.to_html(index=False, border=0)}</details>"
-                  for name, table in self.facts.items()]
-        return (f'<div class="quad-diagnosis"><p><strong>{html.escape(self.headline())}</strong></p>{"".join(blocks)}{"".join(tables)}'
-                f"<p><small>{html.escape(self.summary())}</small></p></div>")
+        tables = [
+            f"<details><summary>{html.escape(FACT_TITLES.get(name, name))}</summary>"
+            f"{table.to_html(index=False, border=0)}</details>"
+            for name, table in self.facts.items()
+        ]
+        return (
+            "<div "
+            f'class="quad-diagnosis"><p><strong>{html.escape(self.headline())}</strong></p>{"".join(blocks)}{"".join(tables)}'
+            f"<p><small>{html.escape(self.summary())}</small></p></div>"
+        )
 
 
 def finding_text(item: Finding) -> str:
     """A finding as text that stands alone."""
     lines = [f"{item.severity}[{item.code}]: {item.title}"]
-    rows: list[tuple[str, tuple[str, ...]]] = [("where", (item.where,)), ("evidence", item.evidence)]
+    rows: list[tuple[str, tuple[str, ...]]] = [
+        ("where", (item.where,)),
+        ("evidence", item.evidence),
+    ]
     if item.candidates:
         rows.append(("one of", (*item.candidates, f"decided by: {item.decide}")))
     if item.ruled_out:
         rows.append(("ruled out", ("; ".join(item.ruled_out),)))
     if item.explains:
-        count = f"        ({len(item.folded)} finding{'s' * (len(item.folded) != 1)} folded)" if item.folded else ""
+        count = (
+            f"        ({len(item.folded)} finding{'s' * (len(item.folded) != 1)} folded)"
+            if item.folded
+            else ""
+        )
         rows.append(("explains", ("; ".join(dict.fromkeys(item.explains)) + count,)))
     rows += [("help", (item.help,)), ("more", (f"quadlib explain {item.code}",))]
     for name, texts in rows:
@@ -138,15 +199,23 @@ def finding_text(item: Finding) -> str:
 def _finding_html(item: Finding) -> str:
     colour = {"error": "#D55E00", "warning": "#E69F00", "note": "#0072B2"}[item.severity]
     title, *rest = finding_text(item).split("\n")
-    return (f'<details open style="border-left:4px solid {colour};padding:.2em .8em;margin:.6em 0"><summary><strong>{html.escape(title)}'
-            f'</strong></summary><pre style="white-space:pre-wrap">{html.escape(chr(10).join(rest))}</pre></details>')
+    return (
+        f'<details open style="border-left:4px solid {colour};padding:.2em .8em;margin:.6em '
+        f'0"><summary><strong>{html.escape(title)}'
+        "</strong></summary><pre "
+        f'style="white-space:pre-wrap">{html.escape(chr(10).join(rest))}</pre></details>'
+    )
 
 
 def _table_text(table: pd.DataFrame, most_rows: int = 16) -> str:
     """A table as text; of a long one the fewest, the middle and the most of each figure."""
     if len(table) <= most_rows:
         return table.to_string(index=False, na_rep="")
-    spread = table.select_dtypes("number").quantile([0, 0.5, 1]).T.set_axis(["min", "median", "max"], axis=1)
+    spread = (
+        table.select_dtypes("number")
+        .quantile([0, 0.5, 1])
+        .T.set_axis(["min", "median", "max"], axis=1)
+    )
     return f"{spread.to_string()}\n({len(table)} rows)"
 
 

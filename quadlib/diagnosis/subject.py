@@ -19,13 +19,15 @@ class Unavailable(Exception):
 class Subject:
     """What is examined; give what you have.
 
-    table: ours or a DataFrame with label, group, split. labels: one per row. splits: an array of names per row or a dict
-    name -> row indices. batch_sampler, loader, model, loss, optimizer, scheduler, scaler: torch objects or alike. settings: a mapping
-    or an object with attributes. history: a list of dicts, one a step or epoch, or of loss values, or a path to
-    history.jsonl. checkpoint: a path or a loaded dict. run: a run folder.
+    table: ours or a DataFrame with label, group, split. labels: one per row. splits: an array of
+    names per row or a dict name -> row indices. batch_sampler, loader, model, loss, optimizer,
+    scheduler, scaler: torch objects or alike. settings: a mapping or an object with attributes.
+    history: a list of dicts, one a step or epoch, or of loss values, or a path to history.jsonl.
+    checkpoint: a path or a loaded dict. run: a run folder.
 
-    Where your code differs, say so with small callables: embed(model, batch) -> (N, D) tensor, labels_of(batch) -> (N,),
-    train_step(batch) -> loss (your own step: forward, backward, optimiser), evaluate() -> dict.
+    Where your code differs, say so with small callables: embed(model, batch) -> (N, D) tensor,
+    labels_of(batch) -> (N,), train_step(batch) -> loss (your own step: forward, backward,
+    optimiser), evaluate() -> dict.
     """
 
     table: Any = None
@@ -58,18 +60,32 @@ class Subject:
         return default
 
     def embed_batch(self, batch: Any) -> Tensor:
-        """Embeddings of a batch, (N, D) or (N, V, D), as the loss receives them; raises Unavailable where the output is not one."""
+        """Embeddings of a batch, (N, D) or (N, V, D), as the loss receives them; raises Unavailable
+        where the output is not one.
+        """
         if self.model is None:
             raise Unavailable("no model")
-        output = self.embed(self.model, batch) if self.embed is not None else self.model(self.inputs_of(batch))
+        output = (
+            self.embed(self.model, batch)
+            if self.embed is not None
+            else self.model(self.inputs_of(batch))
+        )
         output = getattr(output, "fused", output)
         if not isinstance(output, Tensor) or output.ndim not in (2, 3):
-            what = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise Unavailable(f"the model gives {what}, not (N, D); pass embed=lambda model, batch: ...")
+            what = (
+                f"a tensor of shape {tuple(output.shape)}"
+                if isinstance(output, Tensor)
+                else type(output).__name__
+            )
+            raise Unavailable(
+                f"the model gives {what}, not (N, D); pass embed=lambda model, batch: ..."
+            )
         return output
 
     def inputs_of(self, batch: Any) -> Any:
-        """What the model is called with: the whole batch where it is one object, else its inputs without the labels."""
+        """What the model is called with: the whole batch where it is one object, else its inputs
+        without the labels.
+        """
         if isinstance(batch, (tuple, list)):
             return batch[0] if len(batch) <= 2 else batch[:-1]
         if isinstance(batch, Mapping):
@@ -93,14 +109,18 @@ class Subject:
         raise Unavailable("no labels found in a batch; pass labels_of=lambda batch: ...")
 
     def loss_of(self, batch: Any, embeddings: Tensor) -> Tensor:
-        """The subject's own loss of a batch, from embeddings and labels; raises Unavailable where it needs other arguments."""
+        """The subject's own loss of a batch, from embeddings and labels; raises Unavailable where
+        it needs other arguments.
+        """
         if self.loss is None:
             raise Unavailable("no loss")
         labels = torch.as_tensor(codes_of(self.batch_labels(batch)), device=embeddings.device)
         try:
             value = self.loss(embeddings, labels)
         except TypeError as error:
-            raise Unavailable(f"the loss does not take (embeddings, labels): {error}; pass train_step=...") from error
+            raise Unavailable(
+                f"the loss does not take (embeddings, labels): {error}; pass train_step=..."
+            ) from error
         value = getattr(value, "total", value)
         if not isinstance(value, Tensor):
             raise Unavailable(f"the loss gives {type(value).__name__}, not a tensor")

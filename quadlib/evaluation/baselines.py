@@ -1,4 +1,6 @@
-"""Baselines: what a score is worth when no recording is looked at, only how the welder was set or how long it took."""
+"""Baselines: what a score is worth when no recording is looked at, only how the welder was set or
+how long it took.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,15 @@ from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.metrics import auroc, classification, macro_f1
 from quadlib.evaluation.score import Score
 
-SETPOINT_COLUMNS = ("current_a", "voltage_v", "gas_bar", "robot_speed_cpm", "thickness_mm", "weld_type", "steel_type")
+SETPOINT_COLUMNS = (
+    "current_a",
+    "voltage_v",
+    "gas_bar",
+    "robot_speed_cpm",
+    "thickness_mm",
+    "weld_type",
+    "steel_type",
+)
 DURATION_COLUMNS = ("duration_seconds",)
 TREES = 100
 NORMAL_CLASS = "good"
@@ -23,7 +33,9 @@ NORMAL_CLASS = "good"
 
 @dataclass(frozen=True)
 class Baseline:
-    """Scores of a fixed classifier that sees only `columns` of the table; undefined with the reason where there are none."""
+    """Scores of a fixed classifier that sees only `columns` of the table; undefined with the reason
+    where there are none.
+    """
 
     name: str
     columns: tuple[str, ...]
@@ -32,39 +44,80 @@ class Baseline:
     auroc: Score
 
 
-def baselines(frame: pd.DataFrame, codes: np.ndarray, class_names: Sequence[str], train_rows: np.ndarray, eval_rows: np.ndarray, *,
-              seed: int = 0, bootstrap: SessionBootstrap | None = None) -> list[Baseline]:
-    """Majority class, set-points only and duration only, each fitted on the training rows and scored on the evaluated rows.
+def baselines(
+    frame: pd.DataFrame,
+    codes: np.ndarray,
+    class_names: Sequence[str],
+    train_rows: np.ndarray,
+    eval_rows: np.ndarray,
+    *,
+    seed: int = 0,
+    bootstrap: SessionBootstrap | None = None,
+) -> list[Baseline]:
+    """Majority class, set-points only and duration only, each fitted on the training rows and
+    scored on the evaluated rows.
 
-    `frame` is the table's, `codes` (n,) its class codes; `bootstrap` is over the evaluated rows. Set-points and duration
-    are never an input of the model; a random forest of fixed size reads them here to show how far they alone would get.
+    `frame` is the table's, `codes` (n,) its class codes; `bootstrap` is over the evaluated rows.
+    Set-points and duration are never an input of the model; a random forest of fixed size reads
+    them here to show how far they alone would get.
     """
     given = [name for name in SETPOINT_COLUMNS if name in frame and _told(frame[name]).any()]
     timed = [name for name in DURATION_COLUMNS if name in frame and _told(frame[name]).any()]
     forest = RandomForestClassifier(TREES, random_state=seed)
-    return [_score(name, columns, model, frame, codes, class_names, train_rows, eval_rows, bootstrap)
-            for name, columns, model in (("majority", None, DummyClassifier(strategy="most_frequent")),
-                                         ("set-points", given, forest), ("duration", timed, forest))]
+    return [
+        _score(name, columns, model, frame, codes, class_names, train_rows, eval_rows, bootstrap)
+        for name, columns, model in (
+            ("majority", None, DummyClassifier(strategy="most_frequent")),
+            ("set-points", given, forest),
+            ("duration", timed, forest),
+        )
+    ]
 
 
-def _score(name: str, columns: list[str] | None, model: Any, frame: pd.DataFrame, codes: np.ndarray, class_names: Sequence[str],
-           train_rows: np.ndarray, eval_rows: np.ndarray, bootstrap: SessionBootstrap | None) -> Baseline:
+def _score(
+    name: str,
+    columns: list[str] | None,
+    model: Any,
+    frame: pd.DataFrame,
+    codes: np.ndarray,
+    class_names: Sequence[str],
+    train_rows: np.ndarray,
+    eval_rows: np.ndarray,
+    bootstrap: SessionBootstrap | None,
+) -> Baseline:
     if columns == [] or not len(eval_rows):
         wanted = SETPOINT_COLUMNS if name == "set-points" else DURATION_COLUMNS
-        absent = Score.undefined(f"not available: the table has none of the columns {', '.join(wanted)}" if columns == []
-                                 else "the split holds no recordings")
+        absent = Score.undefined(
+            f"not available: the table has none of the columns {', '.join(wanted)}"
+            if columns == []
+            else "the split holds no recordings"
+        )
         return Baseline(name, tuple(columns or ()), absent, absent, absent)
-    features = np.zeros((len(frame), 1)) if columns is None else np.column_stack([_numbers(frame[column]) for column in columns])
+    features = (
+        np.zeros((len(frame), 1))
+        if columns is None
+        else np.column_stack([_numbers(frame[column]) for column in columns])
+    )
     model.fit(features[train_rows], codes[train_rows])
     truth, predictions = codes[eval_rows], model.predict(features[eval_rows])
     scores = classification(truth, predictions, class_names)
     f1 = scores.macro_f1
     if bootstrap is not None:
-        f1 = bootstrap.interval(f1, lambda rows: macro_f1(truth[rows], predictions[rows], len(class_names)))
-    return Baseline(name, tuple(columns or ()), scores.accuracy, f1, _defect_auroc(model, features[eval_rows], truth, class_names))
+        f1 = bootstrap.interval(
+            f1, lambda rows: macro_f1(truth[rows], predictions[rows], len(class_names))
+        )
+    return Baseline(
+        name,
+        tuple(columns or ()),
+        scores.accuracy,
+        f1,
+        _defect_auroc(model, features[eval_rows], truth, class_names),
+    )
 
 
-def _defect_auroc(model: Any, features: np.ndarray, truth: np.ndarray, class_names: Sequence[str]) -> Score:
+def _defect_auroc(
+    model: Any, features: np.ndarray, truth: np.ndarray, class_names: Sequence[str]
+) -> Score:
     normal = normal_code(class_names)
     if normal is None:
         return Score.undefined(f"no class is named {NORMAL_CLASS}")
@@ -80,9 +133,13 @@ def normal_code(class_names: Sequence[str]) -> int | None:
 
 
 def _numbers(column: pd.Series) -> np.ndarray:
-    """A column as float64: numbers, or text of numbers, as they are; other text as category numbers; NaN where nothing is told."""
+    """A column as float64: numbers, or text of numbers, as they are; other text as category
+    numbers; NaN where nothing is told.
+    """
     told = _told(column)
-    numbers = pd.to_numeric(column.where(told), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = pd.to_numeric(column.where(told), errors="coerce").to_numpy(
+        dtype=np.float64, na_value=np.nan
+    )
     if np.isnan(numbers[told.to_numpy()]).any():
         categories = pd.Categorical(column.where(told).astype("string"))
         numbers = np.where(told, categories.codes, np.nan).astype(np.float64)

@@ -33,10 +33,12 @@ from quadlib.training.restore import restore
 
 
 def evaluate(run: Run, settings: EvaluateSettings | None = None) -> Evaluation:
-    """Scores a run's checkpoint on a split, with its training split as gallery; writes evaluation.json and embeddings.npz.
+    """Scores a run's checkpoint on a split, with its training split as gallery; writes
+    evaluation.json and embeddings.npz.
 
-    An evaluated split that is empty or of one class leaves figures undefined, with the reason. Raises CheckpointError where the
-    checkpoint is missing, damaged, or was trained on other recordings.
+    An evaluated split that is empty or of one class leaves figures undefined, with the reason.
+    Raises CheckpointError where the checkpoint is missing, damaged, or was trained on other
+    recordings.
     """
     settings = settings or read_settings(EvaluateSettings, {})
     started = time.perf_counter()
@@ -45,47 +47,105 @@ def evaluate(run: Run, settings: EvaluateSettings | None = None) -> Evaluation:
     train_rows, eval_rows = dataset.table.rows("train"), dataset.table.rows(settings.eval_split)
     gallery = embed(model, dataset, train_rows)
     queries = embed(model, dataset, eval_rows) if len(eval_rows) else gallery.take(eval_rows)
-    subsets = score_subsets(model, dataset, train_rows, eval_rows, settings) if len(eval_rows) else []
+    subsets = (
+        score_subsets(model, dataset, train_rows, eval_rows, settings) if len(eval_rows) else []
+    )
     table = with_durations(dataset.table, np.concatenate([train_rows, eval_rows]))
-    evaluation = evaluate_embeddings(gallery, queries, table, settings, subsets=subsets, run=run.name)
+    evaluation = evaluate_embeddings(
+        gallery, queries, table, settings, subsets=subsets, run=run.name
+    )
     evaluation.write(run.folder)
     run.update(timings={"evaluate_seconds": round(time.perf_counter() - started, 3)})
     return evaluation
 
 
-def evaluate_embeddings(gallery: EmbeddingSet, queries: EmbeddingSet, table: SampleTable, settings: EvaluateSettings, *,
-                        subsets: Sequence[SubsetScore] = (), run: str = "") -> Evaluation:
+def evaluate_embeddings(
+    gallery: EmbeddingSet,
+    queries: EmbeddingSet,
+    table: SampleTable,
+    settings: EvaluateSettings,
+    *,
+    subsets: Sequence[SubsetScore] = (),
+    run: str = "",
+) -> Evaluation:
     """All figures of one evaluation, from embeddings alone; `subsets` where a model scored them."""
     names, modalities, k = table.class_names, list(table.modalities), settings.neighbours
     groups = table.frame["group"].to_numpy()
     bootstrap = SessionBootstrap(groups[queries.rows], settings.resamples, settings.seed)
     fused = score_fused(gallery, queries, names, k, bootstrap)
     crossed, pairs = score_crossing(gallery, queries, names)
-    scores = {**fused.scores, "modality_to_modality_map_at_r": crossed, "one_hidden_accuracy": one_hidden(subsets, len(modalities))}
-    plain = baselines(table.frame, table.codes, names, gallery.rows, queries.rows, seed=settings.seed, bootstrap=bootstrap)
-    both = {name: np.concatenate([getattr(gallery, name), getattr(queries, name)]) for name in ARRAYS}
+    scores = {
+        **fused.scores,
+        "modality_to_modality_map_at_r": crossed,
+        "one_hidden_accuracy": one_hidden(subsets, len(modalities)),
+    }
+    plain = baselines(
+        table.frame,
+        table.codes,
+        names,
+        gallery.rows,
+        queries.rows,
+        seed=settings.seed,
+        bootstrap=bootstrap,
+    )
+    both = {
+        name: np.concatenate([getattr(gallery, name), getattr(queries, name)]) for name in ARRAYS
+    }
     asked = np.arange(len(both["rows"])) >= len(gallery)
     leakage = session_leakage(gallery, queries, fused.predictions, groups[queries.rows], names, k)
     coordinates, map_method = embedding_map(both["fused"], settings.seed)
     # A recording of the gallery is classified by the others of the gallery.
-    left_out = knn_predict(gallery.fused, gallery.fused, gallery.labels, k, gallery.rows, gallery.rows)
-    arrays = {**both, "predictions": np.concatenate([left_out, fused.predictions]), "map": coordinates,
-              "split": np.where(asked, settings.eval_split, "train")}
-    arrays |= {name: table.frame[name].to_numpy()[both["rows"]].astype(str) for name in ("sample_id", "group")}
+    left_out = knn_predict(
+        gallery.fused, gallery.fused, gallery.labels, k, gallery.rows, gallery.rows
+    )
+    arrays = {
+        **both,
+        "predictions": np.concatenate([left_out, fused.predictions]),
+        "map": coordinates,
+        "split": np.where(asked, settings.eval_split, "train"),
+    }
+    arrays |= {
+        name: table.frame[name].to_numpy()[both["rows"]].astype(str)
+        for name in ("sample_id", "group")
+    }
     return Evaluation(
-        run=run, checkpoint=settings.checkpoint, source=table.name, split=settings.eval_split, neighbours=k, n_gallery=len(gallery),
-        n_queries=len(queries), class_names=list(names), modalities=modalities, scores=scores,
-        per_class=class_intervals(fused, queries, bootstrap), confusion=fused.classification.confusion.tolist(), baselines=plain,
+        run=run,
+        checkpoint=settings.checkpoint,
+        source=table.name,
+        split=settings.eval_split,
+        neighbours=k,
+        n_gallery=len(gallery),
+        n_queries=len(queries),
+        class_names=list(names),
+        modalities=modalities,
+        scores=scores,
+        per_class=class_intervals(fused, queries, bootstrap),
+        confusion=fused.classification.confusion.tolist(),
+        baselines=plain,
         by_modality=score_modalities(gallery, queries, table, settings),
-        modality_to_modality=[[None if np.isnan(value) else float(value) for value in row] for row in pairs],
-        fusion_weights=mean_weights(queries, modalities), subsets=list(subsets),
-        shapley=shapley_values(subsets, plain[0].macro_f1.value or 0.0) if subsets else {}, leakage=leakage,
-        worst=worst_recordings(fused, queries, table), map_method=map_method,
-        notes=_notes(plain, leakage, scores, table, gallery, queries, settings), arrays=arrays)
+        modality_to_modality=[
+            [None if np.isnan(value) else float(value) for value in row] for row in pairs
+        ],
+        fusion_weights=mean_weights(queries, modalities),
+        subsets=list(subsets),
+        shapley=shapley_values(subsets, plain[0].macro_f1.value or 0.0) if subsets else {},
+        leakage=leakage,
+        worst=worst_recordings(fused, queries, table),
+        map_method=map_method,
+        notes=_notes(plain, leakage, scores, table, gallery, queries, settings),
+        arrays=arrays,
+    )
 
 
-def _notes(plain: Sequence[Baseline], leakage: Leakage, scores: dict[str, Score], table: SampleTable, gallery: EmbeddingSet,
-           queries: EmbeddingSet, settings: EvaluateSettings) -> list[str]:
+def _notes(
+    plain: Sequence[Baseline],
+    leakage: Leakage,
+    scores: dict[str, Score],
+    table: SampleTable,
+    gallery: EmbeddingSet,
+    queries: EmbeddingSet,
+    settings: EvaluateSettings,
+) -> list[str]:
     """What a reader must know before believing the score, in plain sentences."""
     notes = [leakage.text]
     reached = scores["macro_f1"].value
@@ -94,12 +154,22 @@ def _notes(plain: Sequence[Baseline], leakage: Leakage, scores: dict[str, Score]
         if value is None:
             notes.append(f"{baseline.name} only: {baseline.macro_f1.reason}.")
         elif reached is not None and value >= reached:
-            notes.append(f"{baseline.name} only reach macro-F1 {short(value, 3)}, no less than the model: "
-                         f"{', '.join(baseline.columns)} tell the classes apart without any recording.")
-    shared = set(table.frame["group"].iloc[gallery.rows]) & set(table.frame["group"].iloc[queries.rows])
+            notes.append(
+                f"{baseline.name} only reach macro-F1 {short(value, 3)}, no less than the model: "
+                f"{', '.join(baseline.columns)} tell the classes apart without any recording."
+            )
+    shared = set(table.frame["group"].iloc[gallery.rows]) & set(
+        table.frame["group"].iloc[queries.rows]
+    )
     if shared:
-        notes.append(f"{len(shared)} session(s) are in both train and {settings.eval_split}, for example {min(shared)}: "
-                     "the score is flattered; take split=\"grouped\".")
+        notes.append(
+            f"{len(shared)} session(s) are in both train and {settings.eval_split}, for example "
+            f"{min(shared)}: "
+            'the score is flattered; take split="grouped".'
+        )
     if settings.eval_split == "val" and settings.checkpoint == "best":
-        notes.append("The best checkpoint was chosen on val, so its score there is flattered; report the one on test.")
+        notes.append(
+            "The best checkpoint was chosen on val, so its score there is flattered; report the "
+            "one on test."
+        )
     return notes

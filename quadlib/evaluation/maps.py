@@ -12,19 +12,24 @@ ITERATIONS = 500
 
 
 def embedding_map(embeddings: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
-    """Coordinates (n, 2) float32 and the method's name: t-SNE started from PCA, or PCA alone for very few or very many recordings.
+    """Coordinates (n, 2) float32 and the method's name: t-SNE started from PCA, or PCA alone for
+    very few or very many recordings.
 
-    The same embeddings and seed give the same map on one machine. Fewer than two distinct recordings all lie at 0.
+    The same embeddings and seed give the same map on one machine. Fewer than two distinct
+    recordings all lie at 0.
     """
     rows = np.asarray(embeddings, dtype=np.float64)
     if not len(rows) or np.ptp(rows, axis=0).max() == 0:
         return np.zeros((len(rows), 2), dtype=np.float32), "none: all embeddings are equal"
-    # full SVD of small matrices: the randomised one would need a seed of its own and gains nothing here
+    # full SVD of small matrices: the randomised one would need a seed of its own and gains nothing
+    # here
     flat = PCA(min(2, *rows.shape), svd_solver="full").fit_transform(rows)
     flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
     if not LEAST_FOR_TSNE <= len(rows) <= MOST_FOR_TSNE:
         return flat.astype(np.float32), "PCA"
     start = flat / flat[:, 0].std() * 1e-4
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    spread = TSNE(init=start.astype(np.float32), perplexity=perplexity, max_iter=ITERATIONS, random_state=seed).fit_transform(rows)
+    spread = TSNE(
+        init=start.astype(np.float32), perplexity=perplexity, max_iter=ITERATIONS, random_state=seed
+    ).fit_transform(rows)
     return np.asarray(spread, dtype=np.float32), "t-SNE"

@@ -14,7 +14,9 @@ from quadlib.evaluation.score import Score
 
 @dataclass(frozen=True)
 class ClassScore:
-    """Scores of one class; `precision` is undefined where it is never predicted, `recall` and `f1` where it has no recording."""
+    """Scores of one class; `precision` is undefined where it is never predicted, `recall` and `f1`
+    where it has no recording.
+    """
 
     name: str
     support: int
@@ -25,7 +27,9 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Classification:
-    """Scores of predicted against true class codes; macro-F1 is the mean over the classes that have recordings."""
+    """Scores of predicted against true class codes; macro-F1 is the mean over the classes that have
+    recordings.
+    """
 
     accuracy: Score
     macro_f1: Score
@@ -33,32 +37,55 @@ class Classification:
     confusion: np.ndarray  # (n_classes, n_classes) int64, rows true, columns predicted
 
 
-def classification(codes: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], *, undefined: str = "") -> Classification:
-    """Accuracy, macro-F1, scores per class and confusion of class codes; overall scores need two classes among the true ones.
+def classification(
+    codes: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], *, undefined: str = ""
+) -> Classification:
+    """Accuracy, macro-F1, scores per class and confusion of class codes; overall scores need two
+    classes among the true ones.
 
-    `undefined` is a reason known outside, such as a gallery of one class, for which the overall scores mean nothing.
+    `undefined` is a reason known outside, such as a gallery of one class, for which the overall
+    scores mean nothing.
     """
     every = np.arange(len(class_names))
     if not len(codes):
         absent = Score.undefined("the split holds no recordings")
-        return Classification(absent, absent, [ClassScore(name, 0, absent, absent, absent) for name in class_names],
-                              np.zeros((len(every), len(every)), dtype=np.int64))
-    precision, recall, f1, support = precision_recall_fscore_support(codes, predictions, labels=every, zero_division=np.nan)
-    per_class = [ClassScore(name, int(support[code]),
-                            _score(precision[code], "never predicted"),
-                            _score(recall[code] if support[code] else np.nan, "no recording in this split"),
-                            _score(f1[code] if support[code] else np.nan, "no recording in this split"))
-                 for code, name in enumerate(class_names)]
+        return Classification(
+            absent,
+            absent,
+            [ClassScore(name, 0, absent, absent, absent) for name in class_names],
+            np.zeros((len(every), len(every)), dtype=np.int64),
+        )
+    precision, recall, f1, support = precision_recall_fscore_support(
+        codes, predictions, labels=every, zero_division=np.nan
+    )
+    per_class = [
+        ClassScore(
+            name,
+            int(support[code]),
+            _score(precision[code], "never predicted"),
+            _score(recall[code] if support[code] else np.nan, "no recording in this split"),
+            _score(f1[code] if support[code] else np.nan, "no recording in this split"),
+        )
+        for code, name in enumerate(class_names)
+    ]
     confusion = confusion_matrix(codes, predictions, labels=every)
     reason = undefined or one_class_reason(codes, class_names)
     if reason:
-        return Classification(Score.undefined(reason), Score.undefined(reason), per_class, confusion)
-    return Classification(Score(float(np.mean(codes == predictions))), Score(macro_f1(codes, predictions, len(class_names))),
-                          per_class, confusion)
+        return Classification(
+            Score.undefined(reason), Score.undefined(reason), per_class, confusion
+        )
+    return Classification(
+        Score(float(np.mean(codes == predictions))),
+        Score(macro_f1(codes, predictions, len(class_names))),
+        per_class,
+        confusion,
+    )
 
 
 def macro_f1(codes: np.ndarray, predictions: np.ndarray, n_classes: int) -> float:
-    """Mean F1 over the classes among the true codes; the same as scikit-learn's on those labels, and fast enough for a bootstrap."""
+    """Mean F1 over the classes among the true codes; the same as scikit-learn's on those labels,
+    and fast enough for a bootstrap.
+    """
     true = np.bincount(codes, minlength=n_classes)
     predicted = np.bincount(predictions, minlength=n_classes)
     hits = np.bincount(codes[codes == predictions], minlength=n_classes)
@@ -67,19 +94,29 @@ def macro_f1(codes: np.ndarray, predictions: np.ndarray, n_classes: int) -> floa
 
 
 def auroc(defect: np.ndarray, scores: np.ndarray) -> Score:
-    """Area under the ROC curve of a defect score, higher for defect; undefined unless good and defect recordings are both there."""
+    """Area under the ROC curve of a defect score, higher for defect; undefined unless good and
+    defect recordings are both there.
+    """
     defect = np.asarray(defect, dtype=bool)
     if not len(defect) or defect.all() or not defect.any():
-        what = "no recordings" if not len(defect) else "defects only" if defect.all() else "good recordings only"
+        what = (
+            "no recordings"
+            if not len(defect)
+            else "defects only"
+            if defect.all()
+            else "good recordings only"
+        )
         return Score.undefined(f"the split holds {what}, and AUROC compares good with defect")
     return Score(float(roc_auc_score(defect, scores)))
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Retrieval scores per query, float64 (n_queries,), NaN for a lone query: one whose class the gallery lacks.
+    """Retrieval scores per query, float64 (n_queries,), NaN for a lone query: one whose class the
+    gallery lacks.
 
-    MAP@R is the mean of `average_precision_at_r` (Musgrave et al., ECCV 2020), R the number of the query's positives in the gallery.
+    MAP@R is the mean of `average_precision_at_r` (Musgrave et al., ECCV 2020), R the number of the
+    query's positives in the gallery.
     """
 
     precision_at_1: np.ndarray
@@ -89,19 +126,33 @@ class Retrieval:
 
     def means(self) -> dict[str, Score]:
         """precision_at_1, r_precision, map_at_r and mrr over the queries that have a positive."""
-        names = {"precision_at_1": self.precision_at_1, "r_precision": self.r_precision,
-                 "map_at_r": self.average_precision_at_r, "mrr": self.reciprocal_rank}
+        names = {
+            "precision_at_1": self.precision_at_1,
+            "r_precision": self.r_precision,
+            "map_at_r": self.average_precision_at_r,
+            "mrr": self.reciprocal_rank,
+        }
         counted = ~np.isnan(self.precision_at_1)
         if not counted.any():
-            return dict.fromkeys(names, Score.undefined("no query has a recording of its class in the gallery"))
+            return dict.fromkeys(
+                names, Score.undefined("no query has a recording of its class in the gallery")
+            )
         return {name: Score(float(values[counted].mean())) for name, values in names.items()}
 
 
-def retrieval(queries: np.ndarray, query_labels: np.ndarray, gallery: np.ndarray | None = None, gallery_labels: np.ndarray | None = None,
-              query_ids: np.ndarray | None = None, gallery_ids: np.ndarray | None = None) -> Retrieval:
-    """Ranks the gallery by cosine for every query; without a gallery the queries search among themselves, each without itself.
+def retrieval(
+    queries: np.ndarray,
+    query_labels: np.ndarray,
+    gallery: np.ndarray | None = None,
+    gallery_labels: np.ndarray | None = None,
+    query_ids: np.ndarray | None = None,
+    gallery_ids: np.ndarray | None = None,
+) -> Retrieval:
+    """Ranks the gallery by cosine for every query; without a gallery the queries search among
+    themselves, each without itself.
 
-    Embeddings (n, D) with unit rows; labels of any dtype, compared as they are. A pair with the same id does not count.
+    Embeddings (n, D) with unit rows; labels of any dtype, compared as they are. A pair with the
+    same id does not count.
     """
     if gallery is None or gallery_labels is None:
         gallery, gallery_labels = queries, query_labels
@@ -125,11 +176,19 @@ def retrieval(queries: np.ndarray, query_labels: np.ndarray, gallery: np.ndarray
     return Retrieval(*values)
 
 
-def cross_modal_map_at_r(queries: np.ndarray, query_present: np.ndarray, query_labels: np.ndarray, gallery: np.ndarray,
-                         gallery_present: np.ndarray, gallery_labels: np.ndarray) -> tuple[Score, np.ndarray]:
-    """MAP@R of each modality searching each other one: the mean over the ordered pairs, and the matrix (M, M) with NaN where undefined.
+def cross_modal_map_at_r(
+    queries: np.ndarray,
+    query_present: np.ndarray,
+    query_labels: np.ndarray,
+    gallery: np.ndarray,
+    gallery_present: np.ndarray,
+    gallery_labels: np.ndarray,
+) -> tuple[Score, np.ndarray]:
+    """MAP@R of each modality searching each other one: the mean over the ordered pairs, and the
+    matrix (M, M) with NaN where undefined.
 
-    Embeddings (n, M, D), present (n, M) bool; only recordings that have the modality search or are found.
+    Embeddings (n, M, D), present (n, M) bool; only recordings that have the modality search or are
+    found.
     """
     n_modalities = queries.shape[1]
     matrix = np.full((n_modalities, n_modalities), np.nan)
@@ -139,7 +198,12 @@ def cross_modal_map_at_r(queries: np.ndarray, query_present: np.ndarray, query_l
             answers = gallery_present[:, other]
             if one == other or not asks.any() or not answers.any():
                 continue
-            pair = retrieval(queries[asks, one], query_labels[asks], gallery[answers, other], gallery_labels[answers])
+            pair = retrieval(
+                queries[asks, one],
+                query_labels[asks],
+                gallery[answers, other],
+                gallery_labels[answers],
+            )
             value = pair.means()["map_at_r"].value
             matrix[one, other] = np.nan if value is None else value
     pairs = matrix[~np.isnan(matrix)]
@@ -149,7 +213,9 @@ def cross_modal_map_at_r(queries: np.ndarray, query_present: np.ndarray, query_l
 
 
 def alignment(embeddings: np.ndarray, codes: np.ndarray) -> Score:
-    """Mean squared distance between recordings of one class, 0 at best and 4 at most (Wang & Isola 2020), from class sums."""
+    """Mean squared distance between recordings of one class, 0 at best and 4 at most (Wang & Isola
+    2020), from class sums.
+    """
     _, codes = np.unique(codes, return_inverse=True)
     rows = np.asarray(embeddings, dtype=np.float64)
     count = np.bincount(codes).astype(np.float64)
@@ -165,16 +231,23 @@ def alignment(embeddings: np.ndarray, codes: np.ndarray) -> Score:
 
 
 def uniformity(embeddings: np.ndarray) -> Score:
-    """Log of the mean Gaussian potential exp(-2 distance^2) over pairs: 0 when all are equal, lower when spread (Wang & Isola 2020)."""
+    """Log of the mean Gaussian potential exp(-2 distance^2) over pairs: 0 when all are equal, lower
+    when spread (Wang & Isola 2020).
+    """
     if len(embeddings) < 2:
         return Score.undefined("it needs two recordings")
     ids = np.arange(len(embeddings))
-    total = sum(float(np.exp(-2 * (2 - 2 * similarity)).sum()) for _, similarity in similarity_blocks(embeddings, embeddings, ids, ids))
+    total = sum(
+        float(np.exp(-2 * (2 - 2 * similarity)).sum())
+        for _, similarity in similarity_blocks(embeddings, embeddings, ids, ids)
+    )
     return Score(float(np.log(total / (len(ids) * (len(ids) - 1)))))
 
 
 def effective_rank(embeddings: np.ndarray) -> Score:
-    """Exponential of the entropy of the singular values (RankMe, Garrido et al. 2023); k - 1 is ideal for SupCon with k classes."""
+    """Exponential of the entropy of the singular values (RankMe, Garrido et al. 2023); k - 1 is
+    ideal for SupCon with k classes.
+    """
     if not len(embeddings):
         return Score.undefined("the split holds no recordings")
     singular = np.linalg.svd(np.asarray(embeddings, dtype=np.float64), compute_uv=False)
@@ -187,7 +260,9 @@ def one_class_reason(codes: np.ndarray, class_names: Sequence[str], what: str = 
     present = np.unique(codes)
     if not len(present):
         return f"{what} holds no recordings"
-    return f"{what} holds one class only, {class_names[int(present[0])]}" if len(present) == 1 else ""
+    return (
+        f"{what} holds one class only, {class_names[int(present[0])]}" if len(present) == 1 else ""
+    )
 
 
 def _score(value: float, reason: str) -> Score:

@@ -20,7 +20,8 @@ from quadlib.runs import Run
 
 @dataclass(frozen=True)
 class WorstRecording:
-    """A recording and its margin: mean cosine to the nearest of its own class minus that to the nearest of the closest other one.
+    """A recording and its margin: mean cosine to the nearest of its own class minus that to the
+    nearest of the closest other one.
 
     `margin` is None where the gallery lacks its class; `weights` are the fusion's, by modality.
     """
@@ -36,12 +37,15 @@ class WorstRecording:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation of one checkpoint on one split; every figure is a Score, with its reason where it is undefined.
+    """One evaluation of one checkpoint on one split; every figure is a Score, with its reason where
+    it is undefined.
 
-    `scores`: accuracy, macro_f1, precision_at_1, r_precision, map_at_r, mrr, auroc (good against defect), modality_to_modality_map_at_r,
-    one_hidden_accuracy (mean over subsets with one modality hidden), alignment, uniformity, effective_rank.
-    `by_modality`: accuracy, macro_f1 and map_at_r of each modality's own embedding. `arrays` is the content of embeddings.npz, gallery
-    first, then the evaluated split: fused, by_modality, weights, present, rows, labels, predictions, split, map, sample_id, group.
+    `scores`: accuracy, macro_f1, precision_at_1, r_precision, map_at_r, mrr, auroc (good against
+    defect), modality_to_modality_map_at_r, one_hidden_accuracy (mean over subsets with one modality
+    hidden), alignment, uniformity, effective_rank. `by_modality`: accuracy, macro_f1 and map_at_r
+    of each modality's own embedding. `arrays` is the content of embeddings.npz, gallery first, then
+    the evaluated split: fused, by_modality, weights, present, rows, labels, predictions, split,
+    map, sample_id, group.
     """
 
     run: str
@@ -70,18 +74,28 @@ class Evaluation:
 
     @property
     def best_single(self) -> tuple[str, Score] | None:
-        """The strongest single modality and its macro-F1: alone through the fusion, or by its own embedding, whichever is better."""
-        alone = [(subset.modalities[0], subset.macro_f1) for subset in self.subsets if len(subset.modalities) == 1]
+        """The strongest single modality and its macro-F1: alone through the fusion, or by its own
+        embedding, whichever is better.
+        """
+        alone = [
+            (subset.modalities[0], subset.macro_f1)
+            for subset in self.subsets
+            if len(subset.modalities) == 1
+        ]
         own = [(name, scores["macro_f1"]) for name, scores in self.by_modality.items()]
         defined = [(name, score) for name, score in alone + own if score.defined]
         return max(defined, key=lambda item: item[1].value or 0.0, default=None)
 
     @property
     def rival(self) -> Baseline | None:
-        """The baseline to print beside the score: set-points where the table has them, else the best that is defined."""
+        """The baseline to print beside the score: set-points where the table has them, else the
+        best that is defined.
+        """
         defined = [baseline for baseline in self.baselines if baseline.macro_f1.defined]
         named = [baseline for baseline in defined if baseline.name == "set-points"]
-        return max(named or defined, key=lambda baseline: baseline.macro_f1.value or 0.0, default=None)
+        return max(
+            named or defined, key=lambda baseline: baseline.macro_f1.value or 0.0, default=None
+        )
 
     def headline(self) -> str:
         """`macro-F1 .862 [.81, .90] | set-points .41 | best single .63`."""
@@ -101,14 +115,22 @@ class Evaluation:
 
     @classmethod
     def read(cls, run: Run) -> Evaluation:
-        """The evaluation that a run holds; raises FileError where there is none, or where it was written by another version."""
+        """The evaluation that a run holds; raises FileError where there is none, or where it was
+        written by another version.
+        """
         path = run.path("evaluation.json")
         if not path.is_file():
-            raise FileError(f"{path} is not there; evaluate the run first: quadlib run 04_evaluate -p run={run.name}")
+            raise FileError(
+                f"{path} is not there; evaluate the run first: quadlib run 04_evaluate -p "
+                f"run={run.name}"
+            )
         try:
             evaluation = _ADAPTER.validate_python(read_json(path))
         except ValueError as error:
-            raise FileError(f"{path} does not hold what this version of quadlib writes ({error}); evaluate the run again") from error
+            raise FileError(
+                f"{path} does not hold what this version of quadlib writes ({error}); evaluate the "
+                "run again"
+            ) from error
         with np.load(run.path("embeddings.npz"), allow_pickle=False) as stored:
             evaluation.arrays.update({name: stored[name] for name in stored.files})
         return evaluation

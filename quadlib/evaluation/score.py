@@ -9,10 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Score:
-    """A finite figure, its interval where one was computed, or None with the reason; 0 never stands for "undefined".
+    """A finite figure, its interval where one was computed, or None with the reason; 0 never stands
+    for "undefined".
 
-    With a value, `reason` may say why the interval is missing. Raises ValueError for a value that is not finite and
-    for a missing value without a reason.
+    With a value, `reason` may say why the interval is missing. Raises ValueError for a value that
+    is not finite and for a missing value without a reason.
     """
 
     value: float | None
@@ -24,7 +25,9 @@ class Score:
         for name in ("value", "low", "high"):
             number = getattr(self, name)
             if number is not None and not math.isfinite(number):
-                raise ValueError(f"{name} of a score is {number}; give None and a reason where it is undefined")
+                raise ValueError(
+                    f"{name} of a score is {number}; give None and a reason where it is undefined"
+                )
         if self.value is None and not self.reason:
             raise ValueError("a score without a value needs a reason")
 

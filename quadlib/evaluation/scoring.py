@@ -1,4 +1,6 @@
-"""Scores of embeddings against a gallery: fused, per class, per modality, across modalities, and the worst recordings."""
+"""Scores of embeddings against a gallery: fused, per class, per modality, across modalities, and
+the worst recordings.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ WORST = 10
 
 @dataclass(frozen=True)
 class FusedScores:
-    """What the fused embeddings say of the queries: predicted codes (n,), nearness to each class (n, n_classes), and the scores."""
+    """What the fused embeddings say of the queries: predicted codes (n,), nearness to each class
+    (n, n_classes), and the scores.
+    """
 
     predictions: np.ndarray
     nearness: np.ndarray
@@ -44,76 +48,137 @@ class FusedScores:
     scores: dict[str, Score]
 
 
-def undefined_reason(gallery: EmbeddingSet, queries: EmbeddingSet, class_names: Sequence[str]) -> str:
+def undefined_reason(
+    gallery: EmbeddingSet, queries: EmbeddingSet, class_names: Sequence[str]
+) -> str:
     """Why classification and retrieval mean nothing here, or ""."""
-    return one_class_reason(gallery.labels, class_names, "the gallery") or one_class_reason(queries.labels, class_names)
+    return one_class_reason(gallery.labels, class_names, "the gallery") or one_class_reason(
+        queries.labels, class_names
+    )
 
 
-def score_fused(gallery: EmbeddingSet, queries: EmbeddingSet, class_names: Sequence[str], neighbours: int,
-                bootstrap: SessionBootstrap) -> FusedScores:
-    """kNN classification, retrieval, good against defect, and geometry of the fused embeddings, with intervals over sessions."""
+def score_fused(
+    gallery: EmbeddingSet,
+    queries: EmbeddingSet,
+    class_names: Sequence[str],
+    neighbours: int,
+    bootstrap: SessionBootstrap,
+) -> FusedScores:
+    """kNN classification, retrieval, good against defect, and geometry of the fused embeddings,
+    with intervals over sessions.
+    """
     truth, reason = queries.labels, undefined_reason(gallery, queries, class_names)
     predictions = knn_predict(queries.fused, gallery.fused, gallery.labels, neighbours)
-    nearness = class_nearness(queries.fused, gallery.fused, gallery.labels, len(class_names), neighbours)
+    nearness = class_nearness(
+        queries.fused, gallery.fused, gallery.labels, len(class_names), neighbours
+    )
     result = classification(truth, predictions, class_names, undefined=reason)
     ranking = retrieval(queries.fused, truth, gallery.fused, gallery.labels)
     found = dict.fromkeys(ranking.means(), Score.undefined(reason)) if reason else ranking.means()
     defect, suspicion = _defects(truth, nearness, class_names)
-    scores = {"accuracy": result.accuracy, "macro_f1": result.macro_f1, **found,
-              "auroc": Score.undefined(f"no class is named {NORMAL_CLASS}") if defect is None else auroc(defect, suspicion)}
+    scores = {
+        "accuracy": result.accuracy,
+        "macro_f1": result.macro_f1,
+        **found,
+        "auroc": Score.undefined(f"no class is named {NORMAL_CLASS}")
+        if defect is None
+        else auroc(defect, suspicion),
+    }
     statistics: dict[str, Callable[[np.ndarray], float | None]] = {
         "accuracy": lambda rows: float(np.mean(predictions[rows] == truth[rows])),
         "macro_f1": lambda rows: macro_f1(truth[rows], predictions[rows], len(class_names)),
         "map_at_r": lambda rows: _mean_map_at_r(ranking, rows),
-        "auroc": lambda rows: None if defect is None else auroc(defect[rows], suspicion[rows]).value}
-    scores |= {name: bootstrap.interval(scores[name], statistic) for name, statistic in statistics.items()}
-    scores |= {"alignment": alignment(queries.fused, truth), "uniformity": uniformity(queries.fused),
-               "effective_rank": effective_rank(queries.fused)}
+        "auroc": lambda rows: (
+            None if defect is None else auroc(defect[rows], suspicion[rows]).value
+        ),
+    }
+    scores |= {
+        name: bootstrap.interval(scores[name], statistic) for name, statistic in statistics.items()
+    }
+    scores |= {
+        "alignment": alignment(queries.fused, truth),
+        "uniformity": uniformity(queries.fused),
+        "effective_rank": effective_rank(queries.fused),
+    }
     return FusedScores(predictions, nearness, result, scores)
 
 
-def class_intervals(fused: FusedScores, queries: EmbeddingSet, bootstrap: SessionBootstrap) -> list[ClassScore]:
+def class_intervals(
+    fused: FusedScores, queries: EmbeddingSet, bootstrap: SessionBootstrap
+) -> list[ClassScore]:
     """The scores per class, with an interval of F1 where the class has two sessions or more."""
 
     def with_interval(code: int, score: ClassScore) -> ClassScore:
         true, predicted = queries.labels == code, fused.predictions == code
         if score.f1.defined and len(np.unique(bootstrap.session[true])) < 2:
-            return replace(score, f1=replace(score.f1, reason="no interval: the class has one session here"))
+            return replace(
+                score, f1=replace(score.f1, reason="no interval: the class has one session here")
+            )
 
         def f1(rows: np.ndarray) -> float | None:
             support = int(true[rows].sum())
-            return 2 * int((true & predicted)[rows].sum()) / (support + int(predicted[rows].sum())) if support else None
+            return (
+                2 * int((true & predicted)[rows].sum()) / (support + int(predicted[rows].sum()))
+                if support
+                else None
+            )
 
         return replace(score, f1=bootstrap.interval(score.f1, f1))
 
     return [with_interval(code, score) for code, score in enumerate(fused.classification.per_class)]
 
 
-def score_modalities(gallery: EmbeddingSet, queries: EmbeddingSet, table: SampleTable,
-                     settings: EvaluateSettings) -> dict[str, dict[str, Score]]:
-    """accuracy, macro_f1 and map_at_r of each modality's own embedding, over the recordings that have it."""
+def score_modalities(
+    gallery: EmbeddingSet, queries: EmbeddingSet, table: SampleTable, settings: EvaluateSettings
+) -> dict[str, dict[str, Score]]:
+    """accuracy, macro_f1 and map_at_r of each modality's own embedding, over the recordings that
+    have it.
+    """
     result = {}
     for m, name in enumerate(table.modalities):
         known, asked = gallery.take(gallery.present[:, m]), queries.take(queries.present[:, m])
-        result[name] = knn_scores(asked.by_modality[:, m], asked.labels, asked.rows, known.by_modality[:, m], known.labels, table, settings)
+        result[name] = knn_scores(
+            asked.by_modality[:, m],
+            asked.labels,
+            asked.rows,
+            known.by_modality[:, m],
+            known.labels,
+            table,
+            settings,
+        )
     return result
 
 
-def score_crossing(gallery: EmbeddingSet, queries: EmbeddingSet, class_names: Sequence[str]) -> tuple[Score, np.ndarray]:
-    """MAP@R of one modality searching another: the mean over ordered pairs, and the matrix (M, M), NaN where undefined."""
-    mean, pairs = cross_modal_map_at_r(queries.by_modality, queries.present, queries.labels,
-                                       gallery.by_modality, gallery.present, gallery.labels)
+def score_crossing(
+    gallery: EmbeddingSet, queries: EmbeddingSet, class_names: Sequence[str]
+) -> tuple[Score, np.ndarray]:
+    """MAP@R of one modality searching another: the mean over ordered pairs, and the matrix (M, M),
+    NaN where undefined.
+    """
+    mean, pairs = cross_modal_map_at_r(
+        queries.by_modality,
+        queries.present,
+        queries.labels,
+        gallery.by_modality,
+        gallery.present,
+        gallery.labels,
+    )
     reason = undefined_reason(gallery, queries, class_names)
     return (Score.undefined(reason), np.full_like(pairs, np.nan)) if reason else (mean, pairs)
 
 
 def mean_weights(queries: EmbeddingSet, modalities: Sequence[str]) -> dict[str, float]:
     """Mean fusion weight of each modality over the recordings that have it."""
-    return {name: float(queries.weights[queries.present[:, m], m].mean()) for m, name in enumerate(modalities)
-            if queries.present[:, m].any()}
+    return {
+        name: float(queries.weights[queries.present[:, m], m].mean())
+        for m, name in enumerate(modalities)
+        if queries.present[:, m].any()
+    }
 
 
-def worst_recordings(fused: FusedScores, queries: EmbeddingSet, table: SampleTable) -> list[WorstRecording]:
+def worst_recordings(
+    fused: FusedScores, queries: EmbeddingSet, table: SampleTable
+) -> list[WorstRecording]:
     """The recordings that lie nearest to a wrong class compared with their own, worst first."""
     rows = np.arange(len(queries))
     own = fused.nearness[rows, queries.labels]
@@ -123,11 +188,22 @@ def worst_recordings(fused: FusedScores, queries: EmbeddingSet, table: SampleTab
     margin = own - np.where(np.isfinite(closest), closest, -1.0)
     frame = table.frame.iloc[queries.rows]
     ids, groups = frame["sample_id"].tolist(), frame["group"].tolist()
-    return [WorstRecording(
-        sample_id=str(ids[n]), group=str(groups[n]), row=int(queries.rows[n]), label=table.class_names[queries.labels[n]],
-        predicted=table.class_names[fused.predictions[n]], margin=float(margin[n]) if np.isfinite(margin[n]) else None,
-        weights={name: float(queries.weights[n, m]) for m, name in enumerate(table.modalities) if queries.present[n, m]})
-        for n in np.argsort(margin, kind="stable")[:WORST]]
+    return [
+        WorstRecording(
+            sample_id=str(ids[n]),
+            group=str(groups[n]),
+            row=int(queries.rows[n]),
+            label=table.class_names[queries.labels[n]],
+            predicted=table.class_names[fused.predictions[n]],
+            margin=float(margin[n]) if np.isfinite(margin[n]) else None,
+            weights={
+                name: float(queries.weights[n, m])
+                for m, name in enumerate(table.modalities)
+                if queries.present[n, m]
+            },
+        )
+        for n in np.argsort(margin, kind="stable")[:WORST]
+    ]
 
 
 def _mean_map_at_r(ranking: Retrieval, rows: np.ndarray) -> float | None:
@@ -136,8 +212,11 @@ def _mean_map_at_r(ranking: Retrieval, rows: np.ndarray) -> float | None:
     return float(values[counted].mean()) if counted.any() else None
 
 
-def _defects(truth: np.ndarray, nearness: np.ndarray, class_names: Sequence[str]) -> tuple[np.ndarray | None, np.ndarray]:
-    """Which recordings are defects, and how much nearer each is to the closest defect class than to good ones.
+def _defects(
+    truth: np.ndarray, nearness: np.ndarray, class_names: Sequence[str]
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Which recordings are defects, and how much nearer each is to the closest defect class than to
+    good ones.
 
     In a gallery of good recordings alone the score is the distance from them.
     """
@@ -146,5 +225,7 @@ def _defects(truth: np.ndarray, nearness: np.ndarray, class_names: Sequence[str]
         return None, np.zeros(len(truth))
     closest_defect = np.delete(nearness, normal, axis=1).max(axis=1, initial=-np.inf)
     known = nearness[:, normal]
-    suspicion = np.where(np.isfinite(closest_defect), closest_defect, 0.0) - np.where(np.isfinite(known), known, -1.0)
+    suspicion = np.where(np.isfinite(closest_defect), closest_defect, 0.0) - np.where(
+        np.isfinite(known), known, -1.0
+    )
     return truth != normal, suspicion

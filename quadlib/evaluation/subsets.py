@@ -1,4 +1,6 @@
-"""What the result rests on: scores of every subset of the modalities, and each modality's Shapley value."""
+"""What the result rests on: scores of every subset of the modalities, and each modality's Shapley
+value.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class SubsetScore:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Encoded recordings: `values` (n, M, width) and `present` (n, M) bool on the model's device; `labels` and `rows` (n,) int64."""
+    """Encoded recordings: `values` (n, M, width) and `present` (n, M) bool on the model's device;
+    `labels` and `rows` (n,) int64.
+    """
 
     values: torch.Tensor
     present: torch.Tensor
@@ -48,92 +52,165 @@ class Tokens:
 
 @torch.inference_mode()
 def encode(model: nn.Module, dataset: Any, rows: np.ndarray, batch_size: int = 128) -> Tokens:
-    """Runs every encoder once over the rows; any subset of modalities can then be fused without encoding again."""
+    """Runs every encoder once over the rows; any subset of modalities can then be fused without
+    encoding again.
+    """
     device = next(model.parameters()).device
     names = list(dataset.modalities)
     values, present, labels = [], [], []
     with evaluation_mode(model):
         for batch in dataset.batches(np.asarray(rows, dtype=np.int64), batch_size):
             batch = batch.to(device)
-            values.append(torch.stack([model.get_submodule(f"encoders.{name}")(batch.inputs[name]) for name in names], dim=1))
+            values.append(
+                torch.stack(
+                    [model.get_submodule(f"encoders.{name}")(batch.inputs[name]) for name in names],
+                    dim=1,
+                )
+            )
             present.append(batch.present)
             labels.append(batch.labels)
-    return Tokens(torch.cat(values), torch.cat(present), torch.cat(labels).cpu().numpy(), np.asarray(rows))
+    return Tokens(
+        torch.cat(values), torch.cat(present), torch.cat(labels).cpu().numpy(), np.asarray(rows)
+    )
 
 
 @torch.inference_mode()
-def fuse(model: Any, tokens: Tokens, visible: Sequence[int], batch_size: int = 4096) -> tuple[np.ndarray, np.ndarray]:
-    """Fused unit embeddings (k, D) from the visible modalities alone, and which recordings have any of them, bool (n,)."""
+def fuse(
+    model: Any, tokens: Tokens, visible: Sequence[int], batch_size: int = 4096
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fused unit embeddings (k, D) from the visible modalities alone, and which recordings have any
+    of them, bool (n,).
+    """
     mask = torch.zeros(tokens.present.shape[1], dtype=torch.bool, device=tokens.present.device)
     mask[list(visible)] = True
     present = tokens.present & mask
     kept = present.any(dim=1)
     with evaluation_mode(model):
-        parts = [unit(model.fused_head(model.fusion(values, seen)[0]))
-                 for values, seen in zip(tokens.values[kept].split(batch_size), present[kept].split(batch_size), strict=True)]
+        parts = [
+            unit(model.fused_head(model.fusion(values, seen)[0]))
+            for values, seen in zip(
+                tokens.values[kept].split(batch_size), present[kept].split(batch_size), strict=True
+            )
+        ]
     return torch.cat(parts).cpu().numpy(), kept.cpu().numpy()
 
 
-def score_subsets(model: nn.Module, dataset: Any, train_rows: np.ndarray, eval_rows: np.ndarray,
-                  settings: EvaluateSettings) -> list[SubsetScore]:
-    """Scores of all 2^M - 1 subsets of the modalities, single ones first, the full set last; macro-F1 with its interval."""
+def score_subsets(
+    model: nn.Module,
+    dataset: Any,
+    train_rows: np.ndarray,
+    eval_rows: np.ndarray,
+    settings: EvaluateSettings,
+) -> list[SubsetScore]:
+    """Scores of all 2^M - 1 subsets of the modalities, single ones first, the full set last;
+    macro-F1 with its interval.
+    """
     names = list(dataset.modalities)
     gallery, queries = encode(model, dataset, train_rows), encode(model, dataset, eval_rows)
-    return [_score_subset(model, gallery, queries, chosen, names, dataset.table, settings)
-            for size in range(1, len(names) + 1) for chosen in combinations(range(len(names)), size)]
+    return [
+        _score_subset(model, gallery, queries, chosen, names, dataset.table, settings)
+        for size in range(1, len(names) + 1)
+        for chosen in combinations(range(len(names)), size)
+    ]
 
 
-def _score_subset(model: nn.Module, gallery: Tokens, queries: Tokens, chosen: tuple[int, ...], names: Sequence[str],
-                  table: SampleTable, settings: EvaluateSettings) -> SubsetScore:
+def _score_subset(
+    model: nn.Module,
+    gallery: Tokens,
+    queries: Tokens,
+    chosen: tuple[int, ...],
+    names: Sequence[str],
+    table: SampleTable,
+    settings: EvaluateSettings,
+) -> SubsetScore:
     shown = tuple(names[index] for index in chosen)
     seen = [bool(tokens.present[:, list(chosen)].any()) for tokens in (gallery, queries)]
     if not all(seen):
-        nothing = Score.undefined(f"no recording of the {'evaluated split' if seen[0] else 'gallery'} has {' or '.join(shown)}")
+        nothing = Score.undefined(
+            f"no recording of the {'evaluated split' if seen[0] else 'gallery'} has "
+            f"{' or '.join(shown)}"
+        )
         return SubsetScore(shown, 0, nothing, nothing, nothing)
     known, known_kept = fuse(model, gallery, chosen)
     asked, asked_kept = fuse(model, queries, chosen)
-    scores = knn_scores(asked, queries.labels[asked_kept], queries.rows[asked_kept], known, gallery.labels[known_kept], table, settings)
+    scores = knn_scores(
+        asked,
+        queries.labels[asked_kept],
+        queries.rows[asked_kept],
+        known,
+        gallery.labels[known_kept],
+        table,
+        settings,
+    )
     return SubsetScore(shown, int(asked_kept.sum()), **scores)
 
 
-def knn_scores(queries: np.ndarray, labels: np.ndarray, rows: np.ndarray, gallery: np.ndarray, gallery_labels: np.ndarray,
-               table: SampleTable, settings: EvaluateSettings) -> dict[str, Score]:
-    """accuracy, macro_f1 (with its interval over sessions) and map_at_r of queries in `rows` of the table against a gallery."""
+def knn_scores(
+    queries: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    gallery: np.ndarray,
+    gallery_labels: np.ndarray,
+    table: SampleTable,
+    settings: EvaluateSettings,
+) -> dict[str, Score]:
+    """accuracy, macro_f1 (with its interval over sessions) and map_at_r of queries in `rows` of the
+    table against a gallery.
+    """
     names = table.class_names
-    reason = one_class_reason(gallery_labels, names, "the gallery") or one_class_reason(labels, names)
+    reason = one_class_reason(gallery_labels, names, "the gallery") or one_class_reason(
+        labels, names
+    )
     if reason:
         return dict.fromkeys(("accuracy", "macro_f1", "map_at_r"), Score.undefined(reason))
     predictions = knn_predict(queries, gallery, gallery_labels, settings.neighbours)
     result = classification(labels, predictions, names)
-    bootstrap = SessionBootstrap(table.frame["group"].to_numpy()[rows], settings.resamples, settings.seed)
-    f1 = bootstrap.interval(result.macro_f1, lambda drawn: macro_f1(labels[drawn], predictions[drawn], len(names)))
+    bootstrap = SessionBootstrap(
+        table.frame["group"].to_numpy()[rows], settings.resamples, settings.seed
+    )
+    f1 = bootstrap.interval(
+        result.macro_f1, lambda drawn: macro_f1(labels[drawn], predictions[drawn], len(names))
+    )
     ranking = retrieval(queries, labels, gallery, gallery_labels)
     return {"accuracy": result.accuracy, "macro_f1": f1, "map_at_r": ranking.means()["map_at_r"]}
 
 
 def shapley_values(subsets: Sequence[SubsetScore], empty_value: float) -> dict[str, Score]:
-    """Each modality's mean contribution to macro-F1 over all orders of adding them; together they make full set minus `empty_value`.
+    """Each modality's mean contribution to macro-F1 over all orders of adding them; together they
+    make full set minus `empty_value`.
 
-    `empty_value` is the score of no modality at all: the majority class's. Undefined as soon as one subset is.
+    `empty_value` is the score of no modality at all: the majority class's. Undefined as soon as one
+    subset is.
     """
     names = max((subset.modalities for subset in subsets), key=len)
     unknown = next((subset for subset in subsets if not subset.macro_f1.defined), None)
     if unknown is not None:
-        reason = f"the score of {' + '.join(unknown.modalities)} is undefined: {unknown.macro_f1.reason}"
+        reason = (
+            f"the score of {' + '.join(unknown.modalities)} is undefined: {unknown.macro_f1.reason}"
+        )
         return {name: Score.undefined(reason) for name in names}
-    value = {frozenset(subset.modalities): subset.macro_f1.value or 0.0 for subset in subsets} | {frozenset(): empty_value}
+    value = {frozenset(subset.modalities): subset.macro_f1.value or 0.0 for subset in subsets} | {
+        frozenset(): empty_value
+    }
     result = {}
     for name in names:
         others = [other for other in names if other != name]
-        result[name] = Score(sum(
-            (value[frozenset((*chosen, name))] - value[frozenset(chosen)]) / (len(names) * comb(len(others), size))
-            for size in range(len(names)) for chosen in combinations(others, size)))
+        result[name] = Score(
+            sum(
+                (value[frozenset((*chosen, name))] - value[frozenset(chosen)])
+                / (len(names) * comb(len(others), size))
+                for size in range(len(names))
+                for chosen in combinations(others, size)
+            )
+        )
     return result
 
 
 def one_hidden(subsets: Sequence[SubsetScore], n_modalities: int) -> Score:
     """Mean accuracy over the subsets that hide exactly one modality."""
-    values = [subset.accuracy.value for subset in subsets if len(subset.modalities) == n_modalities - 1]
+    values = [
+        subset.accuracy.value for subset in subsets if len(subset.modalities) == n_modalities - 1
+    ]
     defined = [value for value in values if value is not None]
     if not values or len(defined) < len(values):
         return Score.undefined("the subsets with one modality hidden were not all scored")

@@ -18,9 +18,10 @@ from quadlib.loss import SupConLoss, bounds
 class KnnValidator:
     """Scores the validation split against a gallery of the training split.
 
-    Gives val_accuracy and val_macro_f1 of kNN, val_map_at_r, and val_excess: SupCon of the whole validation split as ONE batch above
-    the floor of that batch, so that neither batch order nor composition can move it. A figure that is undefined is left out.
-    Raises ValueError where the validation split is empty.
+    Gives val_accuracy and val_macro_f1 of kNN, val_map_at_r, and val_excess: SupCon of the whole
+    validation split as ONE batch above the floor of that batch, so that neither batch order nor
+    composition can move it. A figure that is undefined is left out. Raises ValueError where the
+    validation split is empty.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
@@ -31,14 +32,20 @@ class KnnValidator:
     def __call__(self, model: nn.Module, dataset: Any) -> dict[str, float]:
         table = dataset.table
         if not len(table.rows("val")):
-            raise ValueError(f"{table.name}: the val split holds no recordings, so no epoch can be judged; "
-                             "give it a share in fractions, or a split column with val in it")
+            raise ValueError(
+                f"{table.name}: the val split holds no recordings, so no epoch can be judged; give "
+                "it a share in fractions, or a split column with val in it"
+            )
         gallery, queries = (embed(model, dataset, table.rows(split)) for split in ("train", "val"))
         predictions = knn_predict(queries.fused, gallery.fused, gallery.labels, self.neighbours)
         scores = classification(queries.labels, predictions, table.class_names)
         ranking = retrieval(queries.fused, queries.labels, gallery.fused, gallery.labels).means()
-        figures = {"val_accuracy": scores.accuracy.value, "val_macro_f1": scores.macro_f1.value,
-                   "val_map_at_r": ranking["map_at_r"].value, "val_excess": self._excess(queries.fused, queries.labels)}
+        figures = {
+            "val_accuracy": scores.accuracy.value,
+            "val_macro_f1": scores.macro_f1.value,
+            "val_map_at_r": ranking["map_at_r"].value,
+            "val_excess": self._excess(queries.fused, queries.labels),
+        }
         return {name: value for name, value in figures.items() if value is not None}
 
     def _excess(self, embeddings: np.ndarray, codes: np.ndarray) -> float | None:

@@ -1,4 +1,6 @@
-"""Faults to inject into a healthy pipeline, one file a stage, each with the place where the public met it; and healthy look-alikes."""
+"""Faults to inject into a healthy pipeline, one file a stage, each with the place where the public
+met it; and healthy look-alikes.
+"""
 
 from quadlib.faults import batch as batch
 from quadlib.faults import checkpoint as checkpoint

@@ -46,7 +46,10 @@ def one_class_batches(p: Pipeline) -> None:
     rows = p.table.rows("train")
     codes = p.table.codes[rows]
     p.trainer.batches = GroupedByLabel(
-        rows, codes, min(p.settings.batch_size, int(np.unique(codes, return_counts=True)[1].min())), seed=p.settings.seed
+        rows,
+        codes,
+        min(p.settings.batch_size, int(np.unique(codes, return_counts=True)[1].min())),
+        seed=p.settings.seed,
     )
 
 
@@ -64,14 +67,28 @@ def few_positives(p: Pipeline) -> None:
     p.trainer.batches = PlainBatches(p.table.rows("train"), 6, seed=p.settings.seed)
 
 
-@fault("B3", stage="batch", code="QL-B03", title="a quarter is never drawn", occurrence="pytorch-metric-learning#684", when="Te")
+@fault(
+    "B3",
+    stage="batch",
+    code="QL-B03",
+    title="a quarter is never drawn",
+    occurrence="pytorch-metric-learning#684",
+    when="Te",
+)
 def fixed_subset(p: Pipeline) -> None:
     rows = p.random.permutation(p.table.rows("train"))
     size = min(p.settings.batch_size, len(rows) // 4)
     p.trainer.batches = PlainBatches(rows[: 3 * len(rows) // 4], size, seed=p.settings.seed)
 
 
-@fault("B5", stage="batch", code="QL-B05", title="sorted data, not shuffled", occurrence="matconvnet#393, sklearn#16068", when="T1")
+@fault(
+    "B5",
+    stage="batch",
+    code="QL-B05",
+    title="sorted data, not shuffled",
+    occurrence="matconvnet#393, sklearn#16068",
+    when="T1",
+)
 def not_shuffled(p: Pipeline) -> None:
     p.table = p.table.take(np.argsort(p.table.codes, kind="stable"))
     rows = p.table.rows("train")
@@ -79,7 +96,14 @@ def not_shuffled(p: Pipeline) -> None:
     p.trainer.batches = PlainBatches(rows, min(p.settings.batch_size, largest), shuffle=False)
 
 
-@fault("B6", stage="batch", code="QL-B06", title="the last batch holds one recording", occurrence="drop_last=False", when="T0")
+@fault(
+    "B6",
+    stage="batch",
+    code="QL-B06",
+    title="the last batch holds one recording",
+    occurrence="drop_last=False",
+    when="T0",
+)
 def last_batch_of_one(p: Pipeline) -> None:
     rows = p.random.permutation(p.table.rows("train"))
     size = min(p.settings.batch_size, len(rows) // 3)
@@ -87,11 +111,15 @@ def last_batch_of_one(p: Pipeline) -> None:
     split[rows[len(rows) // size * size - size + 1 :]] = ""
     p.table = p.table.with_columns(split=split)
     p.set(rare="oversample", min_classes=1)
-    p.trainer.batches = PlainBatches(p.table.rows("train"), size, drop_last=False, seed=p.settings.seed)
+    p.trainer.batches = PlainBatches(
+        p.table.rows("train"), size, drop_last=False, seed=p.settings.seed
+    )
 
 
 class OwnGenerator(QuadDataset):
-    """Augments from a generator that it keeps, so that every worker, in every epoch, starts from the same copy of it."""
+    """Augments from a generator that it keeps, so that every worker, in every epoch, starts from
+    the same copy of it.
+    """
 
     def __init__(self, dataset: QuadDataset) -> None:
         super().__init__(dataset.store, dataset.normaliser, seed=dataset.seed)
@@ -100,7 +128,10 @@ class OwnGenerator(QuadDataset):
     def _batch(self, rows: np.ndarray, augmented: bool) -> Batch:
         batch = super()._batch(rows, augmented)
         scale = torch.from_numpy(self.random.uniform(0.8, 1.2, len(rows)).astype(np.float32))
-        inputs = {name: value * scale.view(-1, *[1] * (value.ndim - 1)) for name, value in batch.inputs.items()}
+        inputs = {
+            name: value * scale.view(-1, *[1] * (value.ndim - 1))
+            for name, value in batch.inputs.items()
+        }
         return Batch(inputs, batch.present, batch.labels, batch.index)
 
 
@@ -114,4 +145,6 @@ class OwnGenerator(QuadDataset):
 )
 def workers_share_generator(p: Pipeline) -> None:
     p.dataset = OwnGenerator(p.dataset)
-    p.parts["loader"] = make_loader(p.dataset, p.trainer.batches, num_workers=2, seed=p.settings.seed)
+    p.parts["loader"] = make_loader(
+        p.dataset, p.trainer.batches, num_workers=2, seed=p.settings.seed
+    )

@@ -38,7 +38,9 @@ def resumed_without_optimiser(p: Pipeline) -> None:
     p.train(epochs=2)
     content = p.trainer._content()
     p.parts |= {
-        "checkpoint": {name: value for name, value in content.items() if name not in ("optimiser", "scaler")},
+        "checkpoint": {
+            name: value for name, value in content.items() if name not in ("optimiser", "scaler")
+        },
         "history": list(p.trainer.history),
     }
     p.rebuild_optimiser()

@@ -26,12 +26,26 @@ def zeros_for_failures(p: Pipeline) -> None:
     p.put(name, array)
 
 
-@fault("D2", stage="data", code="QL-D02", title="a junk folder counts as a class", occurrence="mmpretrain#507", when="T0")
+@fault(
+    "D2",
+    stage="data",
+    code="QL-D02",
+    title="a junk folder counts as a class",
+    occurrence="mmpretrain#507",
+    when="T0",
+)
 def junk_folder(p: Pipeline) -> None:
     p.table = replace(p.table, classes=(".ipynb_checkpoints", *p.table.class_names))
 
 
-@fault("D3", stage="data", code="QL-D03", title="30 % of the training files are there twice", occurrence="copied folders", when="T0")
+@fault(
+    "D3",
+    stage="data",
+    code="QL-D03",
+    title="30 % of the training files are there twice",
+    occurrence="copied folders",
+    when="T0",
+)
 def copies_in_train(p: Pipeline) -> None:
     rows = p.random.permutation(p.table.rows("train"))
     p.table = with_copies(p, rows[: int(0.3 * len(rows))], "train")
@@ -39,7 +53,9 @@ def copies_in_train(p: Pipeline) -> None:
 
 def with_copies(p: Pipeline, rows: np.ndarray, split: str):
     """The table with these rows once more, under new ids, in a split."""
-    copies = p.table.frame.iloc[rows].assign(sample_id=lambda frame: frame["sample_id"] + "-copy", split=split)
+    copies = p.table.frame.iloc[rows].assign(
+        sample_id=lambda frame: frame["sample_id"] + "-copy", split=split
+    )
     return replace(p.table, frame=pd.concat([p.table.frame, copies]), classes=p.table.class_names)
 
 
@@ -60,7 +76,14 @@ def two_units(p: Pipeline) -> None:
     p.put(name, array)
 
 
-@fault("D6", stage="data", code="QL-D06", title="NaN in a few sensor rows", occurrence="UMLAUT", when="T0")
+@fault(
+    "D6",
+    stage="data",
+    code="QL-D06",
+    title="NaN in a few sensor rows",
+    occurrence="UMLAUT",
+    when="T0",
+)
 def nan_rows(p: Pipeline) -> None:
     name = p.modality
     array = np.array(p.store.arrays[name])

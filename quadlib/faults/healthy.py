@@ -29,7 +29,9 @@ def trained(p: Pipeline) -> None:
 
 @look_alike("warm-up whose first step has learning rate 0")
 def warm_up_from_zero(p: Pipeline) -> None:
-    scheduler = torch.optim.lr_scheduler.LambdaLR(p.trainer.optimiser, lambda step: min(1.0, step / 5))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        p.trainer.optimiser, lambda step: min(1.0, step / 5)
+    )
     step_with(p, after=scheduler.step)
     p.parts["scheduler"] = scheduler
 
@@ -84,7 +86,9 @@ def imbalance(p: Pipeline) -> None:
 
 
 def _thin_out(p: Pipeline, factor: int) -> None:
-    """Takes all but one in `factor` training recordings from half of the classes, two at least being left."""
+    """Takes all but one in `factor` training recordings from half of the classes, two at least
+    being left.
+    """
     split = p.table.frame["split"].to_numpy().copy()
     rows = p.table.rows("train")
     for code in range(0, len(p.table.class_names), 2):
@@ -157,7 +161,8 @@ def healthy_end(p: Pipeline) -> None:
     counts = p.trainer.batches.plan(0).counts[0]
     end = math.log(max(counts.max() - 1, 2))
     p.parts["history"] = [
-        {"kind": "step", "epoch": 1 + step // 10, "loss": end + 2.5 * math.exp(-step / 8)} for step in range(120)
+        {"kind": "step", "epoch": 1 + step // 10, "loss": end + 2.5 * math.exp(-step / 8)}
+        for step in range(120)
     ]
 
 
@@ -248,9 +253,16 @@ def plain_sgd(p: Pipeline) -> None:
 
 @look_alike("inputs outside [-1, 1]")
 def wide_inputs(p: Pipeline) -> None:
-    p.dataset = ChangedDataset(p.dataset, lambda batch: replace(batch, inputs={name: 2.5 * x + 0.5 for name, x in batch.inputs.items()}))
+    p.dataset = ChangedDataset(
+        p.dataset,
+        lambda batch: replace(
+            batch, inputs={name: 2.5 * x + 0.5 for name, x in batch.inputs.items()}
+        ),
+    )
 
 
 @look_alike("two loading processes")
 def two_workers(p: Pipeline) -> None:
-    p.parts["loader"] = make_loader(p.dataset, p.trainer.batches, num_workers=2, seed=p.settings.seed)
+    p.parts["loader"] = make_loader(
+        p.dataset, p.trainer.batches, num_workers=2, seed=p.settings.seed
+    )

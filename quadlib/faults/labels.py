@@ -23,13 +23,23 @@ def shuffled_labels(p: Pipeline) -> None:
     p.table = p.table.with_columns(label=_exchanged(p, np.ones(len(p.table), dtype=bool)))
 
 
-@fault("L2", stage="labels", code="QL-L02", title="30 % of the labels are wrong", occurrence="cleanlab", when="Te", exact=False)
+@fault(
+    "L2",
+    stage="labels",
+    code="QL-L02",
+    title="30 % of the labels are wrong",
+    occurrence="cleanlab",
+    when="Te",
+    exact=False,
+)
 def noisy_labels(p: Pipeline) -> None:
     p.table = p.table.with_columns(label=_exchanged(p, p.random.random(len(p.table)) < 0.3))
 
 
 def _exchanged(p: Pipeline, chosen: np.ndarray) -> np.ndarray:
-    """Labels of which the chosen ones are permuted within their split, so that class sizes stay what they were."""
+    """Labels of which the chosen ones are permuted within their split, so that class sizes stay
+    what they were.
+    """
     labels, split = p.table.frame["label"].to_numpy().copy(), p.table.frame["split"].to_numpy()
     for name in np.unique(split):
         rows = np.flatnonzero(chosen & (split == name))
@@ -38,12 +48,21 @@ def _exchanged(p: Pipeline, chosen: np.ndarray) -> np.ndarray:
 
 
 @fault(
-    "L4", stage="labels", code="QL-L04", title="the label is the id of the recording", occurrence="pytorch-metric-learning#744", when="T0"
+    "L4",
+    stage="labels",
+    code="QL-L04",
+    title="the label is the id of the recording",
+    occurrence="pytorch-metric-learning#744",
+    when="T0",
 )
 def ids_as_labels(p: Pipeline) -> None:
-    p.table = replace(p.table, frame=p.table.frame.assign(label=p.table.frame["sample_id"]), classes=())
+    p.table = replace(
+        p.table, frame=p.table.frame.assign(label=p.table.frame["sample_id"]), classes=()
+    )
     p.set(rare="oversample")
-    p.trainer.batches = PlainBatches(p.table.rows("train"), p.settings.batch_size, seed=p.settings.seed)
+    p.trainer.batches = PlainBatches(
+        p.table.rows("train"), p.settings.batch_size, seed=p.settings.seed
+    )
 
 
 @fault(

@@ -13,20 +13,36 @@ from quadlib.loss import SupConLoss
 
 
 def embed_head_output(p: Pipeline, change: Callable[[Tensor], Tensor]) -> None:
-    """The model gives `change` of what its head gives, in place of the unit vectors, and the loss takes it as it comes."""
+    """The model gives `change` of what its head gives, in place of the unit vectors, and the loss
+    takes it as it comes.
+    """
     model, kept = p.trainer.model, []
     model.fused_head.register_forward_hook(lambda module, inputs, output: kept.append(output))
-    model.register_forward_hook(lambda module, inputs, output: output._replace(fused=change(kept.pop())))
+    model.register_forward_hook(
+        lambda module, inputs, output: output._replace(fused=change(kept.pop()))
+    )
     p.trainer.objective.contrast = PlainSupCon(p.settings.temperature)
 
 
-@fault("P1", stage="loss", code="QL-P01", title="the embeddings are not normalised", occurrence="SupContrast#50, #100, #104", when="T1")
+@fault(
+    "P1",
+    stage="loss",
+    code="QL-P01",
+    title="the embeddings are not normalised",
+    occurrence="SupContrast#50, #100, #104",
+    when="T1",
+)
 def not_normalised(p: Pipeline) -> None:
     embed_head_output(p, lambda rows: 10 * rows)
 
 
 @fault(
-    "P2", stage="loss", code="QL-P02", title="the embeddings are normalised over the batch", occurrence="SupContrast#10, #141", when="T1"
+    "P2",
+    stage="loss",
+    code="QL-P02",
+    title="the embeddings are normalised over the batch",
+    occurrence="SupContrast#10, #141",
+    when="T1",
 )
 def wrong_axis(p: Pipeline) -> None:
     embed_head_output(p, lambda rows: nn.functional.normalize(rows, dim=0))
@@ -50,7 +66,14 @@ class Negated(SupConLoss):
         return -super().forward(*arguments, **options)
 
 
-@fault("P6", stage="loss", code="QL-P06", title="the sign of the loss is flipped", occurrence="TheDeepChecker", when="T1")
+@fault(
+    "P6",
+    stage="loss",
+    code="QL-P06",
+    title="the sign of the loss is flipped",
+    occurrence="TheDeepChecker",
+    when="T1",
+)
 def flipped_sign(p: Pipeline) -> None:
     p.trainer.objective.contrast = Negated(p.settings.temperature)
 
@@ -81,7 +104,13 @@ class HalfPrecisionSupCon(nn.Module):
         positive = (labels[:, None] == labels) & others
         weights = torch.exp(rows @ rows.T / self.temperature)
         probability = weights / (weights * others).sum(dim=1, keepdim=True)
-        return -(probability.log() * positive).sum(dim=1).div(positive.sum(dim=1).clamp(min=1)).mean().float()
+        return (
+            -(probability.log() * positive)
+            .sum(dim=1)
+            .div(positive.sum(dim=1).clamp(min=1))
+            .mean()
+            .float()
+        )
 
 
 @fault(

@@ -77,14 +77,19 @@ def inverted_mask(p: Pipeline) -> None:
 
 
 def with_missing(p: Pipeline, every: bool) -> SampleTable:
-    """The table in which a row has between one and all but one modality, every row or one in three."""
+    """The table in which a row has between one and all but one modality, every row or one in
+    three.
+    """
     columns = {name: p.table.frame[name].to_numpy().copy() for name in p.table.modalities}
     names = list(columns)
     for row in range(len(p.table)):
         if every or row % 3 == 0:
             for name in p.random.permutation(names)[: p.random.integers(1, max(2, len(names) - 1))]:
                 columns[name][row] = -1 if name in p.table.arrays else ""
-    bare = ~np.any([column != (-1 if name in p.table.arrays else "") for name, column in columns.items()], axis=0)
+    bare = ~np.any(
+        [column != (-1 if name in p.table.arrays else "") for name, column in columns.items()],
+        axis=0,
+    )
     for name in names[:1]:
         columns[name][bare] = p.table.frame[name].to_numpy()[bare]
     return p.table.with_columns(**columns)
@@ -99,7 +104,11 @@ def with_missing(p: Pipeline, every: bool) -> SampleTable:
     when="T1",
 )
 def mixed_views(p: Pipeline) -> None:
-    model, optimiser, loss = p.trainer.model, p.trainer.optimiser, SupConLoss(p.settings.temperature)
+    model, optimiser, loss = (
+        p.trainer.model,
+        p.trainer.optimiser,
+        SupConLoss(p.settings.temperature),
+    )
 
     def embed(model: torch.nn.Module, batch: Batch) -> Tensor:
         both = torch.cat([model(batch).fused, model(batch).fused])

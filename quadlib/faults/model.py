@@ -9,7 +9,14 @@ from quadlib.faults.pipeline import Pipeline
 from quadlib.faults.registry import fault
 
 
-@fault("N1", stage="model", code="QL-N01", title="everything is frozen but the norms", occurrence="PyTorch forum 84911", when="T0")
+@fault(
+    "N1",
+    stage="model",
+    code="QL-N01",
+    title="everything is frozen but the norms",
+    occurrence="PyTorch forum 84911",
+    when="T0",
+)
 def all_frozen(p: Pipeline) -> None:
     for module in p.trainer.model.modules():
         for parameter in module.parameters(recurse=False):
@@ -17,19 +24,44 @@ def all_frozen(p: Pipeline) -> None:
     p.rebuild_optimiser()
 
 
-@fault("N2", stage="model", code="QL-N02", title="an encoder is not in the optimiser", occurrence="HVPNeT#5, Accelerate#2665", when="Tk")
+@fault(
+    "N2",
+    stage="model",
+    code="QL-N02",
+    title="an encoder is not in the optimiser",
+    occurrence="HVPNeT#5, Accelerate#2665",
+    when="Tk",
+)
 def not_in_optimiser(p: Pipeline) -> None:
     left_out = {id(parameter) for parameter in p.trainer.model.encoders[p.modality].parameters()}
     for group in p.trainer.optimiser.param_groups:
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in left_out]
+        group["params"] = [
+            parameter for parameter in group["params"] if id(parameter) not in left_out
+        ]
 
 
-@fault("N3", stage="model", code="QL-N03", title="a branch is detached", occurrence="Ada-CM#8", when="Tk")
+@fault(
+    "N3",
+    stage="model",
+    code="QL-N03",
+    title="a branch is detached",
+    occurrence="Ada-CM#8",
+    when="Tk",
+)
 def detached(p: Pipeline) -> None:
-    p.trainer.model.encoders[p.modality].register_forward_hook(lambda module, inputs, output: output.detach())
+    p.trainer.model.encoders[p.modality].register_forward_hook(
+        lambda module, inputs, output: output.detach()
+    )
 
 
-@fault("N4", stage="model", code="QL-N04", title="the head gives one constant", occurrence="SupContrast#21", when="T1")
+@fault(
+    "N4",
+    stage="model",
+    code="QL-N04",
+    title="the head gives one constant",
+    occurrence="SupContrast#21",
+    when="T1",
+)
 def constant_output(p: Pipeline) -> None:
     nn.init.zeros_(p.trainer.model.fused_head[-1].weight)
 
@@ -41,7 +73,14 @@ class FrozenStatistics(nn.BatchNorm1d):
         return super().train(False)
 
 
-@fault("N5", stage="model", code="QL-N05", title="batch normalisation is in eval mode while training", occurrence="pytorch#4741", when="T1")
+@fault(
+    "N5",
+    stage="model",
+    code="QL-N05",
+    title="batch normalisation is in eval mode while training",
+    occurrence="pytorch#4741",
+    when="T1",
+)
 def batch_norm_in_eval(p: Pipeline) -> None:
     head = p.trainer.model.fused_head
     head.insert(0, FrozenStatistics(p.settings.width).eval())

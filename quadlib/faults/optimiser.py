@@ -27,7 +27,14 @@ def instant_collapse(p: Pipeline) -> None:
     p.set(learning_rate=1.0, warmup_steps=0)
 
 
-@fault("O2", stage="optimiser", code="QL-O02", title="the learning rate is 0", occurrence="trainproof lr_zero", when="Tk")
+@fault(
+    "O2",
+    stage="optimiser",
+    code="QL-O02",
+    title="the learning rate is 0",
+    occurrence="trainproof lr_zero",
+    when="Tk",
+)
 def no_learning_rate(p: Pipeline) -> None:
     p.set(learning_rate=0.0)
 
@@ -45,7 +52,9 @@ def stale_optimiser(p: Pipeline) -> None:
 
 
 def step_with(p: Pipeline, before: Any = None, after: Any = None) -> None:
-    """Gives the subject the trainer's own step with something done before or after the optimiser's."""
+    """Gives the subject the trainer's own step with something done before or after the
+    optimiser's.
+    """
     trainer = p.trainer
 
     def train_step(batch: Batch) -> Tensor:
@@ -63,7 +72,12 @@ def step_with(p: Pipeline, before: Any = None, after: Any = None) -> None:
 
 
 @fault(
-    "O5", stage="optimiser", code="QL-O05", title="a schedule of epochs is stepped every batch", occurrence="h2o-llmstudio#663", when="Te"
+    "O5",
+    stage="optimiser",
+    code="QL-O05",
+    title="a schedule of epochs is stepped every batch",
+    occurrence="h2o-llmstudio#663",
+    when="Te",
 )
 def schedule_per_batch(p: Pipeline) -> None:
     epochs, batches = p.settings.epochs, len(p.trainer.batches)
@@ -78,7 +92,9 @@ def schedule_per_batch(p: Pipeline) -> None:
         {
             **losses[step % len(losses)],
             "epoch": 1 + step // batches,
-            "learning_rate": peak * (1 + math.cos(math.pi * step / epochs)) / 2 if step <= epochs else 0.0,
+            "learning_rate": peak * (1 + math.cos(math.pi * step / epochs)) / 2
+            if step <= epochs
+            else 0.0,
         }
         for step in range(steps)
     ]
@@ -129,7 +145,9 @@ def loss_in_parts(p: Pipeline, parts: int, **declared: Any) -> None:
         trainer.optimiser.zero_grad(set_to_none=True)
         fused = trainer.model(batch).fused
         shares = list(zip(fused.tensor_split(parts), batch.labels.tensor_split(parts), strict=True))
-        value = torch.stack([trainer.objective.contrast(rows, labels) for rows, labels in shares]).mean()
+        value = torch.stack(
+            [trainer.objective.contrast(rows, labels) for rows, labels in shares]
+        ).mean()
         value.backward()
         trainer.optimiser.step()
         return value.detach()

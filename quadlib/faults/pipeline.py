@@ -1,4 +1,6 @@
-"""A pipeline of our own objects, made part by part, so that a fault can change one part before the next is made from it."""
+"""A pipeline of our own objects, made part by part, so that a fault can change one part before the
+next is made from it.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,21 @@ from quadlib.training.watcher import subject_of
 
 
 class Pipeline:
-    """table -> store -> dataset -> trainer, each made when first asked for; whoever changes a part does so before the next is asked for.
+    """table -> store -> dataset -> trainer, each made when first asked for; whoever changes a part
+    does so before the next is asked for.
 
-    `parts` replace what `subject_of` would give: a train_step, an evaluate, a history. `random` belongs to the fault.
+    `parts` replace what `subject_of` would give: a train_step, an evaluate, a history. `random`
+    belongs to the fault.
     """
 
-    def __init__(self, table: SampleTable, settings: TrainSettings, *, run: Run | None = None, watcher: Sequence[Watcher] = ()) -> None:
+    def __init__(
+        self,
+        table: SampleTable,
+        settings: TrainSettings,
+        *,
+        run: Run | None = None,
+        watcher: Sequence[Watcher] = (),
+    ) -> None:
         self._table, self.settings = table, settings
         self.run = run or Run(Path("this-pipeline"))
         self.watcher = watcher
@@ -44,13 +55,17 @@ class Pipeline:
     @table.setter
     def table(self, table: SampleTable) -> None:
         if "store" in vars(self):
-            raise RuntimeError("the store was made from the table already; change the table before anything else")
+            raise RuntimeError(
+                "the store was made from the table already; change the table before anything else"
+            )
         self._table = table
 
     def set(self, **settings: Any) -> None:
         """Changes settings, before a trainer is made from them."""
         if "trainer" in vars(self):
-            raise RuntimeError("the trainer was made with the settings already; change them before anything else")
+            raise RuntimeError(
+                "the trainer was made with the settings already; change them before anything else"
+            )
         self.settings = self.settings.model_copy(update=settings)
 
     @cached_property
@@ -61,23 +76,40 @@ class Pipeline:
         """Replaces the stored array of a modality, and the table's own where it came as one."""
         store, table = self.store, self.store.table
         if name in table.arrays:
-            rows = {name: np.where(table.present[:, list(table.modalities).index(name)], np.arange(len(table)), -1)}
-            table = replace(table, arrays={**table.arrays, name: array}, frame=table.frame.assign(**rows))
+            rows = {
+                name: np.where(
+                    table.present[:, list(table.modalities).index(name)], np.arange(len(table)), -1
+                )
+            }
+            table = replace(
+                table, arrays={**table.arrays, name: array}, frame=table.frame.assign(**rows)
+            )
         self.store = MediaStore(table, {**store.arrays, name: array}, store.damage)
 
     @cached_property
     def dataset(self) -> QuadDataset:
-        normaliser = Normaliser.fit(self.store.arrays, self.store.present, self.store.table.modalities, self.store.table.rows("train"))
-        return QuadDataset(self.store, normaliser, augment=self.settings.augment, seed=self.settings.seed)
+        normaliser = Normaliser.fit(
+            self.store.arrays,
+            self.store.present,
+            self.store.table.modalities,
+            self.store.table.rows("train"),
+        )
+        return QuadDataset(
+            self.store, normaliser, augment=self.settings.augment, seed=self.settings.seed
+        )
 
     @cached_property
     def trainer(self) -> Any:
-        """The trainer; a fault may put foreign parts, such as a sampler, in the place of its own."""
+        """The trainer; a fault may put foreign parts, such as a sampler, in the place of its
+        own.
+        """
         return Trainer(self.dataset, self.settings, self.run, watcher=self.watcher)
 
     def rebuild_optimiser(self) -> None:
         """A new optimiser over what is trainable now."""
-        self.use_optimiser(build_optimiser(self.trainer.model, self.trainer.objective, self.settings))
+        self.use_optimiser(
+            build_optimiser(self.trainer.model, self.trainer.objective, self.settings)
+        )
 
     def use_optimiser(self, optimiser: torch.optim.Optimizer) -> None:
         """Puts an optimiser in the place of the trainer's own, its rates being the peak rates."""
@@ -89,7 +121,9 @@ class Pipeline:
         return subject_of(self.trainer, **self.parts)
 
     def train(self, epochs: int = 1) -> None:
-        """Trains some epochs in memory: weights and history move on, nothing is written, and nobody looks on."""
+        """Trains some epochs in memory: weights and history move on, nothing is written, and nobody
+        looks on.
+        """
         watchers, self.trainer.watchers = self.trainer.watchers, []
         with torch.random.fork_rng(devices=[]):
             for _ in range(epochs):
@@ -100,16 +134,22 @@ class Pipeline:
 
     @property
     def modality(self) -> str:
-        """The modality that faults of one modality befall: one that holds numbers over time, or else the first."""
+        """The modality that faults of one modality befall: one that holds numbers over time, or
+        else the first.
+        """
         kinds = self.table.modalities
         return next((name for name in kinds if kinds[name].kind == "series"), next(iter(kinds)))
 
 
 class ChangedDataset(QuadDataset):
-    """A dataset whose batches are changed before they are handed out: what a faulty transform does."""
+    """A dataset whose batches are changed before they are handed out: what a faulty transform
+    does.
+    """
 
     def __init__(self, dataset: QuadDataset, change: Callable[[Batch], Batch]) -> None:
-        super().__init__(dataset.store, dataset.normaliser, augment=dataset.augment, seed=dataset.seed)
+        super().__init__(
+            dataset.store, dataset.normaliser, augment=dataset.augment, seed=dataset.seed
+        )
         self.change = change
 
     def _batch(self, rows: np.ndarray, augmented: bool) -> Batch:
@@ -119,23 +159,48 @@ class ChangedDataset(QuadDataset):
 class PlainBatches:
     """Batches as torch's own samplers cut them: rows in order or shuffled anew each epoch."""
 
-    def __init__(self, rows: np.ndarray, batch_size: int, *, shuffle: bool = True, drop_last: bool = True, seed: int = 0) -> None:
-        self.rows, self.batch_size, self.shuffle, self.drop_last, self.seed, self.epoch = rows, batch_size, shuffle, drop_last, seed, 0
+    def __init__(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.rows, self.batch_size, self.shuffle, self.drop_last, self.seed, self.epoch = (
+            rows,
+            batch_size,
+            shuffle,
+            drop_last,
+            seed,
+            0,
+        )
 
     def __len__(self) -> int:
-        return len(self.rows) // self.batch_size if self.drop_last else -(-len(self.rows) // self.batch_size)
+        return (
+            len(self.rows) // self.batch_size
+            if self.drop_last
+            else -(-len(self.rows) // self.batch_size)
+        )
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows) if self.shuffle else self.rows
+        order = (
+            np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+            if self.shuffle
+            else self.rows
+        )
         for number in range(len(self)):
             yield order[number * self.batch_size : (number + 1) * self.batch_size].tolist()
 
 
 class PlainSupCon(nn.Module):
-    """SupCon as many repositories write it: the rows are taken as they come, in the dtype they come in."""
+    """SupCon as many repositories write it: the rows are taken as they come, in the dtype they come
+    in.
+    """
 
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
@@ -145,6 +210,8 @@ class PlainSupCon(nn.Module):
         itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
         positive = ((labels[:, None] == labels) & ~itself).float()
         similar = (embeddings @ embeddings.T / self.temperature).masked_fill(itself, -torch.inf)
-        log_probability = (similar - similar.logsumexp(dim=1, keepdim=True)).masked_fill(itself, 0.0)
+        log_probability = (similar - similar.logsumexp(dim=1, keepdim=True)).masked_fill(
+            itself, 0.0
+        )
         used = positive.sum(dim=1) > 0
         return -((log_probability * positive).sum(dim=1)[used] / positive.sum(dim=1)[used]).mean()

@@ -15,9 +15,10 @@ When = Literal["T0", "T1", "Tk", "Te"]
 class Fault:
     """One injection: what it does to a healthy pipeline, and what the doctor must answer.
 
-    code: the code that must be the root. also: codes that name it as truly, where the evidence allows another or a set.
-    occurrence: where the public met it. when: T0 before training, T1 first batch, Tk first steps, Te epoch or evaluation.
-    exact: whether an exact contract tells it, so that it must never be missed. advice: no fault, but a note is due.
+    code: the code that must be the root. also: codes that name it as truly, where the evidence
+    allows another or a set. occurrence: where the public met it. when: T0 before training, T1 first
+    batch, Tk first steps, Te epoch or evaluation. exact: whether an exact contract tells it, so
+    that it must never be missed. advice: no fault, but a note is due.
     """
 
     id: str

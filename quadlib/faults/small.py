@@ -1,4 +1,6 @@
-"""Small healthy pipelines on which faults are tried: measured digits, and simulated welds of the least size."""
+"""Small healthy pipelines on which faults are tried: measured digits, and simulated welds of the
+least size.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,18 @@ SMALL_MEDIA = {
 
 
 def small_pipeline(source: str, seed: int = 0, outputs: str = "") -> Pipeline:
-    """A healthy pipeline of "mfeat" (480 training recordings) or "weldsim" (96), small enough to be diagnosed in a second or two."""
-    values = {"source": source, "size": "tiny", "seed": seed, "outputs": outputs, "width": 32, "embedding_dim": 32, "device": "cpu"}
+    """A healthy pipeline of "mfeat" (480 training recordings) or "weldsim" (96), small enough to be
+    diagnosed in a second or two.
+    """
+    values = {
+        "source": source,
+        "size": "tiny",
+        "seed": seed,
+        "outputs": outputs,
+        "width": 32,
+        "embedding_dim": 32,
+        "device": "cpu",
+    }
     settings = read_settings(TrainSettings, values | (SMALL_MEDIA if source == "weldsim" else {}))
     return Pipeline(_table(source, seed, outputs), settings)
 

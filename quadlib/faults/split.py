@@ -15,10 +15,12 @@ from quadlib.faults.registry import fault
     code="QL-S01",
     title="the train split holds one class",
     when="T0",
-    occurrence="sklearn StratifiedKFold accepts a single-class target silently (rapidsai/cuml#8632)",
+    occurrence="sklearn StratifiedKFold accepts a single-class target silently "
+    "(rapidsai/cuml#8632)",
 )
 def one_class_split(p: Pipeline) -> None:
-    # sorted by label and sliced: all that is left of train is one class, in whole batches as far as it reaches
+    # sorted by label and sliced: all that is left of train is one class, in whole batches as far as
+    # it reaches
     own = np.flatnonzero(p.table.codes == p.random.integers(len(p.table.class_names)))
     size = max(2, min(p.settings.batch_size, len(own) // 16 * 16))
     split = np.where(p.table.frame["split"] == "train", "test", p.table.frame["split"])
@@ -28,14 +30,28 @@ def one_class_split(p: Pipeline) -> None:
     p.set(min_classes=1, batch_size=size)
 
 
-@fault("S2", stage="split", code="QL-S02", title="a class is missing from train", occurrence="deepchecks: new label", when="T0")
+@fault(
+    "S2",
+    stage="split",
+    code="QL-S02",
+    title="a class is missing from train",
+    occurrence="deepchecks: new label",
+    when="T0",
+)
 def class_not_in_train(p: Pipeline) -> None:
     frame = p.table.frame
     gone = (frame["label"] == p.random.choice(frame["label"])) & (frame["split"] == "train")
     p.table = p.table.with_columns(split=frame["split"].mask(gone, "").to_numpy())
 
 
-@fault("S3", stage="split", code="QL-S03", title="files of val were copied into train", occurrence="copied folders", when="T0")
+@fault(
+    "S3",
+    stage="split",
+    code="QL-S03",
+    title="files of val were copied into train",
+    occurrence="copied folders",
+    when="T0",
+)
 def val_files_in_train(p: Pipeline) -> None:
     rows = p.random.permutation(p.table.rows("val"))
     p.table = with_copies(p, rows[: int(0.3 * len(rows))], "train")

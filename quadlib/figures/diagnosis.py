@@ -1,4 +1,6 @@
-"""A diagnosis as figures: what was found, and the facts that are always shown, from its `facts` (pandas tables)."""
+"""A diagnosis as figures: what was found, and the facts that are always shown, from its `facts`
+(pandas tables).
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,30 @@ from quadlib.figures.style import BROKEN, FINE, QUIET, SEQUENTIAL, finish, label
 
 
 def facts_figures(facts: Mapping[str, pd.DataFrame]) -> list[go.Figure]:
-    """The figures of every fact that the diagnosis could establish, in the order of the pipeline."""
+    """The figures of every fact that the diagnosis could establish, in the order of the
+    pipeline.
+    """
     drawn = {
         "labels": label_composition,
         "positives_per_batch": positives_per_batch,
         "frozen_parameters": trainable_share,
         "gradient_flow": gradient_flow,
     }
-    return [draw(facts[name]) for name, draw in drawn.items() if name in facts and len(facts[name]) and "not available" not in facts[name]]
+    return [
+        draw(facts[name])
+        for name, draw in drawn.items()
+        if name in facts and len(facts[name]) and "not available" not in facts[name]
+    ]
 
 
 def label_composition(labels: pd.DataFrame) -> go.Figure:
-    """Recordings of each class in each split, from a table with columns class and one a split; zeros stand out."""
+    """Recordings of each class in each split, from a table with columns class and one a split;
+    zeros stand out.
+    """
     found = [column for column in labels.columns if column != "class"]
-    splits = [split for split in SPLITS if split in found] + [split for split in found if split not in SPLITS]
+    splits = [split for split in SPLITS if split in found] + [
+        split for split in found if split not in SPLITS
+    ]
     counts = labels[splits].to_numpy()
     figure = go.Figure(
         go.Heatmap(
@@ -46,7 +58,12 @@ def label_composition(labels: pd.DataFrame) -> go.Figure:
         )
     )
     held = {split: int((labels[split] > 0).sum()) for split in splits}
-    caption = "; ".join(f"{split} holds {count} of {len(labels)} classes" for split, count in held.items()) + "."
+    caption = (
+        "; ".join(
+            f"{split} holds {count} of {len(labels)} classes" for split, count in held.items()
+        )
+        + "."
+    )
     return finish(
         figure,
         "Label composition of the splits (recordings)",
@@ -62,7 +79,9 @@ def label_composition(labels: pd.DataFrame) -> go.Figure:
 
 
 def positives_per_batch(batches: pd.DataFrame) -> go.Figure:
-    """Distinct classes and fewest positives of an anchor in each batch, from columns batch, size, classes, positives_min, lone_anchors."""
+    """Distinct classes and fewest positives of an anchor in each batch, from columns batch, size,
+    classes, positives_min, lone_anchors.
+    """
     figure = go.Figure()
     for column, name, colour, symbol in (
         ("classes", "classes", "#0072B2", "circle"),
@@ -79,7 +98,8 @@ def positives_per_batch(batches: pd.DataFrame) -> go.Figure:
         )
     stuck, lone = int((batches["classes"] < 2).sum()), int(batches["lone_anchors"].sum())
     caption = (
-        f"{stuck} of {len(batches)} batches hold one class, and {many(lone, 'anchor')} of the epoch have no positive."
+        f"{stuck} of {len(batches)} batches hold one class, and {many(lone, 'anchor')} of the "
+        "epoch have no positive."
         if stuck or lone
         else f"Each of the {len(batches)} batches holds {span(batches['classes'])} classes, "
         f"and every anchor has {many(int(batches['positives_min'].min()), 'positive')} or more."
@@ -90,7 +110,11 @@ def positives_per_batch(batches: pd.DataFrame) -> go.Figure:
         caption,
         [str(column).replace("_", " ") for column in batches.columns],
         batches.itertuples(index=False),
-        xaxis={"title": "batch", "range": [-0.5, len(batches) - 0.5], "dtick": max(1, round(len(batches) / 20))},
+        xaxis={
+            "title": "batch",
+            "range": [-0.5, len(batches) - 0.5],
+            "dtick": max(1, round(len(batches) / 20)),
+        },
         yaxis={"title": "count", "rangemode": "tozero"},
         height=300,
         margin_t=88,
@@ -98,7 +122,9 @@ def positives_per_batch(batches: pd.DataFrame) -> go.Figure:
 
 
 def trainable_share(parts: pd.DataFrame) -> go.Figure:
-    """Share of each part's parameters that training may change, from columns module, parameters, frozen."""
+    """Share of each part's parameters that training may change, from columns module, parameters,
+    frozen.
+    """
     share = 100 * (1 - parts["frozen"] / parts["parameters"].clip(lower=1))
     frozen = parts[parts["frozen"] > 0]
     figure = go.Figure(
@@ -108,7 +134,10 @@ def trainable_share(parts: pd.DataFrame) -> go.Figure:
             orientation="h",
             marker_color=FINE,
             width=0.6,
-            text=[f"{count:,} parameters" if value else "" for count, value in zip(parts["parameters"], share, strict=True)],
+            text=[
+                f"{count:,} parameters" if value else ""
+                for count, value in zip(parts["parameters"], share, strict=True)
+            ],
             textposition="inside",
             insidetextanchor="start",
             hovertemplate="%{y}: %{x:.0f} % trainable<extra></extra>",
@@ -117,7 +146,8 @@ def trainable_share(parts: pd.DataFrame) -> go.Figure:
     caption = (
         f"All {int(parts['parameters'].sum()):,} parameters are trainable."
         if not len(frozen)
-        else f"{int(frozen['frozen'].sum()):,} of {int(parts['parameters'].sum()):,} parameters are frozen: {', '.join(frozen['module'])}."
+        else f"{int(frozen['frozen'].sum()):,} of {int(parts['parameters'].sum()):,} parameters "
+        f"are frozen: {', '.join(frozen['module'])}."
     )
     return finish(
         figure,
@@ -132,7 +162,9 @@ def trainable_share(parts: pd.DataFrame) -> go.Figure:
 
 
 def gradient_flow(parts: pd.DataFrame) -> go.Figure:
-    """Gradient norm that reaches each part, on a logarithmic axis, from columns module, gradient_norm; none at all is crossed out."""
+    """Gradient norm that reaches each part, on a logarithmic axis, from columns module,
+    gradient_norm; none at all is crossed out.
+    """
     norms = parts["gradient_norm"]
     reached = norms > 0
     lowest = norms[reached].min() / 10 if reached.any() else 1e-12
@@ -144,7 +176,11 @@ def gradient_flow(parts: pd.DataFrame) -> go.Figure:
             y=[label(name) for name in parts["module"]],
             mode="markers",
             showlegend=False,
-            marker={"size": 11, "color": np.where(reached, "#0072B2", BROKEN), "symbol": np.where(reached, "circle", "x")},
+            marker={
+                "size": 11,
+                "color": np.where(reached, "#0072B2", BROKEN),
+                "symbol": np.where(reached, "circle", "x"),
+            },
             customdata=norms,
             hovertemplate="%{y}: %{customdata:.3g}<extra></extra>",
         )
@@ -153,7 +189,8 @@ def gradient_flow(parts: pd.DataFrame) -> go.Figure:
     caption = (
         f"No gradient reaches {', '.join(dead)}."
         if dead
-        else f"A gradient reaches all {len(parts)} parts, from {number(norms.min())} to {number(norms.max())}."
+        else f"A gradient reaches all {len(parts)} parts, from {number(norms.min())} to "
+        f"{number(norms.max())}."
     )
     return finish(
         figure,
@@ -161,28 +198,53 @@ def gradient_flow(parts: pd.DataFrame) -> go.Figure:
         caption,
         [str(column).replace("_", " ") for column in parts.columns],
         parts.itertuples(index=False),
-        xaxis={"title": "gradient norm", "type": "log", "tickformat": "~g", "dtick": "D2" if decades < 2 else 1},
+        xaxis={
+            "title": "gradient norm",
+            "type": "log",
+            "tickformat": "~g",
+            "dtick": "D2" if decades < 2 else 1,
+        },
         yaxis={"autorange": "reversed"},
         height=110 + 28 * len(parts),
     )
 
 
 def similarity_histogram(similarity: np.ndarray, same_class: np.ndarray) -> go.Figure:
-    """Cosines of pairs of embeddings, of the same class and of different ones: (N, N) similarities and a bool mask of the same shape."""
+    """Cosines of pairs of embeddings, of the same class and of different ones: (N, N) similarities
+    and a bool mask of the same shape.
+    """
     upper = np.triu_indices(len(similarity), k=1)
     cosines, same = similarity[upper], same_class[upper]
     figure, bins = go.Figure(), {"start": -1, "end": 1.0001, "size": 0.04}
-    for kind, chosen, colour in (("different classes", ~same, QUIET), ("same class", same, "#0072B2")):
-        figure.add_histogram(x=cosines[chosen], xbins=bins, histnorm="percent", name=kind, marker_color=colour, opacity=0.75)
-    apart = float(cosines[same].mean() - cosines[~same].mean()) if same.any() and (~same).any() else float("nan")
+    for kind, chosen, colour in (
+        ("different classes", ~same, QUIET),
+        ("same class", same, "#0072B2"),
+    ):
+        figure.add_histogram(
+            x=cosines[chosen],
+            xbins=bins,
+            histnorm="percent",
+            name=kind,
+            marker_color=colour,
+            opacity=0.75,
+        )
+    apart = (
+        float(cosines[same].mean() - cosines[~same].mean())
+        if same.any() and (~same).any()
+        else float("nan")
+    )
     caption = (
-        f"All cosines lie within {number(float(np.ptp(cosines)))} of each other: the embedding has collapsed."
+        f"All cosines lie within {number(float(np.ptp(cosines)))} of each other: the embedding has "
+        "collapsed."
         if np.ptp(cosines) < 1e-3
         else f"Pairs of the same class are closer by {number(apart)} in mean cosine."
     )
     edges = np.arange(-1, 1.01, 0.2)
     counts = [np.histogram(cosines[chosen], edges)[0] for chosen in (same, ~same)]
-    rows = [[f"{low:.1f} to {low + 0.2:.1f}", *pair] for low, *pair in zip(edges[:-1], *counts, strict=True)]
+    rows = [
+        [f"{low:.1f} to {low + 0.2:.1f}", *pair]
+        for low, *pair in zip(edges[:-1], *counts, strict=True)
+    ]
     return finish(
         figure,
         "Similarity of pairs",
@@ -200,7 +262,14 @@ def similarity_histogram(similarity: np.ndarray, same_class: np.ndarray) -> go.F
 def loss_place(value: float, floor: float, plateau: float) -> go.Figure:
     """Where one loss value stands between the floor of its batch and the collapse plateau."""
     figure = go.Figure()
-    figure.add_scatter(x=[floor, plateau], y=[0, 0], mode="lines", line={"color": QUIET, "width": 10}, hoverinfo="skip", showlegend=False)
+    figure.add_scatter(
+        x=[floor, plateau],
+        y=[0, 0],
+        mode="lines",
+        line={"color": QUIET, "width": 10},
+        hoverinfo="skip",
+        showlegend=False,
+    )
     figure.add_scatter(
         x=[value],
         y=[0],
@@ -212,12 +281,15 @@ def loss_place(value: float, floor: float, plateau: float) -> go.Figure:
         hovertemplate="loss %{x:.4f}<extra></extra>",
     )
     for place, name in ((floor, "floor"), (plateau, "collapse")):
-        figure.add_annotation(x=place, y=0, yshift=-22, text=f"{name} {number(place, 4)}", showarrow=False)
+        figure.add_annotation(
+            x=place, y=0, yshift=-22, text=f"{name} {number(place, 4)}", showarrow=False
+        )
     room = plateau - floor
     caption = (
         "Floor and plateau are the same: this batch holds one class, and no network can do better."
         if room < 1e-9
-        else f"The loss stands {100 * (plateau - value) / room:.1f} % of the way from collapse to the floor of its batch."
+        else f"The loss stands {100 * (plateau - value) / room:.1f} % of the way from collapse to "
+        "the floor of its batch."
     )
     return finish(
         figure,
@@ -232,5 +304,9 @@ def loss_place(value: float, floor: float, plateau: float) -> go.Figure:
 
 
 def not_run_table(diagnosis: Diagnosis) -> Styler:
-    """The checks that could not be made, by the reason: what they would need. Styled, since a plain frame cuts long reasons."""
-    return pd.DataFrame(diagnosis.not_run, columns=["check", "why it was not run"]).style.hide(axis="index")
+    """The checks that could not be made, by the reason: what they would need. Styled, since a plain
+    frame cuts long reasons.
+    """
+    return pd.DataFrame(diagnosis.not_run, columns=["check", "why it was not run"]).style.hide(
+        axis="index"
+    )

@@ -26,15 +26,24 @@ def evaluation_figures(evaluation: Evaluation) -> list[go.Figure]:
     figures += [confusion_map(evaluation), per_class(evaluation)]
     if len(evaluation.subsets) > 1:
         figures.append(subset_dots(evaluation))
-    return [*figures, embedding_map(evaluation), fusion_weights(evaluation), modality_retrieval(evaluation)]
+    return [
+        *figures,
+        embedding_map(evaluation),
+        fusion_weights(evaluation),
+        modality_retrieval(evaluation),
+    ]
 
 
 def score_line(evaluation: Evaluation) -> go.Figure:
-    """Macro-F1 with its interval, above the best single modality and the baselines that see no recording."""
+    """Macro-F1 with its interval, above the best single modality and the baselines that see no
+    recording.
+    """
     entries: list[tuple[str, Score]] = [("all modalities fused", evaluation.scores["macro_f1"])]
     if evaluation.best_single is not None and len(evaluation.modalities) > 1:
         entries.append((f"best single: {evaluation.best_single[0]}", evaluation.best_single[1]))
-    entries += [(baseline_name(baseline.name), baseline.macro_f1) for baseline in evaluation.baselines]
+    entries += [
+        (baseline_name(baseline.name), baseline.macro_f1) for baseline in evaluation.baselines
+    ]
     defined = [(name, score) for name, score in entries if score.value is not None]
     figure = go.Figure()
     for name, score in reversed(defined):
@@ -56,13 +65,26 @@ def score_line(evaluation: Evaluation) -> go.Figure:
             error_x=error,
             mode="markers",
             showlegend=False,
-            marker={"size": 14 if fused else 10, "color": "#0072B2" if fused else QUIET, "symbol": "diamond" if fused else "circle"},
+            marker={
+                "size": 14 if fused else 10,
+                "color": "#0072B2" if fused else QUIET,
+                "symbol": "diamond" if fused else "circle",
+            },
             hovertemplate=f"%{{y}}: {score}<extra></extra>",
         )
-        figure.add_annotation(x=1.02, xref="x", y=label(name), text=str(score), showarrow=False, xanchor="left", font_size=13)
+        figure.add_annotation(
+            x=1.02,
+            xref="x",
+            y=label(name),
+            text=str(score),
+            showarrow=False,
+            xanchor="left",
+            font_size=13,
+        )
     absent = [name for name, score in entries if score.value is None]
-    caption = f"On {evaluation.n_queries:,} {evaluation.split} recordings: {evaluation.headline()}." + (
-        f" Not to be had from this table: {', '.join(absent)}." if absent else ""
+    caption = (
+        f"On {evaluation.n_queries:,} {evaluation.split} recordings: {evaluation.headline()}."
+        + (f" Not to be had from this table: {', '.join(absent)}." if absent else "")
     )
     rows = [[name, score.value, score.low, score.high, score.reason] for name, score in entries]
     return finish(
@@ -79,28 +101,42 @@ def score_line(evaluation: Evaluation) -> go.Figure:
 
 def baseline_name(name: str) -> str:
     """The plain name of a baseline: what it sees."""
-    return {"majority": "always the commonest class", "set-points": "set-points only", "duration": "duration only"}.get(name, name)
+    return {
+        "majority": "always the commonest class",
+        "set-points": "set-points only",
+        "duration": "duration only",
+    }.get(name, name)
 
 
 def confusion_order(confusion: np.ndarray) -> np.ndarray:
-    """An order of the classes in which those that are confused are neighbours (average linkage, optimal leaf order)."""
+    """An order of the classes in which those that are confused are neighbours (average linkage,
+    optimal leaf order).
+    """
     if len(confusion) < 3:
         return np.arange(len(confusion))
     rates = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     distance = 1 - (rates + rates.T) / 2
     np.fill_diagonal(distance, 0)
-    return leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=True))
+    return leaves_list(
+        linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+    )
 
 
 def confusion_map(evaluation: Evaluation) -> go.Figure:
-    """Which class is taken for which, in percent of the true class; confused classes are neighbours, counts show on hover."""
+    """Which class is taken for which, in percent of the true class; confused classes are
+    neighbours, counts show on hover.
+    """
     counts = np.array(evaluation.confusion)
     order = confusion_order(counts)
     counts = counts[np.ix_(order, order)]
     raw = [evaluation.class_names[code] for code in order]
     names, totals = [label(name) for name in raw], counts.sum(axis=1, keepdims=True)
     rates = np.where(totals > 0, 100 * counts / np.maximum(totals, 1), np.nan)
-    printed = np.where(counts > 0, np.char.mod("%.0f", np.nan_to_num(rates)), "") if len(names) <= MOST_ANNOTATED else None
+    printed = (
+        np.where(counts > 0, np.char.mod("%.0f", np.nan_to_num(rates)), "")
+        if len(names) <= MOST_ANNOTATED
+        else None
+    )
     figure = go.Figure(
         go.Heatmap(
             z=rates,
@@ -114,14 +150,20 @@ def confusion_map(evaluation: Evaluation) -> go.Figure:
             ygap=1,
             text=printed,
             texttemplate="%{text}" if printed is not None else None,
-            colorbar={"title": {"text": "% of the<br>true class"}, "thickness": 10, "outlinewidth": 0},
-            hovertemplate="%{y} taken for %{x}: %{customdata} recordings, %{z:.1f} %<extra></extra>",
+            colorbar={
+                "title": {"text": "% of the<br>true class"},
+                "thickness": 10,
+                "outlinewidth": 0,
+            },
+            hovertemplate="%{y} taken for %{x}: %{customdata} recordings, %{z:.1f} "
+            "%<extra></extra>",
         )
     )
     wrong = np.where(np.eye(len(counts), dtype=bool), -1.0, np.nan_to_num(rates, nan=-1.0))
     true, taken = np.unravel_index(int(wrong.argmax()), wrong.shape)
     caption = (
-        f"The commonest confusion: {counts[true, taken]} of {int(totals[true, 0])} recordings of {raw[true]} are taken for {raw[taken]}."
+        f"The commonest confusion: {counts[true, taken]} of {int(totals[true, 0])} recordings of "
+        f"{raw[true]} are taken for {raw[taken]}."
         if wrong.max() > 0
         else "No recording is taken for another class."
     )
@@ -139,8 +181,13 @@ def confusion_map(evaluation: Evaluation) -> go.Figure:
 
 
 def per_class(evaluation: Evaluation) -> go.Figure:
-    """Recall of each class with its 95 % Wilson interval over recordings, precision beside it, weakest class first."""
-    classes = sorted((score for score in evaluation.per_class if score.support), key=lambda score: score.recall.value or 0.0)
+    """Recall of each class with its 95 % Wilson interval over recordings, precision beside it,
+    weakest class first.
+    """
+    classes = sorted(
+        (score for score in evaluation.per_class if score.support),
+        key=lambda score: score.recall.value or 0.0,
+    )
     names = [f"{label(score.name)} (n = {score.support})" for score in classes]
     recalls = np.array([score.recall.value or 0.0 for score in classes])
     bounds = [
@@ -174,13 +221,22 @@ def per_class(evaluation: Evaluation) -> go.Figure:
     )
     empty = [score.name for score in evaluation.per_class if not score.support]
     caption = (
-        f"{classes[0].name} is found least often: recall {classes[0].recall} of {classes[0].support} recordings."
+        f"{classes[0].name} is found least often: recall {classes[0].recall} of "
+        f"{classes[0].support} recordings."
         if classes
         else "No class has a recording."
     )
     caption += f" No recording of {', '.join(empty)} in this split." if empty else ""
     rows = [
-        [score.name, score.support, score.recall.value, bound.low, bound.high, score.precision.value, score.f1.value]
+        [
+            score.name,
+            score.support,
+            score.recall.value,
+            bound.low,
+            bound.high,
+            score.precision.value,
+            score.f1.value,
+        ]
         for score, bound in zip(classes, bounds, strict=True)
     ]
     return finish(
@@ -190,7 +246,10 @@ def per_class(evaluation: Evaluation) -> go.Figure:
         ["class", "recordings", "recall", "low", "high", "precision", "F1"],
         rows,
         margin_t=88,
-        xaxis={"title": "recall and precision", "range": [max(0.0, min([bound.low for bound in bounds], default=0.0) - 0.05), 1.02]},
+        xaxis={
+            "title": "recall and precision",
+            "range": [max(0.0, min([bound.low for bound in bounds], default=0.0) - 0.05), 1.02],
+        },
         yaxis={"autorange": "reversed"},
         height=140 + 28 * len(classes),
     )

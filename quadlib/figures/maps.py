@@ -8,12 +8,18 @@ import plotly.graph_objects as go
 from quadlib.evaluation.record import Evaluation
 from quadlib.figures.style import BROKEN, QUIET, class_marks, finish, label
 
-NAME_TAG = {"font": {"color": "#1a1a1a"}, "bgcolor": "rgba(255,255,255,0.8)", "borderpad": 1}  # reads on any colour, in either theme
+NAME_TAG = {
+    "font": {"color": "#1a1a1a"},
+    "bgcolor": "rgba(255,255,255,0.8)",
+    "borderpad": 1,
+}  # reads on any colour, in either theme
 MOST_NAMED = 24  # classes whose names are written on the map
 
 
 def embedding_map(evaluation: Evaluation) -> go.Figure:
-    """Gallery (small, pale) and evaluated recordings on one map; for the eye, never for a conclusion."""
+    """Gallery (small, pale) and evaluated recordings on one map; for the eye, never for a
+    conclusion.
+    """
     arrays, names = evaluation.arrays, evaluation.class_names
     place, labels, predictions = arrays["map"], arrays["labels"], arrays["predictions"]
     asked = arrays["split"] == evaluation.split
@@ -21,7 +27,9 @@ def embedding_map(evaluation: Evaluation) -> go.Figure:
         [
             f"{label(str(sample))}<br>{label(names[true])}, session {label(str(group))}"
             + ("" if true == taken else f"<br>taken for {label(names[taken])}")
-            for sample, group, true, taken in zip(arrays["sample_id"], arrays["group"], labels, predictions, strict=True)
+            for sample, group, true, taken in zip(
+                arrays["sample_id"], arrays["group"], labels, predictions, strict=True
+            )
         ]
     )
     figure, views = go.Figure(), []
@@ -43,11 +51,29 @@ def embedding_map(evaluation: Evaluation) -> go.Figure:
     for code, name in enumerate(names):
         for split, size, opacity in ((~asked, 4, 0.3), (asked, 8, 0.9)):
             if (split & (labels == code)).any():
-                add("class", split & (labels == code), color=marks[name].colour, symbol=marks[name].symbol, size=size, opacity=opacity)
+                add(
+                    "class",
+                    split & (labels == code),
+                    color=marks[name].colour,
+                    symbol=marks[name].symbol,
+                    size=size,
+                    opacity=opacity,
+                )
     sessions = np.unique(arrays["group"], return_inverse=True)[1]
-    colours = np.array([mark.colour for mark in class_marks([str(i) for i in range(24)]).values()])[sessions % 24]
-    symbols = np.array([mark.symbol for mark in class_marks([str(i) for i in range(24)]).values()])[sessions % 24]
-    add("session", np.ones(len(labels), dtype=bool), color=colours, symbol=symbols, size=np.where(asked, 8, 4), opacity=0.7)
+    colours = np.array([mark.colour for mark in class_marks([str(i) for i in range(24)]).values()])[
+        sessions % 24
+    ]
+    symbols = np.array([mark.symbol for mark in class_marks([str(i) for i in range(24)]).values()])[
+        sessions % 24
+    ]
+    add(
+        "session",
+        np.ones(len(labels), dtype=bool),
+        color=colours,
+        symbol=symbols,
+        size=np.where(asked, 8, 4),
+        opacity=0.7,
+    )
     wrong = labels != predictions
     add("error", asked & ~wrong, color=QUIET, symbol="circle", size=6, opacity=0.6)
     add("error", asked & wrong, color=BROKEN, symbol="x", size=9, opacity=1.0)
@@ -71,17 +97,23 @@ def embedding_map(evaluation: Evaluation) -> go.Figure:
         {
             "label": f"by {view}",
             "method": "update",
-            "args": [{"visible": [own == view for own in views]}, {"annotations": written if view == "class" else []}],
+            "args": [
+                {"visible": [own == view for own in views]},
+                {"annotations": written if view == "class" else []},
+            ],
         }
         for view in ("class", "session", "error")
     ]
     missed = int((asked & wrong).sum())
     caption = (
         f"{missed} of {int(asked.sum()):,} evaluated recordings are nearest to another class "
-        f"({evaluation.map_method} of {len(labels):,} embeddings; "
-        "distances on the map are not to scale)."
+        f"({evaluation.map_method} of {len(labels):,} embeddings; distances on the map are not to "
+        "scale)."
     )
-    rows = [[name, int((labels[asked] == code).sum()), int((asked & wrong & (labels == code)).sum())] for code, name in enumerate(names)]
+    rows = [
+        [name, int((labels[asked] == code).sum()), int((asked & wrong & (labels == code)).sum())]
+        for code, name in enumerate(names)
+    ]
     return finish(
         figure,
         "Map of the embeddings",

@@ -1,4 +1,6 @@
-"""What an evaluation rests on: the share, the weights and the subsets of the modalities as figures."""
+"""What an evaluation rests on: the share, the weights and the subsets of the modalities as
+figures.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from quadlib.figures.style import FUSED, SEQUENTIAL, finish, label, modality_mar
 
 
 def shapley_bars(evaluation: Evaluation) -> go.Figure:
-    """What each modality adds to macro-F1, averaged over every order in which the modalities could be added (Shapley)."""
+    """What each modality adds to macro-F1, averaged over every order in which the modalities could
+    be added (Shapley).
+    """
     names = [name for name in evaluation.modalities if name in evaluation.shapley]
     values = [evaluation.shapley[name].value for name in names]
     marks = modality_marks(evaluation.modalities)
@@ -29,13 +33,20 @@ def shapley_bars(evaluation: Evaluation) -> go.Figure:
         )
     )
     known = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-    first, last = (max(known, key=lambda name: known[name]), min(known, key=lambda name: known[name])) if known else ("", "")
+    first, last = (
+        (max(known, key=lambda name: known[name]), min(known, key=lambda name: known[name]))
+        if known
+        else ("", "")
+    )
     caption = (
-        f"{first} carries most of the score ({known[first]:+.3f}), {last} least ({known[last]:+.3f})."
+        f"{first} carries most of the score ({known[first]:+.3f}), {last} least "
+        f"({known[last]:+.3f})."
         if known
         else "Without scored subsets there are no shares."
     )
-    rows = [[name, evaluation.shapley[name].value, evaluation.shapley[name].reason] for name in names]
+    rows = [
+        [name, evaluation.shapley[name].value, evaluation.shapley[name].reason] for name in names
+    ]
     return finish(
         figure,
         "What each modality adds",
@@ -50,15 +61,24 @@ def shapley_bars(evaluation: Evaluation) -> go.Figure:
 
 
 def subset_dots(evaluation: Evaluation) -> go.Figure:
-    """Macro-F1 when only some modalities are visible, every subset a row, best first; symbols on the left say which are visible."""
+    """Macro-F1 when only some modalities are visible, every subset a row, best first; symbols on
+    the left say which are visible.
+    """
     subsets = sorted(
-        (subset for subset in evaluation.subsets if subset.macro_f1.value is not None), key=lambda subset: -(subset.macro_f1.value or 0.0)
+        (subset for subset in evaluation.subsets if subset.macro_f1.value is not None),
+        key=lambda subset: -(subset.macro_f1.value or 0.0),
     )
     marks, names = modality_marks(evaluation.modalities), evaluation.modalities
     places = list(range(len(subsets)))
-    figure = make_subplots(rows=1, cols=2, column_widths=[0.26, 0.74], shared_yaxes=True, horizontal_spacing=0.02)
+    figure = make_subplots(
+        rows=1, cols=2, column_widths=[0.26, 0.74], shared_yaxes=True, horizontal_spacing=0.02
+    )
     for position, name in enumerate(names):
-        inside = [place for place, subset in zip(places, subsets, strict=True) if name in subset.modalities]
+        inside = [
+            place
+            for place, subset in zip(places, subsets, strict=True)
+            if name in subset.modalities
+        ]
         figure.add_scatter(
             x=[position] * len(inside),
             y=inside,
@@ -70,7 +90,10 @@ def subset_dots(evaluation: Evaluation) -> go.Figure:
             col=1,
         )
     texts = [" + ".join(subset.modalities) for subset in subsets]
-    single = [marks[subset.modalities[0]] if len(subset.modalities) == 1 else marks[FUSED] for subset in subsets]
+    single = [
+        marks[subset.modalities[0]] if len(subset.modalities) == 1 else marks[FUSED]
+        for subset in subsets
+    ]
     values = [subset.macro_f1.value for subset in subsets]
     figure.add_scatter(
         x=values,
@@ -80,7 +103,11 @@ def subset_dots(evaluation: Evaluation) -> go.Figure:
         textposition="middle right",
         showlegend=False,
         cliponaxis=False,
-        marker={"size": 11, "color": [mark.colour for mark in single], "symbol": [mark.symbol for mark in single]},
+        marker={
+            "size": 11,
+            "color": [mark.colour for mark in single],
+            "symbol": [mark.symbol for mark in single],
+        },
         customdata=[label(text) for text in texts],
         hovertemplate="%{customdata}: %{text}<extra></extra>",
         row=1,
@@ -98,9 +125,19 @@ def subset_dots(evaluation: Evaluation) -> go.Figure:
         if everything is not None and everything is not best:
             caption += f"; all {len(names)} reach {everything.macro_f1}"
         alone = [subset for subset in subsets if len(subset.modalities) == 1]
-        caption += f"; the best alone is {alone[0].modalities[0]} with {alone[0].macro_f1}." if alone else "."
+        caption += (
+            f"; the best alone is {alone[0].modalities[0]} with {alone[0].macro_f1}."
+            if alone
+            else "."
+        )
     rows = [
-        [text, subset.n_queries, subset.macro_f1.value, subset.accuracy.value, subset.map_at_r.value]
+        [
+            text,
+            subset.n_queries,
+            subset.macro_f1.value,
+            subset.accuracy.value,
+            subset.map_at_r.value,
+        ]
         for text, subset in zip(texts, subsets, strict=True)
     ]
     low = max(0.0, min([value or 0.0 for value in values], default=0.0) - 0.06)
@@ -128,9 +165,14 @@ def subset_dots(evaluation: Evaluation) -> go.Figure:
 
 
 def fusion_weights(evaluation: Evaluation) -> go.Figure:
-    """How much weight the fusion gives each modality, over the evaluated recordings that have it: quartiles, 5th and 95th percentile."""
+    """How much weight the fusion gives each modality, over the evaluated recordings that have it:
+    quartiles, 5th and 95th percentile.
+    """
     asked = evaluation.arrays["split"] == evaluation.split
-    weights, present = evaluation.arrays["weights"][asked], evaluation.arrays["present"][asked].astype(bool)
+    weights, present = (
+        evaluation.arrays["weights"][asked],
+        evaluation.arrays["present"][asked].astype(bool),
+    )
     marks = modality_marks(evaluation.modalities)
     figure, rows = go.Figure(), []
     for position, name in enumerate(evaluation.modalities):
@@ -153,8 +195,8 @@ def fusion_weights(evaluation: Evaluation) -> go.Figure:
         )
     heaviest = max(rows, key=lambda row: row[2], default=None)
     caption = (
-        f"The fusion leans most on {heaviest[0]}, mean weight {heaviest[2]:.2f}; "
-        f"equal weights would be {1 / len(evaluation.modalities):.2f}."
+        f"The fusion leans most on {heaviest[0]}, mean weight {heaviest[2]:.2f}; equal weights "
+        f"would be {1 / len(evaluation.modalities):.2f}."
         if heaviest
         else "No recording was scored."
     )
@@ -171,9 +213,17 @@ def fusion_weights(evaluation: Evaluation) -> go.Figure:
 
 
 def modality_retrieval(evaluation: Evaluation) -> go.Figure:
-    """MAP@R when one modality's embeddings search among another's: whether the modalities share one space."""
+    """MAP@R when one modality's embeddings search among another's: whether the modalities share one
+    space.
+    """
     names = [label(name) for name in evaluation.modalities]
-    values = np.array([[np.nan if value is None else value for value in row] for row in evaluation.modality_to_modality], dtype=float)
+    values = np.array(
+        [
+            [np.nan if value is None else value for value in row]
+            for row in evaluation.modality_to_modality
+        ],
+        dtype=float,
+    )
     for position, name in enumerate(evaluation.modalities):
         within = evaluation.by_modality[name]["map_at_r"].value
         values[position, position] = np.nan if within is None else within
@@ -195,7 +245,10 @@ def modality_retrieval(evaluation: Evaluation) -> go.Figure:
         )
     )
     crossed = evaluation.scores["modality_to_modality_map_at_r"]
-    caption = f"From one modality to another, MAP@R is {crossed} on average; the diagonal is search within a modality."
+    caption = (
+        f"From one modality to another, MAP@R is {crossed} on average; the diagonal is search "
+        "within a modality."
+    )
     rows = [[name, *row] for name, row in zip(evaluation.modalities, values, strict=True)]
     return finish(
         figure,

@@ -1,4 +1,6 @@
-"""The recordings of a table as figures: classes by split and session, and which modalities are there."""
+"""The recordings of a table as figures: classes by split and session, and which modalities are
+there.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,24 @@ from quadlib.figures.style import SEQUENTIAL, finish, label, modality_marks
 
 
 def split_table(table: SampleTable) -> go.Figure:
-    """Recordings and sessions of each class in each split; an empty cell is a class that the split cannot teach or test."""
+    """Recordings and sessions of each class in each split; an empty cell is a class that the split
+    cannot teach or test.
+    """
     frame, names = table.frame, list(table.class_names)
-    splits = [split for split in SPLITS if (frame["split"] == split).any()] + ([""] if (frame["split"] == "").any() else [])
+    splits = [split for split in SPLITS if (frame["split"] == split).any()] + (
+        [""] if (frame["split"] == "").any() else []
+    )
     grouped = frame.groupby(["label", "split"])
     counts = grouped.size().unstack(fill_value=0).reindex(index=names, columns=splits, fill_value=0)
-    sessions = grouped["group"].nunique().unstack(fill_value=0).reindex(index=names, columns=splits, fill_value=0)
+    sessions = (
+        grouped["group"]
+        .nunique()
+        .unstack(fill_value=0)
+        .reindex(index=names, columns=splits, fill_value=0)
+    )
     text = [
-        [f"{count} / {held}" for count, held in zip(*row, strict=True)] for row in zip(counts.to_numpy(), sessions.to_numpy(), strict=True)
+        [f"{count} / {held}" for count, held in zip(*row, strict=True)]
+        for row in zip(counts.to_numpy(), sessions.to_numpy(), strict=True)
     ]
     labels = [split or "no split" for split in splits]
     figure = go.Figure(
@@ -34,12 +46,26 @@ def split_table(table: SampleTable) -> go.Figure:
             hovertemplate="%{y}, %{x}: %{text} (recordings / sessions)<extra></extra>",
         )
     )
-    empty = [f"{name} in {shown}" for name in names for split, shown in zip(splits, labels, strict=True) if counts.loc[name, split] == 0]
+    empty = [
+        f"{name} in {shown}"
+        for name in names
+        for split, shown in zip(splits, labels, strict=True)
+        if counts.loc[name, split] == 0
+    ]
     shared = int((frame[frame["split"] != ""].groupby("group")["split"].nunique() > 1).sum())
     caption = (
-        f"{len(frame):,} recordings of {len(names)} classes from {frame['group'].nunique():,} sessions; "
-        + ("each class is in every split; " if not empty else f"missing: {', '.join(empty[:6])}{' and more' if len(empty) > 6 else ''}; ")
-        + ("no session is in two splits." if not shared else f"{shared} sessions are in two splits, so scores will flatter.")
+        f"{len(frame):,} recordings of {len(names)} classes from {frame['group'].nunique():,} "
+        "sessions; "
+        + (
+            "each class is in every split; "
+            if not empty
+            else f"missing: {', '.join(empty[:6])}{' and more' if len(empty) > 6 else ''}; "
+        )
+        + (
+            "no session is in two splits."
+            if not shared
+            else f"{shared} sessions are in two splits, so scores will flatter."
+        )
     )
     rows = [[name, *row] for name, row in zip(names, text, strict=True)]
     return finish(
@@ -75,7 +101,11 @@ def availability(table: SampleTable) -> go.Figure:
         )
     )
     complete = int(present.all(axis=1).sum())
-    lacking = [f"{len(table) - count:,} lack {name}" for name, count in zip(names, have, strict=True) if count < len(table)]
+    lacking = [
+        f"{len(table) - count:,} lack {name}"
+        for name, count in zip(names, have, strict=True)
+        if count < len(table)
+    ]
     caption = f"{complete:,} of {len(table):,} recordings have all {len(names)} modalities" + (
         f"; {', '.join(lacking)}, which is masked, not filled." if lacking else "."
     )

@@ -1,4 +1,6 @@
-"""The one visual language: the plotly template "quad", colours and symbols, number formats, and how a figure is shown."""
+"""The one visual language: the plotly template "quad", colours and symbols, number formats, and how
+a figure is shown.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 
-# Okabe and Ito's palette: told apart by readers with any colour vision, and in grey print together with the symbols.
+# Okabe and Ito's palette: told apart by readers with any colour vision, and in grey print together
+# with the symbols.
 _KNOWN = {
     "video": ("#0072B2", "circle"),
     "image": ("#E69F00", "square"),
@@ -22,7 +25,8 @@ _KNOWN = {
 _FURTHER = (("#56B4E9", "cross"), ("#8C6D31", "x"), ("#7570B3", "pentagon"), ("#B2182B", "star"))
 FUSED = "fused"
 
-# The grey with the same contrast (4.3 to 1) on white and on JupyterLab's dark background; a report's renderer may set a stronger ink.
+# The grey with the same contrast (4.3 to 1) on white and on JupyterLab's dark background; a
+# report's renderer may set a stronger ink.
 INK = "#797979"
 QUIET = "rgba(128,128,128,0.55)"
 GRID = "rgba(128,128,128,0.22)"
@@ -39,24 +43,35 @@ class Mark(NamedTuple):
 
 
 def modality_marks(names: Iterable[str]) -> dict[str, Mark]:
-    """Colour and symbol of each modality: the four of the weld cell keep theirs, others take the free ones in order; `fused` is ink."""
+    """Colour and symbol of each modality: the four of the weld cell keep theirs, others take the
+    free ones in order; `fused` is ink.
+    """
     names = list(names)
-    free = [Mark(*pair) for key, pair in _KNOWN.items() if key not in names] + [Mark(*pair) for pair in _FURTHER]
+    free = [Mark(*pair) for key, pair in _KNOWN.items() if key not in names] + [
+        Mark(*pair) for pair in _FURTHER
+    ]
     others = [name for name in names if name not in _KNOWN and name != FUSED]
     marks = {name: free[position % len(free)] for position, name in enumerate(others)}
     marks |= {name: Mark(*_KNOWN[name]) for name in names if name in _KNOWN}
-    return {name: marks.get(name, Mark(INK, "hexagon")) for name in [*names, *([] if FUSED in names else [FUSED])]}
+    return {
+        name: marks.get(name, Mark(INK, "hexagon"))
+        for name in [*names, *([] if FUSED in names else [FUSED])]
+    }
 
 
 def class_marks(names: Sequence[str]) -> dict[str, Mark]:
-    """Colour and symbol of each class: six colours times four symbols, always beside a label with the class's name."""
+    """Colour and symbol of each class: six colours times four symbols, always beside a label with
+    the class's name.
+    """
     colours = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
     symbols = ("circle", "square", "diamond", "triangle-up")
     return {name: Mark(colours[i % 6], symbols[i // 6 % 4]) for i, name in enumerate(names)}
 
 
 def template() -> go.layout.Template:
-    """The template "quad": transparent, system font, thin grid, no logo, and no button that sends a figure to a cloud."""
+    """The template "quad": transparent, system font, thin grid, no logo, and no button that sends a
+    figure to a cloud.
+    """
     axis = {
         "gridcolor": GRID,
         "linecolor": QUIET,
@@ -70,7 +85,8 @@ def template() -> go.layout.Template:
     return go.layout.Template(
         layout={
             "font": {
-                "family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
+                "family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, "
+                "sans-serif",
                 "size": 13,
                 "color": INK,
             },
@@ -91,10 +107,17 @@ def template() -> go.layout.Template:
             "height": 360,
             "xaxis": axis,
             "yaxis": axis,
-            "autotypenumbers": "strict",  # a class named "3" is a name; the browser forgets an axis type when data are replaced
+            # a class named "3" is a name; the browser forgets an axis type when data are replaced
+            "autotypenumbers": "strict",
             "colorscale": {"sequential": SEQUENTIAL},
             "coloraxis": {"colorbar": {"thickness": 10, "outlinewidth": 0}},
-            "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1.0,
+                "yanchor": "bottom",
+                "bgcolor": "rgba(0,0,0,0)",
+            },
             "hoverlabel": {"align": "left"},
             "modebar": {
                 "remove": ["sendChartToCloud", "lasso2d", "select2d", "autoScale2d"],
@@ -111,24 +134,41 @@ pio.templates.default = "quad"
 pio.renderers["plotly_mimetype"].config = {"displaylogo": False, "responsive": True}
 
 
-def finish(figure: go.Figure, title: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], **layout: Any) -> go.Figure:
-    """Gives a figure its title, its finding in a sentence and its data table (in `layout.meta`, for the report), and returns it."""
+def finish(
+    figure: go.Figure,
+    title: str,
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    **layout: Any,
+) -> go.Figure:
+    """Gives a figure its title, its finding in a sentence and its data table (in `layout.meta`, for
+    the report), and returns it.
+    """
     table = {"columns": list(columns), "rows": [[plain(value) for value in row] for row in rows]}
-    figure.update_layout(template="quad", title_text=title, meta={"caption": caption, "table": table}, **layout)
+    figure.update_layout(
+        template="quad", title_text=title, meta={"caption": caption, "table": table}, **layout
+    )
     return figure
 
 
 def plain(value: Any) -> Any:
-    """A value for a data table: numpy scalars as Python's, floats with four significant digits, not-a-number as an empty cell."""
+    """A value for a data table: numpy scalars as Python's, floats with four significant digits,
+    not-a-number as an empty cell.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
-        return float(f"{value:.4g}") if np.isfinite(value) else ("" if np.isnan(value) else str(value))
+        return (
+            float(f"{value:.4g}") if np.isfinite(value) else ("" if np.isnan(value) else str(value))
+        )
     return value
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with three significant digits, thousands separated, never in powers of ten between 1e-4 and 1e7: 0.0412, 83.1, 1,730."""
+    """A number with three significant digits, thousands separated, never in powers of ten between
+    1e-4 and 1e7: 0.0412, 83.1, 1,730.
+    """
     if value != value:
         return "undefined"
     if value == 0 or not np.isfinite(value):
@@ -156,7 +196,9 @@ def score(value: float, interval: Sequence[float] | None = None) -> str:
 
 
 def label(text: str) -> str:
-    """A name from the data as plotly shall print it: plotly reads tags in labels, so a name with `<` in it is escaped."""
+    """A name from the data as plotly shall print it: plotly reads tags in labels, so a name with
+    `<` in it is escaped.
+    """
     return html.escape(text, quote=False)
 
 
@@ -166,11 +208,13 @@ def in_batch() -> bool:
 
 
 def show(item: Any, live: bool = False) -> Any:
-    """What a cell displays: a figure, interactively above its caption; anything else as it is (widgets know their static twin).
+    """What a cell displays: a figure, interactively above its caption; anything else as it is
+    (widgets know their static twin).
 
-    `live` turns a figure into a FigureWidget when interactive, so that code can change it later. Other figures stay
-    plain: they zoom and hover all the same, are still there when a saved notebook is opened, and do not carry the
-    5 MB of script that each FigureWidget puts into the browser.
+    `live` turns a figure into a FigureWidget when interactive, so that code can change it later.
+    Other figures stay plain: they zoom and hover all the same, are still there when a saved
+    notebook is opened, and do not carry the 5 MB of script that each FigureWidget puts into the
+    browser.
     """
     if not isinstance(item, go.Figure | go.FigureWidget):
         return item

@@ -10,7 +10,18 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from quadlib.figures.style import BAND, FUSED, INK, LOOK_HERE, QUIET, finish, many, modality_marks, number, score
+from quadlib.figures.style import (
+    BAND,
+    FUSED,
+    INK,
+    LOOK_HERE,
+    QUIET,
+    finish,
+    many,
+    modality_marks,
+    number,
+    score,
+)
 
 Record = Mapping[str, Any]
 SCORES = {
@@ -29,27 +40,46 @@ PHASES = {
 def epoch_axis(history: Sequence[Record]) -> dict[str, Any]:
     """An axis of epochs with ticks at whole ones."""
     last = max((record["epoch"] for record in history), default=1)
-    return {"title": {"text": "epoch"}, "tick0": 0, "dtick": max(1, round(last / 10)), "range": [0.45, last + 0.55]}
+    return {
+        "title": {"text": "epoch"},
+        "tick0": 0,
+        "dtick": max(1, round(last / 10)),
+        "range": [0.45, last + 0.55],
+    }
 
 
 def split_history(history: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The step records and the epoch records, each as a table; a step's `at` is its place in epochs, epoch 1 from 0.5 to 1.5."""
+    """The step records and the epoch records, each as a table; a step's `at` is its place in
+    epochs, epoch 1 from 0.5 to 1.5.
+    """
     steps = pd.DataFrame([record for record in history if record["kind"] == "step"])
     epochs = pd.DataFrame([record for record in history if record["kind"] == "epoch"])
     if len(steps):
         by_epoch = steps.groupby("epoch")
-        steps["at"] = steps["epoch"] - 0.5 + (by_epoch.cumcount() + 1) / by_epoch["epoch"].transform("size").max()
+        steps["at"] = (
+            steps["epoch"]
+            - 0.5
+            + (by_epoch.cumcount() + 1) / by_epoch["epoch"].transform("size").max()
+        )
     return steps, epochs
 
 
-def training_figures(history: Sequence[Record], timings: Sequence[Record] = (), findings: Sequence[Any] = ()) -> list[go.Figure]:
+def training_figures(
+    history: Sequence[Record], timings: Sequence[Record] = (), findings: Sequence[Any] = ()
+) -> list[go.Figure]:
     """Every figure of a training run, in the order in which a report shows them."""
-    figures = [loss_curve(history, findings), validation_curve(history), learning_rate_curve(history), gradient_curves(history)]
+    figures = [
+        loss_curve(history, findings),
+        validation_curve(history),
+        learning_rate_curve(history),
+        gradient_curves(history),
+    ]
     return [*figures, time_per_epoch(timings)] if timings else figures
 
 
 def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Figure:
-    """The fused term between the floor of its batches (a band, lowest to highest) and the collapse plateau.
+    """The fused term between the floor of its batches (a band, lowest to highest) and the collapse
+    plateau.
 
     `findings` (of a diagnosis) that name a step are marked on the curve.
     """
@@ -58,13 +88,23 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
     if not len(steps):
         return finish(figure, "Loss", "Nothing was trained yet.", ["epoch"], [])
     if "fused" not in steps:
-        return _total_loss(history, steps, "fused_weight is 0, so this is the sum of the other terms")
+        return _total_loss(
+            history, steps, "fused_weight is 0, so this is the sum of the other terms"
+        )
     if steps["floor"].isna().all():
-        return _total_loss(history, steps, "No batch holds a positive pair, so this is what the other terms left")
+        return _total_loss(
+            history, steps, "No batch holds a positive pair, so this is what the other terms left"
+        )
     steps = steps.dropna(subset="floor")
-    steps["progress"] = pd.to_numeric(steps["progress"])  # None where every batch holds one class: 0 / 0
+    steps["progress"] = pd.to_numeric(
+        steps["progress"]
+    )  # None where every batch holds one class: 0 / 0
     per_epoch = steps.groupby("epoch").agg(
-        low=("floor", "min"), high=("floor", "max"), loss=("fused", "mean"), plateau=("collapse", "max"), progress=("progress", "mean")
+        low=("floor", "min"),
+        high=("floor", "max"),
+        loss=("fused", "mean"),
+        plateau=("collapse", "max"),
+        progress=("progress", "mean"),
     )
     end = float(steps["at"].max())
     figure.add_scatter(
@@ -105,7 +145,9 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
         line={"color": "#D55E00", "width": 1.5, "dash": "dash"},
         hoverinfo="skip",
     )
-    figure.add_annotation(x=end, y=plateau, text=name, xanchor="right", yanchor="bottom", showarrow=False)
+    figure.add_annotation(
+        x=end, y=plateau, text=name, xanchor="right", yanchor="bottom", showarrow=False
+    )
     last = per_epoch.iloc[-1]
     figure.add_annotation(
         x=end,
@@ -117,11 +159,16 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
     )
     _mark_findings(figure, findings, steps)
     way = (
-        "these batches hold one class each, so floor and collapse are the same and nothing can be learned from them"
+        "these batches hold one class each, so floor and collapse are the same and nothing can be "
+        "learned from them"
         if np.isnan(last["progress"])
-        else f"{100 * last['progress']:.0f} % of the way from collapse to the optimum of these batches"
+        else f"{100 * last['progress']:.0f} % of the way from collapse to the optimum of these "
+        "batches"
     )
-    caption = f"The loss went from {number(steps['fused'].iloc[0], 4)} to {number(last['loss'], 4)}: {way}."
+    caption = (
+        f"The loss went from {number(steps['fused'].iloc[0], 4)} to {number(last['loss'], 4)}: "
+        f"{way}."
+    )
     rows = [[epoch, *row] for epoch, row in zip(per_epoch.index, per_epoch.to_numpy(), strict=True)]
     bottom = min(0.0, float(steps["fused"].min()))
     return finish(
@@ -139,12 +186,28 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
 
 
 def _total_loss(history: Sequence[Record], steps: pd.DataFrame, why: str) -> go.Figure:
-    """The loss of a run whose fused term is off or has no positive pair: floor and plateau do not apply to it."""
-    figure = go.Figure(go.Scatter(x=steps["at"], y=steps["loss"], mode="lines", name="each batch", line={"color": "#0072B2"}))
+    """The loss of a run whose fused term is off or has no positive pair: floor and plateau do not
+    apply to it.
+    """
+    figure = go.Figure(
+        go.Scatter(
+            x=steps["at"],
+            y=steps["loss"],
+            mode="lines",
+            name="each batch",
+            line={"color": "#0072B2"},
+        )
+    )
     caption = f"{why}: it has no common floor and plateau to stand between."
     rows = steps.groupby("epoch")["loss"].mean().items()
     return finish(
-        figure, "Loss", caption, ["epoch", "loss"], rows, xaxis=epoch_axis(history), yaxis_title="sum of the weighted terms (nats)"
+        figure,
+        "Loss",
+        caption,
+        ["epoch", "loss"],
+        rows,
+        xaxis=epoch_axis(history),
+        yaxis_title="sum of the weighted terms (nats)",
     )
 
 
@@ -154,14 +217,23 @@ def _mark_findings(figure: go.Figure, findings: Sequence[Any], steps: pd.DataFra
         seen = steps[steps["step"] == getattr(finding, "step", None)]
         if len(seen):
             figure.add_annotation(
-                x=seen["at"].iloc[0], y=seen["fused"].iloc[0], text=f"▲ {finding.code}", arrowcolor=LOOK_HERE, hovertext=finding.title
+                x=seen["at"].iloc[0],
+                y=seen["fused"].iloc[0],
+                text=f"▲ {finding.code}",
+                arrowcolor=LOOK_HERE,
+                hovertext=finding.title,
             )
 
 
 def validation_curve(history: Sequence[Record]) -> go.Figure:
-    """Validation scores of every epoch, from 0 to 1, the epochs that wrote best_model.pth marked."""
+    """Validation scores of every epoch, from 0 to 1, the epochs that wrote best_model.pth
+    marked.
+    """
     _, epochs = split_history(history)
-    figure, shown = go.Figure(), [name for name in SCORES if name in epochs and epochs[name].notna().any()]
+    figure, shown = (
+        go.Figure(),
+        [name for name in SCORES if name in epochs and epochs[name].notna().any()],
+    )
     if not shown:
         return finish(figure, "Validation", "This run was not validated.", ["epoch"], [])
     for name in shown:
@@ -175,8 +247,13 @@ def validation_curve(history: Sequence[Record]) -> go.Figure:
             marker={"symbol": symbol, "size": 6},
             hovertemplate=f"epoch %{{x}}: {label} %{{y:.3f}}<extra></extra>",
         )
-    best = epochs[epochs["best"].fillna(False).astype(bool)] if "best" in epochs else epochs.iloc[:0]
-    caption = f"After epoch {int(epochs['epoch'].iloc[-1])} the validation {SCORES[shown[0]][0]} is {score(epochs[shown[0]].iloc[-1])}."
+    best = (
+        epochs[epochs["best"].fillna(False).astype(bool)] if "best" in epochs else epochs.iloc[:0]
+    )
+    caption = (
+        f"After epoch {int(epochs['epoch'].iloc[-1])} the validation {SCORES[shown[0]][0]} is "
+        f"{score(epochs[shown[0]].iloc[-1])}."
+    )
     if len(best):
         row, (label, colour, _) = best.iloc[-1], SCORES[shown[0]]
         later = int(epochs["epoch"].iloc[-1] - row["epoch"])
@@ -189,10 +266,22 @@ def validation_curve(history: Sequence[Record]) -> go.Figure:
             marker={"symbol": "circle-open", "size": 13, "color": INK, "line": {"width": 2}},
         )
         figure.add_annotation(
-            x=row["epoch"], y=row[shown[0]], text=f"best: {score(row[shown[0]])}", showarrow=True, ax=0, ay=34, arrowcolor=QUIET
+            x=row["epoch"],
+            y=row[shown[0]],
+            text=f"best: {score(row[shown[0]])}",
+            showarrow=True,
+            ax=0,
+            ay=34,
+            arrowcolor=QUIET,
         )
-        caption = f"The best model is that of epoch {int(row['epoch'])}, validation {label} {score(row[shown[0]])}; " + (
-            f"{many(later, 'epoch')} followed without a better one." if later else "it is the last one."
+        caption = (
+            f"The best model is that of epoch {int(row['epoch'])}, validation {label} "
+            f"{score(row[shown[0]])}; "
+            + (
+                f"{many(later, 'epoch')} followed without a better one."
+                if later
+                else "it is the last one."
+            )
         )
     columns = ["epoch", *shown]
     return finish(
@@ -217,15 +306,25 @@ def learning_rate_curve(history: Sequence[Record]) -> go.Figure:
     steps = steps.dropna(subset="learning_rate")  # batches that only accumulate take no step
     rates = steps["learning_rate"]
     figure.add_scatter(
-        x=steps["at"], y=rates, mode="lines", line={"color": "#0072B2", "width": 2}, hovertemplate="epoch %{x:.2f}: %{y:.2e}<extra></extra>"
+        x=steps["at"],
+        y=rates,
+        mode="lines",
+        line={"color": "#0072B2", "width": 2},
+        hovertemplate="epoch %{x:.2f}: %{y:.2e}<extra></extra>",
     )
     peak = int(rates.to_numpy().argmax())
     caption = (
-        f"The rate rose to {number(rates.max())} at step {int(steps['step'].iloc[peak])} and ended at {number(rates.iloc[-1])}."
+        f"The rate rose to {number(rates.max())} at step {int(steps['step'].iloc[peak])} and ended "
+        f"at {number(rates.iloc[-1])}."
         if rates.max() > 0
         else "The learning rate was 0 throughout: nothing can have been learned."
     )
-    rows = steps.groupby("epoch")["learning_rate"].agg(["min", "max"]).reset_index().itertuples(index=False)
+    rows = (
+        steps.groupby("epoch")["learning_rate"]
+        .agg(["min", "max"])
+        .reset_index()
+        .itertuples(index=False)
+    )
     return finish(
         figure,
         "Learning rate",
@@ -240,18 +339,30 @@ def learning_rate_curve(history: Sequence[Record]) -> go.Figure:
 
 
 def gradient_curves(history: Sequence[Record]) -> go.Figure:
-    """Gradient norm, and size of an update relative to the weights, of every part by epoch; both axes logarithmic.
+    """Gradient norm, and size of an update relative to the weights, of every part by epoch; both
+    axes logarithmic.
 
-    Encoders are solid and heads dotted, in the colour of their modality; what serves all modalities is ink.
+    Encoders are solid and heads dotted, in the colour of their modality; what serves all modalities
+    is ink.
     """
     _, epochs = split_history(history)
     panels = {"gradient_norms": "gradient norm", "update_ratios": "update / weight norm"}
-    figure = make_subplots(rows=1, cols=2, subplot_titles=list(panels.values()), horizontal_spacing=0.09)
+    figure = make_subplots(
+        rows=1, cols=2, subplot_titles=list(panels.values()), horizontal_spacing=0.09
+    )
     if not set(panels) & set(epochs.columns):
-        return finish(figure, "Gradients and updates", "No gradient norms were recorded.", ["epoch"], [])
-    tables = {name: pd.DataFrame(list(epochs[name]), index=epochs["epoch"]) for name in panels if name in epochs}
+        return finish(
+            figure, "Gradients and updates", "No gradient norms were recorded.", ["epoch"], []
+        )
+    tables = {
+        name: pd.DataFrame(list(epochs[name]), index=epochs["epoch"])
+        for name in panels
+        if name in epochs
+    }
     parts = list(dict.fromkeys(part for table in tables.values() for part in table.columns))
-    marks = modality_marks(part.removeprefix("encoders.") for part in parts if part.startswith("encoders."))
+    marks = modality_marks(
+        part.removeprefix("encoders.") for part in parts if part.startswith("encoders.")
+    )
     dashes = {"encoders": "solid", "modality_heads": "dot", "fusion": "solid", "fused_head": "dash"}
     for column, table in enumerate(tables.values(), start=1):
         for part in table.columns:
@@ -273,7 +384,9 @@ def gradient_curves(history: Sequence[Record]) -> go.Figure:
             )
         span = table.where(table > 0).stack()
         decades = np.log10(span.max() / span.min()) if len(span) else 0.0
-        figure.update_yaxes(type="log", tickformat="~g", dtick="D2" if decades < 2 else 1, row=1, col=column)
+        figure.update_yaxes(
+            type="log", tickformat="~g", dtick="D2" if decades < 2 else 1, row=1, col=column
+        )
     norms = tables.get("gradient_norms", pd.DataFrame())
     silent = [_short(part) for part in norms.columns if (norms[part] == 0).all()]
     caption = (
@@ -284,7 +397,11 @@ def gradient_curves(history: Sequence[Record]) -> go.Figure:
         else "A gradient was missing in some epochs: see the gaps."
     )
     rows = [
-        [epoch, _short(part), *(table[part].get(epoch) if part in table else None for table in tables.values())]
+        [
+            epoch,
+            _short(part),
+            *(table[part].get(epoch) if part in table else None for table in tables.values()),
+        ]
         for epoch in epochs["epoch"]
         for part in parts
     ]
@@ -297,7 +414,14 @@ def gradient_curves(history: Sequence[Record]) -> go.Figure:
         rows,
         height=420,
         margin_t=88,
-        legend={"orientation": "v", "x": 1.01, "xanchor": "left", "y": 1, "yanchor": "top", "tracegroupgap": 0},
+        legend={
+            "orientation": "v",
+            "x": 1.01,
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "top",
+            "tracegroupgap": 0,
+        },
     )
 
 
@@ -323,9 +447,8 @@ def time_per_epoch(timings: Sequence[Record]) -> go.Figure:
     totals = table[shown].sum()
     slowest, seconds = str(totals.idxmax()), float(totals.sum())
     caption = (
-        f"{number(seconds)} s in {len(table)} epochs, {number(seconds / len(table))} s each; "
-        f"most of it, {100 * totals.max() / max(seconds, 1e-12):.0f} %, "
-        f"went to {PHASES[slowest][0]}."
+        f"{number(seconds)} s in {len(table)} epochs, {number(seconds / len(table))} s each; most "
+        f"of it, {100 * totals.max() / max(seconds, 1e-12):.0f} %, went to {PHASES[slowest][0]}."
     )
     return finish(
         figure,

@@ -1,4 +1,6 @@
-"""The sentence that a reader sees first in each notebook: a sign, a word, the finding, and the few numbers that carry it."""
+"""The sentence that a reader sees first in each notebook: a sign, a word, the finding, and the few
+numbers that carry it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ SIGNS = {"fine": ("✓", FINE), "look here": ("▲", LOOK_HERE), "broken": ("✕
 
 @dataclass(frozen=True)
 class Verdict:
-    """A finding in words with its level and numbers; shows itself as HTML in a notebook and as plain text anywhere else."""
+    """A finding in words with its level and numbers; shows itself as HTML in a notebook and as
+    plain text anywhere else.
+    """
 
     level: Level
     sentence: str
@@ -40,14 +44,20 @@ class Verdict:
         return "\n".join(lines)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Text and HTML for a notebook, and the parts themselves, which a report sets in its own head."""
+        """Text and HTML for a notebook, and the parts themselves, which a report sets in its own
+        head.
+        """
         parts = {
             "level": self.level,
             "sentence": self.sentence,
             "numbers": [list(pair) for pair in self.numbers],
             "notes": list(self.notes),
         }
-        return {"text/plain": str(self), "text/html": self.to_html(), "application/vnd.quadlib.verdict+json": parts}
+        return {
+            "text/plain": str(self),
+            "text/html": self.to_html(),
+            "application/vnd.quadlib.verdict+json": parts,
+        }
 
     def noting(self, *notes: str) -> Verdict:
         """The same verdict with further notes."""
@@ -57,16 +67,27 @@ class Verdict:
         """Self-contained HTML; every text that may come from the data is escaped."""
         sign, colour = SIGNS[self.level]
         tiles = "".join(
-            f'<div class="quad-number" style="min-width:7em"><div style="font-size:1.45em;font-weight:600">{html.escape(value)}</div>'
-            f'<div style="opacity:.75">{html.escape(name)}</div></div>'
+            '<div class="quad-number" style="min-width:7em"><div '
+            f'style="font-size:1.45em;font-weight:600">{html.escape(value)}</div><div '
+            f'style="opacity:.75">{html.escape(name)}</div></div>'
             for name, value in self.numbers
         )
-        notes = "".join(f'<p style="margin:.3em 0;opacity:.85;white-space:pre-line">{html.escape(note)}</p>' for note in self.notes)
+        notes = "".join(
+            f'<p style="margin:.3em 0;opacity:.85;white-space:pre-line">{html.escape(note)}</p>'
+            for note in self.notes
+        )
         return (
-            f'<div class="quad-verdict" role="note" style="border-left:5px solid {colour};padding:.4em 1em;margin:.5em 0">'
-            f'<p style="font-size:1.15em;margin:.2em 0"><span aria-hidden="true" style="color:{colour};font-weight:700">{sign}</span> '
+            '<div class="quad-verdict" role="note" style="border-left:5px solid '
+            f'{colour};padding:.4em 1em;margin:.5em 0">'
+            '<p style="font-size:1.15em;margin:.2em 0"><span aria-hidden="true" '
+            f'style="color:{colour};font-weight:700">{sign}</span> '
             f"<strong>{html.escape(self.level)}</strong>: {html.escape(self.sentence)}</p>"
-            + (f'<div style="display:flex;flex-wrap:wrap;gap:1em 2.2em;margin:.7em 0">{tiles}</div>' if tiles else "")
+            + (
+                '<div style="display:flex;flex-wrap:wrap;gap:1em 2.2em;margin:.7em '
+                f'0">{tiles}</div>'
+                if tiles
+                else ""
+            )
             + notes
             + "</div>"
         )
@@ -78,20 +99,31 @@ def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
     one_class, lone = int((table["classes"] == 1).sum()), int(table["lone_anchors"].sum())
     numbers = (
         ("batches in an epoch", f"{len(table):,}"),
-        ("positives per anchor, fewest / median", f"{table['positives_min'].min()} / {table['positives_median'].median():g}"),
+        (
+            "positives per anchor, fewest / median",
+            f"{table['positives_min'].min()} / {table['positives_median'].median():g}",
+        ),
         ("floor of a batch", span(table["floor"])),
         ("collapse plateau", number(float(table["collapse"].mode().iloc[0]), 4)),
     )
     sentence = composition_sentence(plan, table)
     repeats, unseen = int(table["repeats"].sum()), len(plan.unseen)
-    notes = tuple(plan.notes) + ((f"{unseen:,} of {len(plan.codes):,} recordings are in no batch of this epoch.",) if unseen else ())
-    notes += (f"{repeats:,} places are filled by a recording that its batch holds already.",) if repeats else ()
+    notes = tuple(plan.notes) + (
+        (f"{unseen:,} of {len(plan.codes):,} recordings are in no batch of this epoch.",)
+        if unseen
+        else ()
+    )
+    notes += (
+        (f"{repeats:,} places are filled by a recording that its batch holds already.",)
+        if repeats
+        else ()
+    )
     if one_class:
         size = int(table["size"].mode().iloc[0])
         return Verdict(
             "broken",
-            f"{one_class} of {len(table)} batches hold one class, so their loss cannot leave "
-            f"ln {size - 1} = {np.log(size - 1):.4f}. {sentence}",
+            f"{one_class} of {len(table)} batches hold one class, so their loss cannot leave ln "
+            f"{size - 1} = {np.log(size - 1):.4f}. {sentence}",
             numbers,
             notes,
         )
@@ -99,35 +131,57 @@ def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
 
 
 def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0) -> Verdict:
-    """How far a run came from collapse to the optimum, and how good its best model is on validation."""
+    """How far a run came from collapse to the optimum, and how good its best model is on
+    validation.
+    """
     steps, epochs = split_history(history)
     if not len(epochs):
         return Verdict("broken", "No epoch was finished.", (("steps", f"{len(steps):,}"),))
     last = epochs.iloc[-1]
     done = int(last["epoch"])
-    stopped = f"epoch {done}" + (f" of {epochs_planned}" if epochs_planned else "") + (" (stopped early)" if done < epochs_planned else "")
+    stopped = (
+        f"epoch {done}"
+        + (f" of {epochs_planned}" if epochs_planned else "")
+        + (" (stopped early)" if done < epochs_planned else "")
+    )
     progress = float(last["progress"]) if last.get("progress") is not None else float("nan")
     shown = [name for name in SCORES if name in epochs]
-    best = epochs[epochs["best"].fillna(False).astype(bool)].iloc[-1] if "best" in epochs and epochs["best"].any() else last
+    best = (
+        epochs[epochs["best"].fillna(False).astype(bool)].iloc[-1]
+        if "best" in epochs and epochs["best"].any()
+        else last
+    )
     # the fused term is what the curve shows; the weighted sum of all terms is on another scale
     name, term = ("fused loss", "fused") if "fused" in last else ("loss", "loss")
-    numbers = [(f"{name}, first and last", f"{number(float(steps[term].iloc[0]))} to {number(float(last[term]))}")]
-    numbers += [(f"validation {SCORES[name][0]}, best model", score(float(best[name]))) for name in shown]
+    numbers = [
+        (
+            f"{name}, first and last",
+            f"{number(float(steps[term].iloc[0]))} to {number(float(last[term]))}",
+        )
+    ]
+    numbers += [
+        (f"validation {SCORES[name][0]}, best model", score(float(best[name]))) for name in shown
+    ]
     where = (
-        f"validation {SCORES[shown[0]][0]} {score(float(best[shown[0]]))} at epoch {int(best['epoch'])}; trained to {stopped}."
+        f"validation {SCORES[shown[0]][0]} {score(float(best[shown[0]]))} at epoch "
+        f"{int(best['epoch'])}; trained to {stopped}."
         if shown
         else f"trained to {stopped}."
     )
     if progress != progress:
         return Verdict(
             "broken",
-            f"Nothing to learn: in each batch floor and collapse plateau coincide, or the fused term is off; {where}",
+            "Nothing to learn: in each batch floor and collapse plateau coincide, or the fused "
+            f"term is off; {where}",
             tuple(numbers),
         )
     numbers.insert(0, ("from collapse to optimum", f"{100 * progress:.0f} %"))
     if progress < 0.05:
         return Verdict(
-            "broken", f"Collapsed: the loss stands {100 * progress:.0f} % of the way from collapse to the optimum; {where}", tuple(numbers)
+            "broken",
+            f"Collapsed: the loss stands {100 * progress:.0f} % of the way from collapse to the "
+            f"optimum; {where}",
+            tuple(numbers),
         )
     word = "Learned" if progress >= 0.5 else "Learned a part"
     return Verdict(
@@ -138,11 +192,15 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
 
 
 def where_to_go_on(run: Run) -> tuple[str, ...]:
-    """Where the checkpoints of a run are, and the commands that resume, diagnose and evaluate it."""
+    """Where the checkpoints of a run are, and the commands that resume, diagnose and evaluate
+    it.
+    """
     return (
-        f"Checkpoints: {(run.checkpoints / BEST).relative_to(run.folder.parent.parent)} and {LATEST} beside it.",
+        f"Checkpoints: {(run.checkpoints / BEST).relative_to(run.folder.parent.parent)} and "
+        f"{LATEST} beside it.",
         f"Resume: quadlib run 02_train -p run={run.name}",
-        f"Next: quadlib run 03_diagnose -p run={run.name}, quadlib run 04_evaluate -p run={run.name}",
+        f"Next: quadlib run 03_diagnose -p run={run.name}, quadlib run 04_evaluate -p "
+        f"run={run.name}",
     )
 
 
@@ -156,8 +214,19 @@ def judge_diagnosis(diagnosis: Any) -> Verdict:
         ("root causes", str(len(alarms))),
         ("findings that follow from them", str(folded)),
     )
-    level: Level = "broken" if any(root.severity == "error" for root in alarms) else "look here" if alarms or not diagnosis.ran else "fine"
-    return Verdict(level, f"{diagnosis.headline()}.", numbers, tuple(f"help for {root.code}: {root.help}" for root in alarms))
+    level: Level = (
+        "broken"
+        if any(root.severity == "error" for root in alarms)
+        else "look here"
+        if alarms or not diagnosis.ran
+        else "fine"
+    )
+    return Verdict(
+        level,
+        f"{diagnosis.headline()}.",
+        numbers,
+        tuple(f"help for {root.code}: {root.help}" for root in alarms),
+    )
 
 
 def judge_evaluation(evaluation: Evaluation) -> Verdict:
@@ -165,23 +234,35 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
     reached = evaluation.scores["macro_f1"]
     single = evaluation.best_single if len(evaluation.modalities) > 1 else None
     auroc = evaluation.scores["auroc"]
-    scores = [("macro-F1", reached), ("accuracy", evaluation.scores["accuracy"]), ("AUROC good against defect", auroc)]
-    scores += [(baseline_name(baseline.name), baseline.macro_f1) for baseline in evaluation.baselines]
+    scores = [
+        ("macro-F1", reached),
+        ("accuracy", evaluation.scores["accuracy"]),
+        ("AUROC good against defect", auroc),
+    ]
+    scores += [
+        (baseline_name(baseline.name), baseline.macro_f1) for baseline in evaluation.baselines
+    ]
     scores += [(f"best single, {single[0]}", single[1])] if single else []
     # what has no value gets a sentence with its reason, not a tile
     numbers = [(name, str(value)) for name, value in scores if value.value is not None]
-    notes = tuple(evaluation.notes) + ((f"AUROC good against defect: not defined, {auroc.reason}.",) if auroc.value is None else ())
+    notes = tuple(evaluation.notes) + (
+        (f"AUROC good against defect: not defined, {auroc.reason}.",) if auroc.value is None else ()
+    )
     if reached.value is None:
         return Verdict("broken", f"Not scored: {reached.reason}.", tuple(numbers), notes)
-    rivals = {baseline_name(baseline.name): baseline.macro_f1.value for baseline in evaluation.baselines} | (
-        {f"{single[0]} alone": single[1].value} if single else {}
-    )
+    rivals = {
+        baseline_name(baseline.name): baseline.macro_f1.value for baseline in evaluation.baselines
+    } | ({f"{single[0]} alone": single[1].value} if single else {})
     beaten_by = {
         name: value
         for name, value in rivals.items()
-        if value is not None and value >= (reached.low if reached.low is not None else reached.value)
+        if value is not None
+        and value >= (reached.low if reached.low is not None else reached.value)
     }
-    sentence = f"{evaluation.headline()}, on {evaluation.n_queries:,} {evaluation.split} recordings of {evaluation.source}."
+    sentence = (
+        f"{evaluation.headline()}, on {evaluation.n_queries:,} {evaluation.split} recordings of "
+        f"{evaluation.source}."
+    )
     if not beaten_by:
         return Verdict("fine", sentence, tuple(numbers), notes)
     surely = any(value >= reached.value for value in beaten_by.values())

@@ -1,4 +1,6 @@
-"""What a notebook needs beside the library: its settings from the parameter cell, and one batch as a run's model embeds it."""
+"""What a notebook needs beside the library: its settings from the parameter cell, and one batch as
+a run's model embeds it.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,25 @@ Model = TypeVar("Model", bound=Settings)
 
 
 def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
-    """The settings that the parameter cell (and whatever papermill injected after it) left in the notebook's variables.
+    """The settings that the parameter cell (and whatever papermill injected after it) left in the
+    notebook's variables.
 
-    Raises SettingsError listing every wrong value, or every parameter that was removed from the cell.
+    Raises SettingsError listing every wrong value, or every parameter that was removed from the
+    cell.
     """
     missing = [name for name in model.model_fields if name not in namespace]
     if missing:
-        raise SettingsError(f"the notebook has no {', '.join(missing)}; run its parameter cell first, or put the line back")
+        raise SettingsError(
+            f"the notebook has no {', '.join(missing)}; run its parameter cell first, or put the "
+            "line back"
+        )
     return read_settings(model, {name: namespace[name] for name in model.model_fields})
 
 
 class EmbeddedBatch(NamedTuple):
-    """One training batch in evaluation mode: SupCon of the fused embedding, its bounds, cosines (N, N), equal labels (N, N)."""
+    """One training batch in evaluation mode: SupCon of the fused embedding, its bounds, cosines (N,
+    N), equal labels (N, N).
+    """
 
     loss: float
     floor: float
@@ -44,8 +53,12 @@ def embedded_batch(restored: Restored) -> EmbeddedBatch:
     batch = restored.dataset.__getitems__(rows).to(next(model.parameters()).device)
     with torch.no_grad():
         fused = model(batch).fused.float()
-        loss = float(SupConLoss(settings.temperature, variant=settings.loss_variant)(fused, batch.labels))
+        loss = float(
+            SupConLoss(settings.temperature, variant=settings.loss_variant)(fused, batch.labels)
+        )
     labels = batch.labels.cpu()
     same = (labels[:, None] == labels[None, :]).numpy()
     floor = float(bounds.floor(torch.bincount(labels).numpy(), settings.temperature, kind="counts"))
-    return EmbeddedBatch(loss, floor, bounds.collapse_value(len(rows)), (fused @ fused.T).cpu().numpy(), same)
+    return EmbeddedBatch(
+        loss, floor, bounds.collapse_value(len(rows)), (fused @ fused.T).cpu().numpy(), same
+    )

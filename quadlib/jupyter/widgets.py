@@ -1,4 +1,6 @@
-"""Thin ipywidgets over the figures: an inspector of batches and a monitor of training; each has a static twin in batch."""
+"""Thin ipywidgets over the figures: an inspector of batches and a monitor of training; each has a
+static twin in batch.
+"""
 
 from __future__ import annotations
 
@@ -28,34 +30,58 @@ SAMPLERS = ("stratified", "random", "sequential")
 
 
 class Selection(NamedTuple):
-    """The recordings of the chosen batch: its number in the epoch, rows of the table, and sample ids."""
+    """The recordings of the chosen batch: its number in the epoch, rows of the table, and sample
+    ids.
+    """
 
     batch: int
     rows: np.ndarray
     sample_ids: list[str]
 
 
-def plan_batches(table: SampleTable, settings: BatchesSettings, sampler: str = "stratified", epoch: int = 0) -> BatchPlan:
-    """What the train split's batches hold under the stratified sampler, or would hold drawn at random or in file order.
+def plan_batches(
+    table: SampleTable, settings: BatchesSettings, sampler: str = "stratified", epoch: int = 0
+) -> BatchPlan:
+    """What the train split's batches hold under the stratified sampler, or would hold drawn at
+    random or in file order.
 
-    The plan counts positions within the train split. Raises the sampler's error when the settings cannot be met.
+    The plan counts positions within the train split. Raises the sampler's error when the settings
+    cannot be met.
     """
     codes = table.codes[table.rows("train")]
     if sampler == "stratified":
         plan = SplitBatches(table, settings).plan(epoch)
-        return replace(plan, codes=codes, class_names=table.class_names)  # a class that train lacks keeps its row
+        return replace(
+            plan, codes=codes, class_names=table.class_names
+        )  # a class that train lacks keeps its row
     generator = torch.Generator().manual_seed(settings.seed + epoch)
-    order = RandomSampler(codes, generator=generator) if sampler == "random" else SequentialSampler(codes)
-    return BatchPlan.draw(BatchSampler(order, settings.batch_size, drop_last=False), codes, class_names=table.class_names)
+    order = (
+        RandomSampler(codes, generator=generator)
+        if sampler == "random"
+        else SequentialSampler(codes)
+    )
+    return BatchPlan.draw(
+        BatchSampler(order, settings.batch_size, drop_last=False),
+        codes,
+        class_names=table.class_names,
+    )
 
 
 def refresh(shown: go.FigureWidget, fresh: go.Figure) -> None:
-    """Makes a displayed figure look like a fresh one, in one message, without making a new widget."""
+    """Makes a displayed figure look like a fresh one, in one message, without making a new
+    widget.
+    """
     with shown.batch_update():
         for old, new in zip(shown.data, fresh.data, strict=False):
             wanted = {name: value for name, value in new.to_plotly_json().items() if name != "type"}
-            old.update({**dict.fromkeys(set(old.to_plotly_json()) - set(wanted) - {"type", "uid"}), **wanted})
-        # Only what differs is sent: an axis written anew as a whole would lose its type in the browser.
+            old.update(
+                {
+                    **dict.fromkeys(set(old.to_plotly_json()) - set(wanted) - {"type", "uid"}),
+                    **wanted,
+                }
+            )
+        # Only what differs is sent: an axis written anew as a whole would lose its type in the
+        # browser.
         shown.layout.update({"shapes": (), "annotations": (), **fresh.layout.to_plotly_json()})
     if len(fresh.data) > len(shown.data):
         shown.add_traces(fresh.data[len(shown.data) :])
@@ -70,7 +96,9 @@ def live(figure: go.Figure) -> go.FigureWidget:
 
 
 def _reported(handler: Callable[..., None]) -> Callable[..., None]:
-    """An error in a widget's callback would vanish in the browser's log: this puts it into the status line."""
+    """An error in a widget's callback would vanish in the browser's log: this puts it into the
+    status line.
+    """
 
     @wraps(handler)
     def handle(self: Any, *arguments: Any) -> None:
@@ -78,16 +106,21 @@ def _reported(handler: Callable[..., None]) -> Callable[..., None]:
             handler(self, *arguments)
         except Exception as error:  # every error has the same reader, at the same screen
             text = html.escape(str(error)).replace("\n", "<br>")
-            self.status.value = f'<p role="alert"><strong>✕ {html.escape(type(error).__name__)}</strong>: {text}</p>'
+            self.status.value = (
+                '<p role="alert"><strong>✕ '
+                f"{html.escape(type(error).__name__)}</strong>: {text}</p>"
+            )
 
     return handle
 
 
 class BatchInspector:
-    """Looks into the batches before training: choose a sampler and its settings, click a batch, read what it holds.
+    """Looks into the batches before training: choose a sampler and its settings, click a batch,
+    read what it holds.
 
-    `plan` is the plan shown and `selection` the recordings of the chosen batch; your code acts on them. Shows controls
-    and one live figure in JupyterLab, and the figures of `batch_overview` in batch. `widget` is made on first use.
+    `plan` is the plan shown and `selection` the recordings of the chosen batch; your code acts on
+    them. Shows controls and one live figure in JupyterLab, and the figures of `batch_overview` in
+    batch. `widget` is made on first use.
     """
 
     def __init__(self, table: SampleTable, settings: BatchesSettings) -> None:
@@ -115,7 +148,9 @@ class BatchInspector:
         """The controls and the figure; give values to `controls` to drive it without a browser."""
         box = widgets.VBox(
             [
-                widgets.HBox([*self.controls.values(), self.worst_button], layout={"flex_flow": "row wrap"}),
+                widgets.HBox(
+                    [*self.controls.values(), self.worst_button], layout={"flex_flow": "row wrap"}
+                ),
                 self.status,
                 self.figure,
                 self.recordings,
@@ -131,13 +166,28 @@ class BatchInspector:
 
     @cached_property
     def controls(self) -> dict[str, widgets.Widget]:
-        settings, field = self.settings, {"continuous_update": False, "layout": {"width": "11em"}, "style": {"description_width": "auto"}}
+        settings, field = (
+            self.settings,
+            {
+                "continuous_update": False,
+                "layout": {"width": "11em"},
+                "style": {"description_width": "auto"},
+            },
+        )
         return {
             "sampler": widgets.Dropdown(
-                description="sampler", options=SAMPLERS, tooltip="how batches are drawn", **_without_updates(field)
+                description="sampler",
+                options=SAMPLERS,
+                tooltip="how batches are drawn",
+                **_without_updates(field),
             ),
             "batch_size": widgets.BoundedIntText(
-                settings.batch_size, 2, max(len(self.train_rows), 2), description="batch size", tooltip="recordings in a batch", **field
+                settings.batch_size,
+                2,
+                max(len(self.train_rows), 2),
+                description="batch size",
+                tooltip="recordings in a batch",
+                **field,
             ),
             "balance": widgets.Dropdown(
                 description="balance",
@@ -146,8 +196,17 @@ class BatchInspector:
                 tooltip="classes in proportion to their size, or equally often",
                 **_without_updates(field),
             ),
-            "seed": widgets.BoundedIntText(settings.seed, 0, 2**31 - 1, description="seed", tooltip="seed of the batches", **field),
-            "epoch": widgets.BoundedIntText(0, 0, 10_000, description="epoch", tooltip="epoch whose batches are shown", **field),
+            "seed": widgets.BoundedIntText(
+                settings.seed,
+                0,
+                2**31 - 1,
+                description="seed",
+                tooltip="seed of the batches",
+                **field,
+            ),
+            "epoch": widgets.BoundedIntText(
+                0, 0, 10_000, description="epoch", tooltip="epoch whose batches are shown", **field
+            ),
             "batch": widgets.Dropdown(
                 description="batch",
                 options=self._batch_options(),
@@ -160,7 +219,11 @@ class BatchInspector:
 
     @cached_property
     def worst_button(self) -> widgets.Button:
-        return widgets.Button(description="worst batch", tooltip="open the batch from which least can be learned", layout={"width": "auto"})
+        return widgets.Button(
+            description="worst batch",
+            tooltip="open the batch from which least can be learned",
+            layout={"width": "auto"},
+        )
 
     @cached_property
     def status(self) -> widgets.HTML:
@@ -178,7 +241,8 @@ class BatchInspector:
         table = batch_table(self.plan, self.settings.temperature)
         return [
             (
-                f"{batch}: {many(int(table['classes'][batch]), 'class', 'classes')}, fewest positives {table['positives_min'][batch]}",
+                f"{batch}: {many(int(table['classes'][batch]), 'class', 'classes')}, fewest "
+                f"positives {table['positives_min'][batch]}",
                 int(batch),
             )
             for batch in worst_first(table)
@@ -191,7 +255,9 @@ class BatchInspector:
     def _on_settings(self, _change: Any) -> None:
         values = {name: control.value for name, control in self.controls.items()}
         self.controls["balance"].disabled = values["sampler"] != "stratified"
-        chosen = self.settings.model_copy(update={name: values[name] for name in ("batch_size", "balance", "seed")})
+        chosen = self.settings.model_copy(
+            update={name: values[name] for name in ("batch_size", "balance", "seed")}
+        )
         self.plan = plan_batches(self.table, chosen, values["sampler"], values["epoch"])
         self.batch = self._worst()
         control = self.controls["batch"]
@@ -225,28 +291,44 @@ def _without_updates(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def recordings_html(table: SampleTable, selection: Selection) -> str:
-    """The chosen recordings as a table: id, class, session and what is missing; all text escaped."""
+    """The chosen recordings as a table: id, class, session and what is missing; all text
+    escaped.
+    """
     frame, names = table.frame.iloc[selection.rows], np.array(list(table.modalities))
     absent = ~table.present[selection.rows]
-    lacking = [f"{count} without {name}" for name, count in zip(names, absent.sum(axis=0), strict=True) if count]
-    shown = frame[["sample_id", "label", "group"]].assign(missing=[", ".join(names[row]) for row in absent])
+    lacking = [
+        f"{count} without {name}"
+        for name, count in zip(names, absent.sum(axis=0), strict=True)
+        if count
+    ]
+    shown = frame[["sample_id", "label", "group"]].assign(
+        missing=[", ".join(names[row]) for row in absent]
+    )
     rows = [
         "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
         for row in shown.sort_values(["label", "sample_id"]).itertuples(index=False)
     ]
-    heads = "".join(f'<th scope="col" style="text-align:left">{name}</th>' for name in ("recording", "class", "session", "missing"))
+    heads = "".join(
+        f'<th scope="col" style="text-align:left">{name}</th>'
+        for name in ("recording", "class", "session", "missing")
+    )
     summary = (
-        f"Batch {selection.batch}: {many(len(frame), 'recording')}, {many(frame['label'].nunique(), 'class', 'classes')}, "
-        f"{many(frame['group'].nunique(), 'session')}; {', '.join(lacking) or 'no modality is missing'}"
+        f"Batch {selection.batch}: {many(len(frame), 'recording')}, "
+        f"{many(frame['label'].nunique(), 'class', 'classes')}, "
+        f"{many(frame['group'].nunique(), 'session')}; "
+        f"{', '.join(lacking) or 'no modality is missing'}"
     )
     return (
-        f'<details open><summary>{html.escape(summary)}</summary><div style="max-height:18em;overflow:auto">'
+        f"<details open><summary>{html.escape(summary)}</summary><div "
+        'style="max-height:18em;overflow:auto">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )
 
 
 class TrainingMonitor(Watcher):
-    """Draws the loss between floor and plateau while a run trains; in batch it is silent, since the trainer prints a line an epoch."""
+    """Draws the loss between floor and plateau while a run trains; in batch it is silent, since the
+    trainer prints a line an epoch.
+    """
 
     @cached_property
     def widget(self) -> widgets.VBox:
@@ -272,8 +354,13 @@ class TrainingMonitor(Watcher):
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         if in_batch():
             return
-        scores = ", ".join(f"{label} {score(record[name])}" for name, (label, _, _) in SCORES.items() if name in record)
+        scores = ", ".join(
+            f"{label} {score(record[name])}"
+            for name, (label, _, _) in SCORES.items()
+            if name in record
+        )
         self.status.value = (
-            f"<p>Epoch {record['epoch']} of {trainer.settings.epochs}: {scores or 'not validated'}; best is epoch {trainer.best_epoch}.</p>"
+            f"<p>Epoch {record['epoch']} of {trainer.settings.epochs}: "
+            f"{scores or 'not validated'}; best is epoch {trainer.best_epoch}.</p>"
         )
         refresh(self.figure, loss_curve(trainer.history))

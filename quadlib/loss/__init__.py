@@ -1,4 +1,6 @@
-"""The supervised contrastive loss, and where a value of it stands; needs torch alone and can be lifted out."""
+"""The supervised contrastive loss, and where a value of it stands; needs torch alone and can be
+lifted out.
+"""
 
 from quadlib.loss.gradient_cache import embed_in_chunks as embed_in_chunks
 from quadlib.loss.memory import CrossBatchMemory as CrossBatchMemory

@@ -1,7 +1,9 @@
-"""Where a supervised contrastive loss value stands: its collapse plateau, its floor, its ceiling, and what a stuck value is.
+"""Where a supervised contrastive loss value stands: its collapse plateau, its floor, its ceiling,
+and what a stuck value is.
 
-Notation: N anchors (batch size times views), unit embeddings, temperature T, class counts l_1..l_k summing to N.
-Sources: Khosla et al. 2020 (arXiv 2004.11362); Graf et al. 2021 (arXiv 2102.08817); Kini et al., ICLR 2024.
+Notation: N anchors (batch size times views), unit embeddings, temperature T, class counts l_1..l_k
+summing to N. Sources: Khosla et al. 2020 (arXiv 2004.11362); Graf et al. 2021 (arXiv 2102.08817);
+Kini et al., ICLR 2024.
 """
 
 from __future__ import annotations
@@ -16,25 +18,38 @@ SUPCONTRAST_BASE_TEMPERATURE = 0.07
 
 
 def collapse_value(n_anchors: int) -> float:
-    """The loss when all similarities are equal: ln(N - 1), whatever the labels and the temperature; the gradient there is 0.
+    """The loss when all similarities are equal: ln(N - 1), whatever the labels and the temperature;
+    the gradient there is 0.
 
     Raises ValueError below 2 anchors, where there is nothing to compare with.
     """
     if n_anchors < 2:
-        raise ValueError(f"n_anchors is {n_anchors}; at least 2 are needed, since an anchor is compared with the others")
+        raise ValueError(
+            f"n_anchors is {n_anchors}; at least 2 are needed, since an anchor is compared with "
+            "the others"
+        )
     return math.log(n_anchors - 1)
 
 
-def floor(labels_or_counts: Any, temperature: float, n_views: int = 1, *, kind: Literal["auto", "labels", "counts"] = "auto",
-          rectified: bool = False, exact: bool = False) -> float:
-    """The value that no embedding of this batch can go below, in nats; NaN where no anchor has a positive.
+def floor(
+    labels_or_counts: Any,
+    temperature: float,
+    n_views: int = 1,
+    *,
+    kind: Literal["auto", "labels", "counts"] = "auto",
+    rectified: bool = False,
+    exact: bool = False,
+) -> float:
+    """The value that no embedding of this batch can go below, in nats; NaN where no anchor has a
+    positive.
 
-    labels_or_counts: the labels of one batch (any dtype, a list, array or tensor) or its counts per class (integers, zeros allowed;
-    or a mapping from class to count). Whole numbers can be either: with kind="auto" they are labels when they are codes that start at 0
-    and leave none out (sorted, or at least twice as many as classes), otherwise counts; say kind="counts" or "labels" to leave no doubt.
-    n_views multiplies the counts. rectified: the embeddings end in a ReLU, so that no cosine is below 0. exact: the optimum
-    itself, by a convex program over the Gram matrix of the class means, where the closed form is a lower bound
-    (equal to 1e-5 for T <= 0.1).
+    labels_or_counts: the labels of one batch (any dtype, a list, array or tensor) or its counts per
+    class (integers, zeros allowed; or a mapping from class to count). Whole numbers can be either:
+    with kind="auto" they are labels when they are codes that start at 0 and leave none out (sorted,
+    or at least twice as many as classes), otherwise counts; say kind="counts" or "labels" to leave
+    no doubt. n_views multiplies the counts. rectified: the embeddings end in a ReLU, so that no
+    cosine is below 0. exact: the optimum itself, by a convex program over the Gram matrix of the
+    class means, where the closed form is a lower bound (equal to 1e-5 for T <= 0.1).
     """
     _positive("temperature", temperature)
     counts = class_counts(labels_or_counts, kind) * n_views
@@ -43,37 +58,48 @@ def floor(labels_or_counts: Any, temperature: float, n_views: int = 1, *, kind: 
     return float(floor_of_counts(counts, temperature, rectified=rectified))
 
 
-def floor_of_counts(counts: np.ndarray, temperature: float, *, rectified: bool = False) -> np.ndarray:
-    """The closed-form floor of many batches at once: counts (..., n_classes) give floors (...), NaN where no anchor has a positive.
+def floor_of_counts(
+    counts: np.ndarray, temperature: float, *, rectified: bool = False
+) -> np.ndarray:
+    """The closed-form floor of many batches at once: counts (..., n_classes) give floors (...), NaN
+    where no anchor has a positive.
 
-    The mean over classes with at least two members, weighted by members, of ln(l - 1 + (N - l) exp(-2/T)), and, where it is higher,
-    the balanced simplex bound of Graf et al. for batches whose classes are equally large.
+    The mean over classes with at least two members, weighted by members, of ln(l - 1 + (N - l)
+    exp(-2/T)), and, where it is higher, the balanced simplex bound of Graf et al. for batches whose
+    classes are equally large.
     """
     counts = np.asarray(counts, dtype=np.float64)
     n_anchors = counts.sum(-1, keepdims=True)
     has_positive = counts >= 2
     others = (n_anchors - counts) * math.exp(-(1.0 if rectified else 2.0) / temperature)
-    terms = np.where(has_positive, counts * np.log(np.where(has_positive, counts - 1 + others, 1.0)), 0.0)
+    terms = np.where(
+        has_positive, counts * np.log(np.where(has_positive, counts - 1 + others, 1.0)), 0.0
+    )
     anchors = np.where(has_positive, counts, 0.0).sum(-1)
-    general = np.divide(terms.sum(-1), anchors, out=np.full(anchors.shape, np.nan), where=anchors > 0)
+    general = np.divide(
+        terms.sum(-1), anchors, out=np.full(anchors.shape, np.nan), where=anchors > 0
+    )
     if rectified:
         return general
     n_classes = (counts > 0).sum(-1)
     members = counts.max(-1)
     balanced = (n_classes >= 2) & (members >= 2) & (n_classes * members == n_anchors[..., 0])
     k = np.where(balanced, n_classes, 2)
-    simplex = np.log(np.maximum(members - 1, 1) + (k - 1) * members * np.exp(-k / ((k - 1) * temperature)))
+    simplex = np.log(
+        np.maximum(members - 1, 1) + (k - 1) * members * np.exp(-k / ((k - 1) * temperature))
+    )
     return np.where(balanced, simplex, general)
 
 
 def exact_floor(counts: np.ndarray, temperature: float, *, rectified: bool = False) -> float:
-    """The least value that embeddings of enough dimensions reach for these class counts (n_classes,), in nats; NaN where no anchor has a
-    positive.
+    """The least value that embeddings of enough dimensions reach for these class counts
+    (n_classes,), in nats; NaN where no anchor has a positive.
 
-    At the optimum a class is one point, so the loss is (1/n_v) sum over classes with l >= 2 of l ln(l - 1 + sum over other classes of l'
-    exp((G - 1) / T)), convex in the Gram matrix G of the class points: unit diagonal, positive semidefinite. G = U U^T with as many
-    dimensions as classes loses nothing, and is minimised by L-BFGS from the regular simplex. With rectified embeddings the axes are the
-    optimum, where the closed form is exact.
+    At the optimum a class is one point, so the loss is (1/n_v) sum over classes with l >= 2 of l
+    ln(l - 1 + sum over other classes of l' exp((G - 1) / T)), convex in the Gram matrix G of the
+    class points: unit diagonal, positive semidefinite. G = U U^T with as many dimensions as classes
+    loses nothing, and is minimised by L-BFGS from the regular simplex. With rectified embeddings
+    the axes are the optimum, where the closed form is exact.
     """
     from scipy.optimize import minimize  # the rest of the core does without scipy
 
@@ -101,42 +127,65 @@ def exact_floor(counts: np.ndarray, temperature: float, *, rectified: bool = Fal
 
     # a little off the simplex, so that the search can leave its symmetry
     start = np.eye(k) - 1.0 / k + 0.01 * np.random.default_rng(0).standard_normal((k, k))
-    found = minimize(value_and_gradient, start.ravel(), jac=True, method="L-BFGS-B",
-                     options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-12})
+    found = minimize(
+        value_and_gradient,
+        start.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-12},
+    )
     return max(float(found.fun), closed)
 
 
 def ceiling(n_anchors: int, temperature: float) -> float:
-    """The value that no unit embeddings can exceed, ln(N - 1) + 2/T: above it the rows are not unit vectors, or the value was scaled."""
+    """The value that no unit embeddings can exceed, ln(N - 1) + 2/T: above it the rows are not unit
+    vectors, or the value was scaled.
+    """
     _positive("temperature", temperature)
     return collapse_value(n_anchors) + 2.0 / temperature
 
 
 def progress(value: float, n_anchors: int, floor_value: float) -> float:
-    """How far a value has come from collapse (0) to the optimum (1): (ln(N-1) - value) / (ln(N-1) - floor).
+    """How far a value has come from collapse (0) to the optimum (1): (ln(N-1) - value) / (ln(N-1) -
+    floor).
 
-    NaN where the floor is the plateau (a one-class batch) or there is no floor; above 1 proves a bug.
+    NaN where the floor is the plateau (a one-class batch) or there is no floor; above 1 proves a
+    bug.
     """
     plateau = collapse_value(n_anchors)
     room = plateau - floor_value
     return (plateau - value) / room if room > 1e-9 else math.nan
 
 
-def class_counts(labels_or_counts: Any, kind: Literal["auto", "labels", "counts"] = "auto") -> np.ndarray:
-    """Counts per class (n_classes,) int64 of the labels of a batch, or the given counts; see `floor` for which is which."""
+def class_counts(
+    labels_or_counts: Any, kind: Literal["auto", "labels", "counts"] = "auto"
+) -> np.ndarray:
+    """Counts per class (n_classes,) int64 of the labels of a batch, or the given counts; see
+    `floor` for which is which.
+    """
     if kind not in ("auto", "labels", "counts"):
         raise ValueError(f"kind is {kind!r}; expected 'auto', 'labels' or 'counts'")
     if isinstance(labels_or_counts, Mapping):
         labels_or_counts, kind = list(labels_or_counts.values()), "counts"
-    values = labels_or_counts.detach().cpu().numpy() if hasattr(labels_or_counts, "detach") else np.asarray(labels_or_counts)
+    values = (
+        labels_or_counts.detach().cpu().numpy()
+        if hasattr(labels_or_counts, "detach")
+        else np.asarray(labels_or_counts)
+    )
     if values.ndim != 1 or not values.size:
-        raise ValueError(f"labels or counts of one batch were expected, one dimension, at least one value; got shape {values.shape}")
+        raise ValueError(
+            "labels or counts of one batch were expected, one dimension, at least one value; got "
+            f"shape {values.shape}"
+        )
     if kind == "auto":
         kind = "labels" if _are_labels(values) else "counts"
     if kind == "labels":
         return np.unique(values, return_counts=True)[1].astype(np.int64)
     if values.dtype.kind not in "iuf" or values.min() < 0 or (values != np.floor(values)).any():
-        raise ValueError(f"counts are whole numbers from 0 up; got {values[:8].tolist()}. Pass kind='labels' if these are labels.")
+        raise ValueError(
+            f"counts are whole numbers from 0 up; got {values[:8].tolist()}. Pass kind='labels' if "
+            "these are labels."
+        )
     return values.astype(np.int64)
 
 
@@ -150,13 +199,22 @@ def _are_labels(values: np.ndarray) -> bool:
     return bool(without_gap and ((np.diff(values) >= 0).all() or values.size >= 2 * len(codes)))
 
 
-def explain_value(value: float, batch_size: int, n_views: int = 1, temperature: float | None = None, base_temperature: float | None = None,
-                  world_size: int = 1, micro_batch: int | None = None) -> str | None:
-    """Says which constant a stuck loss value is, or None if it is none of those that the declared sizes allow.
+def explain_value(
+    value: float,
+    batch_size: int,
+    n_views: int = 1,
+    temperature: float | None = None,
+    base_temperature: float | None = None,
+    world_size: int = 1,
+    micro_batch: int | None = None,
+) -> str | None:
+    """Says which constant a stuck loss value is, or None if it is none of those that the declared
+    sizes allow.
 
-    Collapse shows s * ln(V * B - 1) with s = T / base_temperature. Only the declared batch, views, world size and micro-batch are tried
-    (batch_size is the whole batch, over all ranks), and a scale only where a temperature is given: a free search would match by chance.
-    The value matches within the rounding of its printed digits (at most 5e-4 relative).
+    Collapse shows s * ln(V * B - 1) with s = T / base_temperature. Only the declared batch, views,
+    world size and micro-batch are tried (batch_size is the whole batch, over all ranks), and a
+    scale only where a temperature is given: a free search would match by chance. The value matches
+    within the rounding of its printed digits (at most 5e-4 relative).
     """
     if not math.isfinite(value):
         return None
@@ -168,9 +226,21 @@ def explain_value(value: float, batch_size: int, n_views: int = 1, temperature: 
             scales = [scaled] if base_temperature is not None else [*scales, scaled]
     sizes = [(batch_size, "")]
     if world_size > 1 and batch_size % world_size == 0:
-        sizes.append((batch_size // world_size, f"the share of one of {world_size} processes: negatives were not gathered across them"))
+        sizes.append(
+            (
+                batch_size // world_size,
+                f"the share of one of {world_size} processes: negatives were not gathered across "
+                "them",
+            )
+        )
     if micro_batch is not None and micro_batch != batch_size:
-        sizes.append((micro_batch, "one micro-batch: accumulated steps do not share negatives, so this is the batch the loss sees"))
+        sizes.append(
+            (
+                micro_batch,
+                "one micro-batch: accumulated steps do not share negatives, so this is the batch "
+                "the loss sees",
+            )
+        )
     for scale, scale_text in scales:
         for size, size_text in sizes:
             n_anchors = size * n_views
@@ -182,17 +252,27 @@ def explain_value(value: float, batch_size: int, n_views: int = 1, temperature: 
     return None
 
 
-def _explanation(value: float, scale: float, scale_text: str, size: int, n_views: int, size_text: str) -> str:
-    anchors = f"{size} samples" + (f" x {n_views} views = {size * n_views} anchors" if n_views > 1 else "")
-    text = (f"{value:g} is the collapse plateau {scale_text}ln({size * n_views - 1}) of {anchors}: all similarities are equal, "
-            "whatever the labels; the gradient there is 0")
+def _explanation(
+    value: float, scale: float, scale_text: str, size: int, n_views: int, size_text: str
+) -> str:
+    anchors = f"{size} samples" + (
+        f" x {n_views} views = {size * n_views} anchors" if n_views > 1 else ""
+    )
+    text = (
+        f"{value:g} is the collapse plateau {scale_text}ln({size * n_views - 1}) of {anchors}: all "
+        "similarities are equal, whatever the labels; the gradient there is 0"
+    )
     if size_text:
         text += f". {size} is {size_text}"
     if scale != 1.0:
         text += f". The value is multiplied by T / base_temperature = {scale:.4g}"
-    return text + ". Look at the labels of the batches first: a batch of one class can never leave it."
+    return (
+        text + ". Look at the labels of the batches first: a batch of one class can never leave it."
+    )
 
 
 def _positive(name: str, value: float) -> None:
     if not value > 0 or not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; a finite number above 0 was expected, usually 0.05 to 0.5")
+        raise ValueError(
+            f"{name} is {value}; a finite number above 0 was expected, usually 0.05 to 0.5"
+        )

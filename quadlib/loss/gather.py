@@ -1,4 +1,6 @@
-"""The batch of all processes, so that each computes the one-process loss and, under DistributedDataParallel, the one-process gradient."""
+"""The batch of all processes, so that each computes the one-process loss and, under
+DistributedDataParallel, the one-process gradient.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +16,33 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def gather_batch(embeddings: Tensor, labels: Tensor | None, index: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Embeddings (n, ...) with their gradient, labels (n,) and index (n,) of all processes, in the order of their ranks; n may differ
-    between them.
+def gather_batch(
+    embeddings: Tensor, labels: Tensor | None, index: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Embeddings (n, ...) with their gradient, labels (n,) and index (n,) of all processes, in the
+    order of their ranks; n may differ between them.
 
-    Every process then computes the same loss over the whole batch: the value is the true one on each, and no process averages over its own
-    anchors alone, which is wrong where lone anchors are unevenly spread. The gradient of the own rows is multiplied by the number of
-    processes, since DistributedDataParallel averages over them.
+    Every process then computes the same loss over the whole batch: the value is the true one on
+    each, and no process averages over its own anchors alone, which is wrong where lone anchors are
+    unevenly spread. The gradient of the own rows is multiplied by the number of processes, since
+    DistributedDataParallel averages over them.
     """
-    sizes = [torch.zeros(1, dtype=torch.int64, device=embeddings.device) for _ in range(dist.get_world_size())]
+    sizes = [
+        torch.zeros(1, dtype=torch.int64, device=embeddings.device)
+        for _ in range(dist.get_world_size())
+    ]
     dist.all_gather(sizes, torch.tensor([len(embeddings)], device=embeddings.device))
     counts = [int(size) for size in sizes]
-    return (_GatherRows.apply(embeddings, counts), None if labels is None else _gather(labels, counts),
-            None if index is None else _gather(index, counts))
+    return (
+        _GatherRows.apply(embeddings, counts),
+        None if labels is None else _gather(labels, counts),
+        None if index is None else _gather(index, counts),
+    )
 
 
 def _gather(values: Tensor, counts: list[int]) -> Tensor:
     padded = values.new_zeros(max(counts), *values.shape[1:])
-    padded[:len(values)] = values
+    padded[: len(values)] = values
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
@@ -41,7 +52,7 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
         rank = dist.get_rank()
-        ctx.own, ctx.world_size = slice(sum(counts[:rank]), sum(counts[:rank + 1])), len(counts)
+        ctx.own, ctx.world_size = slice(sum(counts[:rank]), sum(counts[: rank + 1])), len(counts)
         return _gather(rows.detach(), counts)
 
     @staticmethod

@@ -1,4 +1,6 @@
-"""Large contrastive batches on a small device: embed in chunks, one loss over all of them, the gradient of the whole batch."""
+"""Large contrastive batches on a small device: embed in chunks, one loss over all of them, the
+gradient of the whole batch.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,23 @@ from torch.utils.checkpoint import checkpoint
 
 
 def embed_in_chunks(encode: Callable[[Any], Any], chunks: Iterable[Any]) -> Any:
-    """The embeddings of all chunks, one after the other, whose gradient is that of embedding them at once, while the activations of one
-    chunk at most are kept.
+    """The embeddings of all chunks, one after the other, whose gradient is that of embedding them
+    at once, while the activations of one chunk at most are kept.
 
-    encode: maps a chunk to a tensor (n, ...) or a tuple of them (a NamedTuple stays one). chunks: anything encode takes, for example
-    inputs.split(64); they need not be of equal size. Each chunk is embedded again when the gradient reaches it, with the random state it
-    had before, so that dropout repeats (Gao et al. 2021, arXiv 2101.06983). A layer that mixes rows, such as batch normalisation, sees a
-    chunk, not the batch. Raises ValueError when there is no chunk.
+    encode: maps a chunk to a tensor (n, ...) or a tuple of them (a NamedTuple stays one). chunks:
+    anything encode takes, for example inputs.split(64); they need not be of equal size. Each chunk
+    is embedded again when the gradient reaches it, with the random state it had before, so that
+    dropout repeats (Gao et al. 2021, arXiv 2101.06983). A layer that mixes rows, such as batch
+    normalisation, sees a chunk, not the batch. Raises ValueError when there is no chunk.
     """
-    parts = [checkpoint(encode, chunk, use_reentrant=False) if torch.is_grad_enabled() else encode(chunk) for chunk in chunks]
+    parts = [
+        checkpoint(encode, chunk, use_reentrant=False) if torch.is_grad_enabled() else encode(chunk)
+        for chunk in chunks
+    ]
     if not parts:
-        raise ValueError("there are no chunks to embed; pass at least one, for example inputs.split(64)")
+        raise ValueError(
+            "there are no chunks to embed; pass at least one, for example inputs.split(64)"
+        )
     if isinstance(parts[0], Tensor):
         return torch.cat(cast(list[Tensor], parts))
     columns = [torch.cat(column) for column in zip(*parts, strict=True)]

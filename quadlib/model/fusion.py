@@ -9,8 +9,8 @@ from torch import Tensor, nn
 def attend(query: Tensor, key: Tensor, value: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention over present keys alone: the mixed values and the weights.
 
-    query (B, heads, Q, d), key and value (B, heads, M, d), present (B, M) bool with at least one True a row.
-    The weights (B, heads, Q, M) are exactly 0 where absent and sum to 1.
+    query (B, heads, Q, d), key and value (B, heads, M, d), present (B, M) bool with at least one
+    True a row. The weights (B, heads, Q, M) are exactly 0 where absent and sum to 1.
     """
     scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
     weights = scores.masked_fill(~present[:, None, None, :], -torch.inf).softmax(dim=-1)
@@ -23,7 +23,9 @@ def split_heads(tokens: Tensor, heads: int) -> Tensor:
 
 
 class SelfAttentionLayer(nn.Module):
-    """A pre-norm transformer layer over the modality tokens (B, M, width) that never reads an absent one."""
+    """A pre-norm transformer layer over the modality tokens (B, M, width) that never reads an
+    absent one.
+    """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -32,31 +34,50 @@ class SelfAttentionLayer(nn.Module):
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attention_out = nn.Linear(width, width)
         self.feed_forward = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width),
-            nn.Dropout(dropout))
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
+            nn.Dropout(dropout),
+        )
         self.drop = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        query, key, value = (split_heads(part, self.heads) for part in self.query_key_value(self.attention_norm(tokens)).chunk(3, dim=-1))
+        query, key, value = (
+            split_heads(part, self.heads)
+            for part in self.query_key_value(self.attention_norm(tokens)).chunk(3, dim=-1)
+        )
         mixed, _ = attend(query, key, value, present)
         tokens = tokens + self.drop(self.attention_out(mixed.transpose(1, 2).flatten(2)))
         return tokens + self.feed_forward(tokens)
 
 
 class Fusion(nn.Module):
-    """Modality tokens (B, M, width) and presence (B, M) to the fused vector (B, width) and the weights (B, M).
+    """Modality tokens (B, M, width) and presence (B, M) to the fused vector (B, width) and the
+    weights (B, M).
 
-    Self-attention layers first, then one learned query attends over the present tokens; `weights` is its attention
-    averaged over heads: exactly 0 for an absent modality, summing to 1. What an absent modality's token holds
-    changes nothing. Every row must have a modality.
+    Self-attention layers first, then one learned query attends over the present tokens; `weights`
+    is its attention averaged over heads: exactly 0 for an absent modality, summing to 1. What an
+    absent modality's token holds changes nothing. Every row must have a modality.
     """
 
-    def __init__(self, n_modalities: int, width: int, *, heads: int = 4, layers: int = 1, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        n_modalities: int,
+        width: int,
+        *,
+        heads: int = 4,
+        layers: int = 1,
+        dropout: float = 0.1,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.modality_embedding = nn.Parameter(torch.randn(n_modalities, width) * 0.02)
         self.query = nn.Parameter(torch.randn(width) * 0.02)
-        self.layers = nn.ModuleList(SelfAttentionLayer(width, heads, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            SelfAttentionLayer(width, heads, dropout) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -65,14 +86,18 @@ class Fusion(nn.Module):
         tokens = (tokens + self.modality_embedding).masked_fill(~present[..., None], 0.0)
         for layer in self.layers:
             tokens = layer(tokens, present)
-        key, value = (split_heads(part, self.heads) for part in self.key_value(self.norm(tokens)).chunk(2, dim=-1))
+        key, value = (
+            split_heads(part, self.heads)
+            for part in self.key_value(self.norm(tokens)).chunk(2, dim=-1)
+        )
         query = split_heads(self.query.expand(len(tokens), 1, -1), self.heads)
         mixed, weights = attend(query, key, value, present)
         return self.out(mixed.transpose(1, 2).flatten(1)), weights.mean(dim=(1, 2))
 
 
 def hide_modalities(present: Tensor, chance: float) -> Tensor:
-    """Presence with each present modality hidden with probability `chance`, but never a row's last one.
+    """Presence with each present modality hidden with probability `chance`, but never a row's last
+    one.
 
     present (B, M) bool. Draws from torch's global generator, as dropout does.
     """

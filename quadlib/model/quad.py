@@ -1,4 +1,6 @@
-"""QuadModel: encoders, fusion and heads; from a batch of up to any number of modalities to unit embeddings."""
+"""QuadModel: encoders, fusion and heads; from a batch of up to any number of modalities to unit
+embeddings.
+"""
 
 from __future__ import annotations
 
@@ -30,43 +32,70 @@ class Embeddings(NamedTuple):
 
 
 class EmbeddingHead(nn.Sequential):
-    """Projection to the unit sphere's space: (B, width) to (B, embedding_dim), not yet normalised."""
+    """Projection to the unit sphere's space: (B, width) to (B, embedding_dim), not yet
+    normalised.
+    """
 
     def __init__(self, width: int, embedding_dim: int) -> None:
         super().__init__(nn.Linear(width, width), nn.GELU(), nn.Linear(width, embedding_dim))
 
 
 class QuadModel(nn.Module):
-    """Named modalities to one fused and one embedding each; an absent modality is masked out everywhere.
+    """Named modalities to one fused and one embedding each; an absent modality is masked out
+    everywhere.
 
-    `specs` maps each modality's name to its kind and input shape (one recording, without the batch), in order.
-    Module names for freezing: `encoders.<name>`, `fusion`, `fused_head`, `modality_heads.<name>`.
+    `specs` maps each modality's name to its kind and input shape (one recording, without the
+    batch), in order. Module names for freezing: `encoders.<name>`, `fusion`, `fused_head`,
+    `modality_heads.<name>`.
     """
 
-    def __init__(self, specs: Mapping[str, tuple[str, tuple[int, ...]]], settings: ModelSettings) -> None:
+    def __init__(
+        self, specs: Mapping[str, tuple[str, tuple[int, ...]]], settings: ModelSettings
+    ) -> None:
         super().__init__()
         if not specs:
             raise ValueError("a model needs at least one modality; the table has none")
-        unfit = [repr(name) for name in specs if not name or "." in name or hasattr(nn.ModuleDict, name)]
+        unfit = [
+            repr(name) for name in specs if not name or "." in name or hasattr(nn.ModuleDict, name)
+        ]
         if unfit:
-            raise ValueError(f"{', '.join(unfit)} cannot name a modality, since it names modules too: no dot, and no attribute of a torch "
-                             "module such as 'type' or 'values'; rename the column")
+            raise ValueError(
+                f"{', '.join(unfit)} cannot name a modality, since it names modules too: no dot, "
+                "and no attribute of a torch module such as 'type' or 'values'; rename the column"
+            )
         width = settings.width
         self.modalities = tuple(specs)
         self.modality_dropout = settings.modality_dropout
-        self.encoders = nn.ModuleDict({name: build_encoder(kind, shape, width, settings.dropout) for name, (kind, shape) in specs.items()})
-        self.fusion = Fusion(len(specs), width, heads=settings.fusion_heads, layers=settings.fusion_layers, dropout=settings.dropout)
+        self.encoders = nn.ModuleDict(
+            {
+                name: build_encoder(kind, shape, width, settings.dropout)
+                for name, (kind, shape) in specs.items()
+            }
+        )
+        self.fusion = Fusion(
+            len(specs),
+            width,
+            heads=settings.fusion_heads,
+            layers=settings.fusion_layers,
+            dropout=settings.dropout,
+        )
         self.fused_head = EmbeddingHead(width, settings.embedding_dim)
-        self.modality_heads = nn.ModuleDict({name: EmbeddingHead(width, settings.embedding_dim) for name in specs})
+        self.modality_heads = nn.ModuleDict(
+            {name: EmbeddingHead(width, settings.embedding_dim) for name in specs}
+        )
         self.frozen: tuple[str, ...] = ()
 
     @classmethod
     def from_table(cls, table: SampleTable, settings: ModelSettings) -> QuadModel:
         """The model for a table's modalities, frozen where settings.freeze says so.
 
-        Weights come from settings.seed (0 where the settings have none) alone; the global generator is left as it was.
+        Weights come from settings.seed (0 where the settings have none) alone; the global generator
+        is left as it was.
         """
-        specs = {name: (modality.kind, input_shape(modality, settings)) for name, modality in table.modalities.items()}
+        specs = {
+            name: (modality.kind, input_shape(modality, settings))
+            for name, modality in table.modalities.items()
+        }
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(getattr(settings, "seed", 0))
             model = cls(specs, settings)
@@ -74,17 +103,38 @@ class QuadModel(nn.Module):
         return model
 
     def forward(self, batch: Batch) -> Embeddings:
-        """Unit embeddings of a batch; raises ValueError naming the rows that have no modality at all."""
+        """Unit embeddings of a batch; raises ValueError naming the rows that have no modality at
+        all.
+        """
         present = batch.present
         _check_present(present, self.modalities)
-        tokens = torch.stack([self._encode(name, batch.inputs[name], present[:, m]) for m, name in enumerate(self.modalities)], dim=1)
-        seen = hide_modalities(present, self.modality_dropout) if self.training and self.modality_dropout else present
+        tokens = torch.stack(
+            [
+                self._encode(name, batch.inputs[name], present[:, m])
+                for m, name in enumerate(self.modalities)
+            ],
+            dim=1,
+        )
+        seen = (
+            hide_modalities(present, self.modality_dropout)
+            if self.training and self.modality_dropout
+            else present
+        )
         fused, weights = self.fusion(tokens, seen)
-        by_modality = torch.stack([unit(self.modality_heads[name](tokens[:, m])) for m, name in enumerate(self.modalities)], dim=1)
-        return Embeddings(unit(self.fused_head(fused)), by_modality.masked_fill(~present[..., None], 0.0), weights)
+        by_modality = torch.stack(
+            [
+                unit(self.modality_heads[name](tokens[:, m]))
+                for m, name in enumerate(self.modalities)
+            ],
+            dim=1,
+        )
+        return Embeddings(
+            unit(self.fused_head(fused)), by_modality.masked_fill(~present[..., None], 0.0), weights
+        )
 
     def _encode(self, name: str, inputs: Tensor, present: Tensor) -> Tensor:
-        # Absent rows become zeros whatever they hold, NaN included, so that no gradient can carry them either.
+        # Absent rows become zeros whatever they hold, NaN included, so that no gradient can carry
+        # them either.
         absent = ~present.view(-1, *[1] * (inputs.dim() - 1))
         return self.encoders[name](inputs.masked_fill(absent, 0.0))
 
@@ -102,7 +152,8 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def freeze(model: QuadModel, prefixes: Sequence[str]) -> list[str]:
-    """Fixes the weights of the named modules or parameters and keeps those modules in eval mode; returns the frozen parameters' names.
+    """Fixes the weights of the named modules or parameters and keeps those modules in eval mode;
+    returns the frozen parameters' names.
 
     A prefix is a dotted name such as `encoders.video` or `fusion.query`, and takes all below it.
     Raises ValueError that lists every unknown prefix with its near matches.
@@ -114,21 +165,38 @@ def freeze(model: QuadModel, prefixes: Sequence[str]) -> list[str]:
     for prefix in prefixes:
         if prefix not in modules and prefix not in parameters:
             near = difflib.get_close_matches(prefix, known, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(dict(model.named_children()))} and below"
+            hint = (
+                f"did you mean {', '.join(near)}?"
+                if near
+                else f"known are {', '.join(dict(model.named_children()))} and below"
+            )
             problems.append(f"  {prefix!r}: {hint}")
     if problems:
         raise ValueError("freeze names what the model does not have:\n" + "\n".join(problems))
-    frozen = [name for name in parameters if any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)]
+    frozen = [
+        name
+        for name in parameters
+        if any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+    ]
     for name in frozen:
         parameters[name].requires_grad_(False)
-    model.frozen = (*model.frozen, *(prefix for prefix in prefixes if prefix in modules and prefix not in model.frozen))
+    model.frozen = (
+        *model.frozen,
+        *(prefix for prefix in prefixes if prefix in modules and prefix not in model.frozen),
+    )
     model.train(model.training)
     return frozen
 
 
 def _check_present(present: Tensor, modalities: tuple[str, ...]) -> None:
     if present.shape[1] != len(modalities):
-        raise ValueError(f"batch.present has {present.shape[1]} columns, but the modalities are {len(modalities)}: {', '.join(modalities)}")
+        raise ValueError(
+            f"batch.present has {present.shape[1]} columns, but the modalities are "
+            f"{len(modalities)}: {', '.join(modalities)}"
+        )
     empty = (~present.any(dim=1)).nonzero().flatten().tolist()
     if empty:
-        raise ValueError(f"row(s) {', '.join(map(str, empty))} of the batch have no modality present; leave such recordings out")
+        raise ValueError(
+            f"row(s) {', '.join(map(str, empty))} of the batch have no modality present; leave "
+            "such recordings out"
+        )

@@ -1,7 +1,9 @@
-"""The process that runs one notebook: papermill with atomic writes, and a commit record of how it really ended.
+"""The process that runs one notebook: papermill with atomic writes, and a commit record of how it
+really ended.
 
-Started by `execute_notebook`, which writes the job as JSON to its standard input. papermill's own notebook metadata
-calls a notebook whose kernel died "completed"; the commit record and the exit code do not.
+Started by `execute_notebook`, which writes the job as JSON to its standard input. papermill's own
+notebook metadata calls a notebook whose kernel died "completed"; the commit record and the exit
+code do not.
 """
 
 from __future__ import annotations
@@ -21,12 +23,18 @@ from quadlib.reports.streams import merge_streams
 
 DEAD_KERNEL = 138
 TRACEBACK_LINES = 40
-# The kernel dies with this process, so that no orphan goes on writing into a run that somebody else has taken over.
-KERNEL_ARGUMENTS = ["--IPKernelApp.exec_lines=__import__('quadlib.reports.child', fromlist=['']).die_with_parent()", "--log-level=ERROR"]
+# The kernel dies with this process, so that no orphan goes on writing into a run that somebody else
+# has taken over.
+KERNEL_ARGUMENTS = [
+    "--IPKernelApp.exec_lines=__import__('quadlib.reports.child', fromlist=['']).die_with_parent()",
+    "--log-level=ERROR",
+]
 
 
 def die_with_parent() -> None:
-    """Asks Linux to kill this process when the one that started it dies; elsewhere the kernel's own poller has to do."""
+    """Asks Linux to kill this process when the one that started it dies; elsewhere the kernel's own
+    poller has to do.
+    """
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
@@ -54,7 +62,9 @@ def _execute(job: dict[str, Any]) -> None:
     from papermill.iorw import LocalHandler, papermill_io
 
     class AtomicHandler(LocalHandler):
-        """Replaces the notebook whole, without widget state (5 MB for each FigureWidget), a cell's prints joined."""
+        """Replaces the notebook whole, without widget state (5 MB for each FigureWidget), a cell's
+        prints joined.
+        """
 
         def write(self, buf: str, path: str) -> None:
             notebook = json.loads(buf)
@@ -89,21 +99,40 @@ def _explain(error: Exception, output: Path) -> tuple[dict[str, Any], int]:
         shown = [line for line in lines if line.strip("- ")][-TRACEBACK_LINES:]
         return _failure("failed", error.ename, error.evalue, error.cell_index, shown), 1
     if isinstance(error, DeadKernelError):
-        message = "the kernel died without a Python error; most often the machine ran out of memory, or native code crashed"
+        message = (
+            "the kernel died without a Python error; most often the machine ran out of memory, or "
+            "native code crashed"
+        )
         return _failure("killed", "DeadKernel", message, _last_started_cell(output)), DEAD_KERNEL
     if isinstance(error, CellTimeoutError):
-        return _failure("timed-out", "Timeout", "a cell ran longer than the time allowed", _last_started_cell(output)), 1
+        return _failure(
+            "timed-out",
+            "Timeout",
+            "a cell ran longer than the time allowed",
+            _last_started_cell(output),
+        ), 1
     return _failure("failed", type(error).__name__, str(error), None), 1
 
 
-def _failure(status: str, kind: str, message: str, cell: int | None, traceback: list[str] | None = None) -> dict[str, Any]:
-    return {"status": status, "error": {"type": kind, "message": message, "cell": cell, "traceback": traceback or []}}
+def _failure(
+    status: str, kind: str, message: str, cell: int | None, traceback: list[str] | None = None
+) -> dict[str, Any]:
+    return {
+        "status": status,
+        "error": {"type": kind, "message": message, "cell": cell, "traceback": traceback or []},
+    }
 
 
 def _last_started_cell(output: Path) -> int | None:
-    """Index of the cell that was running: papermill marks later cells completed too, but never gives them a start."""
+    """Index of the cell that was running: papermill marks later cells completed too, but never
+    gives them a start.
+    """
     cells = json.loads(output.read_text(encoding="utf-8"))["cells"]
-    started = [index for index, cell in enumerate(cells) if cell["metadata"].get("papermill", {}).get("start_time")]
+    started = [
+        index
+        for index, cell in enumerate(cells)
+        if cell["metadata"].get("papermill", {}).get("start_time")
+    ]
     return started[-1] if started else None
 
 

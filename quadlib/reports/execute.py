@@ -1,4 +1,6 @@
-"""Runs a notebook in its own process and records how it really ended, whatever happens to the kernel."""
+"""Runs a notebook in its own process and records how it really ended, whatever happens to the
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,15 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from quadlib.config import BatchesSettings, DiagnoseSettings, EvaluateSettings, RunSettings, SettingsError, TrainSettings, read_settings
+from quadlib.config import (
+    BatchesSettings,
+    DiagnoseSettings,
+    EvaluateSettings,
+    RunSettings,
+    SettingsError,
+    TrainSettings,
+    read_settings,
+)
 from quadlib.files import project_root, read_json
 from quadlib.runs import Run, RunError
 
@@ -30,14 +40,20 @@ NOTEBOOK_SETTINGS: dict[str, type[RunSettings]] = {
     "03_diagnose": DiagnoseSettings,
     "04_evaluate": EvaluateSettings,
 }
-GRACE_SECONDS = 20.0  # what an interrupted cell gets to end its step and save before everything is killed
-DAY_SECONDS = 86_400.0  # nbclient can wait for ever on a kernel that has nothing to say; nothing here may
+GRACE_SECONDS = (
+    20.0  # what an interrupted cell gets to end its step and save before everything is killed
+)
+DAY_SECONDS = (
+    86_400.0  # nbclient can wait for ever on a kernel that has nothing to say; nothing here may
+)
 LOG_LINES = 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a notebook ended: done, failed (error in a cell), killed (dead kernel, or a signal) or timed-out."""
+    """How a notebook ended: done, failed (error in a cell), killed (dead kernel, or a signal) or
+    timed-out.
+    """
 
     status: str
     notebook_path: Path
@@ -52,32 +68,43 @@ class Outcome:
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook file for a path or a bare name such as `02_train`; raises RunError naming those that are there.
+    """The notebook file for a path or a bare name such as `02_train`; raises RunError naming those
+    that are there.
 
     Looked for in the project's own notebooks, then in those that came with the package.
     """
     package = Path(__file__).parents[1]
     folders = [project_root() / "notebooks", package / "notebooks", package.parent / "notebooks"]
-    for path in [Path(name), *(folder / file for folder in folders for file in (name, f"{name}.ipynb"))]:
+    for path in [
+        Path(name),
+        *(folder / file for folder in folders for file in (name, f"{name}.ipynb")),
+    ]:
         if path.is_file():
             return path.resolve()
-    known = ", ".join(sorted({path.stem for folder in folders for path in folder.glob("*.ipynb")})) or "none"
+    known = (
+        ", ".join(sorted({path.stem for folder in folders for path in folder.glob("*.ipynb")}))
+        or "none"
+    )
     raise RunError(f"notebook: no {name!r}; known are {known}")
 
 
 def settings_model(notebook: Path) -> type[RunSettings]:
-    """The settings that a notebook takes, by the start of its name, so that a copy 02_train_long.ipynb works as well."""
+    """The settings that a notebook takes, by the start of its name, so that a copy
+    02_train_long.ipynb works as well.
+    """
     for name, model in NOTEBOOK_SETTINGS.items():
         if notebook.stem.startswith(name):
             return model
     raise RunError(
-        f"notebook: {notebook.name} starts with none of {', '.join(NOTEBOOK_SETTINGS)}, so its parameters are unknown; "
-        "name a copy after the notebook it was made from"
+        f"notebook: {notebook.name} starts with none of {', '.join(NOTEBOOK_SETTINGS)}, so its "
+        "parameters are unknown; name a copy after the notebook it was made from"
     )
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettings:
-    """The notebook's settings with these parameters; raises SettingsError that lists every wrong one."""
+    """The notebook's settings with these parameters; raises SettingsError that lists every wrong
+    one.
+    """
     try:
         return read_settings(settings_model(notebook), parameters)
     except SettingsError as error:
@@ -85,7 +112,9 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettin
 
 
 def open_run(notebook: Path, settings: RunSettings) -> Run:
-    """The run that a notebook writes into: 01 and 02 make one (or open the one named), the later ones open the one named or the latest."""
+    """The run that a notebook writes into: 01 and 02 make one (or open the one named), the later
+    ones open the one named or the latest.
+    """
     if isinstance(settings, TrainSettings | BatchesSettings):
         return Run.create(settings, kind=notebook.stem[3:])
     return Run.open(settings.run, settings.outputs)
@@ -99,25 +128,38 @@ def execute_notebook(
     timeout_seconds: float | None = None,
     echo: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Executes a notebook into `<run>/notebooks/` and writes the run's status; never takes papermill's word for success.
+    """Executes a notebook into `<run>/notebooks/` and writes the run's status; never takes
+    papermill's word for success.
 
-    The parameters are checked before a kernel starts. The notebook runs in a child process with QUADLIB_BATCH=1; it
-    counts as done only when that process exits with 0 and left its own commit record. SIGTERM and SIGINT interrupt the
-    kernel's cell, so that training can save, then end everything. `echo` gets the notebook's printed text as it comes.
-    Raises SettingsError for wrong parameters, and RunError when another process is running a notebook in this run.
+    The parameters are checked before a kernel starts. The notebook runs in a child process with
+    QUADLIB_BATCH=1; it counts as done only when that process exits with 0 and left its own commit
+    record. SIGTERM and SIGINT interrupt the kernel's cell, so that training can save, then end
+    everything. `echo` gets the notebook's printed text as it comes. Raises SettingsError for wrong
+    parameters, and RunError when another process is running a notebook in this run.
     """
     settings = check_parameters(notebook, parameters)
     values = settings.model_dump()
-    given = {name: values[name] for name in parameters} | {"run": run.name, "outputs": str(run.folder.parent)}
+    given = {name: values[name] for name in parameters} | {
+        "run": run.name,
+        "outputs": str(run.folder.parent),
+    }
     with _only_one(run):
         _record(run, notebook.stem, "running", parameters=given)
         started = time.monotonic()
-        status, error, stopped_by = _run_child(notebook, run, given, timeout_seconds or DAY_SECONDS, echo)
+        status, error, stopped_by = _run_child(
+            notebook, run, given, timeout_seconds or DAY_SECONDS, echo
+        )
         seconds = time.monotonic() - started
         if error is not None:
-            error = {"notebook": notebook.stem, **error, "log": _last_lines(run.path("notebooks", f"{notebook.stem}.log"))}
+            error = {
+                "notebook": notebook.stem,
+                **error,
+                "log": _last_lines(run.path("notebooks", f"{notebook.stem}.log")),
+            }
         _record(run, notebook.stem, status, error=error, seconds=round(seconds, 3))
-    return Outcome(status, run.path("notebooks", f"{notebook.stem}.ipynb"), seconds, error, stopped_by)
+    return Outcome(
+        status, run.path("notebooks", f"{notebook.stem}.ipynb"), seconds, error, stopped_by
+    )
 
 
 def _record(
@@ -129,7 +171,9 @@ def _record(
     seconds: float | None = None,
     parameters: dict[str, Any] | None = None,
 ) -> None:
-    """Writes the run's status and this notebook's own; run.json keeps one entry a notebook under `notebooks`."""
+    """Writes the run's status and this notebook's own; run.json keeps one entry a notebook under
+    `notebooks`.
+    """
     notebooks = run.record.get("notebooks", {})
     entry = notebooks.get(name, {}) | {"status": status, "error": error, "seconds": seconds}
     entry |= {} if parameters is None else {"parameters": parameters}
@@ -138,12 +182,19 @@ def _record(
 
 
 def _run_child(
-    notebook: Path, run: Run, parameters: dict[str, Any], timeout_seconds: float, echo: Callable[[str], None] | None
+    notebook: Path,
+    run: Run,
+    parameters: dict[str, Any],
+    timeout_seconds: float,
+    echo: Callable[[str], None] | None,
 ) -> tuple[str, dict[str, Any] | None, int]:
     """Status, error and the signal that stopped it, of one child process from start to end."""
     folder = run.path("notebooks")
     folder.mkdir(exist_ok=True)
-    commit_path, log_path = folder / f".{notebook.stem}.commit.json", folder / f"{notebook.stem}.log"
+    commit_path, log_path = (
+        folder / f".{notebook.stem}.commit.json",
+        folder / f"{notebook.stem}.log",
+    )
     commit_path.unlink(missing_ok=True)
     job = {
         "notebook": str(notebook),
@@ -153,8 +204,16 @@ def _run_child(
         "parameters": parameters,
         "timeout_seconds": round(timeout_seconds),
     }
-    environment = os.environ | {"QUADLIB_BATCH": "1", "PYTHONUNBUFFERED": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    with _signals_caught() as caught, open(log_path, "wb") as log, open(log_path, encoding="utf-8", errors="replace") as reader:
+    environment = os.environ | {
+        "QUADLIB_BATCH": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    with (
+        _signals_caught() as caught,
+        open(log_path, "wb") as log,
+        open(log_path, encoding="utf-8", errors="replace") as reader,
+    ):
         process = subprocess.Popen(
             [sys.executable, "-m", "quadlib.reports.child"],
             stdin=subprocess.PIPE,
@@ -179,24 +238,52 @@ def _run_child(
     commit = read_json(commit_path) if commit_path.exists() else None
     commit_path.unlink(missing_ok=True)
     if caught:
-        return "killed", _reason(commit, "Signal", f"stopped by {signal.Signals(caught[0]).name}"), caught[0]
+        return (
+            "killed",
+            _reason(commit, "Signal", f"stopped by {signal.Signals(caught[0]).name}"),
+            caught[0],
+        )
     if timed_out:
-        return "timed-out", _reason(commit, "Timeout", f"not finished after {timeout_seconds:g} s"), 0
+        return (
+            "timed-out",
+            _reason(commit, "Timeout", f"not finished after {timeout_seconds:g} s"),
+            0,
+        )
     if commit is None:
-        return "killed", _reason(None, "DeadProcess", f"the notebook's process ended with code {process.returncode} and left no record"), 0
+        return (
+            "killed",
+            _reason(
+                None,
+                "DeadProcess",
+                f"the notebook's process ended with code {process.returncode} and left no record",
+            ),
+            0,
+        )
     if commit["status"] == "done" and process.returncode != 0:
-        return "failed", _reason(None, "DeadProcess", f"the notebook's process ended with code {process.returncode} after its last cell"), 0
+        return (
+            "failed",
+            _reason(
+                None,
+                "DeadProcess",
+                f"the notebook's process ended with code {process.returncode} after its last cell",
+            ),
+            0,
+        )
     return commit["status"], commit["error"], 0
 
 
 def _reason(commit: dict[str, Any] | None, kind: str, message: str) -> dict[str, Any]:
-    """Why it was stopped, with the cell and traceback that the interrupted child could still record."""
+    """Why it was stopped, with the cell and traceback that the interrupted child could still
+    record.
+    """
     seen = (commit or {}).get("error") or {"cell": None, "traceback": []}
     return {**seen, "type": kind, "message": message}
 
 
 def _stop(process: subprocess.Popen[bytes], caught: list[int]) -> None:
-    """Interrupts the running cell and waits; a second signal, or the end of the grace time, leaves the rest to `_kill_tree`."""
+    """Interrupts the running cell and waits; a second signal, or the end of the grace time, leaves
+    the rest to `_kill_tree`.
+    """
     if process.poll() is not None:
         return
     signals_seen = len(caught)
@@ -209,7 +296,9 @@ def _stop(process: subprocess.Popen[bytes], caught: list[int]) -> None:
 
 
 def _kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """Kills what is left of the child, its kernel and the kernel's loaders, and waits until they are gone."""
+    """Kills what is left of the child, its kernel and the kernel's loaders, and waits until they
+    are gone.
+    """
     if process.poll() is not None:
         return
     family = psutil.Process(process.pid).children(recursive=True)
@@ -223,7 +312,9 @@ def _kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _signals_caught() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT while a notebook runs; only the main thread may do so, elsewhere the list stays empty."""
+    """Collects SIGTERM and SIGINT while a notebook runs; only the main thread may do so, elsewhere
+    the list stays empty.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
@@ -249,7 +340,10 @@ def _only_one(run: Run) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         holder = note.read_text() if note.exists() else "another process"
-        raise RunError(f"run {run.name} is busy: {holder} is running a notebook in it; wait for it, or choose another run name") from None
+        raise RunError(
+            f"run {run.name} is busy: {holder} is running a notebook in it; wait for it, or choose "
+            "another run name"
+        ) from None
     try:
         note.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield

@@ -24,7 +24,9 @@ WIDTH, HEIGHT, MARGIN = 200, 74, 12
 
 @dataclass(frozen=True)
 class Card:
-    """One run as the gallery shows it; `changed` is what differs from the run before it on the same source, as (setting, before, now)."""
+    """One run as the gallery shows it; `changed` is what differs from the run before it on the same
+    source, as (setting, before, now).
+    """
 
     name: str
     tone: str
@@ -40,7 +42,9 @@ class Card:
 
 
 def write_gallery(outputs: str | Path = "") -> Path:
-    """Writes index.html into the outputs folder, made of what the runs' folders hold, and returns its path; works from the file system."""
+    """Writes index.html into the outputs folder, made of what the runs' folders hold, and returns
+    its path; works from the file system.
+    """
     runs = list_runs(str(outputs))
     cards = [_card(run, _before(run, runs[position + 1 :])) for position, run in enumerate(runs)]
     page = (
@@ -54,61 +58,119 @@ def write_gallery(outputs: str | Path = "") -> Path:
 
 
 def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
-    """The fused loss by epoch between its floor and the collapse plateau, as a small inline SVG; empty before two epochs."""
-    epochs = [record for record in history if record["kind"] == "epoch" and record.get("fused") is not None]
+    """The fused loss by epoch between its floor and the collapse plateau, as a small inline SVG;
+    empty before two epochs.
+    """
+    epochs = [
+        record
+        for record in history
+        if record["kind"] == "epoch" and record.get("fused") is not None
+    ]
     if len(epochs) < 2:
         return Markup("")
     lines = {key: [record.get(key) for record in epochs] for key in ("collapse", "floor", "fused")}
     known = [value for values in lines.values() for value in values if value is not None]
     low, high = min(known), max(known)
+    across = WIDTH / (len(epochs) - 1)
+    up = (HEIGHT - 2 * MARGIN) / max(high - low, 1e-9)
     drawn = []
     for key, values in lines.items():
         points = " ".join(
-            f"{index * WIDTH / (len(epochs) - 1):.1f},{HEIGHT - MARGIN - (value - low) / max(high - low, 1e-9) * (HEIGHT - 2 * MARGIN):.1f}"
+            f"{index * across:.1f},{HEIGHT - MARGIN - (value - low) * up:.1f}"
             for index, value in enumerate(values)
             if value is not None
         )
         drawn.append(f'<polyline class="spark {key}" points="{points}"/>')
-    words = f"Loss by epoch: {epochs[0]['fused']:.2f} to {epochs[-1]['fused']:.2f} in {len(epochs)} epochs, between floor and collapse"
-    texts = f'<text x="0" y="{MARGIN - 4}">collapse</text><text x="0" y="{HEIGHT - 1}">floor</text>' if "floor" in epochs[0] else ""
-    return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">{"".join(drawn)}{texts}</svg>')
+    words = (
+        f"Loss by epoch: {epochs[0]['fused']:.2f} to {epochs[-1]['fused']:.2f} in {len(epochs)} "
+        "epochs, between floor and collapse"
+    )
+    texts = (
+        f'<text x="0" y="{MARGIN - 4}">collapse</text><text x="0" y="{HEIGHT - 1}">floor</text>'
+        if "floor" in epochs[0]
+        else ""
+    )
+    return Markup(
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(words)}">{"".join(drawn)}{texts}</svg>'
+    )
 
 
 def _card(run: Run, before: Run | None) -> Card:
     record = run.record
     notebooks = record.get("notebooks", {})
-    headlines = {name: entry["headline"] for name, entry in notebooks.items() if "headline" in entry}
+    headlines = {
+        name: entry["headline"] for name, entry in notebooks.items() if "headline" in entry
+    }
     tone, sign, word = ENDINGS[record["status"]]
-    spoken = next((headlines[name] for start in SPOKESMEN for name in sorted(headlines) if name.startswith(start)), None)
+    spoken = next(
+        (
+            headlines[name]
+            for start in SPOKESMEN
+            for name in sorted(headlines)
+            if name.startswith(start)
+        ),
+        None,
+    )
     if record["status"] == "done" and spoken is not None:
         tone, sign = spoken["tone"], spoken["sign"]
         word += "" if tone == "fine" else f": {spoken['word'].lower()}"
     error = record["error"] or {}
-    verdict = spoken["sentence"] if spoken and not error else f"{error.get('type', '')}: {error.get('message', '')}" if error else ""
-    evaluation = read_json(run.path("evaluation.json")) if run.path("evaluation.json").exists() else {}
+    verdict = (
+        spoken["sentence"]
+        if spoken and not error
+        else f"{error.get('type', '')}: {error.get('message', '')}"
+        if error
+        else ""
+    )
+    evaluation = (
+        read_json(run.path("evaluation.json")) if run.path("evaluation.json").exists() else {}
+    )
     reports = tuple(
-        (path.stem.replace("_", " "), f"{run.name}/reports/{path.name}", headlines.get(path.stem, {}).get("sign", ""))
+        (
+            path.stem.replace("_", " "),
+            f"{run.name}/reports/{path.name}",
+            headlines.get(path.stem, {}).get("sign", ""),
+        )
         for path in sorted(run.path("reports").glob("*.html"))
     )
     return Card(
-        name=run.name, tone=tone, status=f"{sign} {word}", source=record["source"] or record["settings"].get("source", ""), verdict=verdict,
-        score=evaluation.get("headline", ""), created=record["created"][:16].replace("T", " ") + " UTC", curve=loss_curve(run.history()),
-        previous=before.name if before else "", changed=_changed(before.record["settings"] if before else {}, record["settings"]),
+        name=run.name,
+        tone=tone,
+        status=f"{sign} {word}",
+        source=record["source"] or record["settings"].get("source", ""),
+        verdict=verdict,
+        score=evaluation.get("headline", ""),
+        created=record["created"][:16].replace("T", " ") + " UTC",
+        curve=loss_curve(run.history()),
+        previous=before.name if before else "",
+        changed=_changed(before.record["settings"] if before else {}, record["settings"]),
         reports=reports,
-    )  # fmt: skip
+    )
 
 
 def _before(run: Run, older: Sequence[Run]) -> Run | None:
-    """The run to compare with: the newest older one on the same source, else the newest older one."""
+    """The run to compare with: the newest older one on the same source, else the newest older
+    one.
+    """
     source = run.record["source"]
-    return next((other for other in older if other.record["source"] == source), older[0] if older else None)
+    return next(
+        (other for other in older if other.record["source"] == source), older[0] if older else None
+    )
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
     """The settings that both runs recorded with different values."""
-    shared = [name for name in now if name in before and name not in UNCOMPARED and before[name] != now[name]]
+    shared = [
+        name
+        for name in now
+        if name in before and name not in UNCOMPARED and before[name] != now[name]
+    ]
     order = {name: position for position, name in enumerate(DataSettings.model_fields)}
-    return tuple((name, _text(before[name]), _text(now[name])) for name in sorted(shared, key=lambda name: order.get(name, 99)))
+    return tuple(
+        (name, _text(before[name]), _text(now[name]))
+        for name in sorted(shared, key=lambda name: order.get(name, 99))
+    )
 
 
 def _text(value: Any) -> str:

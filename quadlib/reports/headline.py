@@ -1,4 +1,6 @@
-"""The first screen of a report: the verdict in words with its numbers, or what failed, where, and how to go on."""
+"""The first screen of a report: the verdict in words with its numbers, or what failed, where, and
+how to go on.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,14 @@ from nbformat import NotebookNode
 
 from quadlib.runs import Run
 
-# What figures.verdicts puts beside a verdict's HTML: {"level", "sentence", "numbers": [[name, value]], "notes": [...]}.
+# What figures.verdicts puts beside a verdict's HTML: {"level", "sentence", "numbers": [[name,
+# value]], "notes": [...]}.
 VERDICT_MIME = "application/vnd.quadlib.verdict+json"
-LEVELS = {"fine": ("fine", "✓", "Fine"), "look here": ("look", "▲", "Look here"), "broken": ("broken", "✕", "Broken")}
+LEVELS = {
+    "fine": ("fine", "✓", "Fine"),
+    "look here": ("look", "▲", "Look here"),
+    "broken": ("broken", "✕", "Broken"),
+}
 ENDINGS = {
     "done": ("plain", "●", "Done"),
     "failed": ("broken", "✕", "Failed"),
@@ -25,7 +32,9 @@ ENDINGS = {
 
 @dataclass(frozen=True)
 class Headline:
-    """Tone (fine, look, broken, plain), sign and word of a verdict, its sentence, its numbers as (name, value), further notes."""
+    """Tone (fine, look, broken, plain), sign and word of a verdict, its sentence, its numbers as
+    (name, value), further notes.
+    """
 
     tone: str
     sign: str
@@ -46,7 +55,9 @@ class Failure:
     command: str
 
 
-def headline(status: str, verdict: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> Headline:
+def headline(
+    status: str, verdict: Mapping[str, Any] | None, error: Mapping[str, Any] | None
+) -> Headline:
     """The verdict that the notebook gave; how it ended instead, when it did not end well."""
     if status == "done" and verdict is not None:
         return Headline(
@@ -56,7 +67,11 @@ def headline(status: str, verdict: Mapping[str, Any] | None, error: Mapping[str,
             tuple(verdict["notes"]),
         )
     sentence = (
-        f"{error['type']}: {error['message']}" if error else "No verdict was given." if status == "done" else "There is no result yet."
+        f"{error['type']}: {error['message']}"
+        if error
+        else "No verdict was given."
+        if status == "done"
+        else "There is no result yet."
     )
     return Headline(*ENDINGS[status], sentence)
 
@@ -68,12 +83,24 @@ def failure(run: Run, name: str, notebook: NotebookNode) -> Failure | None:
     if error is None:
         return None
     remedy, command = _remedy(run, name, status)
-    return Failure(_where(notebook, error.get("cell")), tuple(error.get("traceback") or ()), tuple(error.get("log") or ()), remedy, command)
+    return Failure(
+        _where(notebook, error.get("cell")),
+        tuple(error.get("traceback") or ()),
+        tuple(error.get("log") or ()),
+        remedy,
+        command,
+    )
 
 
 def _where(notebook: NotebookNode, cell: int | None) -> str:
-    """The failing cell by the heading it stands under; cells that the runner put in do not count."""
-    cells = [item for item in notebook.cells if "papermill-error-cell-tag" not in item.metadata.get("tags", [])]
+    """The failing cell by the heading it stands under; cells that the runner put in do not
+    count.
+    """
+    cells = [
+        item
+        for item in notebook.cells
+        if "papermill-error-cell-tag" not in item.metadata.get("tags", [])
+    ]
     if cell is None or cell >= len(cells):
         return ""
     headings = [
@@ -96,6 +123,7 @@ def _remedy(run: Run, name: str, status: str) -> tuple[str, str]:
     hints = {
         "killed": "If memory ran out, take a smaller batch_size or fewer num_workers. ",
         "timed-out": "Give it more time with --timeout, or fewer epochs. ",
-        "failed": "Mend what the message names: a setting with -p name=value, a file at its place. ",
+        "failed": "Mend what the message names: a setting with -p name=value, a file at its "
+        "place. ",
     }
     return hints.get(status, "") + kept, again

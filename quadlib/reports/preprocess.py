@@ -1,4 +1,6 @@
-"""nbconvert preprocessors: what a notebook's cells become before the report's template writes them down."""
+"""nbconvert preprocessors: what a notebook's cells become before the report's template writes them
+down.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,24 @@ MOST_CHARACTERS = 100_000
 
 
 class Clean(Preprocessor):
-    """Drops hidden cells, turns markdown into sanitised HTML, and keeps of every output only what is harmless to show."""
+    """Drops hidden cells, turns markdown into sanitised HTML, and keeps of every output only what
+    is harmless to show.
+    """
 
-    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
-        nb.cells = [cell for cell in nb.cells if not HIDDEN_TAGS & set(cell.metadata.get("tags", []))]
+    def preprocess(
+        self, nb: NotebookNode, resources: dict[str, Any]
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        nb.cells = [
+            cell for cell in nb.cells if not HIDDEN_TAGS & set(cell.metadata.get("tags", []))
+        ]
         for cell in nb.cells:
             if cell.cell_type == "markdown":
                 cell.source = markdown_html(cell.source)
             elif cell.cell_type == "code":
                 cell.outputs = [
-                    output for output in map(_clean_output, map(NotebookNode, merge_streams(cell.outputs))) if output is not None
+                    output
+                    for output in map(_clean_output, map(NotebookNode, merge_streams(cell.outputs)))
+                    if output is not None
                 ]
             else:
                 cell.source = ""
@@ -41,9 +51,13 @@ class Clean(Preprocessor):
 
 
 class Figures(Preprocessor):
-    """Turns plotly outputs into `<figure>` elements with caption, data table and the figure itself as JSON."""
+    """Turns plotly outputs into `<figure>` elements with caption, data table and the figure itself
+    as JSON.
+    """
 
-    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+    def preprocess(
+        self, nb: NotebookNode, resources: dict[str, Any]
+    ) -> tuple[NotebookNode, dict[str, Any]]:
         count = 0
         for cell in nb.cells:
             for output in cell.get("outputs", []):
@@ -55,17 +69,27 @@ class Figures(Preprocessor):
 
 
 class Verdict(Preprocessor):
-    """Takes the notebook's verdict (its last one, wherever it stands) out of the flow into resources `verdict`; None without one.
+    """Takes the notebook's verdict (its last one, wherever it stands) out of the flow into
+    resources `verdict`; None without one.
 
     A heading that is left with nothing under it at the end goes too.
     """
 
-    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
-        found = [output.data[VERDICT_MIME] for cell in nb.cells for output in cell.get("outputs", []) if VERDICT_MIME in output.data]
+    def preprocess(
+        self, nb: NotebookNode, resources: dict[str, Any]
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        found = [
+            output.data[VERDICT_MIME]
+            for cell in nb.cells
+            for output in cell.get("outputs", [])
+            if VERDICT_MIME in output.data
+        ]
         resources["verdict"] = found[-1] if found else None
         for cell in nb.cells if found else []:
             if cell.cell_type == "code":
-                cell.outputs = [output for output in cell.outputs if output.data.get(VERDICT_MIME) != found[-1]]
+                cell.outputs = [
+                    output for output in cell.outputs if output.data.get(VERDICT_MIME) != found[-1]
+                ]
         while nb.cells and _nothing_to_read(nb.cells[-1]):
             nb.cells.pop()
         return nb, resources
@@ -74,10 +98,13 @@ class Verdict(Preprocessor):
 class Outline(Preprocessor):
     """One h1, taken as the page's title; headings in order, each with an id; and the contents list.
 
-    Sets resources `title`, `lead` (the rest of the first markdown cell) and `contents` (level, text, id).
+    Sets resources `title`, `lead` (the rest of the first markdown cell) and `contents` (level,
+    text, id).
     """
 
-    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+    def preprocess(
+        self, nb: NotebookNode, resources: dict[str, Any]
+    ) -> tuple[NotebookNode, dict[str, Any]]:
         title, contents, taken, level = "", [], {"top", "contents", "provenance", "code"}, 1
         for cell in nb.cells:
             if cell.cell_type != "markdown":
@@ -104,25 +131,39 @@ class Outline(Preprocessor):
 
 def markdown_html(source: str) -> str:
     """Sanitised HTML of markdown text."""
-    return sanitise(MarkdownWithMath(renderer=IPythonRenderer(escape=False, exclude_anchor_links=True)).render(source))
+    return sanitise(
+        MarkdownWithMath(renderer=IPythonRenderer(escape=False, exclude_anchor_links=True)).render(
+            source
+        )
+    )
 
 
 def _clean_output(output: NotebookNode) -> NotebookNode | None:
-    """The output with harmless data only, or None when nothing is left to show; printed text becomes HTML."""
+    """The output with harmless data only, or None when nothing is left to show; printed text
+    becomes HTML.
+    """
     if output.output_type == "stream":
         return _html_output(_stream_html(output.name, output.text)) if output.text.strip() else None
     if output.output_type == "error":
         return None  # the page's head tells it, with the cell
     data = output.data
     if PLOTLY_MIME in data:
-        return NotebookNode(output_type="display_data", data={PLOTLY_MIME: data[PLOTLY_MIME]}, metadata={})
+        return NotebookNode(
+            output_type="display_data", data={PLOTLY_MIME: data[PLOTLY_MIME]}, metadata={}
+        )
     if WIDGET_MIME in data:
-        return _html_output('<p class="note">An interactive part stands here when the notebook is open in JupyterLab.</p>')
+        return _html_output(
+            '<p class="note">An interactive part stands here when the notebook is open in '
+            "JupyterLab.</p>"
+        )
     if VERDICT_MIME in data:
         return NotebookNode(
             output_type="display_data",
             metadata={},
-            data={VERDICT_MIME: data[VERDICT_MIME], "text/html": sanitise(data.get("text/html", ""))},
+            data={
+                VERDICT_MIME: data[VERDICT_MIME],
+                "text/html": sanitise(data.get("text/html", "")),
+            },
         )
     if "text/html" in data:
         return _html_output(sanitise(data["text/html"]))
@@ -130,21 +171,32 @@ def _clean_output(output: NotebookNode) -> NotebookNode | None:
         return _html_output(markdown_html(data["text/markdown"]))
     pictures = {kind: data[kind] for kind in PICTURES if kind in data}
     if pictures:
-        return NotebookNode(output_type="display_data", data=pictures, metadata=output.get("metadata", {}))
-    return _html_output(f"<pre>{ansi2html(data['text/plain'])}</pre>") if data.get("text/plain", "").strip() else None
+        return NotebookNode(
+            output_type="display_data", data=pictures, metadata=output.get("metadata", {})
+        )
+    return (
+        _html_output(f"<pre>{ansi2html(data['text/plain'])}</pre>")
+        if data.get("text/plain", "").strip()
+        else None
+    )
 
 
 def _stream_html(name: str, text: str) -> str:
     text = text.rstrip()
     cut = (
-        f"… {len(text) - MOST_CHARACTERS:,} characters left out here, they are in the executed notebook …\n"
+        f"… {len(text) - MOST_CHARACTERS:,} characters left out here, they are in the executed "
+        "notebook …\n"
         if len(text) > MOST_CHARACTERS
         else ""
     )
     text = cut + text[-MOST_CHARACTERS:]
     lines = text.count("\n") + 1
     block = f'<pre class="{"stderr" if name == "stderr" else "stdout"}">{ansi2html(text)}</pre>'
-    return block if lines <= LONGEST_OPEN_STREAM else f"<details><summary>{lines} printed lines</summary>{block}</details>"
+    return (
+        block
+        if lines <= LONGEST_OPEN_STREAM
+        else f"<details><summary>{lines} printed lines</summary>{block}</details>"
+    )
 
 
 def _html_output(html: str) -> NotebookNode:

@@ -1,4 +1,6 @@
-"""An executed notebook as one HTML file that opens anywhere: no network, no kernel, light and dark, printable."""
+"""An executed notebook as one HTML file that opens anywhere: no network, no kernel, light and dark,
+printable.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_report(notebook_path: Path, run: Run) -> Path:
-    """Writes `<run>/reports/NAME.html` from an executed notebook and the run's record, and returns its path.
+    """Writes `<run>/reports/NAME.html` from an executed notebook and the run's record, and returns
+    its path.
 
-    The page makes no request, needs no kernel, and says on its first screen what came out, or what failed and how to go on.
+    The page makes no request, needs no kernel, and says on its first screen what came out, or what
+    failed and how to go on.
     """
     notebook = nbformat.read(notebook_path, as_version=4)
     name = notebook_path.stem
@@ -68,7 +72,9 @@ def render_report(notebook_path: Path, run: Run) -> Path:
 
 
 def render_outcome(outcome: Outcome, notebook: Path, run: Run) -> Path:
-    """The report of a notebook that was just executed, also where it ended before its first cell was saved."""
+    """The report of a notebook that was just executed, also where it ended before its first cell
+    was saved.
+    """
     return render_report(outcome.notebook_path if outcome.notebook_path.exists() else notebook, run)
 
 
@@ -83,17 +89,27 @@ def render_all(run: Run) -> list[Path]:
     """Renders every executed notebook of a run again; raises RunError when there is none."""
     notebooks = sorted(run.path("notebooks").glob("[!.]*.ipynb"))
     if not notebooks:
-        raise RunError(f"run {run.name} has no executed notebook to report on; execute one: quadlib run 04_evaluate --run {run.name}")
+        raise RunError(
+            f"run {run.name} has no executed notebook to report on; execute one: quadlib run "
+            f"04_evaluate --run {run.name}"
+        )
     return [render_report(path, run) for path in notebooks]
 
 
 def environment() -> Environment:
     """The templates, with escaping on: whatever is not Markup is text."""
-    return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=StrictUndefined,
+    )
 
 
 def shell(engine: bool, script: str = "report.js") -> dict[str, Any]:
-    """What every page has: style sheet, its one script, and the content policy that lets only that script run."""
+    """What every page has: style sheet, its one script, and the content policy that lets only that
+    script run.
+    """
     text = (TEMPLATES / script).read_text(encoding="utf-8").strip()
     packed, engine_hash = _engine() if engine else ("", "")
     sources = [f"'sha256-{_sha256(text)}'", *([f"'sha256-{engine_hash}'"] if engine else [])]
@@ -107,7 +123,9 @@ def shell(engine: bool, script: str = "report.js") -> dict[str, Any]:
 
 @cache
 def _engine() -> tuple[str, str]:
-    """plotly.js of the installed package, gzipped as base64 (1.9 MB instead of 5.0), and its SHA-256 for the content policy."""
+    """plotly.js of the installed package, gzipped as base64 (1.9 MB instead of 5.0), and its
+    SHA-256 for the content policy.
+    """
     from plotly.offline import get_plotlyjs
 
     text = get_plotlyjs()
@@ -137,15 +155,28 @@ def _code(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.source.strip():
             seconds = cell.metadata.get("papermill", {}).get("duration")
-            cells.append({"html": Markup(highlight(cell.source)), "seconds": f"{seconds:.1f} s" if seconds is not None else ""})
+            cells.append(
+                {
+                    "html": Markup(highlight(cell.source)),
+                    "seconds": f"{seconds:.1f} s" if seconds is not None else "",
+                }
+            )
     return cells
 
 
-def _settings(run: Run, notebook_path: Path, entry: Mapping[str, Any]) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """Settings that are not defaults as (name, value, default), then the others: those of the notebook, then those that trained the run."""
+def _settings(
+    run: Run, notebook_path: Path, entry: Mapping[str, Any]
+) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """Settings that are not defaults as (name, value, default), then the others: those of the
+    notebook, then those that trained the run.
+    """
     recorded, given = run.record["settings"], entry.get("parameters", {})
     fields = dict(settings_model(notebook_path).model_fields)
-    fields |= {name: field for name, field in TrainSettings.model_fields.items() if name in recorded and name not in fields}
+    fields |= {
+        name: field
+        for name, field in TrainSettings.model_fields.items()
+        if name in recorded and name not in fields
+    }
     changed, defaults = [], []
     for name, field in fields.items():
         value, default = given.get(name, recorded.get(name, field.default)), field.default
@@ -161,7 +192,11 @@ def _settings(run: Run, notebook_path: Path, entry: Mapping[str, Any]) -> tuple[
 def _facts(run: Run, name: str, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the numbers come from: run, data, code, machine, times."""
     record = run.record
-    timings = ", ".join(f"{key} {seconds:.1f} s" for key, seconds in record["timings"].items() if isinstance(seconds, int | float))
+    timings = ", ".join(
+        f"{key} {seconds:.1f} s"
+        for key, seconds in record["timings"].items()
+        if isinstance(seconds, int | float)
+    )
     versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
     facts = [
         ("run", run.name),
@@ -181,4 +216,6 @@ def _facts(run: Run, name: str, entry: Mapping[str, Any]) -> list[tuple[str, str
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value or "(empty)"
+    return (
+        json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value or "(empty)"
+    )

@@ -1,4 +1,6 @@
-"""HTML from notebooks made harmless: a label such as `<script>` or `<img onerror>` must never run on the page of a reader."""
+"""HTML from notebooks made harmless: a label such as `<script>` or `<img onerror>` must never run
+on the page of a reader.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +8,22 @@ import re
 
 import nh3
 
-# fmt: off
-TEXT_TAGS = {
-    "a", "abbr", "b", "blockquote", "br", "caption", "code", "col", "colgroup", "dd", "del", "details", "div", "dl", "dt", "em",
-    "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s", "samp",
-    "section", "small", "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "time", "tr", "u", "ul",
-    "var", "wbr"}
-STYLES = {
-    "background-color", "border", "border-bottom", "border-left", "border-radius", "border-top", "color", "display", "flex", "flex-wrap",
-    "font-family", "font-size", "font-style", "font-variant-numeric", "font-weight", "gap", "grid-template-columns", "height",
-    "line-height", "margin", "margin-bottom", "margin-left", "margin-right", "margin-top", "max-width", "min-width", "opacity",
-    "overflow-x", "padding", "padding-left", "text-align", "text-decoration", "vertical-align", "white-space", "width"}
-# fmt: on
+TEXT_TAGS = set(
+    """
+    a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure
+    h1 h2 h3 h4 h5 h6 hr i ins kbd li mark ol p pre q s samp section small span strong sub summary
+    sup table tbody td tfoot th thead time tr u ul var wbr
+    """.split()  # noqa: SIM905 - a word a line would take a page
+)
+STYLES = set(
+    """
+    background-color border border-bottom border-left border-radius border-top color display flex
+    flex-wrap font-family font-size font-style font-variant-numeric font-weight gap
+    grid-template-columns height line-height margin margin-bottom margin-left margin-right
+    margin-top max-width min-width opacity overflow-x padding padding-left text-align
+    text-decoration vertical-align white-space width
+    """.split()  # noqa: SIM905 - a word a line would take a page
+)
 MEDIA_TAGS = {"img": "image", "audio": "audio", "video": "video"}
 ATTRIBUTES = {
     "*": {"class", "title", "lang", "dir", "style", "role", "aria-label", "aria-hidden"},
@@ -29,13 +35,26 @@ ATTRIBUTES = {
     "time": {"datetime"},
     **{tag: {"src", "alt", "width", "height", "controls"} for tag in MEDIA_TAGS},
 }
-DROPPED_WITH_CONTENT = {"script", "style", "template", "noscript", "textarea", "title", "iframe", "object", "svg", "math"}
+DROPPED_WITH_CONTENT = {
+    "script",
+    "style",
+    "template",
+    "noscript",
+    "textarea",
+    "title",
+    "iframe",
+    "object",
+    "svg",
+    "math",
+}
 
 
 def sanitise(html: str) -> str:
-    """The fragment with known harmless tags, attributes and styles only; scripts and style sheets go with their content.
+    """The fragment with known harmless tags, attributes and styles only; scripts and style sheets
+    go with their content.
 
-    Pictures and sound stay when they are inside the page (`data:` addresses of their own kind); nothing is loaded from elsewhere.
+    Pictures and sound stay when they are inside the page (`data:` addresses of their own kind);
+    nothing is loaded from elsewhere.
     """
     clean = nh3.clean(
         html,
@@ -51,9 +70,13 @@ def sanitise(html: str) -> str:
 
 
 def _checked(tag: str, name: str, value: str) -> str | None:
-    """The value of an attribute, or None where it would load something from elsewhere or leave the page for a `data:` address."""
+    """The value of an attribute, or None where it would load something from elsewhere or leave the
+    page for a `data:` address.
+    """
     if name == "src":
-        return value if re.match(rf"data:{MEDIA_TAGS[tag]}/(?!svg)[\w.+-]+;base64,", value) else None
+        return (
+            value if re.match(rf"data:{MEDIA_TAGS[tag]}/(?!svg)[\w.+-]+;base64,", value) else None
+        )
     if name == "href" and re.match(r"\s*data:", value, re.IGNORECASE):
         return None
     return value

@@ -7,10 +7,11 @@ from typing import Any
 
 
 def merge_streams(outputs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outputs with neighbouring prints of the same stream joined into one, in time linear in their length.
+    """The outputs with neighbouring prints of the same stream joined into one, in time linear in
+    their length.
 
-    nbclient's and nbconvert's own joining takes time quadratic in the longest line: a million characters without a
-    line break stop them for hours.
+    nbclient's and nbconvert's own joining takes time quadratic in the longest line: a million
+    characters without a line break stop them for hours.
     """
     merged: list[dict[str, Any]] = []
     pieces: dict[str, list[str]] = {}
@@ -24,11 +25,18 @@ def merge_streams(outputs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             pieces[output["name"]] = [_whole(output["text"])]
             output = {**output, "text": pieces[output["name"]]}
         merged.append(output)
-    return [output if output["output_type"] != "stream" else {**output, "text": overwritten("".join(output["text"]))} for output in merged]
+    return [
+        output
+        if output["output_type"] != "stream"
+        else {**output, "text": overwritten("".join(output["text"]))}
+        for output in merged
+    ]
 
 
 def overwritten(text: str) -> str:
-    """The text with every line as its last carriage return left it, so that a progress bar is one line."""
+    """The text with every line as its last carriage return left it, so that a progress bar is one
+    line.
+    """
     if "\r" not in text:
         return text
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))

@@ -1,4 +1,6 @@
-"""How many recordings of each class go into each batch: the counts behind StratifiedBatchSampler, before any recording is chosen."""
+"""How many recordings of each class go into each batch: the counts behind StratifiedBatchSampler,
+before any recording is chosen.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Cells:
-    """The non-empty cells of the batches x classes table: batch, class and count of each, sorted by class."""
+    """The non-empty cells of the batches x classes table: batch, class and count of each, sorted by
+    class.
+    """
 
     batch: np.ndarray
     label: np.ndarray
@@ -25,30 +29,49 @@ class Cells:
 
 
 def appearances(draws: np.ndarray, n_batches: int, min_per_class: int) -> np.ndarray:
-    """In how many batches each class can be with at least min_per_class draws, at most all of them."""
+    """In how many batches each class can be with at least min_per_class draws, at most all of
+    them.
+    """
     return np.minimum(n_batches, draws // min_per_class)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Cells that meet the laws but for their faults: samples above batch_size, and how much further apart than one the sizes are."""
+    """Cells that meet the laws but for their faults: samples above batch_size, and how much further
+    apart than one the sizes are.
+    """
 
     cells: Cells
     faults: tuple[int, int]
     merged: bool
 
 
-def best_fill(draws: np.ndarray, n_batches: int, batch_size: int, min_per_class: int, rng: np.random.Generator, *, exchange: bool,
-              tries: int, enough: tuple[int, int] = (0, 0), merged: bool | None = None) -> Layout:
-    """The best of several fills, stopping at one with no more faults than `enough`; merged says whether blocks are merged, None tries
-    both, unmerged first.
+def best_fill(
+    draws: np.ndarray,
+    n_batches: int,
+    batch_size: int,
+    min_per_class: int,
+    rng: np.random.Generator,
+    *,
+    exchange: bool,
+    tries: int,
+    enough: tuple[int, int] = (0, 0),
+    merged: bool | None = None,
+) -> Layout:
+    """The best of several fills, stopping at one with no more faults than `enough`; merged says
+    whether blocks are merged, None tries both, unmerged first.
     """
     best: Layout | None = None
     for merge in (False, True) if merged is None else (merged,):
         for _ in range(tries):
-            cells = fill(draws, n_batches, batch_size, min_per_class, rng, exchange=exchange, merge=merge)
+            cells = fill(
+                draws, n_batches, batch_size, min_per_class, rng, exchange=exchange, merge=merge
+            )
             sizes = cells.sizes(n_batches)
-            faults = (int(np.maximum(sizes - batch_size, 0).sum()), max(int(sizes.max() - sizes.min()) - 1, 0))
+            faults = (
+                int(np.maximum(sizes - batch_size, 0).sum()),
+                max(int(sizes.max() - sizes.min()) - 1, 0),
+            )
             if best is None or faults < best.faults:
                 best = Layout(cells, faults, merge)
             if best.faults <= enough:
@@ -59,16 +82,27 @@ def best_fill(draws: np.ndarray, n_batches: int, batch_size: int, min_per_class:
     return best
 
 
-def fill(draws: np.ndarray, n_batches: int, batch_size: int, min_per_class: int, rng: np.random.Generator, *,
-         exchange: bool = True, merge: bool = False) -> Cells:
+def fill(
+    draws: np.ndarray,
+    n_batches: int,
+    batch_size: int,
+    min_per_class: int,
+    rng: np.random.Generator,
+    *,
+    exchange: bool = True,
+    merge: bool = False,
+) -> Cells:
     """Deals `draws` (n_classes,) samples of each class over the batches.
 
-    A class with at least min_per_class draws for every batch is common: each batch gets the whole part of its share, and the remaining
-    single draws go to the emptiest batches. Any other class is rare: it is cut into as many blocks of at least min_per_class as it has room
-    for, and the blocks of all rare classes are dealt in rounds, one block a batch and round, the largest to the emptiest. A class never has
-    more blocks than there are batches, so it straddles at most two rounds, and one exchange keeps its blocks apart. Guarantee: every batch
-    holds as many classes as the others, within one; sizes differ by at most one, or by a block where rare classes leave no single draws to
-    level with. merge: fewer, larger blocks, so that no batch is given more than fit in batch_size.
+    A class with at least min_per_class draws for every batch is common: each batch gets the whole
+    part of its share, and the remaining single draws go to the emptiest batches. Any other class is
+    rare: it is cut into as many blocks of at least min_per_class as it has room for, and the blocks
+    of all rare classes are dealt in rounds, one block a batch and round, the largest to the
+    emptiest. A class never has more blocks than there are batches, so it straddles at most two
+    rounds, and one exchange keeps its blocks apart. Guarantee: every batch holds as many classes as
+    the others, within one; sizes differ by at most one, or by a block where rare classes leave no
+    single draws to level with. merge: fewer, larger blocks, so that no batch is given more than fit
+    in batch_size.
     """
     share = draws // n_batches
     common = np.flatnonzero(share >= min_per_class)
@@ -82,16 +116,22 @@ def fill(draws: np.ndarray, n_batches: int, batch_size: int, min_per_class: int,
     _keep_proportion(level, draws[common], share[common], load, int(draws.sum()))
     if exchange:
         _exchange_common(level, draws[common], share[common], load, min_per_class, rng)
-    return Cells(np.concatenate([np.tile(np.arange(n_batches), len(common)), batch]),
-                 np.concatenate([np.repeat(common, n_batches), label]), np.concatenate([level.ravel(), count]))
+    return Cells(
+        np.concatenate([np.tile(np.arange(n_batches), len(common)), batch]),
+        np.concatenate([np.repeat(common, n_batches), label]),
+        np.concatenate([level.ravel(), count]),
+    )
 
 
 def _merged(n_blocks: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` blocks in all: one block after the other is merged away from the class that has the most."""
+    """At most `most` blocks in all: one block after the other is merged away from the class that
+    has the most.
+    """
     surplus = int(n_blocks.sum()) - most
     if surplus <= 0:
         return n_blocks
-    # lowering the largest first means cutting at a level: the level above which exactly `surplus` blocks stand
+    # lowering the largest first means cutting at a level: the level above which exactly `surplus`
+    # blocks stand
     low, high = 1, int(n_blocks.max())
     while low < high:
         level = (low + high) // 2
@@ -106,11 +146,19 @@ def _merged(n_blocks: np.ndarray, most: int) -> np.ndarray:
     return lowered
 
 
-def _deal_blocks(labels: np.ndarray, draws: np.ndarray, n_blocks: np.ndarray, load: np.ndarray,
-                 rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Deals the rare classes' blocks in rounds; adds them to `load` and returns batch, class and count of each block."""
+def _deal_blocks(
+    labels: np.ndarray,
+    draws: np.ndarray,
+    n_blocks: np.ndarray,
+    load: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Deals the rare classes' blocks in rounds; adds them to `load` and returns batch, class and
+    count of each block.
+    """
     n_batches = len(load)
-    # classes without larger blocks come first: the first round may be a partial one, and later larger blocks then even it out
+    # classes without larger blocks come first: the first round may be a partial one, and later
+    # larger blocks then even it out
     order = np.lexsort((rng.random(len(labels)), draws % np.maximum(n_blocks, 1) > 0))
     labels, draws, n_blocks = labels[order], draws[order], n_blocks[order]
     label = np.repeat(labels, n_blocks)
@@ -125,16 +173,24 @@ def _deal_blocks(labels: np.ndarray, draws: np.ndarray, n_blocks: np.ndarray, lo
         if start and label[start] == label[start - 1]:
             earlier = batch[np.flatnonzero(label[:start] == label[start])]
             blocks, seats = _keep_apart(blocks, seats, label, count, label[start], earlier)
-        taken = seats[:stop - start]
+        taken = seats[: stop - start]
         batch[blocks] = taken
         load[taken] += count[blocks]
     in_class_order = np.argsort(label, kind="stable")
     return batch[in_class_order], label[in_class_order], count[in_class_order]
 
 
-def _keep_apart(blocks: np.ndarray, seats: np.ndarray, label: np.ndarray, count: np.ndarray, straddling: int,
-                earlier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moves the straddling class's blocks off the batches where it sits already, preferring exchanges with blocks of the same size."""
+def _keep_apart(
+    blocks: np.ndarray,
+    seats: np.ndarray,
+    label: np.ndarray,
+    count: np.ndarray,
+    straddling: int,
+    earlier: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moves the straddling class's blocks off the batches where it sits already, preferring
+    exchanges with blocks of the same size.
+    """
     taken = np.zeros(int(seats.max()) + 1, dtype=bool)
     taken[earlier] = True
     own = label[blocks] == straddling
@@ -146,7 +202,7 @@ def _keep_apart(blocks: np.ndarray, seats: np.ndarray, label: np.ndarray, count:
         n = min(len(mine), len(other))
         _exchange(blocks, mine[:n], other[:n])
         clash, free = np.setdiff1d(clash, mine[:n]), np.setdiff1d(free, other[:n])
-    _exchange(blocks, clash, free[:len(clash)])
+    _exchange(blocks, clash, free[: len(clash)])
     return blocks, seats
 
 
@@ -154,11 +210,15 @@ def _exchange(values: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
     values[left], values[right] = values[right], values[left]
 
 
-def _level_common(draws: np.ndarray, share: np.ndarray, load: np.ndarray, n_draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Counts (n_common, n_batches) of the common classes: the share everywhere, and single draws that bring `load` to equal sizes.
+def _level_common(
+    draws: np.ndarray, share: np.ndarray, load: np.ndarray, n_draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Counts (n_common, n_batches) of the common classes: the share everywhere, and single draws
+    that bring `load` to equal sizes.
 
-    A class gives its single draws to the batches that lack most; first to those so large, and last to those so small, that its count would
-    else be more than one from its proportion of that very batch.
+    A class gives its single draws to the batches that lack most; first to those so large, and last
+    to those so small, that its count would else be more than one from its proportion of that very
+    batch.
     """
     n_batches = len(load)
     counts = np.repeat(share[:, None], n_batches, axis=1)
@@ -168,9 +228,16 @@ def _level_common(draws: np.ndarray, share: np.ndarray, load: np.ndarray, n_draw
     for later, row in zip(range(len(giving) - 1, -1, -1), giving, strict=True):
         lacking = goal - load
         proportion = draws[row] * goal / n_draws
-        # a batch that lacks more than the later classes can give comes first, one that lacks nothing last
-        urgency = 2.0 * ((lacking > later).astype(np.int8) - (lacking <= 0)) + (proportion > share[row] + 1) - (proportion < share[row])
-        chosen = np.lexsort((rng.random(n_batches), np.where(lacking > 0, -goal, load), -lacking, -urgency))[:rest[row]]
+        # a batch that lacks more than the later classes can give comes first, one that lacks
+        # nothing last
+        urgency = (
+            2.0 * ((lacking > later).astype(np.int8) - (lacking <= 0))
+            + (proportion > share[row] + 1)
+            - (proportion < share[row])
+        )
+        chosen = np.lexsort(
+            (rng.random(n_batches), np.where(lacking > 0, -goal, load), -lacking, -urgency)
+        )[: rest[row]]
         counts[row, chosen] += 1
         load[chosen] += 1
     return counts
@@ -190,13 +257,17 @@ def _levelled(load: np.ndarray, n_units: int, rng: np.random.Generator) -> np.nd
     return goal
 
 
-def _keep_proportion(counts: np.ndarray, draws: np.ndarray, share: np.ndarray, load: np.ndarray, n_draws: int) -> None:
-    """Trades single draws between two classes and two batches until each count is within one of its proportion of that batch, sizes
-    unchanged.
+def _keep_proportion(
+    counts: np.ndarray, draws: np.ndarray, share: np.ndarray, load: np.ndarray, n_draws: int
+) -> None:
+    """Trades single draws between two classes and two batches until each count is within one of its
+    proportion of that batch, sizes unchanged.
     """
     more = counts > share[:, None]
     off = counts - draws[:, None] * load / n_draws
-    for row, batch in np.argwhere(np.abs(off) > 1 + 1e-9)[:1000]:  # more would cost more than they are worth
+    for row, batch in np.argwhere(np.abs(off) > 1 + 1e-9)[
+        :1000
+    ]:  # more would cost more than they are worth
         sign = 1 if off[row, batch] > 0 else -1
         if sign * off[row, batch] <= 1 + 1e-9:
             continue
@@ -206,15 +277,28 @@ def _keep_proportion(counts: np.ndarray, draws: np.ndarray, share: np.ndarray, l
         trades = np.argwhere(has[np.ix_(rows, batches)] & (sign * off[np.ix_(rows, batches)] >= 0))
         if len(trades):
             other_row, other_batch = rows[trades[0, 0]], batches[trades[0, 1]]
-            for i, j, change in ((row, batch, -sign), (other_row, other_batch, -sign), (row, other_batch, sign), (other_row, batch, sign)):
+            for i, j, change in (
+                (row, batch, -sign),
+                (other_row, other_batch, -sign),
+                (row, other_batch, sign),
+                (other_row, batch, sign),
+            ):
                 counts[i, j] += change
                 off[i, j] += change
                 more[i, j] = ~more[i, j]
 
 
-def _exchange_common(counts: np.ndarray, draws: np.ndarray, share: np.ndarray, load: np.ndarray, min_per_class: int,
-                     rng: np.random.Generator) -> None:
-    """A class whose share is a whole number gives one from the fullest batches to the emptiest, and stays within one of it."""
+def _exchange_common(
+    counts: np.ndarray,
+    draws: np.ndarray,
+    share: np.ndarray,
+    load: np.ndarray,
+    min_per_class: int,
+    rng: np.random.Generator,
+) -> None:
+    """A class whose share is a whole number gives one from the fullest batches to the emptiest, and
+    stays within one of it.
+    """
     n_batches = len(load)
     for row in np.flatnonzero((draws == share * n_batches) & (share > min_per_class)):
         order = np.argsort(load + rng.random(n_batches))

@@ -22,11 +22,12 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class BatchPlan:
-    """The batches of one epoch and their labels: counts, positives, lone anchors, repeats, unseen samples and floors, without decoding a
-    file.
+    """The batches of one epoch and their labels: counts, positives, lone anchors, repeats, unseen
+    samples and floors, without decoding a file.
 
-    batches: one int64 array of sample indices per batch. codes: class code of every sample, int64 (n_samples,). class_names: one per code.
-    groups: session code of every sample, or None. notes: what the sampler did to rare classes.
+    batches: one int64 array of sample indices per batch. codes: class code of every sample, int64
+    (n_samples,). class_names: one per code. groups: session code of every sample, or None. notes:
+    what the sampler did to rare classes.
     """
 
     batches: list[np.ndarray]
@@ -36,13 +37,21 @@ class BatchPlan:
     notes: tuple[str, ...] = field(default=())
 
     @classmethod
-    def draw(cls, batch_sampler: Iterable[Any], labels: Any, class_names: Sequence[str] | None = None, *, groups: Any = None,
-             max_batches: int | None = None) -> BatchPlan:
+    def draw(
+        cls,
+        batch_sampler: Iterable[Any],
+        labels: Any,
+        class_names: Sequence[str] | None = None,
+        *,
+        groups: Any = None,
+        max_batches: int | None = None,
+    ) -> BatchPlan:
         """The plan of any batch sampler, or of a loader with one, by iterating its indices alone.
 
-        labels: one per sample of the dataset, any dtype. A DataLoader is read through its batch_sampler. At most max_batches
-        are drawn (default: one epoch by its len, or enough to see every sample four times where it has none), so an endless
-        sampler ends too. Raises PlanError on indices outside the labels.
+        labels: one per sample of the dataset, any dtype. A DataLoader is read through its
+        batch_sampler. At most max_batches are drawn (default: one epoch by its len, or enough to
+        see every sample four times where it has none), so an endless sampler ends too. Raises
+        PlanError on indices outside the labels.
         """
         sampler: Any = batch_sampler
         if hasattr(sampler, "dataset") and hasattr(sampler, "batch_sampler"):
@@ -54,18 +63,34 @@ class BatchPlan:
         batches: list[np.ndarray] = []
         drawn = 0
         for batch in islice(iter(sampler), limit):
-            index = np.atleast_1d(np.asarray(batch.tolist() if hasattr(batch, "tolist") else list(batch), dtype=np.int64))
+            index = np.atleast_1d(
+                np.asarray(
+                    batch.tolist() if hasattr(batch, "tolist") else list(batch), dtype=np.int64
+                )
+            )
             if index.size and (index.min() < 0 or index.max() >= len(codes)):
                 wrong = index[(index < 0) | (index >= len(codes))][0]
-                raise PlanError(f"batch {len(batches)} asks for sample {wrong}, but there are {len(codes)} labels; "
-                                "pass the labels of the very dataset that the sampler was made for")
+                raise PlanError(
+                    f"batch {len(batches)} asks for sample {wrong}, but there are {len(codes)} "
+                    "labels; pass the labels of the very dataset that the sampler was made for"
+                )
             batches.append(index)
             drawn += index.size
             if max_batches is None and drawn >= 4 * len(codes) and not hasattr(sampler, "__len__"):
                 break
-        if len(batches) == limit < epoch or drawn >= 4 * len(codes) and not hasattr(sampler, "__len__"):
+        if (
+            len(batches) == limit < epoch
+            or drawn >= 4 * len(codes)
+            and not hasattr(sampler, "__len__")
+        ):
             notes.append(f"inspected the first {len(batches)} batches")
-        return cls(batches, codes, names, None if groups is None else encode_labels(groups)[0], tuple(notes))
+        return cls(
+            batches,
+            codes,
+            names,
+            None if groups is None else encode_labels(groups)[0],
+            tuple(notes),
+        )
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -77,17 +102,23 @@ class BatchPlan:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Samples of each class in each batch, (n_batches, n_classes) int64; a repeated sample counts each time."""
+        """Samples of each class in each batch, (n_batches, n_classes) int64; a repeated sample
+        counts each time.
+        """
         n_classes = len(self.class_names)
         flat = self._batch_of_slot * n_classes + self.codes[self._flat]
         return np.bincount(flat, minlength=len(self) * n_classes).reshape(len(self), n_classes)
 
     def positives(self) -> list[np.ndarray]:
-        """Per batch, the number of positives of each of its anchors: others of its class in the batch."""
+        """Per batch, the number of positives of each of its anchors: others of its class in the
+        batch.
+        """
         return self._split(self._own_count - 1)
 
     def negatives(self) -> list[np.ndarray]:
-        """Per batch, the number of negatives of each of its anchors: samples of other classes in the batch."""
+        """Per batch, the number of negatives of each of its anchors: samples of other classes in
+        the batch.
+        """
         return self._split(self.sizes[self._batch_of_slot] - self._own_count)
 
     @cached_property
@@ -97,8 +128,12 @@ class BatchPlan:
 
     @cached_property
     def repeats(self) -> np.ndarray:
-        """Slots per batch filled by a sample that is in the same batch already, (n_batches,) int64."""
-        return np.array([len(batch) - len(np.unique(batch)) for batch in self.batches], dtype=np.int64)
+        """Slots per batch filled by a sample that is in the same batch already, (n_batches,)
+        int64.
+        """
+        return np.array(
+            [len(batch) - len(np.unique(batch)) for batch in self.batches], dtype=np.int64
+        )
 
     @cached_property
     def times_seen(self) -> np.ndarray:
@@ -112,38 +147,59 @@ class BatchPlan:
 
     @cached_property
     def without_other_session(self) -> np.ndarray:
-        """Per batch, anchors that have a positive but none from another session, (n_batches,) int64; needs groups."""
+        """Per batch, anchors that have a positive but none from another session, (n_batches,)
+        int64; needs groups.
+        """
         if self.groups is None:
-            raise PlanError("the sessions are not known; give groups= to the sampler or to BatchPlan.draw")
+            raise PlanError(
+                "the sessions are not known; give groups= to the sampler or to BatchPlan.draw"
+            )
         n_classes = len(self.class_names)
         cell = self._batch_of_slot * n_classes + self.codes[self._flat]
         group = self.groups[self._flat]
-        low, high = np.full(len(self) * n_classes, np.iinfo(np.int64).max), np.full(len(self) * n_classes, -1)
+        low, high = (
+            np.full(len(self) * n_classes, np.iinfo(np.int64).max),
+            np.full(len(self) * n_classes, -1),
+        )
         np.minimum.at(low, cell, group)
         np.maximum.at(high, cell, group)
         single = (low == high).reshape(len(self), n_classes) & (self.counts >= 2)
         return np.where(single, self.counts, 0).sum(1)
 
     def floor(self, temperature: float, n_views: int = 1) -> np.ndarray:
-        """The floor of SupCon for each batch, (n_batches,) float64; NaN where no anchor has a positive."""
+        """The floor of SupCon for each batch, (n_batches,) float64; NaN where no anchor has a
+        positive.
+        """
         return floor_of_counts(self.counts * n_views, temperature)
 
     def collapse(self, n_views: int = 1) -> np.ndarray:
-        """The collapse plateau ln(N - 1) of each batch, (n_batches,) float64; NaN for batches of one anchor."""
+        """The collapse plateau ln(N - 1) of each batch, (n_batches,) float64; NaN for batches of
+        one anchor.
+        """
         anchors = self.sizes * n_views
         return np.where(anchors > 1, np.log(np.maximum(anchors - 1, 1)), np.nan)
 
     def summary(self, temperature: float = 0.07) -> pd.DataFrame:
-        """One row a batch: size, classes, smallest and largest class count, positives, lone anchors, repeats, collapse and floor."""
+        """One row a batch: size, classes, smallest and largest class count, positives, lone
+        anchors, repeats, collapse and floor.
+        """
         import pandas as pd  # the table alone needs it
 
         present = np.where(self.counts > 0, self.counts, np.iinfo(np.int64).max)
         positives = [p.min() if len(p) else 0 for p in self.positives()]
-        frame = pd.DataFrame({
-            "size": self.sizes, "classes": (self.counts > 0).sum(1), "fewest": present.min(1) if len(self) else [],
-            "most": self.counts.max(1) if len(self) else [], "positives_min": positives,
-            "lone_anchors": self.lone_anchors, "repeats": self.repeats,
-            "collapse": self.collapse(), "floor": self.floor(temperature)})
+        frame = pd.DataFrame(
+            {
+                "size": self.sizes,
+                "classes": (self.counts > 0).sum(1),
+                "fewest": present.min(1) if len(self) else [],
+                "most": self.counts.max(1) if len(self) else [],
+                "positives_min": positives,
+                "lone_anchors": self.lone_anchors,
+                "repeats": self.repeats,
+                "collapse": self.collapse(),
+                "floor": self.floor(temperature),
+            }
+        )
         if self.groups is not None:
             frame["without_other_session"] = self.without_other_session
         frame.index.name = "batch"
@@ -165,9 +221,11 @@ class BatchPlan:
         return np.split(values, np.cumsum(self.sizes)[:-1]) if self.batches else []
 
 
-def encode_labels(labels: Any, class_names: Sequence[str] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class codes (n,) int64 and class names of labels of any dtype; with class_names, whole numbers are codes into them and text is looked
-    up.
+def encode_labels(
+    labels: Any, class_names: Sequence[str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class codes (n,) int64 and class names of labels of any dtype; with class_names, whole
+    numbers are codes into them and text is looked up.
 
     Raises PlanError on labels that are no class, and on anything but one label per sample.
     """
@@ -175,7 +233,9 @@ def encode_labels(labels: Any, class_names: Sequence[str] | None = None) -> tupl
     if values.ndim != 1:
         raise PlanError(f"one label per sample was expected, shape (n,); got shape {values.shape}")
     if values.dtype.kind == "f" and np.isnan(values).any():
-        raise PlanError(f"{int(np.isnan(values).sum())} labels are NaN; leave these samples out or label them")
+        raise PlanError(
+            f"{int(np.isnan(values).sum())} labels are NaN; leave these samples out or label them"
+        )
     if values.dtype == object:
         values = values.astype(str)
     if class_names is None:
@@ -184,14 +244,18 @@ def encode_labels(labels: Any, class_names: Sequence[str] | None = None) -> tupl
     names = tuple(str(name) for name in class_names)
     if values.dtype.kind in "iub":
         if values.size and (values.min() < 0 or values.max() >= len(names)):
-            raise PlanError(f"labels reach from {values.min()} to {values.max()}, but there are {len(names)} class names; "
-                            "codes from 0 were expected")
+            raise PlanError(
+                f"labels reach from {values.min()} to {values.max()}, but there are {len(names)} "
+                "class names; codes from 0 were expected"
+            )
         return values.astype(np.int64), names
     position = {name: code for code, name in enumerate(names)}
     found, inverse = np.unique(values, return_inverse=True)
     unknown = [str(name) for name in found if str(name) not in position]
     if unknown:
-        raise PlanError(f"labels {', '.join(unknown[:5])} are none of the class names {', '.join(names[:12])}")
+        raise PlanError(
+            f"labels {', '.join(unknown[:5])} are none of the class names {', '.join(names[:12])}"
+        )
     return np.array([position[str(name)] for name in found], dtype=np.int64)[inverse], names
 
 

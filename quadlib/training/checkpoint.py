@@ -1,4 +1,6 @@
-"""latest_model.pth and best_model.pth: the two checkpoint files of a run, written atomically and checked when read."""
+"""latest_model.pth and best_model.pth: the two checkpoint files of a run, written atomically and
+checked when read.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,15 @@ NAMES = {"latest": LATEST, "best": BEST}
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is missing, damaged or of something else; the message names the file and a way out."""
+    """A checkpoint is missing, damaged or of something else; the message names the file and a way
+    out.
+    """
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> str:
-    """Writes a checkpoint of plain types and tensors atomically and returns its SHA-256; the old file survives any failure."""
+    """Writes a checkpoint of plain types and tensors atomically and returns its SHA-256; the old
+    file survives any failure.
+    """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **content}, buffer)
     data = buffer.getvalue()
@@ -33,53 +39,83 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> str:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU, refusing what is not one of ours, damaged, or would run code.
+    """Reads a checkpoint onto the CPU, refusing what is not one of ours, damaged, or would run
+    code.
 
-    torch.load does not check the archive's own checksums, so every entry's CRC is tested first; a compressed entry
-    (never written by torch) is refused before it can expand. Raises CheckpointError.
+    torch.load does not check the archive's own checksums, so every entry's CRC is tested first; a
+    compressed entry (never written by torch) is refused before it can expand. Raises
+    CheckpointError.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; train first, or name another run")
     try:
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise CheckpointError(f"{path} holds compressed entries, which no checkpoint of ours has; do not trust it")
+                raise CheckpointError(
+                    f"{path} holds compressed entries, which no checkpoint of ours has; do not "
+                    "trust it"
+                )
             damaged = archive.testzip()
         if damaged is not None:
-            raise CheckpointError(f"{path} is damaged: the checksum of {damaged} fails. {_other(path)}")
+            raise CheckpointError(
+                f"{path} is damaged: the checksum of {damaged} fails. {_other(path)}"
+            )
         content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
-    except Exception as error:  # a damaged archive surfaces as a dozen types from zipfile, pickle and torch
-        raise CheckpointError(f"{path} cannot be read as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0]}). "
-                              f"{_other(path)}") from error
+    except (
+        Exception
+    ) as error:  # a damaged archive surfaces as a dozen types from zipfile, pickle and torch
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}). {_other(path)}"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path} has format {found}, this version reads format {FORMAT}; use the version that wrote it")
+        raise CheckpointError(
+            f"{path} has format {found}, this version reads format {FORMAT}; use the version that "
+            "wrote it"
+        )
     return content
 
 
 def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Loads weights that fit exactly; anything missing, surplus or of another shape is refused with the whole difference."""
+    """Loads weights that fit exactly; anything missing, surplus or of another shape is refused with
+    the whole difference.
+    """
     own = module.state_dict()
     problems = [f"missing {name} {tuple(own[name].shape)}" for name in own if name not in state]
     problems += [f"surplus {name} {tuple(state[name].shape)}" for name in state if name not in own]
-    problems += [f"{name} is {tuple(state[name].shape)} in the file and {tuple(own[name].shape)} in the model"
-                 for name in own if name in state and own[name].shape != state[name].shape]
-    problems += [f"{name} holds values that are not finite" for name, value in state.items()
-                 if value.is_floating_point() and not torch.isfinite(value).all()]
+    problems += [
+        f"{name} is {tuple(state[name].shape)} in the file and {tuple(own[name].shape)} in the "
+        "model"
+        for name in own
+        if name in state and own[name].shape != state[name].shape
+    ]
+    problems += [
+        f"{name} holds values that are not finite"
+        for name, value in state.items()
+        if value.is_floating_point() and not torch.isfinite(value).all()
+    ]
     if problems:
-        raise CheckpointError(f"{path} does not fit the model:\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise CheckpointError(
+            f"{path} does not fit the model:\n" + "\n".join(f"  {problem}" for problem in problems)
+        )
     module.load_state_dict(state)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary file that a killed writer may have left; call it only while holding the run's lock."""
+    """Removes the temporary file that a killed writer may have left; call it only while holding the
+    run's lock.
+    """
     for name in (LATEST, BEST):
         folder.joinpath(f".{name}.tmp").unlink(missing_ok=True)
 
 
 def _other(path: Path) -> str:
     other = path.with_name(BEST if path.name == LATEST else LATEST)
-    return f"The other checkpoint is {other}." if other.is_file() else "There is no other checkpoint in this run; train it anew."
-
+    return (
+        f"The other checkpoint is {other}."
+        if other.is_file()
+        else "There is no other checkpoint in this run; train it anew."
+    )

@@ -13,24 +13,38 @@ class DeviceError(ValueError):
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of a setting; auto is CUDA where there is one. Raises DeviceError when it is not there."""
+    """The torch device of a setting; auto is CUDA where there is one. Raises DeviceError when it is
+    not there.
+    """
     try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        device = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+        )
     except RuntimeError:
-        raise DeviceError(f"device: {name!r} is no device; choose auto, cpu, cuda or cuda:N") from None
+        raise DeviceError(
+            f"device: {name!r} is no device; choose auto, cpu, cuda or cuda:N"
+        ) from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"device: {name!r} asked for, but this torch sees no CUDA device; choose auto or cpu")
+        raise DeviceError(
+            f"device: {name!r} asked for, but this torch sees no CUDA device; choose auto or cpu"
+        )
     return device
 
 
 def amp_dtype(name: str, device: torch.device) -> torch.dtype | None:
     """The autocast dtype of a setting, None for none."""
-    return {"auto": torch.bfloat16 if device.type == "cuda" else None, "off": None,
-            "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    return {
+        "auto": torch.bfloat16 if device.type == "cuda" else None,
+        "off": None,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+    }[name]
 
 
 def seed_everything(seed: int, epoch: int) -> None:
-    """Seeds the global generators from (seed, epoch): dropout draws from torch's, user code may draw from the others."""
+    """Seeds the global generators from (seed, epoch): dropout draws from torch's, user code may
+    draw from the others.
+    """
     state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     torch.manual_seed(state)
     random.seed(state)

@@ -1,4 +1,6 @@
-"""The training objective: SupCon on the fused embedding, within each modality and across modalities."""
+"""The training objective: SupCon on the fused embedding, within each modality and across
+modalities.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from quadlib.model.quad import Embeddings
 
 
 class ObjectiveValue(NamedTuple):
-    """The weighted total and its terms, unweighted; a term that has no weight, or no second modality to cross, is None.
+    """The weighted total and its terms, unweighted; a term that has no weight, or no second
+    modality to cross, is None.
 
     `fused` is always there: it is the value that is placed between floor and plateau.
     """
@@ -26,12 +29,13 @@ class ObjectiveValue(NamedTuple):
 
 
 class QuadObjective(nn.Module):
-    """`fused_weight` x SupCon(fused) + `within_weight` x mean over modalities of SupCon(that modality's embeddings)
-    + `cross_weight` x SupCon(all modalities' embeddings pooled as one batch) + `cross_entropy_weight` x linear cross-entropy.
+    """`fused_weight` x SupCon(fused) + `within_weight` x mean over modalities of SupCon(that
+    modality's embeddings) + `cross_weight` x SupCon(all modalities' embeddings pooled as one batch)
+    + `cross_entropy_weight` x linear cross-entropy.
 
-    Absent (row, modality) pairs are left out of every term: neither anchors, positives nor negatives. A modality in
-    which no two present rows share a label leaves the mean of the within term. Labels of -1 are unlabelled. All in
-    float32, whatever the autocast dtype.
+    Absent (row, modality) pairs are left out of every term: neither anchors, positives nor
+    negatives. A modality in which no two present rows share a label leaves the mean of the within
+    term. Labels of -1 are unlabelled. All in float32, whatever the autocast dtype.
     """
 
     def __init__(self, settings: ObjectiveSettings, n_classes: int, embedding_dim: int) -> None:
@@ -40,33 +44,57 @@ class QuadObjective(nn.Module):
         self.contrast = SupConLoss(settings.temperature, variant=settings.loss_variant)
         self.classifier: nn.Linear | None = None
         if settings.cross_entropy_weight:
-            # The loss is convex in a linear layer, which then needs no random start: no random number is drawn here.
+            # The loss is convex in a linear layer, which then needs no random start: no random
+            # number is drawn here.
             self.classifier = nn.utils.skip_init(nn.Linear, embedding_dim, n_classes)
             nn.init.zeros_(self.classifier.weight)
             nn.init.zeros_(self.classifier.bias)
 
     def forward(self, embeddings: Embeddings, labels: Tensor, present: Tensor) -> ObjectiveValue:
-        """Terms of a batch: labels (B,) int64, present (B, M) bool; raises ValueError where no weighted term applies."""
+        """Terms of a batch: labels (B,) int64, present (B, M) bool; raises ValueError where no
+        weighted term applies.
+        """
         settings = self.settings
         with torch.autocast(labels.device.type, enabled=False):
             fused = self.contrast(embeddings.fused.float(), labels)
-            within = self._within(embeddings.by_modality.float(), labels, present) if settings.within_weight else None
+            within = (
+                self._within(embeddings.by_modality.float(), labels, present)
+                if settings.within_weight
+                else None
+            )
             crossing = settings.cross_weight and present.shape[1] > 1
-            cross = self._cross(embeddings.by_modality.float(), labels, present) if crossing else None
-            cross_entropy = self._cross_entropy(embeddings.fused.float(), labels) if self.classifier is not None else None
+            cross = (
+                self._cross(embeddings.by_modality.float(), labels, present) if crossing else None
+            )
+            cross_entropy = (
+                self._cross_entropy(embeddings.fused.float(), labels)
+                if self.classifier is not None
+                else None
+            )
         weighted = [
             weight * term
-            for weight, term in ((settings.fused_weight, fused), (settings.within_weight, within), (settings.cross_weight, cross),
-                                 (settings.cross_entropy_weight, cross_entropy))
+            for weight, term in (
+                (settings.fused_weight, fused),
+                (settings.within_weight, within),
+                (settings.cross_weight, cross),
+                (settings.cross_entropy_weight, cross_entropy),
+            )
             if weight and term is not None
         ]
         if not weighted:
-            raise ValueError("only cross_weight is above 0, but one modality has nothing to cross; set fused_weight or within_weight")
+            raise ValueError(
+                "only cross_weight is above 0, but one modality has nothing to cross; set "
+                "fused_weight or within_weight"
+            )
         return ObjectiveValue(torch.stack(weighted).sum(), fused, within, cross, cross_entropy)
 
     def _within(self, by_modality: Tensor, labels: Tensor, present: Tensor) -> Tensor:
-        rows = [column.nonzero().flatten().to(labels.device) for column in present.cpu().unbind(dim=1)]
-        values = torch.stack([self.contrast(by_modality[kept, m], labels[kept]) for m, kept in enumerate(rows)])
+        rows = [
+            column.nonzero().flatten().to(labels.device) for column in present.cpu().unbind(dim=1)
+        ]
+        values = torch.stack(
+            [self.contrast(by_modality[kept, m], labels[kept]) for m, kept in enumerate(rows)]
+        )
         same = (labels[:, None] == labels) & (labels >= 0)
         same.fill_diagonal_(False)
         pairs = torch.einsum("im,ij,jm->m", present.float(), same.float(), present.float())
@@ -74,9 +102,13 @@ class QuadObjective(nn.Module):
 
     def _cross(self, by_modality: Tensor, labels: Tensor, present: Tensor) -> Tensor:
         kept = present.flatten()
-        return self.contrast(by_modality.flatten(0, 1)[kept], labels.repeat_interleave(present.shape[1])[kept])
+        return self.contrast(
+            by_modality.flatten(0, 1)[kept], labels.repeat_interleave(present.shape[1])[kept]
+        )
 
     def _cross_entropy(self, fused: Tensor, labels: Tensor) -> Tensor:
         assert self.classifier is not None
-        values = nn.functional.cross_entropy(self.classifier(fused), labels, ignore_index=-1, reduction="sum")
+        values = nn.functional.cross_entropy(
+            self.classifier(fused), labels, ignore_index=-1, reduction="sum"
+        )
         return values / (labels >= 0).sum().clamp(min=1)

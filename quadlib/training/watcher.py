@@ -1,4 +1,6 @@
-"""Hands our own pipeline to the diagnosis: a trainer before, during and after training, or a finished run folder."""
+"""Hands our own pipeline to the diagnosis: a trainer before, during and after training, or a
+finished run folder.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from quadlib.training.trainer import Trainer, TrainingError, Watcher
 
 
 def subject_of(trainer: Trainer, **parts: Any) -> Subject:
-    """The trainer's pipeline as a subject: what it trains on, with what, and what it has recorded so far."""
+    """The trainer's pipeline as a subject: what it trains on, with what, and what it has recorded
+    so far.
+    """
 
     def train_step(batch: Batch) -> Tensor:
         trainer.model.train()
@@ -38,21 +42,36 @@ def subject_of(trainer: Trainer, **parts: Any) -> Subject:
 
     loader = make_loader(trainer.dataset, trainer.batches, seed=trainer.settings.seed)
     given: dict[str, Any] = {
-        "table": trainer.dataset.table, "batch_sampler": trainer.batches, "loader": loader, "model": trainer.model,
-        "loss": trainer.objective.contrast, "optimizer": trainer.optimiser, "settings": trainer.settings,
-        "history": trainer.history or None, "train_step": train_step, "embed": lambda model, batch: model(batch.to(trainer.device)).fused,
-        "name": trainer.run.name}
+        "table": trainer.dataset.table,
+        "batch_sampler": trainer.batches,
+        "loader": loader,
+        "model": trainer.model,
+        "loss": trainer.objective.contrast,
+        "optimizer": trainer.optimiser,
+        "settings": trainer.settings,
+        "history": trainer.history or None,
+        "train_step": train_step,
+        "embed": lambda model, batch: model(batch.to(trainer.device)).fused,
+        "name": trainer.run.name,
+    }
     return Subject(**{**given, **parts})
 
 
 def subject_of_run(restored: Restored) -> Subject:
     """A finished or interrupted run as a subject, its weights and optimiser as they were saved."""
     settings, content = restored.settings, restored.checkpoint
-    dataset = QuadDataset(restored.dataset.store, restored.dataset.normaliser, augment=settings.augment, seed=settings.seed)
+    dataset = QuadDataset(
+        restored.dataset.store,
+        restored.dataset.normaliser,
+        augment=settings.augment,
+        seed=settings.seed,
+    )
     trainer = Trainer(dataset, settings, restored.run, model=restored.model)
     load_weights(trainer.objective, content["objective"], restored.run.checkpoints)
     trainer.optimiser.load_state_dict(content["optimiser"])
-    return subject_of(trainer, history=restored.run.history() or None, checkpoint=content, run=restored.run.folder)
+    return subject_of(
+        trainer, history=restored.run.history() or None, checkpoint=content, run=restored.run.folder
+    )
 
 
 def diagnose_run(restored: Restored, *, deep: bool = False) -> Diagnosis:
@@ -63,22 +82,35 @@ def diagnose_run(restored: Restored, *, deep: bool = False) -> Diagnosis:
 
 
 class DoctorWatcher(Watcher):
-    """Examines a run while it trains: before the first step, at the first batch with a few trial steps, every epoch, and at the end.
+    """Examines a run while it trains: before the first step, at the first batch with a few trial
+    steps, every epoch, and at the end.
 
-    Every finding is said once, as text (a note in one line), and kept in `findings` with the step at which it arose; `diagnosis`, and
-    diagnosis.json in the run folder, hold all of them under their roots. An error before the first step stops the run with
-    TrainingError, unless its code is in settings.allow or refuse is False. The run itself is not touched: its history and weights are
-    those of a run without a watcher, bit for bit. Epochs are examined within 1 % of the time that training takes. parts: what the
-    subject has besides the trainer, as `subject_of` takes it.
+    Every finding is said once, as text (a note in one line), and kept in `findings` with the step
+    at which it arose; `diagnosis`, and diagnosis.json in the run folder, hold all of them under
+    their roots. An error before the first step stops the run with TrainingError, unless its code is
+    in settings.allow or refuse is False. The run itself is not touched: its history and weights are
+    those of a run without a watcher, bit for bit. Epochs are examined within 1 % of the time that
+    training takes. parts: what the subject has besides the trainer, as `subject_of` takes it.
     """
 
     MOST_SHARE = 0.01
 
-    def __init__(self, *, refuse: bool = True, parts: Mapping[str, Any] | None = None, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        *,
+        refuse: bool = True,
+        parts: Mapping[str, Any] | None = None,
+        say: Callable[[str], None] = print,
+    ) -> None:
         self.refuse, self.parts, self.say = refuse, parts if parts is not None else {}, say
         self.findings: list[Finding] = []
         self.diagnosis = Diagnosis((), (), ())
-        self.seconds_watching, self._last_look, self._epochs_began, self._batch_seen = 0.0, 0.0, 0.0, False
+        self.seconds_watching, self._last_look, self._epochs_began, self._batch_seen = (
+            0.0,
+            0.0,
+            0.0,
+            False,
+        )
 
     @property
     def alarms(self) -> list[Finding]:
@@ -87,11 +119,18 @@ class DoctorWatcher(Watcher):
 
     def on_start(self, trainer: Trainer) -> None:
         self._examine(trainer, ("before",))
-        wrong = [root for root in self.diagnosis.roots if root.severity == "error" and root.code not in trainer.settings.allow]
+        wrong = [
+            root
+            for root in self.diagnosis.roots
+            if root.severity == "error" and root.code not in trainer.settings.allow
+        ]
         if wrong and self.refuse:
             codes = ", ".join(root.code for root in wrong)
-            raise TrainingError("\n\n".join(finding_text(root) for root in wrong) + "\n\nTraining was not started. Mend this, or set "
-                                f"allow={[root.code for root in wrong]} to train with {codes} anyway")
+            raise TrainingError(
+                "\n\n".join(finding_text(root) for root in wrong)
+                + "\n\nTraining was not started. Mend this, or set "
+                f"allow={[root.code for root in wrong]} to train with {codes} anyway"
+            )
         self._epochs_began = time.perf_counter()
 
     def on_batch(self, trainer: Trainer, batch: Batch) -> None:
@@ -102,9 +141,15 @@ class DoctorWatcher(Watcher):
 
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         started = time.perf_counter()
-        if self.seconds_watching + self._last_look > self.MOST_SHARE * (started - self._epochs_began):
+        if self.seconds_watching + self._last_look > self.MOST_SHARE * (
+            started - self._epochs_began
+        ):
             return
-        given: dict[str, Any] = {"table": trainer.dataset.table, "settings": trainer.settings, "history": trainer.history}
+        given: dict[str, Any] = {
+            "table": trainer.dataset.table,
+            "settings": trainer.settings,
+            "history": trainer.history,
+        }
         given |= {name: part for name, part in self.parts.items() if name in given}
         self._take(trainer, diagnose(Subject(**given, name=trainer.run.name), phases=("epoch",)))
         self._last_look = time.perf_counter() - started
@@ -116,31 +161,51 @@ class DoctorWatcher(Watcher):
     def _examine(self, trainer: Trainer, phases: tuple[Phase, ...], **parts: Any) -> None:
         # copies of the sampler: the trainer may be in the midst of iterating its own
         batches = copy.deepcopy(trainer.batches)
-        own = {"batch_sampler": batches, "loader": make_loader(trainer.dataset, batches, seed=trainer.settings.seed)}
-        self._take(trainer, diagnose(subject_of(trainer, **{**own, **parts, **self.parts}), phases=phases))
+        own = {
+            "batch_sampler": batches,
+            "loader": make_loader(trainer.dataset, batches, seed=trainer.settings.seed),
+        }
+        self._take(
+            trainer, diagnose(subject_of(trainer, **{**own, **parts, **self.parts}), phases=phases)
+        )
 
     def _take(self, trainer: Trainer, seen: Diagnosis) -> None:
         known = {(item.code, item.scope) for item in self.findings}
-        fresh = [replace(_alone(item), step=trainer.step if item.step is None else item.step) for item in seen.findings
-                 if (item.code, item.scope) not in known]
+        fresh = [
+            replace(_alone(item), step=trainer.step if item.step is None else item.step)
+            for item in seen.findings
+            if (item.code, item.scope) not in known
+        ]
         self.findings += fresh
         roots = tuple(fold(self.findings))
         ran = tuple(dict.fromkeys((*self.diagnosis.ran, *seen.ran)))
         not_run = dict((*self.diagnosis.not_run, *seen.not_run))
-        self.diagnosis = Diagnosis(roots, ran, tuple((name, why) for name, why in not_run.items() if name not in ran),
-                                   {**self.diagnosis.facts, **seen.facts}, self.diagnosis.seconds + seen.seconds)
+        self.diagnosis = Diagnosis(
+            roots,
+            ran,
+            tuple((name, why) for name, why in not_run.items() if name not in ran),
+            {**self.diagnosis.facts, **seen.facts},
+            self.diagnosis.seconds + seen.seconds,
+        )
         new = {(item.code, item.scope) for item in fresh}
         for root in roots:
             if (root.code, root.scope) in new:
-                self.say(f"note[{root.code}]: {root.title}" if root.severity == "note" else f"\n{finding_text(root)}\n")
+                self.say(
+                    f"note[{root.code}]: {root.title}"
+                    if root.severity == "note"
+                    else f"\n{finding_text(root)}\n"
+                )
             else:
                 for item in root.folded:
                     if (item.code, item.scope) in new:
-                        self.say(f"step {trainer.step}: {item.title} ({item.code}, as {root.code} predicts)")
+                        self.say(
+                            f"step {trainer.step}: {item.title} ({item.code}, as {root.code} "
+                            "predicts)"
+                        )
         if trainer.run.folder.is_dir():
             write_json(trainer.run.path("diagnosis.json"), self.diagnosis.to_dict())
 
 
 def _alone(item: Finding) -> Finding:
     """A finding without what was folded under it."""
-    return replace(item, folded=(), explains=item.explains[:len(item.explains) - len(item.folded)])
+    return replace(item, folded=(), explains=item.explains[: len(item.explains) - len(item.folded)])

@@ -1,8 +1,10 @@
-"""Speed and memory of the loss and the sampler, as ratios against named peers, from interleaved runs.
+"""Speed and memory of the loss and the sampler, as ratios against named peers, from interleaved
+runs.
 
-Prints a table and writes core.json and core.html (plotly) to outputs/bench. Ratios are above 1 where ours is faster; medians over rounds,
-in each of which every form runs in turn, so that a busy machine slows all of them alike. Peak memory is what a fresh process adds for one
-forward and backward.
+Prints a table and writes core.json and core.html (plotly) to outputs/bench. Ratios are above 1
+where ours is faster; medians over rounds, in each of which every form runs in turn, so that a busy
+machine slows all of them alike. Peak memory is what a fresh process adds for one forward and
+backward.
 """
 
 from __future__ import annotations
@@ -33,15 +35,22 @@ MEMORY_LIMIT = 8 * 2**30
 WIDTHS = (6, 10, 7, 8, 12, 14, 7, 7, 7)
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-clock = time.perf_counter  # --cpu: time.process_time, for one thread on a machine that others use too
+clock = (
+    time.perf_counter
+)  # --cpu: time.process_time, for one thread on a machine that others use too
 
 
 def forms() -> dict[str, LossFunction]:
-    """Ours, the formula, and pytorch-metric-learning, on equal terms: embeddings and integer labels in, a scalar out."""
+    """Ours, the formula, and pytorch-metric-learning, on equal terms: embeddings and integer labels
+    in, a scalar out.
+    """
     from pytorch_metric_learning.losses import SupConLoss as PeerLoss
 
-    return {"quadlib": SupConLoss(TEMPERATURE), "direct": SupConLoss(TEMPERATURE, form="direct"),
-            "pytorch-metric-learning": PeerLoss(temperature=TEMPERATURE)}
+    return {
+        "quadlib": SupConLoss(TEMPERATURE),
+        "direct": SupConLoss(TEMPERATURE, form="direct"),
+        "pytorch-metric-learning": PeerLoss(temperature=TEMPERATURE),
+    }
 
 
 def batch(n: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +74,7 @@ def own_products(rows: Tensor) -> None:
     buffer = torch.empty(size, size)
     for i, left in enumerate(blocks):
         for right in blocks[i:]:
-            tile = buffer[:len(rows[left]), :len(rows[right])]
+            tile = buffer[: len(rows[left]), : len(rows[right])]
             for _ in range(1 if kept else 2):
                 torch.mm(rows[left], rows[right].T, out=tile)
             out[left].addmm_(tile, rows[right])
@@ -79,8 +88,12 @@ def three_products(rows: Tensor) -> None:
     matrix.T @ rows
 
 
-def seconds_interleaved(cases: dict[str, Callable[[], object]], calls: int, rounds: int, budget_s: float = 30.0) -> dict[str, float]:
-    """Median seconds per call of each case; every round runs all cases, and no round begins once the budget is spent."""
+def seconds_interleaved(
+    cases: dict[str, Callable[[], object]], calls: int, rounds: int, budget_s: float = 30.0
+) -> dict[str, float]:
+    """Median seconds per call of each case; every round runs all cases, and no round begins once
+    the budget is spent.
+    """
     begin = time.perf_counter()
     for case in cases.values():
         case()
@@ -112,7 +125,13 @@ def time_losses(n: int) -> dict[str, float]:
 
 def peak_bytes(form: str, n: int) -> int | None:
     """What one step adds to a fresh process at most, or None where it ran out of MEMORY_LIMIT."""
-    found = subprocess.run([sys.executable, __file__, "--peak", form, str(n)], capture_output=True, text=True, check=False, timeout=600)
+    found = subprocess.run(
+        [sys.executable, __file__, "--peak", form, str(n)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
     return int(found.stdout) if found.returncode == 0 else None
 
 
@@ -130,7 +149,11 @@ def print_peak(form: str, n: int) -> None:
 
 
 def status_bytes(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(field)
+    )
     return int(line.split()[1]) * 1024
 
 
@@ -148,44 +171,94 @@ def time_samplers(n_samples: int, n_classes: int) -> dict[str, float]:
 
     def peer() -> None:
         each = 2 if 2 * n_classes >= 32 else 4  # it refuses batches larger than m of every class
-        indices = list(MPerClassSampler(labels, m=each, batch_size=32, length_before_new_iter=n_samples))
+        indices = list(
+            MPerClassSampler(labels, m=each, batch_size=32, length_before_new_iter=n_samples)
+        )
         drawn["peer"], seen["peer"] = len(indices), len(set(indices))
 
     times = seconds_interleaved({"quadlib": ours, "peer": peer}, 1, 3)
-    planning = seconds_interleaved({"plan": lambda: StratifiedBatchSampler(labels, 32).plan()}, 1, 3)
-    return {"n_samples": n_samples, "n_classes": n_classes, "plan_seconds": planning["plan"],
-            "quadlib_ns_per_index": 1e9 * times["quadlib"] / drawn["quadlib"], "peer_ns_per_index": 1e9 * times["peer"] / drawn["peer"],
-            "quadlib_coverage": seen["quadlib"] / n_samples, "peer_coverage": seen["peer"] / n_samples}
+    planning = seconds_interleaved(
+        {"plan": lambda: StratifiedBatchSampler(labels, 32).plan()}, 1, 3
+    )
+    return {
+        "n_samples": n_samples,
+        "n_classes": n_classes,
+        "plan_seconds": planning["plan"],
+        "quadlib_ns_per_index": 1e9 * times["quadlib"] / drawn["quadlib"],
+        "peer_ns_per_index": 1e9 * times["peer"] / drawn["peer"],
+        "quadlib_coverage": seen["quadlib"] / n_samples,
+        "peer_coverage": seen["peer"] / n_samples,
+    }
 
 
 def run(sizes: tuple[int, ...], folder: Path, with_memory: bool) -> None:
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pytorch-metric-learning")}
-    machine = {"threads": torch.get_num_threads(), "clock": clock.__name__, "python": platform.python_version(),
-               "machine": platform.machine(), **versions}
+    versions = {
+        name: importlib.metadata.version(name)
+        for name in ("torch", "numpy", "pytorch-metric-learning")
+    }
+    machine = {
+        "threads": torch.get_num_threads(),
+        "clock": clock.__name__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **versions,
+    }
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    print(f"SupCon forward + backward, d={DIM}, {CLASSES} classes, T={TEMPERATURE}; x: how many times ours is faster; "
-          "peak: MiB added by one step")
-    heads = ("N", "ours ms", "PML x", "direct x", "3 products x", "/ own products", "peak", "PML", "direct")
+    print(
+        f"SupCon forward + backward, d={DIM}, {CLASSES} classes, T={TEMPERATURE}; x: how many "
+        "times ours is faster; peak: MiB added by one step"
+    )
+    heads = (
+        "N",
+        "ours ms",
+        "PML x",
+        "direct x",
+        "3 products x",
+        "/ own products",
+        "peak",
+        "PML",
+        "direct",
+    )
     print(" ".join(f"{head:>{width}}" for head, width in zip(heads, WIDTHS, strict=True)))
     losses = []
     for n in sizes:
         seconds = time_losses(n)
-        peak = {name: peak_bytes(name, n) if with_memory else None for name in ("quadlib", "pytorch-metric-learning", "direct")}
+        peak = {
+            name: peak_bytes(name, n) if with_memory else None
+            for name in ("quadlib", "pytorch-metric-learning", "direct")
+        }
         losses.append({"n": n, "seconds": seconds, "peak_bytes": peak})
         ours = seconds["quadlib"]
-        ratios = [f"{seconds[name] / ours:.2f}" if name in seconds else "-"
-                  for name in ("pytorch-metric-learning", "direct", "three products")]
-        shown = ["out" if with_memory and value is None else "-" if value is None else f"{value / 2**20:.0f}" for value in peak.values()]
+        ratios = [
+            f"{seconds[name] / ours:.2f}" if name in seconds else "-"
+            for name in ("pytorch-metric-learning", "direct", "three products")
+        ]
+        shown = [
+            "out"
+            if with_memory and value is None
+            else "-"
+            if value is None
+            else f"{value / 2**20:.0f}"
+            for value in peak.values()
+        ]
         cells = (n, f"{1e3 * ours:.3f}", *ratios, f"{ours / seconds['own products']:.2f}", *shown)
-        print(" ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)), flush=True)
+        print(
+            " ".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True)),
+            flush=True,
+        )
     samplers = [time_samplers(*case) for case in ((10_000, 12), (100_000, 100), (1_000_000, 1000))]
     print("sampler, batches of 32, against MPerClassSampler(m=2; 4 where classes are few)")
     for found in samplers:
-        print(f"{found['n_samples']:>8} labels {found['n_classes']:>5} classes: plan {found['plan_seconds']:.3f} s; per index "
-              f"{found['peer_ns_per_index'] / found['quadlib_ns_per_index']:.1f} x faster; "
-              f"samples seen {found['quadlib_coverage']:.0%}, theirs {found['peer_coverage']:.0%}")
+        print(
+            f"{found['n_samples']:>8} labels {found['n_classes']:>5} classes: plan "
+            f"{found['plan_seconds']:.3f} s; per index "
+            f"{found['peer_ns_per_index'] / found['quadlib_ns_per_index']:.1f} x faster; samples "
+            f"seen {found['quadlib_coverage']:.0%}, theirs {found['peer_coverage']:.0%}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "core.json").write_text(json.dumps({"machine": machine, "losses": losses, "samplers": samplers}, indent=1))
+    (folder / "core.json").write_text(
+        json.dumps({"machine": machine, "losses": losses, "samplers": samplers}, indent=1)
+    )
     figure(losses).write_html(folder / "core.html", include_plotlyjs=True)
 
 
@@ -196,9 +269,16 @@ def figure(losses: list[dict]) -> object:
     found = go.Figure(layout={"title": "SupCon forward and backward", "template": "plotly_white"})
     for name in ("quadlib", "direct", "pytorch-metric-learning", "three products", "own products"):
         rows = [row for row in losses if name in row["seconds"]]
-        found.add_scatter(x=[row["n"] for row in rows], y=[1e3 * row["seconds"][name] for row in rows], name=name, mode="lines+markers",
-                          line={"dash": "dot" if "products" in name else "solid"})
-    return found.update_xaxes(type="log", title="anchors in the batch").update_yaxes(type="log", title="milliseconds")
+        found.add_scatter(
+            x=[row["n"] for row in rows],
+            y=[1e3 * row["seconds"][name] for row in rows],
+            name=name,
+            mode="lines+markers",
+            line={"dash": "dot" if "products" in name else "solid"},
+        )
+    return found.update_xaxes(type="log", title="anchors in the batch").update_yaxes(
+        type="log", title="milliseconds"
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -208,7 +288,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--outputs", type=Path, default=Path("outputs/bench"))
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--peak", nargs=2, metavar=("FORM", "N"), help=argparse.SUPPRESS)
-    parser.add_argument("--cpu", action="store_true", help="count processor time, not the clock on the wall; use with --threads 1")
+    parser.add_argument(
+        "--cpu",
+        action="store_true",
+        help="count processor time, not the clock on the wall; use with --threads 1",
+    )
     given = parser.parse_args(arguments)
     if given.cpu:
         global clock

@@ -1,4 +1,6 @@
-"""cleanlab over the exported cases of a folder, in its own environment; run by peers.py. Prints a JSON object: issues of every case."""
+"""cleanlab over the exported cases of a folder, in its own environment; run by peers.py. Prints a
+JSON object: issues of every case.
+"""
 
 import json
 import sys
@@ -19,7 +21,9 @@ for path in sorted(Path(sys.argv[1]).glob("*.npz")):
     sizes = np.bincount(y)
     if len(sizes) > 1 and sizes.min() >= 5:
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
-        options["pred_probs"] = cross_val_predict(model, options["features"], y, cv=StratifiedKFold(5), method="predict_proba")
+        options["pred_probs"] = cross_val_predict(
+            model, options["features"], y, cv=StratifiedKFold(5), method="predict_proba"
+        )
     lab = Datalab(data={"y": y}, label_name="y", verbosity=0)
     try:
         lab.find_issues(**({**options, "features": X} if np.isfinite(X).all() else options))

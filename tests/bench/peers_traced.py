@@ -1,4 +1,5 @@
-"""A few training steps of one case, run by peers.py under traincheck's collector, which rewrites this file to track `model`.
+"""A few training steps of one case, run by peers.py under traincheck's collector, which rewrites
+this file to track `model`.
 
 The case comes as PEERS_CASE="NAME SEED STEPS", since the collector hands no arguments on.
 """

@@ -12,7 +12,13 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @dataclass
@@ -24,13 +30,17 @@ class Opened:
     complaints: list[str] = field(default_factory=list)
 
     def drawn(self) -> bool:
-        """Waits until the page's script is through with its figures, and tells whether there are any."""
+        """Waits until the page's script is through with its figures, and tells whether there are
+        any.
+        """
         page = self.page.locator("html[data-drawn]")
         page.wait_for(state="attached")
         return page.get_attribute("data-drawn") == "true"
 
     def until(self, expression: str, value: object, seconds: float = 20) -> None:
-        """Waits until an expression has a value; playwright's own waiting makes code at run time, which the page forbids."""
+        """Waits until an expression has a value; playwright's own waiting makes code at run time,
+        which the page forbids.
+        """
         deadline = time.monotonic() + seconds
         while (found := self.page.evaluate(expression)) != value:
             assert time.monotonic() < deadline, f"{expression} is {found!r}, not {value!r}"
@@ -58,8 +68,22 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Opened]]:
         contexts.append(context)
         opened = Opened(context.new_page())
         page = opened.page
-        page.on("request", lambda request: opened.requests.append(request.url) if not request.url.startswith(("data:", "blob:")) else None)
-        page.on("console", lambda message: opened.complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "request",
+            lambda request: (
+                opened.requests.append(request.url)
+                if not request.url.startswith(("data:", "blob:"))
+                else None
+            ),
+        )
+        page.on(
+            "console",
+            lambda message: (
+                opened.complaints.append(message.text)
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.on("dialog", lambda dialog: opened.complaints.append(dialog.message))
         page.goto(path.as_uri())

@@ -1,4 +1,6 @@
-"""The batch inspector in a real JupyterLab: it draws, answers its controls through the kernel, and asks nobody else."""
+"""The batch inspector in a real JupyterLab: it draws, answers its controls through the kernel, and
+asks nobody else.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,16 @@ from playwright.sync_api import Browser, Page
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
-NO_NEWS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+NO_NEWS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
+}
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[str]:
-    """The address of 01_batches in a JupyterLab of its own, its source set to the measured digits."""
+    """The address of 01_batches in a JupyterLab of its own, its source set to the measured
+    digits.
+    """
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "outputs").mkdir()
     (tmp_path / "settings").mkdir()
@@ -36,15 +42,33 @@ def lab(tmp_path: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
-               "--IdentityProvider.token=quad", f"--ServerApp.root_dir={tmp_path}", f"--LabApp.app_settings_dir={tmp_path / 'settings'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--allow-root",
+        "--IdentityProvider.token=quad",
+        f"--ServerApp.root_dir={tmp_path}",
+        f"--LabApp.app_settings_dir={tmp_path / 'settings'}",
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "QUADLIB_BATCH"}
     with open(tmp_path / "lab.log", "wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment | {"HOME": str(tmp_path)}, start_new_session=True)
+        server = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            env=environment | {"HOME": str(tmp_path)},
+            start_new_session=True,
+        )
     try:
         deadline = time.monotonic() + 60
         while not listens(port):
-            assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "lab.log").read_text()[-2000:]
+            assert server.poll() is None and time.monotonic() < deadline, (
+                tmp_path / "lab.log"
+            ).read_text()[-2000:]
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}/lab/tree/notebooks/01_batches.ipynb?token=quad&reset"
     finally:
@@ -67,8 +91,14 @@ def wait_for(page: Page, seconds: float, condition) -> None:
 def test_the_inspector_answers_its_controls(lab: str, chromium: Browser, tmp_path: Path):
     page = chromium.new_page(viewport={"width": 1400, "height": 1100})
     outside, complaints = [], []
-    page.on("request", lambda request: None if request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:"))
-            else outside.append(request.url))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:"))
+            else outside.append(request.url)
+        ),
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(lab)
     page.get_by_text("| Idle").wait_for(timeout=60_000)

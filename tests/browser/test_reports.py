@@ -1,4 +1,6 @@
-"""Reports and gallery in Chromium with the network off: nothing asked for, everything drawn, nothing run that should not."""
+"""Reports and gallery in Chromium with the network off: nothing asked for, everything drawn,
+nothing run that should not.
+"""
 
 from __future__ import annotations
 
@@ -26,25 +28,60 @@ MEGABYTE = 1e6
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run with a report of many kinds of figure, hostile labels among them, and a gallery."""
-    run = Run.create(TrainSettings(run=f"a run {HOSTILE[:4]}", outputs=str(tmp_path_factory.mktemp("outputs"))))
+    run = Run.create(
+        TrainSettings(run=f"a run {HOSTILE[:4]}", outputs=str(tmp_path_factory.mktemp("outputs")))
+    )
     random = np.random.default_rng(0)
     names = ["good", HOSTILE, "porosity"]
     line = go.Figure(go.Scatter(x=[1, 2, 3], y=[3, 2, 1], line={"color": INK}, name=HOSTILE))
     heat = go.Figure(go.Heatmap(z=random.integers(0, 5, (3, 4)), y=names, colorscale=SEQUENTIAL))
-    cloud = go.Figure(go.Scattergl(x=random.normal(size=50), y=random.normal(size=50), mode="markers", text=[HOSTILE] * 50))
-    cloud.update_layout(updatemenus=[{"type": "buttons", "buttons": [{"label": "a", "method": "skip"}, {"label": "b", "method": "skip"}]}])
+    cloud = go.Figure(
+        go.Scattergl(
+            x=random.normal(size=50), y=random.normal(size=50), mode="markers", text=[HOSTILE] * 50
+        )
+    )
+    cloud.update_layout(
+        updatemenus=[
+            {
+                "type": "buttons",
+                "buttons": [{"label": "a", "method": "skip"}, {"label": "b", "method": "skip"}],
+            }
+        ]
+    )
     bars = go.Figure(go.Bar(x=[1, 2, 3], y=names, orientation="h"))
-    cells = [nbformat.v4.new_markdown_cell(f"# Is it good?\n\nLead {HOSTILE}"), nbformat.v4.new_markdown_cell("## Pictures")]
+    cells = [
+        nbformat.v4.new_markdown_cell(f"# Is it good?\n\nLead {HOSTILE}"),
+        nbformat.v4.new_markdown_cell("## Pictures"),
+    ]
     for title, figure in (("Line", line), ("Heat", heat), ("Cloud", cloud), ("Bars", bars)):
-        finish(figure, title, f"{title} is fine. {HOSTILE}", ["class", "value"], [[name, 1] for name in names])
+        finish(
+            figure,
+            title,
+            f"{title} is fine. {HOSTILE}",
+            ["class", "value"],
+            [[name, 1] for name in names],
+        )
         data = {"application/vnd.plotly.v1+json": figure.to_plotly_json() | {"config": {}}}
         data = nbformat.from_dict(json.loads(to_json_plotly(data)))
-        cells.append(nbformat.v4.new_code_cell("figure", outputs=[nbformat.v4.new_output("display_data", data=data)]))
-    verdict = Verdict("fine", f"All is well {HOSTILE}", (("macro-F1", ".86 [.81, .90]"),))._repr_mimebundle_()
-    cells.append(nbformat.v4.new_code_cell("v", outputs=[nbformat.v4.new_output("display_data", data=verdict)]))
+        cells.append(
+            nbformat.v4.new_code_cell(
+                "figure", outputs=[nbformat.v4.new_output("display_data", data=data)]
+            )
+        )
+    verdict = Verdict(
+        "fine", f"All is well {HOSTILE}", (("macro-F1", ".86 [.81, .90]"),)
+    )._repr_mimebundle_()
+    cells.append(
+        nbformat.v4.new_code_cell(
+            "v", outputs=[nbformat.v4.new_output("display_data", data=verdict)]
+        )
+    )
     run.path("notebooks").mkdir()
     nbformat.write(nbformat.v4.new_notebook(cells=cells), run.path("notebooks", "02_train.ipynb"))
-    epochs = [{"kind": "epoch", "epoch": n, "fused": 3 / n, "floor": 0.5, "collapse": 3.4} for n in range(1, 9)]
+    epochs = [
+        {"kind": "epoch", "epoch": n, "fused": 3 / n, "floor": 0.5, "collapse": 3.4}
+        for n in range(1, 9)
+    ]
     run.path("history.jsonl").write_text(lines_text(epochs))
     run.update(status="done")
     render_report(run.path("notebooks", "02_train.ipynb"), run)
@@ -84,7 +121,11 @@ def test_captions_tables_and_keyboard(run, open_page):
         assert figure.get_attribute("aria-label") == figure.locator("figcaption").inner_text()
         figure.locator("summary").press("Enter")
         assert figure.locator("td").first.is_visible()
-    assert page.title() and page.locator("html").get_attribute("lang") == "en" and page.locator("h1").count() == 1
+    assert (
+        page.title()
+        and page.locator("html").get_attribute("lang") == "en"
+        and page.locator("h1").count() == 1
+    )
     assert page.locator("[data-title*='Cloud'], [data-title*='Share']").count() == 0
 
 
@@ -105,7 +146,10 @@ def test_the_gallery_filters_and_links(run, open_page):
     page = opened.page
     assert page.locator(".run").count() == 1 and page.locator(".run svg polyline").count() == 3
     page.get_by_label("Filter").fill("nothing like it")
-    assert not page.locator(".run").is_visible() and page.locator("#count").inner_text() == "0 of 1 runs"
+    assert (
+        not page.locator(".run").is_visible()
+        and page.locator("#count").inner_text() == "0 of 1 runs"
+    )
     page.get_by_label("Filter").fill("well done")
     assert page.locator(".run").is_visible()
     page.locator(".run nav a").click()

@@ -15,7 +15,10 @@ from PIL import Image
 
 from quadlib.data.samples import Modality, SampleTable
 
-WELD_HEADER = "Date,Time,Part No,Pressure,CO2 Weld Flow,Feed,Primary Weld Current,Wire Consumed,Secondary Weld Voltage,Remarks "
+WELD_HEADER = (
+    "Date,Time,Part No,Pressure,CO2 Weld Flow,Feed,Primary Weld Current,Wire Consumed,Secondary "
+    "Weld Voltage,Remarks "
+)
 
 
 class MediaFiles:
@@ -29,7 +32,9 @@ class MediaFiles:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def avi(self, name: str, frames: Sequence[np.ndarray] | None = None, codec: str = "mpeg4") -> Path:
+    def avi(
+        self, name: str, frames: Sequence[np.ndarray] | None = None, codec: str = "mpeg4"
+    ) -> Path:
         """Grey frames (H, W) uint8 as a video of 15 frames a second; noise where none are given."""
         if frames is None:
             frames = list(np.random.default_rng(0).integers(0, 255, (24, 48, 64), dtype=np.uint8))
@@ -40,7 +45,9 @@ class MediaFiles:
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             stream.bit_rate = 2_000_000
             for frame in frames:
-                picture = av.VideoFrame.from_ndarray(np.repeat(frame[:, :, None], 3, axis=2), format="rgb24")
+                picture = av.VideoFrame.from_ndarray(
+                    np.repeat(frame[:, :, None], 3, axis=2), format="rgb24"
+                )
                 container.mux(stream.encode(picture))
             container.mux(stream.encode())
         return path
@@ -52,20 +59,43 @@ class MediaFiles:
         soundfile.write(str(path), samples, rate)
         return path
 
-    def jpg(self, name: str, size: tuple[int, int] = (120, 60), colour: tuple[int, int, int] | None = None, **options) -> Path:
+    def jpg(
+        self,
+        name: str,
+        size: tuple[int, int] = (120, 60),
+        colour: tuple[int, int, int] | None = None,
+        **options,
+    ) -> Path:
         path = self.path(name)
         noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
         image = Image.fromarray(noise) if colour is None else Image.new("RGB", size, colour)
         image.save(path, **options)
         return path
 
-    def weld_csv(self, name: str, rows: int = 40, current: float = 150.0, on: float = 0.2, off: float = 0.8, edit=None) -> Path:
-        """A welding cell's log at 10 Hz, nine fields a row under ten names; `edit` changes its list of lines before writing."""
+    def weld_csv(
+        self,
+        name: str,
+        rows: int = 40,
+        current: float = 150.0,
+        on: float = 0.2,
+        off: float = 0.8,
+        edit=None,
+    ) -> Path:
+        """A welding cell's log at 10 Hz, nine fields a row under ten names; `edit` changes its list
+        of lines before writing.
+        """
         lines = [WELD_HEADER]
         for row in range(rows):
             burning = on <= row / (rows - 1) <= off
-            clock = f"04/06/2023,23:59:{55 + row / 10:06.3f}" if row < 50 else f"04/07/2023,00:00:{row / 10 - 5:06.3f}"
-            lines.append(f"{clock},part,0.1,{8 + row / 10},0.05,{current if burning else 0.2},{row * 0.04:.3f},20.5")
+            clock = (
+                f"04/06/2023,23:59:{55 + row / 10:06.3f}"
+                if row < 50
+                else f"04/07/2023,00:00:{row / 10 - 5:06.3f}"
+            )
+            lines.append(
+                f"{clock},part,0.1,{8 + row / 10},0.05,{current if burning else 0.2},"
+                f"{row * 0.04:.3f},20.5"
+            )
         path = self.path(name)
         path.write_text("\n".join(edit(lines) if edit else lines) + "\n")
         return path
@@ -75,17 +105,35 @@ class MediaFiles:
         rows = []
         for number in range(count):
             part = f"s{number // 2}/r{number}"
-            self.avi(f"{part}/r.avi", list(np.random.default_rng(number).integers(0, 255, (12, 32, 48), dtype=np.uint8)))
-            self.flac(f"{part}/r.flac", np.random.default_rng(number).normal(0, 0.02 * (number + 1), 8000))
+            self.avi(
+                f"{part}/r.avi",
+                list(np.random.default_rng(number).integers(0, 255, (12, 32, 48), dtype=np.uint8)),
+            )
+            self.flac(
+                f"{part}/r.flac", np.random.default_rng(number).normal(0, 0.02 * (number + 1), 8000)
+            )
             self.weld_csv(f"{part}/r.csv", current=100.0 + 10 * number)
             for view in range(3):
                 self.jpg(f"{part}/{view}.jpg", colour=(40 * view, 20 * number, 90))
             photos = "|".join(f"{part}/{view}.jpg" for view in range(3))
-            rows.append({"sample_id": f"r{number}", "label": "ab"[number % 2], "group": f"s{number // 2}",
-                         "split": "train" if number < count / 2 else "val",
-                         "video": f"{part}/r.avi", "image": photos, "audio": f"{part}/r.flac", "sensor": f"{part}/r.csv"})
-        modalities = {"video": Modality("video"), "image": Modality("image"), "audio": Modality("audio"),
-                      "sensor": Modality("series", (6,))}
+            rows.append(
+                {
+                    "sample_id": f"r{number}",
+                    "label": "ab"[number % 2],
+                    "group": f"s{number // 2}",
+                    "split": "train" if number < count / 2 else "val",
+                    "video": f"{part}/r.avi",
+                    "image": photos,
+                    "audio": f"{part}/r.flac",
+                    "sensor": f"{part}/r.csv",
+                }
+            )
+        modalities = {
+            "video": Modality("video"),
+            "image": Modality("image"),
+            "audio": Modality("audio"),
+            "sensor": Modality("series", (6,)),
+        }
         return SampleTable(pd.DataFrame(rows), modalities, root=self.root, name="welds")
 
 

@@ -14,19 +14,38 @@ SETTINGS = TrainSettings()
 
 
 def table_of(labels: str, splits: list[str]) -> SampleTable:
-    frame = pd.DataFrame({"sample_id": [f"r{row}" for row in range(len(labels))], "label": list(labels), "group": "g", "split": splits,
-                          "x": range(len(labels))})
-    return SampleTable(frame, {"x": Modality("vector", (2,))}, arrays={"x": np.arange(2 * len(labels), dtype=float).reshape(-1, 2)})
+    frame = pd.DataFrame(
+        {
+            "sample_id": [f"r{row}" for row in range(len(labels))],
+            "label": list(labels),
+            "group": "g",
+            "split": splits,
+            "x": range(len(labels)),
+        }
+    )
+    return SampleTable(
+        frame,
+        {"x": Modality("vector", (2,))},
+        arrays={"x": np.arange(2 * len(labels), dtype=float).reshape(-1, 2)},
+    )
 
 
 def test_a_good_table_has_no_trouble():
-    assert check_table(table_of("abababab", ["train"] * 4 + ["val"] * 2 + ["test"] * 2), SETTINGS) == []
+    assert (
+        check_table(table_of("abababab", ["train"] * 4 + ["val"] * 2 + ["test"] * 2), SETTINGS)
+        == []
+    )
 
 
 def test_a_label_with_one_recording_and_a_split_with_one_class():
-    text = report(check_table(table_of("aabbbc", ["train", "train", "val", "val", "test", "test"]), SETTINGS))
+    text = report(
+        check_table(table_of("aabbbc", ["train", "train", "val", "val", "test", "test"]), SETTINGS)
+    )
     assert "r5: is the only recording of class 'c'" in text
-    assert "split train holds one class alone, 2 recordings of 'a'" in text and 'split="grouped"' in text
+    assert (
+        "split train holds one class alone, 2 recordings of 'a'" in text
+        and 'split="grouped"' in text
+    )
     assert "split val" in text and "split test" not in text
 
 
@@ -39,17 +58,30 @@ def test_contents_that_stand_twice(media, tmp_path, monkeypatch):
     monkeypatch.setenv("QUADLIB_OUTPUTS", str(tmp_path / "outputs"))
     table = media.table(4)
     shutil.copy(table.paths(0, "audio")[0], table.paths(3, "audio")[0])
-    frame = table.frame.assign(video=[*table.frame["video"][:2], table.frame["image"][2].split("|")[0], table.frame["video"][0]])
+    frame = table.frame.assign(
+        video=[
+            *table.frame["video"][:2],
+            table.frame["image"][2].split("|")[0],
+            table.frame["video"][0],
+        ]
+    )
     table = SampleTable(frame, table.modalities, root=media.root)
     found = [item for item in check_table(table, SETTINGS) if "same content" in item.what]
-    assert [(item.sample_id, item.modality) for item in found] == [("r3", "video"), ("r2", "image"), ("r3", "audio")]
+    assert [(item.sample_id, item.modality) for item in found] == [
+        ("r3", "video"),
+        ("r2", "image"),
+        ("r3", "audio"),
+    ]
     assert "image of" not in found[0].what and "video of recording r0" in found[0].what
     assert "video of the same recording" in found[1].what
 
 
 def test_two_modalities_with_the_same_array():
     table = table_of("aabb", ["train"] * 4)
-    twins = SampleTable(table.frame.assign(y=range(4)), {**table.modalities, "y": Modality("vector", (2,))},
-                        arrays={"x": table.arrays["x"], "y": table.arrays["x"].copy()})
+    twins = SampleTable(
+        table.frame.assign(y=range(4)),
+        {**table.modalities, "y": Modality("vector", (2,))},
+        arrays={"x": table.arrays["x"], "y": table.arrays["x"].copy()},
+    )
     (trouble,) = check_table(twins, SETTINGS)
     assert trouble.modality == "y" and "same values as x" in trouble.what

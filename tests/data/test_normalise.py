@@ -11,7 +11,13 @@ from quadlib.data.decoding.bins import bin_edges, window_steps
 from quadlib.data.normalise import Normaliser
 from quadlib.data.samples import Modality, input_shape
 
-SHAPES = {"video": (4, 2, 6, 7), "image": (2, 3, 5, 6), "audio": (2, 8, 9), "series": (3, 11), "vector": (5,)}
+SHAPES = {
+    "video": (4, 2, 6, 7),
+    "image": (2, 3, 5, 6),
+    "audio": (2, 8, 9),
+    "series": (3, 11),
+    "vector": (5,),
+}
 
 
 def fit(store: SimpleNamespace, rows: np.ndarray) -> Normaliser:
@@ -21,14 +27,24 @@ def fit(store: SimpleNamespace, rows: np.ndarray) -> Normaliser:
 def store_of(count: int = 40, **changes):
     random = np.random.default_rng(0)
     arrays = {kind: random.normal(50, 20, (count, *shape)) for kind, shape in SHAPES.items()}
-    arrays = {kind: (array.clip(0, 255).astype(np.uint8) if kind in ("video", "image") else array.astype(np.float32))
-              for kind, array in arrays.items()}
+    arrays = {
+        kind: (
+            array.clip(0, 255).astype(np.uint8)
+            if kind in ("video", "image")
+            else array.astype(np.float32)
+        )
+        for kind, array in arrays.items()
+    }
     table = SimpleNamespace(modalities={kind: Modality(kind) for kind in SHAPES})
-    return SimpleNamespace(table=table, arrays={**arrays, **changes}, present=np.ones((count, 5), dtype=bool))
+    return SimpleNamespace(
+        table=table, arrays={**arrays, **changes}, present=np.ones((count, 5), dtype=bool)
+    )
 
 
 def test_input_shapes():
-    settings = MediaSettings(video_frames=3, image_views=4, audio_mel_bins=20, audio_frames=30, series_steps=40)
+    settings = MediaSettings(
+        video_frames=3, image_views=4, audio_mel_bins=20, audio_frames=30, series_steps=40
+    )
     assert input_shape(Modality("video"), settings) == (3, 2, 48, 80)
     assert input_shape(Modality("image"), settings) == (4, 3, 48, 96)
     assert input_shape(Modality("audio"), settings) == (2, 20, 30)
@@ -39,14 +55,24 @@ def test_input_shapes():
         input_shape(Modality("series"), settings)
 
 
-@pytest.mark.parametrize(("kind", "pooled"), [
-    ("video", (0, 1, 3, 4)), ("image", (0, 1, 3, 4)), ("audio", (0, 3)), ("series", (0, 2)), ("vector", (0,))])
+@pytest.mark.parametrize(
+    ("kind", "pooled"),
+    [
+        ("video", (0, 1, 3, 4)),
+        ("image", (0, 1, 3, 4)),
+        ("audio", (0, 3)),
+        ("series", (0, 2)),
+        ("vector", (0,)),
+    ],
+)
 def test_train_has_mean_zero_and_deviation_one(kind, pooled):
     store, rows = store_of(), np.arange(30)
     normaliser = fit(store, rows)
     result = normaliser.apply(kind, store.arrays[kind][rows])
     assert result.dtype == np.float32 and result.shape == (30, *SHAPES[kind])
-    tolerance = 0.05 if kind == "series" else 1e-4  # outliers of a series are clipped before its scale is taken
+    tolerance = (
+        0.05 if kind == "series" else 1e-4
+    )  # outliers of a series are clipped before its scale is taken
     assert result.mean(axis=pooled) == pytest.approx(0, abs=tolerance)
     assert result.std(axis=pooled) == pytest.approx(1, abs=tolerance)
 

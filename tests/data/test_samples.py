@@ -14,10 +14,23 @@ MODALITIES = {"video": Modality("video"), "shape": Modality("vector", (2,))}
 
 
 def make_table(root: Path | None = Path("/data"), classes=(), **columns) -> SampleTable:
-    frame = {"sample_id": ["a", "b", "c"], "label": ["x", "y", "x"], "group": ["s", "s", "t"], "split": ["train", "val", ""],
-             "video": ["1.avi", "", "3.avi"], "shape": [0, -1, 1], **columns}
-    return SampleTable(pd.DataFrame(frame), MODALITIES, root=root, arrays={"shape": np.ones((2, 2), dtype=np.float32)},
-                       classes=classes, name="welds")
+    frame = {
+        "sample_id": ["a", "b", "c"],
+        "label": ["x", "y", "x"],
+        "group": ["s", "s", "t"],
+        "split": ["train", "val", ""],
+        "video": ["1.avi", "", "3.avi"],
+        "shape": [0, -1, 1],
+        **columns,
+    }
+    return SampleTable(
+        pd.DataFrame(frame),
+        MODALITIES,
+        root=root,
+        arrays={"shape": np.ones((2, 2), dtype=np.float32)},
+        classes=classes,
+        name="welds",
+    )
 
 
 def test_views_of_a_good_table():
@@ -32,27 +45,64 @@ def test_views_of_a_good_table():
     assert list(table.with_modalities(["shape"]).modalities) == ["shape"]
     with pytest.raises(TableError, match="in arrays"):
         table.with_modalities(["shape"]).take(np.array([0])).with_columns().__class__(
-            table.frame.drop(columns="video"), {"shape": Modality("vector", (2,))}, arrays=table.arrays).paths(0, "shape")
+            table.frame.drop(columns="video"),
+            {"shape": Modality("vector", (2,))},
+            arrays=table.arrays,
+        ).paths(0, "shape")
 
 
 def test_every_broken_law_is_told_at_once():
     with pytest.raises(TableError) as error:
-        make_table(sample_id=["a", "a", ""], label=["x", "", "z"], group=["s", None, "t"], split=["train", "valid", ""], classes=("x", "y"),
-                   video=["/etc/1.avi", None, "3.avi"], shape=[0, -2, 9])
-    for text in ("'a' stands in 2 rows", "without a sample_id: 3", "without a label: a", "without a group: a", "'z'", "'valid'",
-                 "'/etc/1.avi' is not a path inside", "are not text", "a,  point outside"):
+        make_table(
+            sample_id=["a", "a", ""],
+            label=["x", "", "z"],
+            group=["s", None, "t"],
+            split=["train", "valid", ""],
+            classes=("x", "y"),
+            video=["/etc/1.avi", None, "3.avi"],
+            shape=[0, -2, 9],
+        )
+    for text in (
+        "'a' stands in 2 rows",
+        "without a sample_id: 3",
+        "without a label: a",
+        "without a group: a",
+        "'z'",
+        "'valid'",
+        "'/etc/1.avi' is not a path inside",
+        "are not text",
+        "a,  point outside",
+    ):
         assert text in str(error.value)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "~/x.avi", "../x.avi", "a/../../x.avi", "a/..", "http://host/x.avi", "file:x.avi",
-                                  "concat:a|b", "C:\\x.avi", "\\\\host\\x.avi", "a\x00.avi", "ok.jpg|/x.jpg",
-                                  "ok.jpg|../x.jpg", "a\\..\\x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "~/x.avi",
+        "../x.avi",
+        "a/../../x.avi",
+        "a/..",
+        "http://host/x.avi",
+        "file:x.avi",
+        "concat:a|b",
+        "C:\\x.avi",
+        "\\\\host\\x.avi",
+        "a\x00.avi",
+        "ok.jpg|/x.jpg",
+        "ok.jpg|../x.jpg",
+        "a\\..\\x",
+    ],
+)
 def test_paths_that_may_leave_the_root_are_refused(path):
     with pytest.raises(TableError, match="not a path inside the table's folder"):
         make_table(video=[path, "", ""])
 
 
-@pytest.mark.parametrize("path", ["a b/ü.avi", "a..b/c.avi", "x..avi", "-rf.avi", "a/12:30.avi", "a.jpg|b.jpg", "..."])
+@pytest.mark.parametrize(
+    "path", ["a b/ü.avi", "a..b/c.avi", "x..avi", "-rf.avi", "a/12:30.avi", "a.jpg|b.jpg", "..."]
+)
 def test_odd_paths_inside_the_root_are_taken(path):
     assert make_table(video=[path, "", ""]).frame["video"].iloc[0] == path
 
@@ -82,7 +132,17 @@ def test_a_path_modality_needs_a_root_and_an_array_its_shape():
 
 
 def test_the_fingerprint_sees_every_part():
-    tables = [make_table(), make_table(label=["x", "x", "y"]), make_table(split=["val", "val", ""]),
-              make_table(video=["2.avi", "", "3.avi"]), make_table(classes=("y", "x")), make_table(group=["s", "t", "t"])]
+    tables = [
+        make_table(),
+        make_table(label=["x", "x", "y"]),
+        make_table(split=["val", "val", ""]),
+        make_table(video=["2.avi", "", "3.avi"]),
+        make_table(classes=("y", "x")),
+        make_table(group=["s", "t", "t"]),
+    ]
     assert len({table.fingerprint for table in tables}) == len(tables)
-    assert make_table().fingerprint == make_table().fingerprint == make_table(note=["1", "2", "3"]).fingerprint
+    assert (
+        make_table().fingerprint
+        == make_table().fingerprint
+        == make_table(note=["1", "2", "3"]).fingerprint
+    )

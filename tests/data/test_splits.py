@@ -1,4 +1,6 @@
-"""assign_splits: whole groups, class shares, what cannot be divided, and the same result every time."""
+"""assign_splits: whole groups, class shares, what cannot be divided, and the same result every
+time.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,28 @@ from quadlib.data.splits import assign_splits
 
 def make_table(labels, groups, **columns) -> SampleTable:
     count = len(labels)
-    frame = pd.DataFrame({"sample_id": [f"r{row}" for row in range(count)], "label": [str(label) for label in labels],
-                          "group": [str(group) for group in groups], "split": "", "x": np.arange(count), **columns})
-    return SampleTable(frame, {"x": Modality("vector", (1,))}, arrays={"x": np.zeros((count, 1), dtype=np.float32)}, name="welds")
+    frame = pd.DataFrame(
+        {
+            "sample_id": [f"r{row}" for row in range(count)],
+            "label": [str(label) for label in labels],
+            "group": [str(group) for group in groups],
+            "split": "",
+            "x": np.arange(count),
+            **columns,
+        }
+    )
+    return SampleTable(
+        frame,
+        {"x": Modality("vector", (1,))},
+        arrays={"x": np.zeros((count, 1), dtype=np.float32)},
+        name="welds",
+    )
 
 
 def counts(table: SampleTable, column: str = "label") -> pd.DataFrame:
-    return pd.crosstab(table.frame[column], table.frame["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    return pd.crosstab(table.frame[column], table.frame["split"]).reindex(
+        columns=list(SPLITS), fill_value=0
+    )
 
 
 def sessions(sizes_by_class: dict[str, list[int]]) -> SampleTable:
@@ -34,8 +51,12 @@ def sessions(sizes_by_class: dict[str, list[int]]) -> SampleTable:
     return make_table(labels, groups)
 
 
-recordings = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 11)), min_size=1, max_size=60)
-shares = st.sampled_from([(0.6, 0.2, 0.2), (0.8, 0.0, 0.2), (0.5, 0.25, 0.25), (1.0, 0.0, 0.0), (0.34, 0.33, 0.33)])
+recordings = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.integers(0, 11)), min_size=1, max_size=60
+)
+shares = st.sampled_from(
+    [(0.6, 0.2, 0.2), (0.8, 0.0, 0.2), (0.5, 0.25, 0.25), (1.0, 0.0, 0.0), (0.34, 0.33, 0.33)]
+)
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)
@@ -48,8 +69,12 @@ def test_any_table_is_divided_lawfully_or_refused_with_reasons(rows, fractions, 
         assert "cannot be divided" in str(error)
         return
     assert (divided.frame.groupby("group")["split"].nunique() == 1).all()
-    assert set(divided.frame["split"]) <= {name for name, share in zip(SPLITS, fractions, strict=True) if share}
-    pd.testing.assert_frame_equal(divided.frame.drop(columns="split"), table.frame.drop(columns="split"))
+    assert set(divided.frame["split"]) <= {
+        name for name, share in zip(SPLITS, fractions, strict=True) if share
+    }
+    pd.testing.assert_frame_equal(
+        divided.frame.drop(columns="split"), table.frame.drop(columns="split")
+    )
     assert divided.class_names == table.class_names
     again = assign_splits(table, fractions, protocol=protocol, seed=seed)
     assert divided.fingerprint == again.fingerprint
@@ -82,9 +107,27 @@ def test_single_recordings_are_divided_to_the_last_one():
 
 def test_weld_like_sessions_keep_every_class_within_two_percent():
     random = np.random.default_rng(0)
-    sizes = {f"c{code:02d}": (random.multinomial(total - number, random.dirichlet(np.full(number, 3.0))) + 1).tolist()
-             for code, (total, number) in enumerate([(819, 55), (480, 25), (320, 19), (340, 17), (480, 27), (160, 9), (160, 12),
-                                                     (320, 16), (160, 9), (320, 17), (320, 18), (161, 12)])}
+    sizes = {
+        f"c{code:02d}": (
+            random.multinomial(total - number, random.dirichlet(np.full(number, 3.0))) + 1
+        ).tolist()
+        for code, (total, number) in enumerate(
+            [
+                (819, 55),
+                (480, 25),
+                (320, 19),
+                (340, 17),
+                (480, 27),
+                (160, 9),
+                (160, 12),
+                (320, 16),
+                (160, 9),
+                (320, 17),
+                (320, 18),
+                (161, 12),
+            ]
+        )
+    }
     held = counts(assign_splits(sessions(sizes)))
     assert np.abs(held.div(held.sum(axis=1), axis=0).to_numpy() - [0.6, 0.2, 0.2]).max() < 0.02
 
@@ -102,7 +145,10 @@ def test_the_seed_decides_which_groups_and_the_order_of_rows_does_not():
     assert not one.frame["split"].equals(other.frame["split"])
     order = np.random.default_rng(0).permutation(60)
     turned = assign_splits(table.take(order), seed=1)
-    assert turned.frame.set_index("sample_id")["split"].to_dict() == one.frame.set_index("sample_id")["split"].to_dict()
+    assert (
+        turned.frame.set_index("sample_id")["split"].to_dict()
+        == one.frame.set_index("sample_id")["split"].to_dict()
+    )
 
 
 def test_global_random_state_is_untouched():
@@ -112,14 +158,23 @@ def test_global_random_state_is_untouched():
 
 
 def test_two_groups_go_to_train_and_test():
-    assert counts(assign_splits(sessions({"a": [5, 5, 5, 5], "b": [4, 4]}))).loc["b"].tolist() == [4, 0, 4]
+    assert counts(assign_splits(sessions({"a": [5, 5, 5, 5], "b": [4, 4]}))).loc["b"].tolist() == [
+        4,
+        0,
+        4,
+    ]
 
 
 def test_every_class_in_one_group_is_named_at_once():
     with pytest.raises(TableError) as error:
         assign_splits(sessions({"a": [5, 5, 5], "b": [7], "c": [3]}))
     assert "2 problems" in str(error.value)
-    for text in ("'b': all its 7 recording(s) lie in one group", "'c': all its 3", "train and test", "record it in another group"):
+    for text in (
+        "'b': all its 7 recording(s) lie in one group",
+        "'c': all its 3",
+        "train and test",
+        "record it in another group",
+    ):
         assert text in str(error.value)
 
 
@@ -140,17 +195,29 @@ def test_one_class_keeps_mixed_groups_out_of_train():
 
 
 def test_another_column_can_group_and_stratify():
-    table = make_table(["a", "b"] * 30, range(60), welder=[f"w{row // 6}" for row in range(60)], joint=["butt"] * 30 + ["fillet"] * 30)
+    table = make_table(
+        ["a", "b"] * 30,
+        range(60),
+        welder=[f"w{row // 6}" for row in range(60)],
+        joint=["butt"] * 30 + ["fillet"] * 30,
+    )
     divided = assign_splits(table, group="welder", stratify="joint")
     assert (divided.frame.groupby("welder")["split"].nunique() == 1).all()
     assert counts(divided, "joint").to_numpy().tolist() == [[18, 6, 6], [18, 6, 6]]
 
 
-@pytest.mark.parametrize(("arguments", "text"), [
-    ({"fractions": (0.5, 0.2, 0.2)}, "add up to 1"), ({"fractions": (0.0, 0.5, 0.5)}, "train above 0"),
-    ({"group": "grupo"}, "did you mean 'group'"), ({"stratify": "nothing"}, "no column 'nothing'"),
-    ({"protocol": "oneclass"}, "neither"), ({"protocol": "one_class", "fractions": (1.0, 0, 0)}, "val or test"),
-    ({"protocol": "one_class", "stratify": "group"}, "leave stratify")])
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"fractions": (0.5, 0.2, 0.2)}, "add up to 1"),
+        ({"fractions": (0.0, 0.5, 0.5)}, "train above 0"),
+        ({"group": "grupo"}, "did you mean 'group'"),
+        ({"stratify": "nothing"}, "no column 'nothing'"),
+        ({"protocol": "oneclass"}, "neither"),
+        ({"protocol": "one_class", "fractions": (1.0, 0, 0)}, "val or test"),
+        ({"protocol": "one_class", "stratify": "group"}, "leave stratify"),
+    ],
+)
 def test_wrong_arguments_are_explained(arguments, text):
     with pytest.raises(TableError, match=text):
         assign_splits(sessions({"a": [1, 2, 3]}), **arguments)
@@ -158,4 +225,6 @@ def test_wrong_arguments_are_explained(arguments, text):
 
 def test_all_wrong_arguments_are_told_together():
     with pytest.raises(TableError, match="3 problems"):
-        assign_splits(sessions({"a": [1, 2, 3]}), fractions=(1, 1, 1), group="welder", stratify="joint")
+        assign_splits(
+            sessions({"a": [1, 2, 3]}), fractions=(1, 1, 1), group="welder", stratify="joint"
+        )

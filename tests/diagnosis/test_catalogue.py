@@ -14,7 +14,11 @@ from quadlib.diagnosis.finding import STAGES
 from quadlib.diagnosis.registry import CHECKS
 from quadlib.diagnosis.report import Diagnosis
 
-WRITTEN = [stage for stage in STAGES.values() if import_module(f"quadlib.diagnosis.catalogue.{stage}").ENTRIES]
+WRITTEN = [
+    stage
+    for stage in STAGES.values()
+    if import_module(f"quadlib.diagnosis.catalogue.{stage}").ENTRIES
+]
 ENTRIES = catalogue()
 
 
@@ -23,13 +27,19 @@ def codes_in_source() -> set[str]:
     found = set()
     for path in Path(quadlib.diagnosis.checks.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args:
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") == "Finding"
+                and node.args
+            ):
                 found |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
     return found
 
 
 def test_every_code_is_explained():
-    given = codes_in_source() | {item.code for item in CHECKS if item.code != "QL-D13"}  # D13 only tells what was not compared
+    given = codes_in_source() | {
+        item.code for item in CHECKS if item.code != "QL-D13"
+    }  # D13 only tells what was not compared
     missing = sorted(code for code in given if STAGES[code[3]] in WRITTEN and code not in ENTRIES)
     assert not missing, f"no entry in the catalogue: {missing}"
 

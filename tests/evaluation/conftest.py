@@ -24,31 +24,70 @@ class ArrayDataset:
 
     def batches(self, rows: np.ndarray, batch_size: int) -> Iterator[Batch]:
         for start in range(0, len(rows), batch_size):
-            chosen = np.asarray(rows)[start:start + batch_size]
+            chosen = np.asarray(rows)[start : start + batch_size]
             self.asked.append(len(chosen))
             present = self.table.present[chosen]
-            inputs = {name: torch.from_numpy(self.table.arrays[name][chosen] * present[:, [m]])
-                      for m, name in enumerate(self.modalities)}
-            yield Batch(inputs, torch.from_numpy(present), torch.from_numpy(self.table.codes[chosen]), torch.from_numpy(chosen))
+            inputs = {
+                name: torch.from_numpy(self.table.arrays[name][chosen] * present[:, [m]])
+                for m, name in enumerate(self.modalities)
+            }
+            yield Batch(
+                inputs,
+                torch.from_numpy(present),
+                torch.from_numpy(self.table.codes[chosen]),
+                torch.from_numpy(chosen),
+            )
 
 
-def build_table(sessions_per_class: int = 6, per_session: int = 5, missing: float = 0.1, noise: float = 1.0, seed: int = 0) -> SampleTable:
-    """Three classes, each session in one split, three vector modalities of different strength, some missing, set-points per class."""
+def build_table(
+    sessions_per_class: int = 6,
+    per_session: int = 5,
+    missing: float = 0.1,
+    noise: float = 1.0,
+    seed: int = 0,
+) -> SampleTable:
+    """Three classes, each session in one split, three vector modalities of different strength, some
+    missing, set-points per class.
+    """
     random = np.random.default_rng(seed)
-    rows = [(code, session) for code in range(len(NAMES)) for session in range(sessions_per_class) for _ in range(per_session)]
+    rows = [
+        (code, session)
+        for code in range(len(NAMES))
+        for session in range(sessions_per_class)
+        for _ in range(per_session)
+    ]
     codes = np.array([code for code, _ in rows])
     sessions = [f"{NAMES[code]}-{session}" for code, session in rows]
-    splits = [("train", "train", "test", "val", "train", "test")[session % 6] for _, session in rows]
+    splits = [
+        ("train", "train", "test", "val", "train", "test")[session % 6] for _, session in rows
+    ]
     arrays, columns = {}, {}
     for strength, (name, size) in zip((3.0, 2.0, 0.5), SIZES.items(), strict=True):
         centres = random.normal(size=(len(NAMES), size)) * strength
-        arrays[name] = (centres[codes] + noise * random.normal(size=(len(codes), size))).astype(np.float32)
+        arrays[name] = (centres[codes] + noise * random.normal(size=(len(codes), size))).astype(
+            np.float32
+        )
         columns[name] = np.where(random.random(len(codes)) < missing, -1, np.arange(len(codes)))
-    columns["fou"] = np.where((columns["kar"] < 0) & (columns["mor"] < 0), np.arange(len(codes)), columns["fou"])
-    frame = pd.DataFrame({"sample_id": [f"r{n:03d}" for n in range(len(codes))], "label": [NAMES[code] for code in codes],
-                          "group": sessions, "split": splits, **columns,
-                          "current_a": [str(150 + 40 * code) for code in codes], "duration_seconds": 30 + random.normal(size=len(codes))})
-    return SampleTable(frame, {name: Modality("vector", (size,)) for name, size in SIZES.items()}, arrays=arrays, classes=NAMES)
+    columns["fou"] = np.where(
+        (columns["kar"] < 0) & (columns["mor"] < 0), np.arange(len(codes)), columns["fou"]
+    )
+    frame = pd.DataFrame(
+        {
+            "sample_id": [f"r{n:03d}" for n in range(len(codes))],
+            "label": [NAMES[code] for code in codes],
+            "group": sessions,
+            "split": splits,
+            **columns,
+            "current_a": [str(150 + 40 * code) for code in codes],
+            "duration_seconds": 30 + random.normal(size=len(codes)),
+        }
+    )
+    return SampleTable(
+        frame,
+        {name: Modality("vector", (size,)) for name, size in SIZES.items()},
+        arrays=arrays,
+        classes=NAMES,
+    )
 
 
 @pytest.fixture

@@ -12,7 +12,11 @@ def write_video(path, seconds: int) -> None:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width = stream.height = 32
         for _ in range(10 * seconds):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32), dtype=np.uint8), format="gray")))
+            container.mux(
+                stream.encode(
+                    av.VideoFrame.from_ndarray(np.zeros((32, 32), dtype=np.uint8), format="gray")
+                )
+            )
         container.mux(stream.encode())
 
 
@@ -22,7 +26,9 @@ def test_video_counts_before_audio_and_only_the_rows_asked_for(table, tmp_path) 
         soundfile.write(tmp_path / f"{row}.flac", np.zeros(12000), 8000)
     frame = table.frame.head(4).drop(columns="duration_seconds")
     frame = frame.assign(audio=["0.flac", "1.flac", "", "3.flac"], video=["0.avi", "", "", ""])
-    recorded = SampleTable(frame, {"audio": Modality("audio"), "video": Modality("video")}, root=tmp_path)
+    recorded = SampleTable(
+        frame, {"audio": Modality("audio"), "video": Modality("video")}, root=tmp_path
+    )
     timed = with_durations(recorded, np.array([0, 1, 2])).frame["duration_seconds"]
     assert timed.tolist() == pytest.approx([3.0, 1.5, np.nan, np.nan], nan_ok=True)
 
@@ -30,5 +36,10 @@ def test_video_counts_before_audio_and_only_the_rows_asked_for(table, tmp_path) 
 def test_a_table_that_tells_or_has_no_files_is_left_alone(table) -> None:
     assert with_durations(table, np.arange(3)) is table
     silent = table.with_columns().take(np.arange(5))
-    bare = SampleTable(silent.frame.drop(columns="duration_seconds"), silent.modalities, arrays=silent.arrays, classes=silent.classes)
+    bare = SampleTable(
+        silent.frame.drop(columns="duration_seconds"),
+        silent.modalities,
+        arrays=silent.arrays,
+        classes=silent.classes,
+    )
     assert with_durations(bare, np.arange(3)) is bare

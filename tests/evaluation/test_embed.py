@@ -9,7 +9,11 @@ from quadlib.evaluation.embed import embed
 def test_rows_in_order_whatever_the_batch_size(model, dataset) -> None:
     rows = dataset.table.rows("test")[::-1].copy()
     whole, pieces = embed(model, dataset, rows), embed(model, dataset, rows, batch_size=7)
-    assert whole.fused.dtype == np.float32 and whole.by_modality.shape == (len(rows), 3, 8) and len(whole) == len(rows)
+    assert (
+        whole.fused.dtype == np.float32
+        and whole.by_modality.shape == (len(rows), 3, 8)
+        and len(whole) == len(rows)
+    )
     assert (whole.rows == rows).all() and (whole.labels == dataset.table.codes[rows]).all()
     assert (whole.present == dataset.table.present[rows]).all()
     np.testing.assert_allclose(whole.fused, pieces.fused, atol=1e-6)
@@ -50,7 +54,11 @@ def test_a_hidden_modality_has_no_influence(model, dataset) -> None:
     hidden = embed(model, dataset, rows, hide=["kar"])
     table.arrays["kar"][:] = 1e3
     again = embed(model, dataset, rows, hide=["kar"])
-    assert (hidden.fused == again.fused).all() and not hidden.weights[:, 1].any() and not hidden.by_modality[:, 1].any()
+    assert (
+        (hidden.fused == again.fused).all()
+        and not hidden.weights[:, 1].any()
+        and not hidden.by_modality[:, 1].any()
+    )
     assert not hidden.present[:, 1].any()
     assert (embed(model, dataset, rows).fused != again.fused).any()
 

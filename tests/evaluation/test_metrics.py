@@ -36,7 +36,9 @@ def means(*args: np.ndarray) -> dict[str, float | None]:
 
 def test_retrieval_leaves_self_and_lone_query_out() -> None:
     assert means(FIXTURE, FIXTURE_LABELS) == pytest.approx(EXPECTED, abs=1e-7)
-    assert np.isnan(retrieval(FIXTURE, FIXTURE_LABELS).reciprocal_rank).tolist() == [False] * 5 + [True]
+    assert np.isnan(retrieval(FIXTURE, FIXTURE_LABELS).reciprocal_rank).tolist() == [False] * 5 + [
+        True
+    ]
 
 
 def test_large_labels_and_text_labels_stay_distinct() -> None:
@@ -51,18 +53,29 @@ def test_negative_cosines_do_not_change_a_ranking() -> None:
     queries, gallery = unit(generator.normal(size=(20, 4))), unit(generator.normal(size=(30, 4)))
     q_labels, g_labels = generator.integers(0, 3, 20), generator.integers(0, 3, 30)
     for share in (0.9, 0.5):
-        lowered_q = np.concatenate([np.sqrt(share) * queries, np.full((20, 1), np.sqrt(1 - share))], axis=1)
-        lowered_g = np.concatenate([np.sqrt(share) * gallery, np.full((30, 1), -np.sqrt(1 - share))], axis=1)
+        lowered_q = np.concatenate(
+            [np.sqrt(share) * queries, np.full((20, 1), np.sqrt(1 - share))], axis=1
+        )
+        lowered_g = np.concatenate(
+            [np.sqrt(share) * gallery, np.full((30, 1), -np.sqrt(1 - share))], axis=1
+        )
         if share == 0.5:
             assert (lowered_q @ lowered_g.T).max() < 0.01
-        assert means(lowered_q, q_labels, lowered_g, g_labels) == pytest.approx(means(queries, q_labels, gallery, g_labels), abs=1e-12)
-        assert (knn_predict(lowered_q, lowered_g, g_labels, 5) == knn_predict(queries, gallery, g_labels, 5)).all()
+        assert means(lowered_q, q_labels, lowered_g, g_labels) == pytest.approx(
+            means(queries, q_labels, gallery, g_labels), abs=1e-12
+        )
+        assert (
+            knn_predict(lowered_q, lowered_g, g_labels, 5)
+            == knn_predict(queries, gallery, g_labels, 5)
+        ).all()
     opposite = on_circle([0, 180, 170, 190])
     assert means(opposite, np.array([0, 0, 1, 1]))["precision_at_1"] == 0
 
 
 def test_retrieval_against_a_gallery_by_hand() -> None:
-    result = retrieval(on_circle([0, 0]), np.array([0, 9]), on_circle([10, 20, 30, 40]), np.array([1, 0, 1, 0]))
+    result = retrieval(
+        on_circle([0, 0]), np.array([0, 9]), on_circle([10, 20, 30, 40]), np.array([1, 0, 1, 0])
+    )
     assert result.average_precision_at_r[0] == pytest.approx(0.25)  # R = 2: nothing at 1, half at 2
     assert result.reciprocal_rank[0] == pytest.approx(0.5)
     assert np.isnan(result.average_precision_at_r[1])
@@ -86,7 +99,9 @@ def test_knn_votes_and_ties() -> None:
     queries = on_circle([0])
     assert knn_predict(queries, gallery, labels, 1).tolist() == [2]
     assert knn_predict(queries, gallery, labels, 3).tolist() == [1]
-    assert knn_predict(queries, gallery, labels, 4).tolist() == [2]  # two votes each: the class of the nearest
+    assert knn_predict(queries, gallery, labels, 4).tolist() == [
+        2
+    ]  # two votes each: the class of the nearest
     assert knn_predict(queries, gallery, labels, 99).tolist() == [2]
     assert knn_predict(queries, gallery, labels + 2**53, 3).tolist() == [1 + 2**53]
 
@@ -115,22 +130,36 @@ def test_classification_equals_scikit_learn() -> None:
     result = classification(codes, predictions, list("abcd"))
     assert result.macro_f1.value == pytest.approx(f1_score(codes, predictions, average="macro"))
     assert result.accuracy.value == pytest.approx((codes == predictions).mean())
-    assert result.confusion.sum() == 200 and result.confusion[1, 2] == ((codes == 1) & (predictions == 2)).sum()
+    assert (
+        result.confusion.sum() == 200
+        and result.confusion[1, 2] == ((codes == 1) & (predictions == 2)).sum()
+    )
     few = codes < 3
     assert macro_f1(codes[few], predictions[few], 4) == pytest.approx(
-        f1_score(codes[few], predictions[few], labels=[0, 1, 2], average="macro"))
+        f1_score(codes[few], predictions[few], labels=[0, 1, 2], average="macro")
+    )
 
 
 def test_undefined_class_scores_have_reasons() -> None:
-    result = classification(np.array([0, 0, 1]), np.array([0, 2, 2]), ["good", "spatter", "overlap", "warping"])
+    result = classification(
+        np.array([0, 0, 1]), np.array([0, 2, 2]), ["good", "spatter", "overlap", "warping"]
+    )
     by_name = {score.name: score for score in result.per_class}
     assert by_name["good"].recall.value == 0.5 and by_name["good"].support == 2
-    assert by_name["spatter"].precision.reason == "never predicted" and by_name["spatter"].f1.value == 0
-    assert by_name["overlap"].precision.value == 0 and "no recording" in by_name["overlap"].recall.reason
+    assert (
+        by_name["spatter"].precision.reason == "never predicted"
+        and by_name["spatter"].f1.value == 0
+    )
+    assert (
+        by_name["overlap"].precision.value == 0
+        and "no recording" in by_name["overlap"].recall.reason
+    )
     assert by_name["warping"].f1.value is None
 
 
-@pytest.mark.parametrize("codes, words", [([], "no recordings"), ([1, 1], "one class only, spatter")])
+@pytest.mark.parametrize(
+    "codes, words", [([], "no recordings"), ([1, 1], "one class only, spatter")]
+)
 def test_empty_and_one_class_splits_are_undefined(codes: list[int], words: str) -> None:
     chosen = np.array(codes, dtype=np.int64)
     result = classification(chosen, chosen, ["good", "spatter"])
@@ -140,16 +169,22 @@ def test_empty_and_one_class_splits_are_undefined(codes: list[int], words: str) 
 
 
 def test_auroc() -> None:
-    assert auroc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])).value == pytest.approx(0.75)
+    assert auroc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])).value == pytest.approx(
+        0.75
+    )
 
 
 def test_modality_to_modality_reads_present_recordings_only() -> None:
-    rows = np.stack([on_circle([0, 5, 90, 95]), on_circle([1, 4, 91, 94]), np.zeros((4, 2))], axis=1)
+    rows = np.stack(
+        [on_circle([0, 5, 90, 95]), on_circle([1, 4, 91, 94]), np.zeros((4, 2))], axis=1
+    )
     labels, present = np.array([0, 0, 1, 1]), np.array([[True, True, False]] * 4)
     score, matrix = cross_modal_map_at_r(rows, present, labels, rows, present, labels)
     assert score.value == 1
     assert np.isnan(matrix).sum() == 7 and np.isnan(np.diag(matrix)).all()
-    alone, _ = cross_modal_map_at_r(rows[:, :1], present[:, :1], labels, rows[:, :1], present[:, :1], labels)
+    alone, _ = cross_modal_map_at_r(
+        rows[:, :1], present[:, :1], labels, rows[:, :1], present[:, :1], labels
+    )
     assert alone.value is None
 
 

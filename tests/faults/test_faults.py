@@ -12,8 +12,18 @@ from quadlib.diagnosis.finding import STAGES
 from quadlib.faults import FAULTS, LOOK_ALIKES
 from quadlib.faults.small import small_pipeline
 
-NUMBERS = {"D": (1, 2, 3, 4, 6), "L": (1, 2, 4, 6), "S": (1, 2, 3, 4, 5), "B": (1, 2, 3, 5, 6, 7), "M": (1, 2, 4, 5, 7),
-           "N": (1, 2, 3, 4, 5, 6, 7), "P": (1, 2, 3, 6, 8, 9), "O": (1, 2, 4, 5, 6, 7, 9, 10), "E": (1, 2, 3, 5), "C": (1, 3)}
+NUMBERS = {
+    "D": (1, 2, 3, 4, 6),
+    "L": (1, 2, 4, 6),
+    "S": (1, 2, 3, 4, 5),
+    "B": (1, 2, 3, 5, 6, 7),
+    "M": (1, 2, 4, 5, 7),
+    "N": (1, 2, 3, 4, 5, 6, 7),
+    "P": (1, 2, 3, 6, 8, 9),
+    "O": (1, 2, 4, 5, 6, 7, 9, 10),
+    "E": (1, 2, 3, 5),
+    "C": (1, 3),
+}
 ZOO = [f"{letter}{number}" for letter, numbers in NUMBERS.items() for number in numbers]
 
 
@@ -71,7 +81,9 @@ def test_a_fault_live_says_its_root_and_exits_with_1(tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
     text = "\n".join(said)
     # named before the first step, and the value that the origin story began with
-    assert text.index("error[QL-S01]") < text.index("step    1") and "plateau ln 31 = 3.4340" in text
+    assert (
+        text.index("error[QL-S01]") < text.index("step    1") and "plateau ln 31 = 3.4340" in text
+    )
     assert re.search(r"step +12  loss +3\.434", text)
     (run,) = tmp_path.glob("*fault-S1*")
     assert (run / "diagnosis.json").is_file() and (run / "history.jsonl").is_file()

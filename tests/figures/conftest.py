@@ -23,7 +23,9 @@ MODALITIES = ("video", "image", "audio", "sensor")
 
 @pytest.fixture(scope="session")
 def table() -> SampleTable:
-    """64 training, 16 validation and 16 test recordings of four classes; every fifth lacks its photos."""
+    """64 training, 16 validation and 16 test recordings of four classes; every fifth lacks its
+    photos.
+    """
     rows = []
     for code, name in enumerate(NAMES):
         for split, count in (("train", 16), ("val", 4), ("test", 4)):
@@ -39,8 +41,15 @@ def table() -> SampleTable:
                         **paths,
                     }
                 )
-    kinds = {"video": Modality("video"), "image": Modality("image"), "audio": Modality("audio"), "sensor": Modality("series", (6,))}
-    return SampleTable(pd.DataFrame(rows), kinds, root=Path("nowhere"), classes=NAMES, name="synthetic")
+    kinds = {
+        "video": Modality("video"),
+        "image": Modality("image"),
+        "audio": Modality("audio"),
+        "sensor": Modality("series", (6,)),
+    }
+    return SampleTable(
+        pd.DataFrame(rows), kinds, root=Path("nowhere"), classes=NAMES, name="synthetic"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +64,11 @@ def plan(table: SampleTable) -> BatchPlan:
 def bad_plan(table: SampleTable) -> BatchPlan:
     """Batch 0 is healthy, batch 1 has a lone anchor, batch 2 holds one class."""
     codes = table.codes[table.rows("train")]
-    return BatchPlan([np.array([0, 1, 16, 17]), np.array([2, 3, 18]), np.array([4, 5, 6, 7])], codes, table.class_names)
+    return BatchPlan(
+        [np.array([0, 1, 16, 17]), np.array([2, 3, 18]), np.array([4, 5, 6, 7])],
+        codes,
+        table.class_names,
+    )
 
 
 def make_history(epochs: int = 4, steps: int = 5, batch: int = 32) -> list[dict[str, Any]]:
@@ -98,8 +111,18 @@ def make_history(epochs: int = 4, steps: int = 5, batch: int = 32) -> list[dict[
                 "val_map_at_r": score - 0.1,
                 "val_accuracy": score,
                 "best": epoch < epochs,
-                "gradient_norms": {"encoders.video": 0.1, "encoders.sensor": 0.2, "fusion": 0.3, "modality_heads.video": 0.1},
-                "update_ratios": {"encoders.video": 1e-3, "encoders.sensor": 1e-3, "fusion": 2e-3, "modality_heads.video": 1e-3},
+                "gradient_norms": {
+                    "encoders.video": 0.1,
+                    "encoders.sensor": 0.2,
+                    "fusion": 0.3,
+                    "modality_heads.video": 0.1,
+                },
+                "update_ratios": {
+                    "encoders.video": 1e-3,
+                    "encoders.sensor": 1e-3,
+                    "fusion": 2e-3,
+                    "modality_heads.video": 1e-3,
+                },
             }
         )
     return lines
@@ -112,13 +135,17 @@ def history() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def evaluation(table: SampleTable) -> Evaluation:
-    """Embeddings that mostly tell the classes apart: class 1 is taken for class 2 half of the time."""
+    """Embeddings that mostly tell the classes apart: class 1 is taken for class 2 half of the
+    time.
+    """
     rng = np.random.default_rng(0)
 
     def embedded(rows: np.ndarray, confused: bool) -> EmbeddingSet:
         labels = table.codes[rows]
         place = np.where(confused & (labels == 1) & (np.arange(len(rows)) % 2 == 0), 2, labels)
-        fused = np.eye(8, dtype=np.float32)[place] + rng.normal(0, 0.05, (len(rows), 8)).astype(np.float32)
+        fused = np.eye(8, dtype=np.float32)[place] + rng.normal(0, 0.05, (len(rows), 8)).astype(
+            np.float32
+        )
         fused /= np.linalg.norm(fused, axis=1, keepdims=True)
         present = table.present[rows]
         by_modality = np.where(present[:, :, None], fused[:, None, :], 0).astype(np.float32)

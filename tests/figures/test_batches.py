@@ -43,10 +43,15 @@ def test_captions_state_the_finding(plan: BatchPlan, bad_plan: BatchPlan) -> Non
     assert (
         batch_heatmap(plan, 0.1)
         .layout.meta["caption"]
-        .startswith("Every batch of 16 holds 4 classes, 4 of each; no anchor is without a positive.")
+        .startswith(
+            "Every batch of 16 holds 4 classes, 4 of each; no anchor is without a positive."
+        )
     )
     assert "1 of 11 anchors have no positive" in batch_heatmap(bad_plan, 0.1).layout.meta["caption"]
-    assert positives_per_anchor(plan, 0.1).layout.meta["caption"] == "Every anchor has 3 positives or more, in the median 3."
+    assert (
+        positives_per_anchor(plan, 0.1).layout.meta["caption"]
+        == "Every anchor has 3 positives or more, in the median 3."
+    )
     assert "1 of 3 batches hold one class" in batch_floors(bad_plan, 0.1).layout.meta["caption"]
     assert "ln 15 = 2.708" in batch_floors(plan, 0.1).layout.meta["caption"]
 
@@ -78,7 +83,12 @@ def test_chances_equal_counting_every_batch() -> None:
     labels = np.repeat([0, 1, 2], [4, 3, 1])
     for size in (2, 3, 4):
         batches = list(combinations(range(8), size))
-        lone = np.mean([np.mean([(labels[list(batch)] == labels[anchor]).sum() == 1 for anchor in batch]) for batch in batches])
+        lone = np.mean(
+            [
+                np.mean([(labels[list(batch)] == labels[anchor]).sum() == 1 for anchor in batch])
+                for batch in batches
+            ]
+        )
         one_class = np.mean([len(set(labels[list(batch)])) == 1 for batch in batches])
         assert chance_of_lone_anchor(np.array([4, 3, 1]), size) == pytest.approx(lone)
         assert chance_of_one_class(np.array([4, 3, 1]), size) == pytest.approx(one_class)
@@ -113,7 +123,9 @@ def test_missing_modalities_are_counted(table: SampleTable) -> None:
     assert f"{missing} lack image" in figure.layout.meta["caption"]
 
 
-def test_every_figure_has_caption_table_and_template(plan: BatchPlan, bad_plan: BatchPlan, table: SampleTable) -> None:
+def test_every_figure_has_caption_table_and_template(
+    plan: BatchPlan, bad_plan: BatchPlan, table: SampleTable
+) -> None:
     for one in (plan, bad_plan):
         for figure in [
             *batch_overview(one, 0.1),

@@ -24,11 +24,24 @@ from quadlib.figures.diagnosis import (
 FACTS = {
     "labels": pd.DataFrame({"class": ["0", "1"], "val": [4, 0], "train": [9, 8]}),
     "positives_per_batch": pd.DataFrame(
-        {"batch": [0, 1], "size": [8, 8], "classes": [4, 1], "positives_min": [1, 7], "lone_anchors": [0, 0]}
+        {
+            "batch": [0, 1],
+            "size": [8, 8],
+            "classes": [4, 1],
+            "positives_min": [1, 7],
+            "lone_anchors": [0, 0],
+        }
     ),
-    "frozen_parameters": pd.DataFrame({"module": ["encoders.video", "fusion"], "parameters": [100, 300], "frozen": [100, 0]}),
+    "frozen_parameters": pd.DataFrame(
+        {"module": ["encoders.video", "fusion"], "parameters": [100, 300], "frozen": [100, 0]}
+    ),
     "gradient_flow": pd.DataFrame(
-        {"module": ["encoders.video", "fusion"], "gradient_norm": [0.0, 0.5], "without_gradient": [1, 0], "update_ratio": [0.0, 1e-3]}
+        {
+            "module": ["encoders.video", "fusion"],
+            "gradient_norm": [0.0, 0.5],
+            "without_gradient": [1, 0],
+            "update_ratio": [0.0, 1e-3],
+        }
     ),
 }
 
@@ -40,7 +53,11 @@ def test_a_missing_class_is_counted() -> None:
 
 
 def test_a_one_class_batch_is_called_out() -> None:
-    assert positives_per_batch(FACTS["positives_per_batch"]).layout.meta["caption"].startswith("1 of 2 batches hold one class")
+    assert (
+        positives_per_batch(FACTS["positives_per_batch"])
+        .layout.meta["caption"]
+        .startswith("1 of 2 batches hold one class")
+    )
     assert (
         "holds 4 classes, and every anchor has 1 positive or more"
         in positives_per_batch(FACTS["positives_per_batch"].iloc[:1]).layout.meta["caption"]
@@ -48,7 +65,10 @@ def test_a_one_class_batch_is_called_out() -> None:
 
 
 def test_frozen_parts_are_named() -> None:
-    assert trainable_share(FACTS["frozen_parameters"]).layout.meta["caption"] == "100 of 400 parameters are frozen: encoders.video."
+    assert (
+        trainable_share(FACTS["frozen_parameters"]).layout.meta["caption"]
+        == "100 of 400 parameters are frozen: encoders.video."
+    )
 
 
 def test_a_part_without_gradient_is_crossed_out() -> None:
@@ -70,7 +90,10 @@ def test_facts_are_drawn_in_the_order_of_the_pipeline() -> None:
 
 def test_where_a_loss_stands() -> None:
     assert "50.0 % of the way" in loss_place(2.0, 1.0, 3.0).layout.meta["caption"]
-    assert "holds one class" in loss_place(math.log(15), math.log(15), math.log(15)).layout.meta["caption"]
+    assert (
+        "holds one class"
+        in loss_place(math.log(15), math.log(15), math.log(15)).layout.meta["caption"]
+    )
 
 
 def test_similarities_of_a_collapsed_and_of_a_learned_batch() -> None:
@@ -78,11 +101,16 @@ def test_similarities_of_a_collapsed_and_of_a_learned_batch() -> None:
     same = labels[:, None] == labels[None, :]
     assert "collapsed" in similarity_histogram(np.ones((4, 4)), same).layout.meta["caption"]
     learned = similarity_histogram(np.where(same, 0.9, -0.1), same)
-    assert learned.layout.meta["caption"] == "Pairs of the same class are closer by 1.00 in mean cosine."
+    assert (
+        learned.layout.meta["caption"]
+        == "Pairs of the same class are closer by 1.00 in mean cosine."
+    )
     assert sum(row[1] for row in learned.layout.meta["table"]["rows"]) == 2
 
 
 @pytest.mark.parametrize("not_run", [(), (("QL-E01 self match", "no evaluation"),)])
 def test_checks_that_were_not_run(not_run: tuple[tuple[str, str], ...]) -> None:
     shown = not_run_table(Diagnosis((), ("QL-S01 one class",), not_run)).to_html()
-    assert all(html.escape(name) in shown and html.escape(reason) in shown for name, reason in not_run)
+    assert all(
+        html.escape(name) in shown and html.escape(reason) in shown for name, reason in not_run
+    )

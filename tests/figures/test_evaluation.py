@@ -27,8 +27,15 @@ from quadlib.figures.modalities import fusion_weights, modality_retrieval, shapl
 def scored(evaluation: Evaluation) -> Evaluation:
     """The evaluation with three subsets and Shapley values."""
     values = {("video",): 0.5, ("audio",): 0.4, ("video", "audio"): 0.7}
-    subsets = [SubsetScore(names, 16, Score(value), Score(value), Score(value)) for names, value in values.items()]
-    return replace(evaluation, subsets=subsets, shapley={"video": Score(0.3), "audio": Score(0.2), "sensor": Score.undefined("not scored")})
+    subsets = [
+        SubsetScore(names, 16, Score(value), Score(value), Score(value))
+        for names, value in values.items()
+    ]
+    return replace(
+        evaluation,
+        subsets=subsets,
+        shapley={"video": Score(0.3), "audio": Score(0.2), "sensor": Score.undefined("not scored")},
+    )
 
 
 def test_the_score_stands_beside_its_baselines(evaluation: Evaluation) -> None:
@@ -37,7 +44,10 @@ def test_the_score_stands_beside_its_baselines(evaluation: Evaluation) -> None:
     assert list(rows)[0] == "all modalities fused"
     assert {"always the commonest class", "set-points only", "duration only"} <= set(rows)
     assert rows["set-points only"][1] is None and rows["set-points only"][4]
-    assert "Not to be had from this table: set-points only, duration only." in figure.layout.meta["caption"]
+    assert (
+        "Not to be had from this table: set-points only, duration only."
+        in figure.layout.meta["caption"]
+    )
     assert figure.data[-1].error_x.array  # the fused score has its interval
 
 
@@ -52,7 +62,10 @@ def test_confused_classes_become_neighbours() -> None:
 def test_confusion_is_by_true_class_and_says_the_commonest(evaluation: Evaluation) -> None:
     figure = confusion_map(evaluation)
     assert np.nansum(figure.data[0].z, axis=1) == pytest.approx(100)
-    assert figure.layout.meta["caption"] == "The commonest confusion: 2 of 4 recordings of spatter are taken for <b>porosity</b>."
+    assert (
+        figure.layout.meta["caption"]
+        == "The commonest confusion: 2 of 4 recordings of spatter are taken for <b>porosity</b>."
+    )
     assert figure.layout.xaxis.type == "category"
 
 
@@ -72,7 +85,11 @@ def test_weakest_class_first_with_support_and_interval(evaluation: Evaluation) -
 
 def test_subsets_best_first(scored: Evaluation) -> None:
     figure = subset_dots(scored)
-    assert [row[0] for row in figure.layout.meta["table"]["rows"]] == ["video + audio", "video", "audio"]
+    assert [row[0] for row in figure.layout.meta["table"]["rows"]] == [
+        "video + audio",
+        "video",
+        "audio",
+    ]
     assert tuple(figure.data[0].y) == (0, 1)  # video is visible in the two best
     assert figure.data[-1].marker.color[1] == "#0072B2"
     assert "the best alone is video with .500" in figure.layout.meta["caption"]
@@ -80,14 +97,19 @@ def test_subsets_best_first(scored: Evaluation) -> None:
 
 def test_shares_of_the_modalities(scored: Evaluation) -> None:
     figure = shapley_bars(scored)
-    assert figure.layout.meta["caption"] == "video carries most of the score (+0.300), audio least (+0.200)."
+    assert (
+        figure.layout.meta["caption"]
+        == "video carries most of the score (+0.300), audio least (+0.200)."
+    )
     assert figure.data[0].text == ("+0.300", "+0.200", "")
 
 
 def test_weights_only_where_the_modality_is_there(evaluation: Evaluation) -> None:
     rows = {row[0]: row for row in fusion_weights(evaluation).layout.meta["table"]["rows"]}
     asked = evaluation.arrays["split"] == "test"
-    assert rows["image"][1] == int(evaluation.arrays["present"][asked][:, 1].sum()) < rows["video"][1]
+    assert (
+        rows["image"][1] == int(evaluation.arrays["present"][asked][:, 1].sum()) < rows["video"][1]
+    )
 
 
 def test_the_diagonal_is_search_within_a_modality(evaluation: Evaluation) -> None:
@@ -103,7 +125,9 @@ def test_the_map_has_three_views(evaluation: Evaluation) -> None:
     shown = np.array([button.args[0]["visible"] for button in buttons])
     assert (shown.sum(axis=0) == 1).all()  # each trace belongs to one view
     assert "&lt;b&gt;porosity&lt;/b&gt;" in figure.layout.annotations[2].text
-    assert figure.layout.meta["caption"].startswith("2 of 16 evaluated recordings are nearest to another class")
+    assert figure.layout.meta["caption"].startswith(
+        "2 of 16 evaluated recordings are nearest to another class"
+    )
 
 
 def test_worst_recordings_name_what_they_lean_on(evaluation: Evaluation) -> None:

@@ -8,7 +8,18 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 
-from quadlib.figures.style import Gallery, class_marks, finish, label, many, modality_marks, number, plain, score, show
+from quadlib.figures.style import (
+    Gallery,
+    class_marks,
+    finish,
+    label,
+    many,
+    modality_marks,
+    number,
+    plain,
+    score,
+    show,
+)
 
 
 def test_the_template_is_the_default_and_never_offers_to_upload() -> None:
@@ -20,12 +31,29 @@ def test_the_template_is_the_default_and_never_offers_to_upload() -> None:
 
 def test_the_four_modalities_keep_their_marks_in_any_order_and_subset() -> None:
     everyone = modality_marks(["video", "image", "audio", "sensor"])
-    assert [mark.colour for mark in everyone.values()][:4] == ["#0072B2", "#E69F00", "#009E73", "#CC79A7"]
-    assert [mark.symbol for mark in everyone.values()][:4] == ["circle", "square", "diamond", "triangle-up"]
+    assert [mark.colour for mark in everyone.values()][:4] == [
+        "#0072B2",
+        "#E69F00",
+        "#009E73",
+        "#CC79A7",
+    ]
+    assert [mark.symbol for mark in everyone.values()][:4] == [
+        "circle",
+        "square",
+        "diamond",
+        "triangle-up",
+    ]
     assert modality_marks(["sensor", "audio"])["sensor"] == everyone["sensor"]
 
 
-@pytest.mark.parametrize("names", [["fou", "kar", "mor", "zer"], ["video", "fou", "kar"], ["a", "b", "c", "d", "e", "f", "g", "h"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["fou", "kar", "mor", "zer"],
+        ["video", "fou", "kar"],
+        ["a", "b", "c", "d", "e", "f", "g", "h"],
+    ],
+)
 def test_marks_of_any_modalities_are_distinct(names: list[str]) -> None:
     marks = modality_marks(names)
     assert list(marks) == [*names, "fused"]
@@ -38,7 +66,15 @@ def test_twenty_four_classes_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.04123, "0.0412"), (83.12, "83.1"), (1730.4, "1,730"), (0.0, "0"), (3.2e-6, "3.20e-06"), (math.nan, "undefined"), (-2.5, "-2.50")],
+    [
+        (0.04123, "0.0412"),
+        (83.12, "83.1"),
+        (1730.4, "1,730"),
+        (0.0, "0"),
+        (3.2e-6, "3.20e-06"),
+        (math.nan, "undefined"),
+        (-2.5, "-2.50"),
+    ],
 )
 def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
     assert number(value) == text

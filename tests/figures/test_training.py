@@ -23,7 +23,9 @@ def test_the_plateau_is_named(history: list[dict[str, Any]]) -> None:
     figure = loss_curve(history)
     assert "ln 31 = 3.434: collapse" in [trace.name for trace in figure.data]
     assert "ln 31 = 3.434: collapse" in [note.text for note in figure.layout.annotations]
-    assert figure.layout.meta["caption"].endswith("81 % of the way from collapse to the optimum of these batches.")
+    assert figure.layout.meta["caption"].endswith(
+        "81 % of the way from collapse to the optimum of these batches."
+    )
 
 
 def test_the_floor_band_is_of_each_epoch(history: list[dict[str, Any]]) -> None:
@@ -40,7 +42,9 @@ def test_findings_are_marked_at_their_step(history: list[dict[str, Any]]) -> Non
     finding = SimpleNamespace(step=7, code="QL-O01", title="collapsed")
     assert "▲ QL-O01" in [note.text for note in loss_curve(history, [finding]).layout.annotations]
     unplaced = SimpleNamespace(step=None, code="QL-S01", title="one class")
-    assert "▲ QL-S01" not in [note.text for note in loss_curve(history, [unplaced]).layout.annotations]
+    assert "▲ QL-S01" not in [
+        note.text for note in loss_curve(history, [unplaced]).layout.annotations
+    ]
 
 
 def test_one_class_batches_are_said_to_teach_nothing(history: list[dict[str, Any]]) -> None:
@@ -62,7 +66,8 @@ def test_the_best_epoch_is_marked(history: list[dict[str, Any]]) -> None:
     assert tuple(best.x) == (3,) and best.y[0] == pytest.approx(0.8)
     assert (
         figure.layout.meta["caption"]
-        == "The best model is that of epoch 3, validation macro-F1 .800; 1 epoch followed without a better one."
+        == "The best model is that of epoch 3, validation macro-F1 .800; 1 epoch followed without "
+        "a better one."
     )
 
 
@@ -83,18 +88,30 @@ def test_a_silent_part_is_named_and_gapped(history: list[dict[str, Any]]) -> Non
         if line["kind"] == "epoch":
             line["gradient_norms"]["encoders.video"] = 0.0
     figure = gradient_curves(history)
-    assert figure.layout.meta["caption"] == "No gradient ever reached video: it is frozen or cut off."
+    assert (
+        figure.layout.meta["caption"] == "No gradient ever reached video: it is frozen or cut off."
+    )
     assert all(math.isnan(value) for value in figure.data[0].y)
     assert figure.data[0].line.color == "#0072B2"
 
 
 def test_time_is_split_by_phase() -> None:
     timings = [
-        {"epoch": epoch, "load_seconds": 1.0, "forward_seconds": 2.0, "backward_seconds": 4.0, "validate_seconds": 1.0} for epoch in (1, 2)
+        {
+            "epoch": epoch,
+            "load_seconds": 1.0,
+            "forward_seconds": 2.0,
+            "backward_seconds": 4.0,
+            "validate_seconds": 1.0,
+        }
+        for epoch in (1, 2)
     ]
     figure = time_per_epoch(timings)
     assert [trace.name for trace in figure.data] == ["load", "forward", "backward", "validate"]
-    assert figure.layout.meta["caption"] == "16.0 s in 2 epochs, 8.00 s each; most of it, 50 %, went to backward."
+    assert (
+        figure.layout.meta["caption"]
+        == "16.0 s in 2 epochs, 8.00 s each; most of it, 50 %, went to backward."
+    )
 
 
 @pytest.mark.parametrize("upto", [0, 3, 6, None])

@@ -11,7 +11,13 @@ import pytest
 from quadlib.diagnosis import Diagnosis, Finding
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
-from quadlib.figures.verdicts import Verdict, judge_batches, judge_diagnosis, judge_evaluation, judge_training
+from quadlib.figures.verdicts import (
+    Verdict,
+    judge_batches,
+    judge_diagnosis,
+    judge_evaluation,
+    judge_training,
+)
 from quadlib.reports.headline import VERDICT_MIME
 from quadlib.sampler.plan import BatchPlan
 
@@ -19,15 +25,32 @@ from quadlib.sampler.plan import BatchPlan
 def test_a_verdict_never_speaks_by_colour_alone_and_escapes_its_text() -> None:
     verdict = Verdict("broken", "class <script>", (("a < b", "1"),)).noting("see <img>")
     bundle = verdict._repr_mimebundle_()
-    assert "<script>" not in bundle["text/html"] and "<img>" not in bundle["text/html"] and "a &lt; b" in bundle["text/html"]
+    assert (
+        "<script>" not in bundle["text/html"]
+        and "<img>" not in bundle["text/html"]
+        and "a &lt; b" in bundle["text/html"]
+    )
     assert "✕" in bundle["text/html"] and "broken" in bundle["text/html"]
-    assert bundle["text/plain"].splitlines() == ["✕ broken: class <script>", "  a < b: 1", "  see <img>"]
-    assert bundle[VERDICT_MIME] == {"level": "broken", "sentence": "class <script>", "numbers": [["a < b", "1"]], "notes": ["see <img>"]}
+    assert bundle["text/plain"].splitlines() == [
+        "✕ broken: class <script>",
+        "  a < b: 1",
+        "  see <img>",
+    ]
+    assert bundle[VERDICT_MIME] == {
+        "level": "broken",
+        "sentence": "class <script>",
+        "numbers": [["a < b", "1"]],
+        "notes": ["see <img>"],
+    }
 
 
 def test_batches(plan: BatchPlan, bad_plan: BatchPlan) -> None:
     good = judge_batches(plan, 0.1)
-    assert good.level == "fine" and good.sentence == "Every batch of 16 holds 4 classes, 4 of each; no anchor is without a positive."
+    assert (
+        good.level == "fine"
+        and good.sentence
+        == "Every batch of 16 holds 4 classes, 4 of each; no anchor is without a positive."
+    )
     assert ("positives per anchor, fewest / median", "3 / 3") in good.numbers
     bad = judge_batches(bad_plan, 0.1)
     assert bad.level == "broken" and "1 of 3 batches hold one class" in bad.sentence
@@ -40,7 +63,8 @@ def test_training(history: list[dict[str, Any]]) -> None:
     verdict = judge_training(history, epochs_planned=10)
     assert verdict.level == "fine"
     assert verdict.sentence.startswith(
-        "Learned: progress 89 % of the way from collapse to the optimum, validation macro-F1 .800 at epoch 3;"
+        "Learned: progress 89 % of the way from collapse to the optimum, validation macro-F1 .800 "
+        "at epoch 3;"
     )
     assert verdict.sentence.endswith("trained to epoch 4 of 10 (stopped early).")
     assert judge_training(history[:3]).sentence == "No epoch was finished."
@@ -48,9 +72,15 @@ def test_training(history: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     ("progress", "level", "words"),
-    [(0.01, "broken", "Collapsed"), (0.3, "look here", "Learned a part"), (None, "broken", "Nothing to learn")],
+    [
+        (0.01, "broken", "Collapsed"),
+        (0.3, "look here", "Learned a part"),
+        (None, "broken", "Nothing to learn"),
+    ],
 )
-def test_training_that_went_wrong(history: list[dict[str, Any]], progress: float | None, level: str, words: str) -> None:
+def test_training_that_went_wrong(
+    history: list[dict[str, Any]], progress: float | None, level: str, words: str
+) -> None:
     history[-1]["progress"] = progress
     verdict = judge_training(history)
     assert verdict.level == level and verdict.sentence.startswith(words)
@@ -61,29 +91,54 @@ def test_diagnosis() -> None:
     assert judge_diagnosis(Diagnosis((), (), (("QL-S01 x", "no labels"),))).level == "look here"
     root = Finding("QL-S01", "error", "one class", "split train", ("12 classes",), "split anew")
     verdict = judge_diagnosis(Diagnosis((root,), ("QL-S01 x",), ()))
-    assert verdict.level == "broken" and "QL-S01" in verdict.sentence and verdict.notes == ("help for QL-S01: split anew",)
-    assert judge_diagnosis(Diagnosis((replace(root, severity="note"),), ("QL-S01 x",), ())).level == "fine"
+    assert (
+        verdict.level == "broken"
+        and "QL-S01" in verdict.sentence
+        and verdict.notes == ("help for QL-S01: split anew",)
+    )
+    assert (
+        judge_diagnosis(Diagnosis((replace(root, severity="note"),), ("QL-S01 x",), ())).level
+        == "fine"
+    )
 
 
 def test_evaluation(evaluation: Evaluation) -> None:
-    sure = replace(evaluation, scores=evaluation.scores | {"macro_f1": Score(0.9, 0.85, 0.95)}, by_modality={})
+    sure = replace(
+        evaluation, scores=evaluation.scores | {"macro_f1": Score(0.9, 0.85, 0.95)}, by_modality={}
+    )
     assert judge_evaluation(sure).level == "fine"
     scored = [replace(baseline, macro_f1=Score(0.5)) for baseline in sure.baselines]
     names = [name for name, _ in judge_evaluation(replace(sure, baselines=scored)).numbers]
-    assert {"macro-F1", "set-points only", "duration only", "always the commonest class", "AUROC good against defect"} <= set(names)
-    no_good = judge_evaluation(replace(sure, scores=sure.scores | {"auroc": Score.undefined("no class is named good")}))
+    assert {
+        "macro-F1",
+        "set-points only",
+        "duration only",
+        "always the commonest class",
+        "AUROC good against defect",
+    } <= set(names)
+    no_good = judge_evaluation(
+        replace(sure, scores=sure.scores | {"auroc": Score.undefined("no class is named good")})
+    )
     assert "AUROC good against defect" not in dict(no_good.numbers)
     assert no_good.notes[-1] == "AUROC good against defect: not defined, no class is named good."
     alone = {"video": {"macro_f1": Score(0.87), "accuracy": Score(0.9), "map_at_r": Score(0.9)}}
     doubtful = judge_evaluation(replace(sure, by_modality=alone))
-    assert doubtful.level == "look here" and doubtful.sentence.endswith("Within its interval lies: video alone (.870).")
-    beaten = judge_evaluation(replace(sure, by_modality={"video": alone["video"] | {"macro_f1": Score(0.95)}}))
+    assert doubtful.level == "look here" and doubtful.sentence.endswith(
+        "Within its interval lies: video alone (.870)."
+    )
+    beaten = judge_evaluation(
+        replace(sure, by_modality={"video": alone["video"] | {"macro_f1": Score(0.95)}})
+    )
     assert "No better than: video alone (.950)." in beaten.sentence
-    undefined = judge_evaluation(replace(evaluation, scores=evaluation.scores | {"macro_f1": Score.undefined("one class")}))
+    undefined = judge_evaluation(
+        replace(evaluation, scores=evaluation.scores | {"macro_f1": Score.undefined("one class")})
+    )
     assert undefined.level == "broken" and undefined.sentence == "Not scored: one class."
 
 
 def test_no_number_of_a_verdict_is_an_unmarked_nan(plan: BatchPlan) -> None:
     lonely = replace(plan, batches=[plan.batches[0][[0, 4, 8, 12]]])
     verdict = judge_batches(lonely, 0.1)
-    assert not any("nan" in value for _, value in verdict.numbers) and not math.isnan(len(verdict.numbers))
+    assert not any("nan" in value for _, value in verdict.numbers) and not math.isnan(
+        len(verdict.numbers)
+    )

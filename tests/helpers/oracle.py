@@ -6,9 +6,17 @@ import torch
 from torch import Tensor
 
 
-def supcon_oracle(rows: Tensor, codes: Tensor, temperature: float | Tensor, variant: str, keys: Tensor | None = None,
-                  key_codes: Tensor | None = None) -> Tensor:
-    """The mean over anchors with a positive of L_out or L_in (Khosla et al. 2020), straight from the paper."""
+def supcon_oracle(
+    rows: Tensor,
+    codes: Tensor,
+    temperature: float | Tensor,
+    variant: str,
+    keys: Tensor | None = None,
+    key_codes: Tensor | None = None,
+) -> Tensor:
+    """The mean over anchors with a positive of L_out or L_in (Khosla et al. 2020), straight from
+    the paper.
+    """
     rows = rows.double()
     rows = rows / rows.norm(dim=1, keepdim=True)
     others, other_codes = rows, codes
@@ -24,5 +32,9 @@ def supcon_oracle(rows: Tensor, codes: Tensor, temperature: float | Tensor, vari
             continue
         log_denominator = torch.logsumexp(similarity[compared], 0)
         log_probability = similarity[positive] - log_denominator
-        losses.append(-log_probability.mean() if variant == "out" else -(log_probability.logsumexp(0) - positive.sum().double().log()))
+        losses.append(
+            -log_probability.mean()
+            if variant == "out"
+            else -(log_probability.logsumexp(0) - positive.sum().double().log())
+        )
     return torch.stack(losses).mean() if losses else rows.sum() * 0

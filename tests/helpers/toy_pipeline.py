@@ -20,7 +20,13 @@ class Encoder(nn.Module):
 
     def __init__(self, unit: bool = True, dropout: float = 0.1) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(FEATURES, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(dropout), nn.Linear(32, DIMENSIONS))
+        self.body = nn.Sequential(
+            nn.Linear(FEATURES, 32),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(32, DIMENSIONS),
+        )
         self.unit = unit
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -31,11 +37,15 @@ class Encoder(nn.Module):
 class Toy:
     """Data, model, loss, optimiser and evaluation; `subject(**parts)` hands them to the doctor."""
 
-    def __init__(self, *, model: nn.Module | None = None, rate: float = 1e-3, seed: int = 0) -> None:
+    def __init__(
+        self, *, model: nn.Module | None = None, rate: float = 1e-3, seed: int = 0
+    ) -> None:
         random = np.random.default_rng(seed)
         self.labels = np.arange(160) % CLASSES
         means = random.normal(size=(CLASSES, FEATURES)) * 1.5
-        self.inputs = torch.tensor(means[self.labels] + random.normal(size=(160, FEATURES)), dtype=torch.float32)
+        self.inputs = torch.tensor(
+            means[self.labels] + random.normal(size=(160, FEATURES)), dtype=torch.float32
+        )
         self.splits = {"train": np.arange(112), "val": np.arange(112, 160)}
         torch.manual_seed(seed)
         self.model = model if model is not None else Encoder()
@@ -58,15 +68,26 @@ class Toy:
     def evaluate(self) -> dict[str, float]:
         self.model.eval()
         with torch.no_grad():
-            gallery, queries = (self.model(self.inputs[self.splits[name]]) for name in ("train", "val"))
+            gallery, queries = (
+                self.model(self.inputs[self.splits[name]]) for name in ("train", "val")
+            )
         self.model.train()
         nearest = (queries @ gallery.T).argmax(dim=1).numpy()
         hits = self.labels[self.splits["train"]][nearest] == self.labels[self.splits["val"]]
         return {"val_accuracy": float(hits.mean())}
 
     def subject(self, **parts: Any) -> Subject:
-        given = {"labels": self.labels, "splits": self.splits, "batch_sampler": self.sampler, "loader": self.loader, "model": self.model,
-                 "loss": self.loss, "optimizer": self.optimiser, "settings": self.settings, "evaluate": self.evaluate}
+        given = {
+            "labels": self.labels,
+            "splits": self.splits,
+            "batch_sampler": self.sampler,
+            "loader": self.loader,
+            "model": self.model,
+            "loss": self.loss,
+            "optimizer": self.optimiser,
+            "settings": self.settings,
+            "evaluate": self.evaluate,
+        }
         return Subject(**{**given, **parts})
 
     def diagnose(self, **parts: Any) -> Diagnosis:

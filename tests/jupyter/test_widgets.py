@@ -1,4 +1,6 @@
-"""The widgets driven from Python, without a browser: callbacks and figures answer as they do in JupyterLab."""
+"""The widgets driven from Python, without a browser: callbacks and figures answer as they do in
+JupyterLab.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from quadlib.jupyter.widgets import BatchInspector, TrainingMonitor, plan_batche
 
 @pytest.fixture
 def table() -> SampleTable:
-    """60 training recordings of three classes in file order; one class has a name that HTML would take for a tag."""
+    """60 training recordings of three classes in file order; one class has a name that HTML would
+    take for a tag.
+    """
     rows = [
         {
             "sample_id": f"{name}-{split}-{number:02d}",
@@ -33,7 +37,12 @@ def table() -> SampleTable:
         for split, count in (("train", 20), ("val", 3))
         for number in range(count)
     ]
-    return SampleTable(pd.DataFrame(rows), {"video": Modality("video"), "image": Modality("image")}, root=Path("nowhere"), name="synthetic")
+    return SampleTable(
+        pd.DataFrame(rows),
+        {"video": Modality("video"), "image": Modality("image")},
+        root=Path("nowhere"),
+        name="synthetic",
+    )
 
 
 @pytest.fixture
@@ -54,18 +63,28 @@ def test_three_samplers_over_the_train_split(table: SampleTable, settings: Batch
         assert plan.class_names == table.class_names
         assert sorted(np.concatenate(plan.batches)) == list(range(60))
         again = plan_batches(table, settings, sampler)
-        assert all((one == other).all() for one, other in zip(plan.batches, again.batches, strict=True))
+        assert all(
+            (one == other).all() for one, other in zip(plan.batches, again.batches, strict=True)
+        )
     assert (plan.counts[0] > 0).sum() == 1  # in file order the first batch holds one class
     other_epoch = plan_batches(table, settings, "random", epoch=1)
     assert (other_epoch.batches[0] != plan_batches(table, settings, "random").batches[0]).any()
 
 
-def test_a_class_that_train_lacks_keeps_its_row(table: SampleTable, settings: BatchesSettings) -> None:
+def test_a_class_that_train_lacks_keeps_its_row(
+    table: SampleTable, settings: BatchesSettings
+) -> None:
     lacking = table.with_columns(
-        split=["val" if label == "overlap" else split for label, split in zip(table.frame["label"], table.frame["split"], strict=True)]
+        split=[
+            "val" if label == "overlap" else split
+            for label, split in zip(table.frame["label"], table.frame["split"], strict=True)
+        ]
     )
     plan = plan_batches(lacking, settings)
-    assert plan.class_names == lacking.class_names and plan.counts.sum(axis=0)[lacking.class_names.index("overlap")] == 0
+    assert (
+        plan.class_names == lacking.class_names
+        and plan.counts.sum(axis=0)[lacking.class_names.index("overlap")] == 0
+    )
 
 
 def test_the_selection_is_the_chosen_batch(inspector: BatchInspector, table: SampleTable) -> None:
@@ -74,7 +93,9 @@ def test_the_selection_is_the_chosen_batch(inspector: BatchInspector, table: Sam
     assert selection.batch == 3
     assert selection.sample_ids == table.frame["sample_id"].iloc[selection.rows].tolist()
     assert set(table.frame["split"].iloc[selection.rows]) == {"train"}
-    np.testing.assert_array_equal(np.bincount(table.codes[selection.rows], minlength=3), inspector.figure.data[1].x)
+    np.testing.assert_array_equal(
+        np.bincount(table.codes[selection.rows], minlength=3), inspector.figure.data[1].x
+    )
 
 
 def test_every_control_redraws_the_same_figure(inspector: BatchInspector) -> None:
@@ -113,15 +134,27 @@ def test_a_click_opens_the_recordings(inspector: BatchInspector) -> None:
     assert inspector.selection.batch == 2
 
 
-def test_recordings_are_listed_with_what_is_missing_and_escaped(inspector: BatchInspector, table: SampleTable) -> None:
-    batch = next(n for n, rows in enumerate(inspector.plan.batches) if (table.frame["image"].iloc[inspector.train_rows[rows]] == "").any())
+def test_recordings_are_listed_with_what_is_missing_and_escaped(
+    inspector: BatchInspector, table: SampleTable
+) -> None:
+    batch = next(
+        n
+        for n, rows in enumerate(inspector.plan.batches)
+        if (table.frame["image"].iloc[inspector.train_rows[rows]] == "").any()
+    )
     inspector.controls["batch"].value = batch
     text = inspector.recordings.value
-    assert "without image" in text and inspector.figure.layout.xaxis.type == "category" and "<td>image</td>" in text
+    assert (
+        "without image" in text
+        and inspector.figure.layout.xaxis.type == "category"
+        and "<td>image</td>" in text
+    )
     assert "<i>spatter" not in text and html.escape("<i>spatter</i>") in text
 
 
-def test_what_cannot_be_met_is_said_in_the_status_line_and_changes_nothing(inspector: BatchInspector) -> None:
+def test_what_cannot_be_met_is_said_in_the_status_line_and_changes_nothing(
+    inspector: BatchInspector,
+) -> None:
     plan = inspector.plan
     inspector.settings = read_settings(BatchesSettings, {"batch_size": 12, "min_per_class": 11})
     inspector.controls["batch_size"].value = 13
@@ -148,18 +181,33 @@ def test_refresh_keeps_the_widget_and_its_traces() -> None:
     shown = go.FigureWidget(go.Figure([go.Scatter(x=[1], y=[1], name="old")]))
     trace = shown.data[0]
     refresh(shown, go.Figure([go.Scatter(x=[1, 2], y=[3, 4]), go.Scatter(x=[0], y=[0])]))
-    assert shown.data[0] is trace and tuple(trace.y) == (3, 4) and trace.name is None and len(shown.data) == 2
+    assert (
+        shown.data[0] is trace
+        and tuple(trace.y) == (3, 4)
+        and trace.name is None
+        and len(shown.data) == 2
+    )
 
 
 def history(epochs: int) -> list[dict[str, Any]]:
     """One step and one epoch line each."""
     facts = {"loss": 2.0, "fused": 2.0, "floor": 0.5, "collapse": 3.4, "progress": 0.5}
-    steps = [{"kind": "step", "epoch": epoch, "step": epoch, **facts} for epoch in range(1, epochs + 1)]
-    return [*steps, *({"kind": "epoch", "epoch": epoch, "val_macro_f1": 0.6, **facts} for epoch in range(1, epochs + 1))]
+    steps = [
+        {"kind": "step", "epoch": epoch, "step": epoch, **facts} for epoch in range(1, epochs + 1)
+    ]
+    return [
+        *steps,
+        *(
+            {"kind": "epoch", "epoch": epoch, "val_macro_f1": 0.6, **facts}
+            for epoch in range(1, epochs + 1)
+        ),
+    ]
 
 
 def trainer(epochs: int) -> Any:
-    return SimpleNamespace(history=history(epochs), settings=SimpleNamespace(epochs=9), best_epoch=epochs)
+    return SimpleNamespace(
+        history=history(epochs), settings=SimpleNamespace(epochs=9), best_epoch=epochs
+    )
 
 
 def test_the_monitor_follows_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

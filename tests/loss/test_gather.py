@@ -1,4 +1,6 @@
-"""Two processes with half of the batch each: the gradient and the value of one process, lone anchors on one rank included."""
+"""Two processes with half of the batch each: the gradient and the value of one process, lone
+anchors on one rank included.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from quadlib.loss import SupConLoss
 
-CASES = {"even": [0, 0, 1, 1, 0, 0, 1, 1], "lone anchors on one rank": [0, 0, 0, 1, 2, 3, 4, 1],
-         "unequal shares": [0, 0, 1, 1, 0, 0, 1, 1, 2]}
+CASES = {
+    "even": [0, 0, 1, 1, 0, 0, 1, 1],
+    "lone anchors on one rank": [0, 0, 0, 1, 2, 3, 4, 1],
+    "unequal shares": [0, 0, 1, 1, 0, 0, 1, 1, 2],
+}
 
 
 def model() -> nn.Linear:
     layer = nn.Linear(5, 3).double()
-    layer.weight.data = torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    layer.weight.data = torch.randn(
+        3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     layer.bias.data.zero_()
     return layer
 
@@ -38,7 +45,9 @@ def work(rank: int, port: int, folder: str) -> None:
             half = len(codes) // 2
             own = slice(0, half) if rank == 0 else slice(half, None)
             wrapped = DistributedDataParallel(model())
-            value = SupConLoss(0.1)(wrapped(inputs(len(codes), views)[own]), torch.tensor(codes)[own])
+            value = SupConLoss(0.1)(
+                wrapped(inputs(len(codes), views)[own]), torch.tensor(codes)[own]
+            )
             value.backward()
             results[f"{name} {views}"] = (value.detach(), wrapped.module.weight.grad)
     try:

@@ -19,7 +19,9 @@ class Pair(NamedTuple):
 
 def network(dropout: float) -> nn.Sequential:
     generator = torch.Generator().manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, 5)).double()
+    model = nn.Sequential(
+        nn.Linear(6, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, 5)
+    ).double()
     for parameter in model.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
     return model

@@ -1,4 +1,6 @@
-"""The cross-batch memory: first in first out, no copy of oneself, exact after reset and after restoring."""
+"""The cross-batch memory: first in first out, no copy of oneself, exact after reset and after
+restoring.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,13 @@ from quadlib.loss.memory import CrossBatchMemory
 
 def batches(n: int, size: int = 7, dim: int = 4) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(0)
-    return [(torch.randn(size, dim, generator=generator, dtype=torch.float64), torch.randint(0, 3, (size,), generator=generator))
-            for _ in range(n)]
+    return [
+        (
+            torch.randn(size, dim, generator=generator, dtype=torch.float64),
+            torch.randint(0, 3, (size,), generator=generator),
+        )
+        for _ in range(n)
+    ]
 
 
 @pytest.mark.parametrize("form", ["tiles", "direct"])
@@ -58,12 +65,16 @@ def test_first_in_first_out_reset_and_restore() -> None:
     memory, again = CrossBatchMemory(5, 4), CrossBatchMemory(5, 4)
     for rows, labels in batches(3, size=3):
         memory.push(rows, labels)
-    kept = torch.nn.functional.normalize(torch.cat([rows for rows, _ in batches(3, size=3)])[-5:].float(), dim=1)
+    kept = torch.nn.functional.normalize(
+        torch.cat([rows for rows, _ in batches(3, size=3)])[-5:].float(), dim=1
+    )
     assert torch.allclose(memory.keys()[0], kept)
     memory.push(torch.ones(9, 4), torch.arange(9))
     assert memory.keys()[1].tolist() == [4, 5, 6, 7, 8]
     again.load_state_dict(memory.state_dict())
-    assert all(torch.equal(left, right) for left, right in zip(memory.keys(), again.keys(), strict=True))
+    assert all(
+        torch.equal(left, right) for left, right in zip(memory.keys(), again.keys(), strict=True)
+    )
     memory.reset()
     new = CrossBatchMemory(5, 4).state_dict()
     assert all(torch.equal(value, new[name]) for name, value in memory.state_dict().items())

@@ -22,14 +22,19 @@ SIX, SIX_LABELS = points(0, 10, 20, 50, 60, 80), [0, 0, 0, 1, 1, 2]
 VIEWS, VIEW_LABELS = torch.stack([points(0, 30, 100, 200), points(5, 40, 90, 215)], 1), [0, 0, 1, 2]
 
 
-@pytest.mark.parametrize("temperature, value", [(0.07, 0.6314057807), (0.1, 0.7200604451), (0.5, 1.2572937285), (1.0, 1.4140892883)])
+@pytest.mark.parametrize(
+    "temperature, value",
+    [(0.07, 0.6314057807), (0.1, 0.7200604451), (0.5, 1.2572937285), (1.0, 1.4140892883)],
+)
 def test_reference_values(temperature: float, value: float) -> None:
     assert float(SupConLoss(temperature)(SIX, SIX_LABELS)) == pytest.approx(value, abs=1e-10)
     assert float(SupConLoss(temperature)(3 * SIX, SIX_LABELS)) == pytest.approx(value, abs=1e-10)
 
 
 def test_inner_variant_is_below_the_outer() -> None:
-    assert float(SupConLoss(0.1, variant="in")(SIX, SIX_LABELS)) == pytest.approx(0.7099687233, abs=1e-10)
+    assert float(SupConLoss(0.1, variant="in")(SIX, SIX_LABELS)) == pytest.approx(
+        0.7099687233, abs=1e-10
+    )
 
 
 def test_lone_anchors_leave_the_mean_and_are_counted() -> None:
@@ -40,13 +45,20 @@ def test_lone_anchors_leave_the_mean_and_are_counted() -> None:
     assert float(detail.per_anchor[detail.used].mean()) == pytest.approx(detail.value)
 
 
-@pytest.mark.parametrize("temperature, both, one, unlabelled", [
-    (0.1, 0.7147499439, 0.6889559933, 0.2110205906), (0.5, 0.8995242610, 0.8758370879, 0.7987783904)])
+@pytest.mark.parametrize(
+    "temperature, both, one, unlabelled",
+    [
+        (0.1, 0.7147499439, 0.6889559933, 0.2110205906),
+        (0.5, 0.8995242610, 0.8758370879, 0.7987783904),
+    ],
+)
 def test_two_views(temperature: float, both: float, one: float, unlabelled: float) -> None:
     loss = SupConLoss(temperature)
     assert float(loss(VIEWS, VIEW_LABELS)) == pytest.approx(both, abs=1e-10)
     assert float(loss(VIEWS)) == pytest.approx(unlabelled, abs=1e-10)
-    assert float(loss.detail(VIEWS, VIEW_LABELS).per_anchor[:4].mean()) == pytest.approx(one, abs=1e-10)
+    assert float(loss.detail(VIEWS, VIEW_LABELS).per_anchor[:4].mean()) == pytest.approx(
+        one, abs=1e-10
+    )
     stacked = torch.cat([VIEWS[:, 0], VIEWS[:, 1]])
     assert float(loss(stacked, VIEW_LABELS, n_views=2)) == pytest.approx(both, abs=1e-10)
     assert float(loss(VIEWS, mask=torch.eye(4))) == pytest.approx(unlabelled, abs=1e-10)
@@ -59,10 +71,24 @@ def test_equal_embeddings_sit_on_the_plateau_without_gradient() -> None:
     assert value.item() == pytest.approx(math.log(15)) and float(rows.grad.norm()) < 1e-12
 
 
-@pytest.mark.parametrize("temperature, value", [(0.5, 2.7586236757), (0.1, 10.6931698803), (0.07, 14.9788617787), (0.02, 50.6931471806),
-                                                (0.01, 100.6931471806), (0.005, 200.6931471806)])
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-10), (torch.float32, 1e-5), (torch.float16, 1e-2), (torch.bfloat16, 1e-2)])
-def test_low_temperatures_stay_finite(temperature: float, value: float, dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    "temperature, value",
+    [
+        (0.5, 2.7586236757),
+        (0.1, 10.6931698803),
+        (0.07, 14.9788617787),
+        (0.02, 50.6931471806),
+        (0.01, 100.6931471806),
+        (0.005, 200.6931471806),
+    ],
+)
+@pytest.mark.parametrize(
+    "dtype, tolerance",
+    [(torch.float64, 1e-10), (torch.float32, 1e-5), (torch.float16, 1e-2), (torch.bfloat16, 1e-2)],
+)
+def test_low_temperatures_stay_finite(
+    temperature: float, value: float, dtype: torch.dtype, tolerance: float
+) -> None:
     rows = points(0, 180, 90, 270).to(dtype).requires_grad_()
     loss = SupConLoss(temperature)(rows, [0, 0, 1, 1])
     loss.backward()
@@ -70,17 +96,29 @@ def test_low_temperatures_stay_finite(temperature: float, value: float, dtype: t
 
 
 def test_one_class_batch() -> None:
-    assert float(SupConLoss(0.1)(points(0, 10, 20, 30), [5] * 4)) == pytest.approx(1.1649574722, abs=1e-10)
+    assert float(SupConLoss(0.1)(points(0, 10, 20, 30), [5] * 4)) == pytest.approx(
+        1.1649574722, abs=1e-10
+    )
 
 
 def test_labels_of_any_dtype_give_the_same_value() -> None:
     expected = float(SupConLoss(0.1)(SIX, SIX_LABELS))
     codes = np.array(SIX_LABELS)
-    for labels in (torch.tensor(SIX_LABELS, dtype=torch.uint8), codes + 2**24, torch.tensor(codes + 2**53), list("aaabbc"),
-                   codes.astype(np.int16), np.array(list("xxxyyz"), dtype=object)):
+    for labels in (
+        torch.tensor(SIX_LABELS, dtype=torch.uint8),
+        codes + 2**24,
+        torch.tensor(codes + 2**53),
+        list("aaabbc"),
+        codes.astype(np.int16),
+        np.array(list("xxxyyz"), dtype=object),
+    ):
         assert float(SupConLoss(0.1)(SIX, labels)) == pytest.approx(expected, abs=1e-12)
-    assert float(SupConLoss(0.1)(SIX, mask=torch.tensor(codes[:, None] == codes))) == pytest.approx(expected, abs=1e-12)
-    assert float(SupConLoss(0.1)(SIX, torch.nn.functional.one_hot(torch.tensor(SIX_LABELS)))) == pytest.approx(expected, abs=1e-12)
+    assert float(SupConLoss(0.1)(SIX, mask=torch.tensor(codes[:, None] == codes))) == pytest.approx(
+        expected, abs=1e-12
+    )
+    assert float(
+        SupConLoss(0.1)(SIX, torch.nn.functional.one_hot(torch.tensor(SIX_LABELS)))
+    ) == pytest.approx(expected, abs=1e-12)
 
 
 def test_no_positive_gives_a_zero_that_keeps_the_graph() -> None:
@@ -94,42 +132,69 @@ def test_no_positive_gives_a_zero_that_keeps_the_graph() -> None:
 def test_permuting_rows_and_renaming_labels_change_nothing() -> None:
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     labels = torch.tensor(SIX_LABELS)
-    assert float(SupConLoss(0.1)(SIX[order], 7 - 3 * labels[order])) == pytest.approx(float(SupConLoss(0.1)(SIX, labels)), abs=1e-12)
+    assert float(SupConLoss(0.1)(SIX[order], 7 - 3 * labels[order])) == pytest.approx(
+        float(SupConLoss(0.1)(SIX, labels)), abs=1e-12
+    )
 
 
 def test_unlabelled_rows_are_positives_of_their_own_views_alone() -> None:
     with_unlabelled = SupConLoss(0.1)(VIEWS, torch.tensor([0, 0, -1, -1]))
-    assert float(with_unlabelled) == pytest.approx(float(SupConLoss(0.1)(VIEWS, torch.tensor([0, 0, 8, 9]))), abs=1e-12)
-    assert float(SupConLoss(0.1, unlabelled=0)(VIEWS, [1, 1, 0, 0])) == pytest.approx(float(with_unlabelled), abs=1e-12)
-    assert SupConLoss(0.1).detail(SIX, [-1, -1, 0, 0, 1, 2]).used.tolist() == [False, False, True, True, False, False]
+    assert float(with_unlabelled) == pytest.approx(
+        float(SupConLoss(0.1)(VIEWS, torch.tensor([0, 0, 8, 9]))), abs=1e-12
+    )
+    assert float(SupConLoss(0.1, unlabelled=0)(VIEWS, [1, 1, 0, 0])) == pytest.approx(
+        float(with_unlabelled), abs=1e-12
+    )
+    assert SupConLoss(0.1).detail(SIX, [-1, -1, 0, 0, 1, 2]).used.tolist() == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_several_labels_a_sample_make_positives_where_they_share_one() -> None:
     several = torch.tensor([[1, 0, 1], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0], [0, 1, 0]])
     mask = (several @ several.T) > 0
-    assert float(SupConLoss(0.1)(SIX, several)) == pytest.approx(float(SupConLoss(0.1)(SIX, mask=mask)), abs=1e-12)
+    assert float(SupConLoss(0.1)(SIX, several)) == pytest.approx(
+        float(SupConLoss(0.1)(SIX, mask=mask)), abs=1e-12
+    )
 
 
 def test_detail_places_the_value() -> None:
     detail = SupConLoss(0.1, base_temperature=0.05).detail(SIX, SIX_LABELS)
     plain = SupConLoss(0.1).detail(SIX, SIX_LABELS)
-    assert detail.value == pytest.approx(2 * plain.value) and detail.collapse == pytest.approx(2 * math.log(5))
+    assert detail.value == pytest.approx(2 * plain.value) and detail.collapse == pytest.approx(
+        2 * math.log(5)
+    )
     assert detail.progress == pytest.approx(plain.progress) and 0 < plain.progress < 1
     assert plain.excess == pytest.approx(plain.value - plain.floor) and plain.floor <= plain.value
     one_class = SupConLoss(0.1).detail(SIX, [0] * 6)
     assert one_class.floor == pytest.approx(one_class.collapse) and math.isnan(one_class.progress)
 
 
-@pytest.mark.parametrize("arguments, error, part", [
-    ({"embeddings": SIX, "labels": [0, 1]}, ValueError, "2 labels for embeddings of shape"),
-    ({"embeddings": SIX[0], "labels": [0]}, ValueError, "was expected"),
-    ({"embeddings": SIX.long(), "labels": SIX_LABELS}, TypeError, "floating point"),
-    ({"embeddings": SIX, "labels": torch.tensor(SIX_LABELS).float()}, TypeError, "2\\^24"),
-    ({"embeddings": SIX, "mask": torch.ones(3, 3)}, ValueError, "mask of shape"),
-    ({"embeddings": SIX, "labels": SIX_LABELS, "mask": torch.ones(6, 6)}, ValueError, "both given"),
-    ({"embeddings": SIX, "labels": SIX_LABELS, "n_views": 4}, ValueError, "no multiple"),
-    ({"embeddings": VIEWS, "labels": VIEW_LABELS, "n_views": 3}, ValueError, "hold 2 views")])
-def test_wrong_inputs_are_refused_with_what_was_expected(arguments: dict, error: type[Exception], part: str) -> None:
+@pytest.mark.parametrize(
+    "arguments, error, part",
+    [
+        ({"embeddings": SIX, "labels": [0, 1]}, ValueError, "2 labels for embeddings of shape"),
+        ({"embeddings": SIX[0], "labels": [0]}, ValueError, "was expected"),
+        ({"embeddings": SIX.long(), "labels": SIX_LABELS}, TypeError, "floating point"),
+        ({"embeddings": SIX, "labels": torch.tensor(SIX_LABELS).float()}, TypeError, "2\\^24"),
+        ({"embeddings": SIX, "mask": torch.ones(3, 3)}, ValueError, "mask of shape"),
+        (
+            {"embeddings": SIX, "labels": SIX_LABELS, "mask": torch.ones(6, 6)},
+            ValueError,
+            "both given",
+        ),
+        ({"embeddings": SIX, "labels": SIX_LABELS, "n_views": 4}, ValueError, "no multiple"),
+        ({"embeddings": VIEWS, "labels": VIEW_LABELS, "n_views": 3}, ValueError, "hold 2 views"),
+    ],
+)
+def test_wrong_inputs_are_refused_with_what_was_expected(
+    arguments: dict, error: type[Exception], part: str
+) -> None:
     with pytest.raises(error, match=part):
         SupConLoss()(**arguments)
 
@@ -158,7 +223,9 @@ def test_second_derivative_is_refused_by_tiles_and_given_by_the_direct_form() ->
     rows = SIX.clone().requires_grad_()
     with pytest.raises(RuntimeError, match="form='direct'"):
         torch.autograd.grad(SupConLoss(0.1)(rows, SIX_LABELS), rows, create_graph=True)
-    assert torch.autograd.gradgradcheck(lambda z: SupConLoss(0.5, form="direct")(z, SIX_LABELS), (rows,))
+    assert torch.autograd.gradgradcheck(
+        lambda z: SupConLoss(0.5, form="direct")(z, SIX_LABELS), (rows,)
+    )
 
 
 def test_autocast_does_not_reach_the_loss() -> None:

@@ -6,8 +6,20 @@ from torch import nn
 
 from quadlib.model.encoders import ENCODERS, build_encoder
 
-SHAPES = {"video": (8, 2, 48, 80), "image": (2, 3, 48, 96), "audio": (2, 48, 96), "series": (6, 96), "vector": (64,)}
-ODD_SHAPES = {"video": (1, 2, 9, 11), "image": (1, 3, 8, 50), "audio": (2, 9, 13), "series": (1, 9), "vector": (1,)}
+SHAPES = {
+    "video": (8, 2, 48, 80),
+    "image": (2, 3, 48, 96),
+    "audio": (2, 48, 96),
+    "series": (6, 96),
+    "vector": (64,),
+}
+ODD_SHAPES = {
+    "video": (1, 2, 9, 11),
+    "image": (1, 3, 8, 50),
+    "audio": (2, 9, 13),
+    "series": (1, 9),
+    "vector": (1,),
+}
 
 
 def encoder_of(kind: str, shape: tuple[int, ...], width: int = 32) -> nn.Module:
@@ -26,8 +38,13 @@ def test_a_token_for_each_recording_and_a_gradient_for_each_weight(kind, shapes)
     encoder = encoder_of(kind, shapes[kind])
     tokens = encoder(inputs_of(shapes[kind]))
     assert tokens.shape == (4, 32) and tokens.dtype == torch.float32
-    (tokens * torch.randn(tokens.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in encoder.parameters())
+    (
+        tokens * torch.randn(tokens.shape, generator=torch.Generator().manual_seed(2))
+    ).sum().backward()
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all()
+        for parameter in encoder.parameters()
+    )
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -42,7 +59,9 @@ def test_a_recording_is_encoded_alike_in_any_batch(kind):
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_no_normalisation_over_the_batch(kind):
     encoder = encoder_of(kind, SHAPES[kind])
-    assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules())
+    assert not any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules()
+    )
     assert not list(encoder.buffers())
 
 
@@ -73,7 +92,10 @@ def test_larger_frames_get_more_stages_not_a_larger_map(kind):
 
 def test_the_order_of_photos_does_not_matter_but_that_of_frames_does():
     photos, frames = inputs_of(SHAPES["image"]), inputs_of(SHAPES["video"])
-    image, video = encoder_of("image", SHAPES["image"]).eval(), encoder_of("video", SHAPES["video"]).eval()
+    image, video = (
+        encoder_of("image", SHAPES["image"]).eval(),
+        encoder_of("video", SHAPES["video"]).eval(),
+    )
     torch.testing.assert_close(image(photos.flip(1)), image(photos), rtol=1e-4, atol=1e-5)
     assert (video(frames.flip(1)) - video(frames)).abs().max() > 1e-3
 

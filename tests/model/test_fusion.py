@@ -36,7 +36,9 @@ def test_what_an_absent_token_holds_changes_no_bit(layers):
     fusion, tokens, present = fusion_of(layers).eval(), tokens_of(), some_present()
     for content in (1e6, torch.nan, torch.inf):
         fused, weights = fusion(tokens.masked_fill(~present[..., None], content), present)
-        assert torch.equal(fused, fusion(tokens, present)[0]) and torch.equal(weights, fusion(tokens, present)[1])
+        assert torch.equal(fused, fusion(tokens, present)[0]) and torch.equal(
+            weights, fusion(tokens, present)[1]
+        )
 
 
 def test_a_lone_modality_has_all_the_weight_and_equals_a_fusion_without_the_rest():

@@ -14,11 +14,15 @@ from quadlib.runs import Run
 
 @pytest.fixture
 def make_notebook(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a notebook with the parameters of 01_batches and the given code cells (or markdown, after `#md `)."""
+    """Writes a notebook with the parameters of 01_batches and the given code cells (or markdown,
+    after `#md `).
+    """
 
     def make(*sources: str, name: str = "01_batches") -> Path:
         parameters = nbformat.v4.new_code_cell(
-            'run: str = ""\noutputs: str = ""\nseed: int = 0\nbatch_size: int = 32', id="p", metadata={"tags": ["parameters"]}
+            'run: str = ""\noutputs: str = ""\nseed: int = 0\nbatch_size: int = 32',
+            id="p",
+            metadata={"tags": ["parameters"]},
         )
         cells = [
             nbformat.v4.new_markdown_cell(source[4:], id=str(i))
@@ -27,7 +31,11 @@ def make_notebook(tmp_path: Path) -> Callable[..., Path]:
             for i, source in enumerate(sources)
         ]
         notebook = nbformat.v4.new_notebook(cells=[parameters, *cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         path = tmp_path / "notebooks" / f"{name}.ipynb"
         path.parent.mkdir(exist_ok=True)
         nbformat.write(notebook, path)

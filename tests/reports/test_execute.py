@@ -1,4 +1,6 @@
-"""How a notebook ended is told truly: done, failed, killed and timed-out, with no kernel left behind."""
+"""How a notebook ended is told truly: done, failed, killed and timed-out, with no kernel left
+behind.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +24,32 @@ from quadlib.runs import RunError
 
 
 def left_behind() -> list[psutil.Process]:
-    """Kernels and notebook processes of ours that still run; a browser that other tests keep open is none of them."""
+    """Kernels and notebook processes of ours that still run; a browser that other tests keep open
+    is none of them.
+    """
     ours = ("ipykernel", "quadlib.reports")
-    return [child for child in psutil.Process().children(recursive=True) if any(name in " ".join(child.cmdline()) for name in ours)]
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if any(name in " ".join(child.cmdline()) for name in ours)
+    ]
 
 
 def test_done_leaves_notebook_record_and_log(make_notebook, run):
     heard = []
     notebook = make_notebook(
-        "import os, sys\nprint('batch', os.environ['QUADLIB_BATCH'], batch_size * 2, run)", "for i in range(5):\n    print(i, flush=True)"
+        "import os, sys\nprint('batch', os.environ['QUADLIB_BATCH'], batch_size * 2, run)",
+        "for i in range(5):\n    print(i, flush=True)",
     )
     outcome = execute_notebook(notebook, run, {"batch_size": "16"}, echo=heard.append)
     assert (outcome.status, outcome.error, outcome.exit_code) == ("done", None, 0)
     record = run.record
     assert record["status"] == "done" and record["error"] is None
-    assert record["notebooks"]["01_batches"]["parameters"] == {"batch_size": 16, "run": "a-run", "outputs": str(run.folder.parent)}
+    assert record["notebooks"]["01_batches"]["parameters"] == {
+        "batch_size": 16,
+        "run": "a-run",
+        "outputs": str(run.folder.parent),
+    }
     assert record["timings"]["01_batches"] == pytest.approx(outcome.seconds, abs=0.01)
     cells = json.loads(outcome.notebook_path.read_text())["cells"]
     assert "".join(cells[2]["outputs"][0]["text"]) == "batch 1 32 a-run\n"
@@ -46,17 +59,28 @@ def test_done_leaves_notebook_record_and_log(make_notebook, run):
 
 
 def test_error_in_a_cell_is_failed_with_cell_and_last_lines(make_notebook, run):
-    outcome = execute_notebook(make_notebook("print('so far')", "labels = []\nlabels[3]", "print('never')"), run, {})
+    outcome = execute_notebook(
+        make_notebook("print('so far')", "labels = []\nlabels[3]", "print('never')"), run, {}
+    )
     assert outcome.status == "failed" and outcome.exit_code == 1
-    assert outcome.error["type"] == "IndexError" and outcome.error["message"] == "list index out of range"
-    assert outcome.error["cell"] == 3 and any("labels[3]" in line for line in outcome.error["traceback"])
+    assert (
+        outcome.error["type"] == "IndexError"
+        and outcome.error["message"] == "list index out of range"
+    )
+    assert outcome.error["cell"] == 3 and any(
+        "labels[3]" in line for line in outcome.error["traceback"]
+    )
     assert not any("\x1b" in line for line in outcome.error["traceback"])
     assert any("so far" in line for line in outcome.error["log"])
     assert run.record["error"] == outcome.error
 
 
 def test_dead_kernel_is_killed_although_papermill_calls_it_completed(make_notebook, run):
-    outcome = execute_notebook(make_notebook("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "print('never')"), run, {})
+    outcome = execute_notebook(
+        make_notebook("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "print('never')"),
+        run,
+        {},
+    )
     assert outcome.status == run.record["status"] == "killed"
     assert outcome.error["type"] == "DeadKernel" and outcome.error["cell"] == 2
     notebook = json.loads(outcome.notebook_path.read_text())
@@ -64,7 +88,10 @@ def test_dead_kernel_is_killed_although_papermill_calls_it_completed(make_notebo
 
 
 def test_deadline_is_timed_out_and_interrupts_the_cell_first(make_notebook, run):
-    notebook = make_notebook("import time, pathlib\ntry:\n    time.sleep(60)\nfinally:\n    pathlib.Path(outputs, run, 'saved').touch()")
+    notebook = make_notebook(
+        "import time, pathlib\ntry:\n    time.sleep(60)\nfinally:\n    pathlib.Path(outputs, run, "
+        "'saved').touch()"
+    )
     outcome = execute_notebook(notebook, run, {}, timeout_seconds=5)
     assert outcome.status == run.record["status"] == "timed-out"
     assert run.path("saved").exists()
@@ -74,7 +101,10 @@ def test_deadline_is_timed_out_and_interrupts_the_cell_first(make_notebook, run)
 def test_a_kernel_that_ignores_the_interrupt_is_killed(make_notebook, run, monkeypatch):
     monkeypatch.setattr(execute, "GRACE_SECONDS", 0.5)
     outcome = execute_notebook(
-        make_notebook("import time\nwhile True:\n    try:\n        time.sleep(60)\n    except KeyboardInterrupt:\n        pass"),
+        make_notebook(
+            "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except "
+            "KeyboardInterrupt:\n        pass"
+        ),
         run,
         {},
         timeout_seconds=5,
@@ -84,7 +114,9 @@ def test_a_kernel_that_ignores_the_interrupt_is_killed(make_notebook, run, monke
 
 
 def test_sigterm_is_forwarded_and_ends_as_killed(make_notebook, run):
-    notebook = make_notebook("import time, pathlib\npathlib.Path(outputs, run, 'up').touch()\ntime.sleep(60)")
+    notebook = make_notebook(
+        "import time, pathlib\npathlib.Path(outputs, run, 'up').touch()\ntime.sleep(60)"
+    )
 
     def send() -> None:
         while not run.path("up").exists():
@@ -95,30 +127,44 @@ def test_sigterm_is_forwarded_and_ends_as_killed(make_notebook, run):
     sender.start()
     outcome = execute_notebook(notebook, run, {})
     sender.join()
-    assert (outcome.status, outcome.stopped_by, outcome.exit_code) == ("killed", signal.SIGTERM, 143)
+    assert (outcome.status, outcome.stopped_by, outcome.exit_code) == (
+        "killed",
+        signal.SIGTERM,
+        143,
+    )
     assert outcome.error["message"] == "stopped by SIGTERM" and outcome.error["cell"] == 2
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_no_kernel_outlives_a_killed_parent(make_notebook, run):
-    notebook = make_notebook("import os, time, pathlib\npathlib.Path(outputs, run, 'pid').write_text(str(os.getpid()))\ntime.sleep(60)")
+    notebook = make_notebook(
+        "import os, time, pathlib\npathlib.Path(outputs, run, "
+        "'pid').write_text(str(os.getpid()))\ntime.sleep(60)"
+    )
     code = (
-        "import sys; from pathlib import Path; from quadlib.runs import Run; from quadlib.reports.execute import execute_notebook;"
-        "execute_notebook(Path(sys.argv[1]), Run(Path(sys.argv[2])), {})"
+        "import sys; from pathlib import Path; from quadlib.runs import Run; from "
+        "quadlib.reports.execute import execute_notebook;execute_notebook(Path(sys.argv[1]), "
+        "Run(Path(sys.argv[2])), {})"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(notebook), str(run.folder)])
     pid = _wait_for(run.path("pid"))
     parent.kill()
     parent.wait()
     psutil.wait_procs([psutil.Process(int(pid))] if psutil.pid_exists(int(pid)) else [], timeout=5)
-    assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+    assert (
+        not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+    )
     assert run.record["status"] == "running"
     assert execute_notebook(make_notebook("pass"), run, {}).status == "done"
 
 
 def test_wrong_parameters_are_all_told_before_a_kernel_starts(make_notebook, run):
     with pytest.raises(SettingsError) as caught:
-        execute_notebook(make_notebook("pass"), run, {"batch_sise": 64, "batch_size": True, "min_classes": "many"})
+        execute_notebook(
+            make_notebook("pass"),
+            run,
+            {"batch_sise": 64, "batch_size": True, "min_classes": "many"},
+        )
     assert "batch_sise: no such setting; did you mean batch_size?" in str(caught.value)
     assert "batch_size: True" in str(caught.value) and "min_classes: 'many'" in str(caught.value)
     assert run.record["status"] == "queued" and not run.path("notebooks").exists()
@@ -126,22 +172,43 @@ def test_wrong_parameters_are_all_told_before_a_kernel_starts(make_notebook, run
 
 def test_a_busy_run_is_refused_naming_the_holder(make_notebook, run):
     run.path(".notebook.holder").write_text("process 1 on elsewhere")
-    with FileLock(run.path(".notebook.lock")), pytest.raises(RunError, match="process 1 on elsewhere"):
+    with (
+        FileLock(run.path(".notebook.lock")),
+        pytest.raises(RunError, match="process 1 on elsewhere"),
+    ):
         execute_notebook(make_notebook("pass"), run, {})
 
 
 def test_text_values_are_read_by_the_declared_type(make_notebook):
     settings = check_parameters(
-        make_notebook("pass"), {"temperature": "1e-1", "spread_sessions": "true", "run": "007", "modalities": "video,audio"}
+        make_notebook("pass"),
+        {
+            "temperature": "1e-1",
+            "spread_sessions": "true",
+            "run": "007",
+            "modalities": "video,audio",
+        },
     )
-    assert (settings.temperature, settings.spread_sessions, settings.run, settings.modalities) == (0.1, True, "007", ["video", "audio"])
+    assert (settings.temperature, settings.spread_sessions, settings.run, settings.modalities) == (
+        0.1,
+        True,
+        "007",
+        ["video", "audio"],
+    )
 
 
-def test_unknown_notebooks_are_refused_with_those_that_are_there(make_notebook, monkeypatch, tmp_path):
+def test_unknown_notebooks_are_refused_with_those_that_are_there(
+    make_notebook, monkeypatch, tmp_path
+):
     path = make_notebook("pass")
     (tmp_path / "outputs").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert find_notebook("01_batches") == find_notebook("01_batches.ipynb") == find_notebook("notebooks/01_batches.ipynb") == path
+    assert (
+        find_notebook("01_batches")
+        == find_notebook("01_batches.ipynb")
+        == find_notebook("notebooks/01_batches.ipynb")
+        == path
+    )
     with pytest.raises(RunError, match="known are 01_batches"):
         find_notebook("02_trian")
     with pytest.raises(RunError, match="name a copy after"):
@@ -161,8 +228,9 @@ def test_a_notebook_killed_while_it_is_written_stays_whole(make_notebook, run):
     notebook = make_notebook("import os\nprint('x' * 8_000_000, flush=True)", *["print('.')"] * 40)
     target = run.path("notebooks", "01_batches.ipynb")
     code = (
-        "import sys; from pathlib import Path; from quadlib.runs import Run; from quadlib.reports.execute import execute_notebook;"
-        "execute_notebook(Path(sys.argv[1]), Run(Path(sys.argv[2])), {})"
+        "import sys; from pathlib import Path; from quadlib.runs import Run; from "
+        "quadlib.reports.execute import execute_notebook;execute_notebook(Path(sys.argv[1]), "
+        "Run(Path(sys.argv[2])), {})"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(notebook), str(run.folder)])
     deadline = time.monotonic() + 60

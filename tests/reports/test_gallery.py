@@ -1,4 +1,6 @@
-"""The gallery: newest first, verdict and score, what differs, links that work from the file system."""
+"""The gallery: newest first, verdict and score, what differs, links that work from the file
+system.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +19,50 @@ HEADLINE = {"tone": "fine", "sign": "✓", "word": "Fine", "sentence": f"Good {H
 
 
 def history(epochs: int) -> list[dict]:
-    return [{"kind": "epoch", "epoch": n, "fused": 3.0 / n, "floor": 0.5, "collapse": 3.4} for n in range(1, epochs + 1)]
+    return [
+        {"kind": "epoch", "epoch": n, "fused": 3.0 / n, "floor": 0.5, "collapse": 3.4}
+        for n in range(1, epochs + 1)
+    ]
 
 
 def make_run(outputs: Path, name: str, created: str, **settings) -> Run:
     run = Run.create(TrainSettings(run=name, outputs=str(outputs)))
-    run.update(created=created, settings=TrainSettings(run=name, **settings).model_dump(), source="weldsim", status="done")
+    run.update(
+        created=created,
+        settings=TrainSettings(run=name, **settings).model_dump(),
+        source="weldsim",
+        status="done",
+    )
     return run
 
 
 def test_runs_newest_first_with_verdict_score_and_difference(tmp_path):
     first = make_run(tmp_path, "first", "2026-01-01T10:00:00+00:00", epochs=10)
-    second = make_run(tmp_path, "second & last", "2026-01-02T10:00:00+00:00", epochs=20, learning_rate=0.1)
+    second = make_run(
+        tmp_path, "second & last", "2026-01-02T10:00:00+00:00", epochs=20, learning_rate=0.1
+    )
     second.path("reports").mkdir()
     second.path("reports", "04_evaluate.html").touch()
-    second.update(notebooks={"02_train": {"headline": HEADLINE | {"sentence": "trained"}}, "04_evaluate": {"headline": HEADLINE}})
+    second.update(
+        notebooks={
+            "02_train": {"headline": HEADLINE | {"sentence": "trained"}},
+            "04_evaluate": {"headline": HEADLINE},
+        }
+    )
     write_json(second.path("evaluation.json"), {"headline": "macro-F1 .862 | set-points .41"})
     first.update(status="killed", error={"type": "DeadKernel", "message": HOSTILE})
     soup = BeautifulSoup(write_gallery(tmp_path).read_text(encoding="utf-8"), "html.parser")
     cards = soup.select(".run")
     assert [card.h2.text for card in cards] == ["second & last", "first"]
     assert f"Good {HOSTILE}." in cards[0].text and "macro-F1 .862 | set-points .41" in cards[0].text
-    assert "Differs from first: epochs 10 → 20, learning_rate 0.002 → 0.1" in " ".join(cards[0].text.split())
-    assert "tone-fine" in cards[0]["class"] and "tone-broken" in cards[1]["class"] and "DeadKernel" in cards[1].text
+    assert "Differs from first: epochs 10 → 20, learning_rate 0.002 → 0.1" in " ".join(
+        cards[0].text.split()
+    )
+    assert (
+        "tone-fine" in cards[0]["class"]
+        and "tone-broken" in cards[1]["class"]
+        and "DeadKernel" in cards[1].text
+    )
     assert (tmp_path / unquote(cards[0].a["href"])).exists()
     assert len(soup.find_all("script")) == 1 and "alert" not in soup.script.text
 
@@ -48,8 +71,16 @@ def test_a_run_is_compared_with_the_one_before_it_on_the_same_source(tmp_path):
     make_run(tmp_path, "old", "2026-01-01T10:00:00+00:00", epochs=10)
     make_run(tmp_path, "other", "2026-01-02T10:00:00+00:00", epochs=30).update(source="mfeat")
     new = make_run(tmp_path, "new", "2026-01-03T10:00:00+00:00", epochs=20)
-    new.update(notebooks={"04_evaluate": {"headline": HEADLINE | {"tone": "look", "sign": "▲", "word": "Look here"}}})
-    card = BeautifulSoup(write_gallery(tmp_path).read_text(encoding="utf-8"), "html.parser").select_one(".run")
+    new.update(
+        notebooks={
+            "04_evaluate": {
+                "headline": HEADLINE | {"tone": "look", "sign": "▲", "word": "Look here"}
+            }
+        }
+    )
+    card = BeautifulSoup(
+        write_gallery(tmp_path).read_text(encoding="utf-8"), "html.parser"
+    ).select_one(".run")
     assert "Differs from old: epochs 10 → 20" in " ".join(card.text.split())
     assert card.select_one(".status").text == "▲ Done: look here"
 
@@ -60,7 +91,10 @@ def test_an_empty_gallery_says_how_to_begin(tmp_path):
 
 def test_loss_curve_lies_between_floor_and_collapse():
     soup = BeautifulSoup(loss_curve(history(3)), "html.parser")
-    heights = {line["class"][1]: [float(point.split(",")[1]) for point in line["points"].split()] for line in soup.find_all("polyline")}
+    heights = {
+        line["class"][1]: [float(point.split(",")[1]) for point in line["points"].split()]
+        for line in soup.find_all("polyline")
+    }
     assert heights["collapse"] == [12.0] * 3 and heights["floor"] == [62.0] * 3
     assert 12 < heights["fused"][0] < heights["fused"][1] < heights["fused"][2] < 62
     assert soup.svg["aria-label"].startswith("Loss by epoch: 3.00 to 1.00 in 3 epochs")

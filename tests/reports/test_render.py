@@ -1,4 +1,6 @@
-"""A report is one harmless file with a verdict on top, captions, tables and provenance; also when the notebook failed."""
+"""A report is one harmless file with a verdict on top, captions, tables and provenance; also when
+the notebook failed.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ FIGURE = {
     "layout": {
         "title": {"text": "Loss"},
         "width": 300,
-        "meta": {"caption": f"It fell. {HOSTILE}", "table": {"columns": ["epoch", HOSTILE], "rows": [[1, HOSTILE]]}},
+        "meta": {
+            "caption": f"It fell. {HOSTILE}",
+            "table": {"columns": ["epoch", HOSTILE], "rows": [[1, HOSTILE]]},
+        },
     },
 }
 
@@ -35,17 +40,31 @@ def write_executed(run, *cells, error=None, status="done"):
     path.parent.mkdir(exist_ok=True)
     nbformat.write(notebook, path)
     run.update(
-        status=status, notebooks={"01_batches": {"status": status, "error": error, "seconds": 1.5, "parameters": {"batch_size": 48}}}
+        status=status,
+        notebooks={
+            "01_batches": {
+                "status": status,
+                "error": error,
+                "seconds": 1.5,
+                "parameters": {"batch_size": 48},
+            }
+        },
     )
     return path
 
 
 def shown(*outputs, source="x", tags=()):
-    return nbformat.v4.new_code_cell(source, outputs=list(outputs), metadata={"tags": list(tags), "papermill": {"duration": 2.25}})
+    return nbformat.v4.new_code_cell(
+        source,
+        outputs=list(outputs),
+        metadata={"tags": list(tags), "papermill": {"duration": 2.25}},
+    )
 
 
 def display(**data):
-    return nbformat.v4.new_output("display_data", data={key.replace("_", "/", 1): value for key, value in data.items()})
+    return nbformat.v4.new_output(
+        "display_data", data={key.replace("_", "/", 1): value for key, value in data.items()}
+    )
 
 
 @pytest.fixture
@@ -63,21 +82,32 @@ def page(run):
         shown(),
         nbformat.v4.new_markdown_cell(f"# Second top\n\n#### Deep\n\n{HOSTILE}\n\n## Second top"),
         shown(
-            display(text_html=f"<style>b{{}}</style><table><tr><td onclick=a()>{HOSTILE}</td></tr></table>"),
+            display(
+                text_html=f"<style>b{{}}</style><table><tr><td "
+                f"onclick=a()>{HOSTILE}</td></tr></table>"
+            ),
             nbformat.v4.new_output("stream", name="stdout", text=HOSTILE),
             nbformat.v4.new_output("stream", name="stdout", text=" more\n"),
             display(text_plain=HOSTILE),
             display(text_markdown=f"*emphasis* {HOSTILE}"),
             display(**{"image_svg+xml": "<svg onload=a()/>"}),
         ),
-        shown(nbformat.v4.new_output("display_data", data={PLOTLY_MIME: FIGURE, "text/html": HOSTILE})),
+        shown(
+            nbformat.v4.new_output("display_data", data={PLOTLY_MIME: FIGURE, "text/html": HOSTILE})
+        ),
         shown(
             nbformat.v4.new_output(
-                "display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "a"}, "text/plain": "W()"}
+                "display_data",
+                data={
+                    "application/vnd.jupyter.widget-view+json": {"model_id": "a"},
+                    "text/plain": "W()",
+                },
             )
         ),
         nbformat.v4.new_markdown_cell("## What this shows"),
-        shown(nbformat.v4.new_output("display_data", data={VERDICT_MIME: verdict, "text/html": "x"})),
+        shown(
+            nbformat.v4.new_output("display_data", data={VERDICT_MIME: verdict, "text/html": "x"})
+        ),
     )
     return BeautifulSoup(render_report(path, run).read_text(encoding="utf-8"), "html.parser")
 
@@ -86,16 +116,32 @@ def test_nothing_hostile_survives(page):
     scripts = page.find_all("script")
     assert [script.get("type") for script in scripts] == ["application/json", "text/plain", None]
     assert "alert" not in scripts[2].text and "</script" not in scripts[0].text.lower()
-    assert not [tag for tag in page.find_all(True) if any(name.lower().startswith("on") for name in tag.attrs)]
-    assert not page.select("svg, iframe, img:not([src])") and not page.select('[href^="javascript"]')
+    assert not [
+        tag
+        for tag in page.find_all(True)
+        if any(name.lower().startswith("on") for name in tag.attrs)
+    ]
+    assert not page.select("svg, iframe, img:not([src])") and not page.select(
+        '[href^="javascript"]'
+    )
     assert {tag["src"] for tag in page.find_all(src=True)} == set()
-    assert json.loads(scripts[0].text)["data"][0]["name"] == HOSTILE  # the label itself comes out as it went in
+    assert (
+        json.loads(scripts[0].text)["data"][0]["name"] == HOSTILE
+    )  # the label itself comes out as it went in
 
 
 def test_the_page_loads_nothing_and_only_its_own_scripts_run(page):
     policy = page.find("meta", attrs={"http-equiv": "Content-Security-Policy"})["content"]
-    assert policy.startswith("default-src 'none'") and "unsafe-eval" not in policy and policy.count("'sha256-") == 2
-    assert not page.find_all("link") and "url(" not in page.style.text and "@import" not in page.style.text
+    assert (
+        policy.startswith("default-src 'none'")
+        and "unsafe-eval" not in policy
+        and policy.count("'sha256-") == 2
+    )
+    assert (
+        not page.find_all("link")
+        and "url(" not in page.style.text
+        and "@import" not in page.style.text
+    )
 
 
 def test_head_contents_and_headings(page):
@@ -106,28 +152,51 @@ def test_head_contents_and_headings(page):
         ("h3", "deep"),
         ("h2", "second-top-2"),
     ]
-    assert [link["href"] for link in page.select("nav.contents a")] == ["#second-top", "#deep", "#second-top-2", "#provenance"]
+    assert [link["href"] for link in page.select("nav.contents a")] == [
+        "#second-top",
+        "#deep",
+        "#second-top-2",
+        "#provenance",
+    ]
     assert "The lead." in page.select_one(".lead").text
     assert "What this shows" not in page.text  # its verdict stands on top
 
 
 def test_verdict_is_on_top_with_its_numbers(page):
     verdict = page.select_one(".verdict")
-    assert "tone-look" in verdict["class"] and "Look here" in verdict.text and "Two of nine." in verdict.text
-    assert page.select_one(".tiles dt").text == "macro-F1" and page.select_one(".tiles dd").text == ".862 [.81, .90]"
+    assert (
+        "tone-look" in verdict["class"]
+        and "Look here" in verdict.text
+        and "Two of nine." in verdict.text
+    )
+    assert (
+        page.select_one(".tiles dt").text == "macro-F1"
+        and page.select_one(".tiles dd").text == ".862 [.81, .90]"
+    )
 
 
 def test_figure_has_label_title_caption_and_table(page):
     figure = page.select_one("figure.plot")
-    assert figure["aria-label"].startswith("It fell.") and figure.select_one(".figure-title").text == "Loss"
-    assert figure.figcaption.text.startswith("It fell.") and [cell.text for cell in figure.select("td")] == ["1", HOSTILE]
+    assert (
+        figure["aria-label"].startswith("It fell.")
+        and figure.select_one(".figure-title").text == "Loss"
+    )
+    assert figure.figcaption.text.startswith("It fell.") and [
+        cell.text for cell in figure.select("td")
+    ] == ["1", HOSTILE]
     spec = json.loads(figure.script.text)
-    assert spec["data"][0]["type"] == "scatter" and not {"meta", "width", "title"} & set(spec["layout"])
+    assert spec["data"][0]["type"] == "scatter" and not {"meta", "width", "title"} & set(
+        spec["layout"]
+    )
 
 
 def test_provenance_tells_changed_settings_first(page):
     facts = page.select_one(".provenance").text
-    assert "batch_size" in facts and "(default 32)" in facts and facts.index("batch_size") < facts.index("commit")
+    assert (
+        "batch_size" in facts
+        and "(default 32)" in facts
+        and facts.index("batch_size") < facts.index("commit")
+    )
     assert "2.2 s" in page.select_one("#code").text
 
 
@@ -138,7 +207,8 @@ def test_printed_text_is_one_block_and_long_text_is_folded(run):
             write_executed(
                 run,
                 shown(
-                    nbformat.v4.new_output("stream", name="stdout", text="a\n"), nbformat.v4.new_output("stream", name="stdout", text="b\n")
+                    nbformat.v4.new_output("stream", name="stdout", text="a\n"),
+                    nbformat.v4.new_output("stream", name="stdout", text="b\n"),
                 ),
                 shown(nbformat.v4.new_output("stream", name="stdout", text=text)),
             ),
@@ -155,16 +225,29 @@ def test_a_page_without_figures_carries_no_engine(run):
 
 
 def test_a_failed_notebook_says_what_where_and_how_to_go_on(run):
-    error = {"type": "KeyError", "message": HOSTILE, "cell": 1, "traceback": ["KeyError: 'x'"], "log": ["epoch 1 loss 3.1"]}
+    error = {
+        "type": "KeyError",
+        "message": HOSTILE,
+        "cell": 1,
+        "traceback": ["KeyError: 'x'"],
+        "log": ["epoch 1 loss 3.1"],
+    }
     first, second = (
-        nbformat.v4.new_markdown_cell("An Exception was encountered", metadata={"tags": ["papermill-error-cell-tag"]}) for _ in range(2)
+        nbformat.v4.new_markdown_cell(
+            "An Exception was encountered", metadata={"tags": ["papermill-error-cell-tag"]}
+        )
+        for _ in range(2)
     )
     path = write_executed(
         run,
         first,
         nbformat.v4.new_markdown_cell("# Q\n\n## Reading the table"),
         second,
-        shown(nbformat.v4.new_output("error", ename="KeyError", evalue="x", traceback=["\x1b[31mKeyError"])),
+        shown(
+            nbformat.v4.new_output(
+                "error", ename="KeyError", evalue="x", traceback=["\x1b[31mKeyError"]
+            )
+        ),
         error=error,
         status="failed",
     )
@@ -187,11 +270,20 @@ def test_a_failed_notebook_says_what_where_and_how_to_go_on(run):
         ("<b>x</b>", "<b>x</b>"),
         ("<img src='https://example.org/a.png'>y", "y"),
         ("<img src='data:image/svg+xml;base64,AA'>y", "y"),
-        ('<img alt="a" src="data:image/png;base64,AA">', '<img alt="a" src="data:image/png;base64,AA">'),
+        (
+            '<img alt="a" src="data:image/png;base64,AA">',
+            '<img alt="a" src="data:image/png;base64,AA">',
+        ),
         ("<a href='data:text/html,x'>y</a>", '<a rel="noopener noreferrer">y</a>'),
-        ("<p style='color:red;position:fixed;background:url(https://e.org)'>x</p>", '<p style="color:red">x</p>'),
+        (
+            "<p style='color:red;position:fixed;background:url(https://e.org)'>x</p>",
+            '<p style="color:red">x</p>',
+        ),
         ("<svg><script>1</script></svg><math><mtext>x</mtext></math>z", "z"),
-        ("<audio controls src='data:audio/flac;base64,AA'></audio>", '<audio controls="" src="data:audio/flac;base64,AA"></audio>'),
+        (
+            "<audio controls src='data:audio/flac;base64,AA'></audio>",
+            '<audio controls="" src="data:audio/flac;base64,AA"></audio>',
+        ),
     ],
 )
 def test_sanitise(html, expected):
@@ -204,13 +296,21 @@ def test_markdown_becomes_sanitised_html():
 
 def test_table_from_traces_reads_typed_arrays_and_heat_maps():
     packed = {"dtype": "f8", "bdata": base64.b64encode(np.array([1.0, 2.5]).tobytes()).decode()}
-    grid = {"dtype": "i4", "bdata": base64.b64encode(np.arange(4, dtype="i4").tobytes()).decode(), "shape": "2, 2"}
+    grid = {
+        "dtype": "i4",
+        "bdata": base64.b64encode(np.arange(4, dtype="i4").tobytes()).decode(),
+        "shape": "2, 2",
+    }
     assert trace_table([{"x": packed, "y": [3, 4], "name": "a"}]) == {
         "columns": ["series", "x", "y"],
         "rows": [["a", 1.0, 3], ["a", 2.5, 4]],
     }
-    assert trace_table([{"type": "heatmap", "x": ["p", "q"], "y": ["r", "s"], "z": grid}])["rows"][3] == ["series 1", "q", "s", 3]
-    html = figure_html({"data": [{"x": list(range(1000)), "y": list(range(1000))}], "layout": {}}, 1)
+    assert trace_table([{"type": "heatmap", "x": ["p", "q"], "y": ["r", "s"], "z": grid}])["rows"][
+        3
+    ] == ["series 1", "q", "s", 3]
+    html = figure_html(
+        {"data": [{"x": list(range(1000)), "y": list(range(1000))}], "layout": {}}, 1
+    )
     assert "1000 rows" in html and html.count("<tr>") == 301 and 'aria-label="Figure 1"' in html
 
 

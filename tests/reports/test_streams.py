@@ -13,14 +13,32 @@ def stream(text, name="stdout"):
 
 def test_neighbouring_prints_become_one_until_something_else_is_shown():
     picture = {"output_type": "display_data", "data": {}}
-    outputs = [stream("a\n"), stream(["b\n", "c"]), stream("oh\n", "stderr"), stream("d\n"), picture, stream("e\n")]
-    assert merge_streams(outputs) == [stream("a\nb\ncd\n"), stream("oh\n", "stderr"), picture, stream("e\n")]
+    outputs = [
+        stream("a\n"),
+        stream(["b\n", "c"]),
+        stream("oh\n", "stderr"),
+        stream("d\n"),
+        picture,
+        stream("e\n"),
+    ]
+    assert merge_streams(outputs) == [
+        stream("a\nb\ncd\n"),
+        stream("oh\n", "stderr"),
+        picture,
+        stream("e\n"),
+    ]
     assert outputs[0] == stream("a\n")
 
 
 @pytest.mark.parametrize(
     ("text", "left"),
-    [("a\rb\rc\nd", "c\nd"), ("windows\r\nlines\r\n", "windows\nlines\n"), ("10 %\r100 %\r", "100 %"), ("", ""), ("plain", "plain")],
+    [
+        ("a\rb\rc\nd", "c\nd"),
+        ("windows\r\nlines\r\n", "windows\nlines\n"),
+        ("10 %\r100 %\r", "100 %"),
+        ("", ""),
+        ("plain", "plain"),
+    ],
 )
 def test_overwritten_lines_are_gone(text, left):
     assert overwritten(text) == left

@@ -33,31 +33,59 @@ def test_counts_positives_negatives_and_lone_anchors() -> None:
     assert [p.tolist() for p in plan.positives()] == [[3, 3, 3, 3, 0], [2, 2, 2, 1, 1], [0, 0]]
     assert [n.tolist() for n in plan.negatives()] == [[1, 1, 1, 1, 4], [2, 2, 2, 3, 3], [1, 1]]
     assert plan.lone_anchors.tolist() == [1, 0, 2]
-    assert plan.floor(0.1)[0] == pytest.approx(floor(list("aaaab"), 0.1)) and math.isnan(plan.floor(0.1)[2])
-    assert plan.collapse()[0] == pytest.approx(math.log(4)) and plan.collapse(2)[0] == pytest.approx(math.log(9))
+    assert plan.floor(0.1)[0] == pytest.approx(floor(list("aaaab"), 0.1)) and math.isnan(
+        plan.floor(0.1)[2]
+    )
+    assert plan.collapse()[0] == pytest.approx(math.log(4)) and plan.collapse(2)[
+        0
+    ] == pytest.approx(math.log(9))
     assert plan.summary()["lone_anchors"].tolist() == [1, 0, 2]
 
 
 def test_a_loader_is_read_without_a_sample() -> None:
-    sampler = BatchSampler(RandomSampler(Unreadable(), generator=torch.Generator()), 4, drop_last=True)
+    sampler = BatchSampler(
+        RandomSampler(Unreadable(), generator=torch.Generator()), 4, drop_last=True
+    )
     loader = DataLoader(Unreadable(), batch_sampler=sampler)
     plan = BatchPlan.draw(loader, torch.tensor([0, 1, 2] * 4), ["x", "y", "z"])
-    assert plan.sizes.tolist() == [4, 4, 4] and plan.class_names == ("x", "y", "z") and not len(plan.unseen)
-    assert BatchPlan.draw(DataLoader(Unreadable(), batch_size=5), LABELS).sizes.tolist() == [5, 5, 2]
-    assert BatchPlan.draw(DataLoader(Unreadable(), batch_size=None, sampler=sampler), LABELS).sizes.tolist() == [4, 4, 4]
+    assert (
+        plan.sizes.tolist() == [4, 4, 4]
+        and plan.class_names == ("x", "y", "z")
+        and not len(plan.unseen)
+    )
+    assert BatchPlan.draw(DataLoader(Unreadable(), batch_size=5), LABELS).sizes.tolist() == [
+        5,
+        5,
+        2,
+    ]
+    assert BatchPlan.draw(
+        DataLoader(Unreadable(), batch_size=None, sampler=sampler), LABELS
+    ).sizes.tolist() == [4, 4, 4]
 
 
 def test_a_note_says_that_only_a_part_was_inspected() -> None:
     sampler = BatchSampler(SequentialSampler(LABELS), 4, drop_last=False)
-    assert BatchPlan.draw(sampler, LABELS).notes == BatchPlan.draw(sampler, LABELS, max_batches=9).notes == ()
+    assert (
+        BatchPlan.draw(sampler, LABELS).notes
+        == BatchPlan.draw(sampler, LABELS, max_batches=9).notes
+        == ()
+    )
     assert BatchPlan.draw(iter(list(sampler)), LABELS).notes == ()
-    assert BatchPlan.draw(sampler, LABELS, max_batches=2).notes == ("inspected the first 2 batches",)
-    assert BatchPlan.draw(itertools.cycle([[0, 1]]), LABELS).notes == ("inspected the first 24 batches",)
+    assert BatchPlan.draw(sampler, LABELS, max_batches=2).notes == (
+        "inspected the first 2 batches",
+    )
+    assert BatchPlan.draw(itertools.cycle([[0, 1]]), LABELS).notes == (
+        "inspected the first 24 batches",
+    )
 
 
 def test_repeats_and_unseen() -> None:
     plan = BatchPlan.draw([[0, 0, 1], [2, 3, 4]], LABELS)
-    assert plan.repeats.tolist() == [1, 0] and plan.unseen.tolist() == list(range(5, 12)) and plan.times_seen[0] == 2
+    assert (
+        plan.repeats.tolist() == [1, 0]
+        and plan.unseen.tolist() == list(range(5, 12))
+        and plan.times_seen[0] == 2
+    )
 
 
 def test_endless_samplers_end() -> None:

@@ -1,4 +1,6 @@
-"""The laws of the batches, over class sizes from balanced to Zipf, 2 to 1,000 classes, and batches of any size."""
+"""The laws of the batches, over class sizes from balanced to Zipf, 2 to 1,000 classes, and batches
+of any size.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,12 @@ from hypothesis import strategies as st
 
 from quadlib.sampler import SamplerError, StratifiedBatchSampler
 
-LAWFUL = settings(max_examples=80, deadline=None, derandomize=True,
-                  suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+LAWFUL = settings(
+    max_examples=80,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 
 
 @st.composite
@@ -23,7 +29,9 @@ def class_sizes(draw: st.DrawFn, most_classes: int = 1000) -> np.ndarray:
     largest = draw(st.integers(2, 120))
     slope = draw(st.sampled_from([0.0, 0.3, 0.7, 1.0, 1.5]))
     sizes = np.maximum(2, (largest / np.arange(1, n_classes + 1) ** slope)).astype(int)
-    noise = np.random.default_rng(draw(st.integers(0, 999))).integers(0, draw(st.integers(1, 6)), n_classes)
+    noise = np.random.default_rng(draw(st.integers(0, 999))).integers(
+        0, draw(st.integers(1, 6)), n_classes
+    )
     return sizes + noise
 
 
@@ -42,7 +50,12 @@ def test_twelve_balanced_classes() -> None:
 
 
 @LAWFUL
-@given(sizes=class_sizes(), batch_size=st.integers(4, 300), min_per_class=st.sampled_from([1, 2, 2, 2]), epoch=st.integers(0, 5))
+@given(
+    sizes=class_sizes(),
+    batch_size=st.integers(4, 300),
+    min_per_class=st.sampled_from([1, 2, 2, 2]),
+    epoch=st.integers(0, 5),
+)
 def test_the_laws(sizes: np.ndarray, batch_size: int, min_per_class: int, epoch: int) -> None:
     labels = labels_of(sizes)
     try:
@@ -71,10 +84,15 @@ def test_the_laws(sizes: np.ndarray, batch_size: int, min_per_class: int, epoch:
 
 @LAWFUL
 @given(sizes=class_sizes(60), batch_size=st.integers(8, 64), world_size=st.integers(1, 4))
-def test_ranks_together_are_the_one_process_batch(sizes: np.ndarray, batch_size: int, world_size: int) -> None:
+def test_ranks_together_are_the_one_process_batch(
+    sizes: np.ndarray, batch_size: int, world_size: int
+) -> None:
     labels = labels_of(sizes)
     try:
-        ranks = [StratifiedBatchSampler(labels, batch_size, seed=3, rank=rank, world_size=world_size) for rank in range(world_size)]
+        ranks = [
+            StratifiedBatchSampler(labels, batch_size, seed=3, rank=rank, world_size=world_size)
+            for rank in range(world_size)
+        ]
         whole = StratifiedBatchSampler(labels, batch_size, seed=3)
     except SamplerError:
         return
@@ -84,12 +102,16 @@ def test_ranks_together_are_the_one_process_batch(sizes: np.ndarray, batch_size:
         counts = np.stack([np.bincount(labels[shard], minlength=len(sizes)) for shard in shards])
         assert (counts.max(0) - counts.min(0) <= 1).all()
         if len(batch) >= 2 * world_size:
-            assert ((counts > 0).sum(1) >= 2).all() or np.bincount(labels[batch]).max() >= len(batch) - 2 * world_size
+            assert ((counts > 0).sum(1) >= 2).all() or np.bincount(labels[batch]).max() >= len(
+                batch
+            ) - 2 * world_size
 
 
 @LAWFUL
 @given(sizes=class_sizes(40), batch_size=st.integers(8, 64), epoch=st.integers(0, 3))
-def test_equal_balance_draws_classes_alike_and_never_twice_in_a_batch(sizes: np.ndarray, batch_size: int, epoch: int) -> None:
+def test_equal_balance_draws_classes_alike_and_never_twice_in_a_batch(
+    sizes: np.ndarray, batch_size: int, epoch: int
+) -> None:
     labels = labels_of(sizes)
     try:
         plan = StratifiedBatchSampler(labels, batch_size, balance="equal").plan(epoch)
@@ -101,7 +123,9 @@ def test_equal_balance_draws_classes_alike_and_never_twice_in_a_batch(sizes: np.
         seen = plan.times_seen[labels == label]
         assert seen.max() - seen.min() <= 1
     drawn, limit = plan.counts.sum(0), sizes * len(plan)
-    free = drawn < np.minimum(limit, drawn.max()) - 2  # two short at most, where blocks do not come out even
+    free = (
+        drawn < np.minimum(limit, drawn.max()) - 2
+    )  # two short at most, where blocks do not come out even
     assert not (free & (sizes >= 4)).any()
 
 
@@ -113,12 +137,20 @@ def test_equal_balance_sees_every_sample_within_the_epochs_it_takes() -> None:
 
 
 @LAWFUL
-@given(sizes=class_sizes(20), batch_size=st.integers(6, 64), n_groups=st.integers(1, 9), seed=st.integers(0, 99))
+@given(
+    sizes=class_sizes(20),
+    batch_size=st.integers(6, 64),
+    n_groups=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
 def test_an_anchor_finds_a_positive_from_another_session_where_the_data_allow_it(
-        sizes: np.ndarray, batch_size: int, n_groups: int, seed: int) -> None:
+    sizes: np.ndarray, batch_size: int, n_groups: int, seed: int
+) -> None:
     labels = labels_of(sizes)
     rng = np.random.default_rng(seed)
-    groups = np.minimum(rng.integers(0, n_groups, len(labels)), rng.integers(0, n_groups, len(labels)))
+    groups = np.minimum(
+        rng.integers(0, n_groups, len(labels)), rng.integers(0, n_groups, len(labels))
+    )
     try:
         plan = StratifiedBatchSampler(labels, batch_size, groups=groups).plan()
     except SamplerError:
@@ -130,7 +162,11 @@ def test_an_anchor_finds_a_positive_from_another_session_where_the_data_allow_it
         # each sample of another session can help one cell
         alone_cells = max(0, cells - (sizes[label] - largest))
         alone += alone_cells
-    single = sum(len(set(groups[batch[labels[batch] == label]])) == 1 for batch in plan.batches for label in set(labels[batch]))
+    single = sum(
+        len(set(groups[batch[labels[batch] == label]])) == 1
+        for batch in plan.batches
+        for label in set(labels[batch])
+    )
     assert single == alone
     assert (plan.without_other_session.sum() > 0) == (alone > 0)
 
@@ -160,7 +196,10 @@ def test_batches_are_a_function_of_seed_and_epoch_and_leave_the_global_generator
     labels = [f"class {i % 7}" for i in range(200)]
     random.seed(0)
     before = (np.random.get_state()[1].copy(), torch.get_rng_state(), random.getstate())  # noqa: NPY002
-    one, two = StratifiedBatchSampler(labels, 20, seed=1), StratifiedBatchSampler(labels, 20, seed=1)
+    one, two = (
+        StratifiedBatchSampler(labels, 20, seed=1),
+        StratifiedBatchSampler(labels, 20, seed=1),
+    )
     list(one)
     for epoch in (3, 0):
         one.set_epoch(epoch)
@@ -168,7 +207,8 @@ def test_batches_are_a_function_of_seed_and_epoch_and_leave_the_global_generator
         assert list(one) == list(two) == [batch.tolist() for batch in one.plan(epoch).batches]
     two.set_epoch(1)
     assert list(one) != list(two) and list(one) != list(StratifiedBatchSampler(labels, 20, seed=2))
-    assert (np.random.get_state()[1] == before[0]).all() and torch.equal(torch.get_rng_state(), before[1])  # noqa: NPY002
+    assert (np.random.get_state()[1] == before[0]).all()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[1])
     assert random.getstate() == before[2]
 
 
@@ -189,21 +229,49 @@ def test_world_size_may_change_between_saving_and_loading() -> None:
     assert list(one) == whole[1:]
 
 
-@pytest.mark.parametrize("labels, arguments, parts", [
-    ([0] * 10 + [1], {"batch_size": 4}, ["class 1 (1) below min_per_class=2", "rare='drop'|No single|rare='oversample'"]),
-    ([0] * 10, {"batch_size": 4}, ["1 class", "min_classes=2", "min_classes=1"]),
-    ([0, 0, 1, 1] * 4, {"batch_size": 3}, ["above batch_size=3", "batch_size=4"]),
-    ([0] * 1000 + [1] * 2, {"batch_size": 32}, ["32 batches need 2 classes each", "0 (1000)", "class 1 (2)", "batch_size=1002"]),
-    ([0, 0, 1, 1] * 8, {"batch_size": 4, "world_size": 5}, ["world_size=5", "batch_size=5|world_size=4"]),
-    ([0, 0, 0, 1, 1, 1] * 1, {"batch_size": 5}, ["2 batches need 2 classes each", "batch_size=6"]),
-    ([0] * 5 + [1] * 5 + [2] * 5, {"batch_size": 8, "min_classes": 3, "min_per_class": 3},
-     ["min_classes=3 times min_per_class=3 is 9", "batch_size=|min_"]),
-    ([], {}, ["there are no labels"]),
-    ([0, 0, 1, 1], {"batch_size": 0, "rank": 2, "rare": "ignore", "balance": "some"},
-     ["batch_size is 0", "rare is 'ignore'", "balance is 'some'"]),
-    ([0, 0, 1, 1], {"rank": 2, "world_size": 2}, ["rank is 2 with world_size 2"]),
-    ([0, 0, 1, 1], {"groups": [1, 2]}, ["groups has 2 entries for 4 labels"])])
-def test_what_cannot_be_met_names_classes_numbers_and_the_smallest_change(labels: list, arguments: dict, parts: list[str]) -> None:
+@pytest.mark.parametrize(
+    "labels, arguments, parts",
+    [
+        (
+            [0] * 10 + [1],
+            {"batch_size": 4},
+            ["class 1 (1) below min_per_class=2", "rare='drop'|No single|rare='oversample'"],
+        ),
+        ([0] * 10, {"batch_size": 4}, ["1 class", "min_classes=2", "min_classes=1"]),
+        ([0, 0, 1, 1] * 4, {"batch_size": 3}, ["above batch_size=3", "batch_size=4"]),
+        (
+            [0] * 1000 + [1] * 2,
+            {"batch_size": 32},
+            ["32 batches need 2 classes each", "0 (1000)", "class 1 (2)", "batch_size=1002"],
+        ),
+        (
+            [0, 0, 1, 1] * 8,
+            {"batch_size": 4, "world_size": 5},
+            ["world_size=5", "batch_size=5|world_size=4"],
+        ),
+        (
+            [0, 0, 0, 1, 1, 1] * 1,
+            {"batch_size": 5},
+            ["2 batches need 2 classes each", "batch_size=6"],
+        ),
+        (
+            [0] * 5 + [1] * 5 + [2] * 5,
+            {"batch_size": 8, "min_classes": 3, "min_per_class": 3},
+            ["min_classes=3 times min_per_class=3 is 9", "batch_size=|min_"],
+        ),
+        ([], {}, ["there are no labels"]),
+        (
+            [0, 0, 1, 1],
+            {"batch_size": 0, "rank": 2, "rare": "ignore", "balance": "some"},
+            ["batch_size is 0", "rare is 'ignore'", "balance is 'some'"],
+        ),
+        ([0, 0, 1, 1], {"rank": 2, "world_size": 2}, ["rank is 2 with world_size 2"]),
+        ([0, 0, 1, 1], {"groups": [1, 2]}, ["groups has 2 entries for 4 labels"]),
+    ],
+)
+def test_what_cannot_be_met_names_classes_numbers_and_the_smallest_change(
+    labels: list, arguments: dict, parts: list[str]
+) -> None:
     with pytest.raises(SamplerError) as caught:
         StratifiedBatchSampler(labels, **arguments)
     text = str(caught.value)
@@ -223,14 +291,24 @@ def test_the_change_that_is_advised_works() -> None:
 def test_rare_classes_are_dropped_or_repeated_and_the_plan_says_so() -> None:
     labels = ["a"] * 20 + ["b"] * 20 + ["c"]
     dropped = StratifiedBatchSampler(labels, 10, rare="drop").plan()
-    assert dropped.unseen.tolist() == [40] and "c (1)" in dropped.notes[0] and "left out" in dropped.notes[0]
+    assert (
+        dropped.unseen.tolist() == [40]
+        and "c (1)" in dropped.notes[0]
+        and "left out" in dropped.notes[0]
+    )
     repeated = StratifiedBatchSampler(labels, 11, rare="oversample").plan()
-    assert repeated.times_seen[40] == 2 and repeated.repeats.sum() == 1 and "repeated" in repeated.notes[0]
+    assert (
+        repeated.times_seen[40] == 2
+        and repeated.repeats.sum() == 1
+        and "repeated" in repeated.notes[0]
+    )
 
 
 @pytest.mark.slow
 def test_a_million_labels_in_a_thousand_classes() -> None:
     labels = np.random.default_rng(0).integers(0, 1000, 1_000_000)
     plan = StratifiedBatchSampler(labels, 32).plan()
-    assert len(plan) == 31_250 and set(plan.sizes) == {32} and plan.counts[plan.counts > 0].min() >= 2
+    assert (
+        len(plan) == 31_250 and set(plan.sizes) == {32} and plan.counts[plan.counts > 0].min() >= 2
+    )
     assert (plan.times_seen == 1).all()

@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from quadlib.training.checkpoint import BEST, LATEST, CheckpointError, load_checkpoint, load_weights, save_checkpoint
+from quadlib.training.checkpoint import (
+    BEST,
+    LATEST,
+    CheckpointError,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 
 
 class Payload:
@@ -19,19 +26,29 @@ class Payload:
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / LATEST
-    save_checkpoint(path, {"model": {"weight": torch.randn(64, 64, generator=torch.Generator().manual_seed(0))}, "epoch": 3})
+    save_checkpoint(
+        path,
+        {
+            "model": {"weight": torch.randn(64, 64, generator=torch.Generator().manual_seed(0))},
+            "epoch": 3,
+        },
+    )
     return path
 
 
 def test_round_trip(saved):
     content = load_checkpoint(saved)
     assert content["epoch"] == 3
-    assert torch.equal(content["model"]["weight"], torch.randn(64, 64, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(
+        content["model"]["weight"], torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    )
 
 
 def test_same_content_same_digest(saved, tmp_path):
     content = load_checkpoint(saved)
-    assert save_checkpoint(tmp_path / "a.pth", content) == save_checkpoint(tmp_path / "b.pth", content)
+    assert save_checkpoint(tmp_path / "a.pth", content) == save_checkpoint(
+        tmp_path / "b.pth", content
+    )
 
 
 def test_every_bit_flip_is_found_or_harmless(saved):
@@ -80,7 +97,11 @@ def test_compressed_archives_are_refused_before_they_expand(saved, tmp_path):
 
 
 def test_weights_that_do_not_fit_are_refused_with_the_whole_difference(tmp_path):
-    state = {"weight": torch.zeros(3, 2), "extra": torch.zeros(1), "bias": torch.tensor([float("nan"), 0.0])}
+    state = {
+        "weight": torch.zeros(3, 2),
+        "extra": torch.zeros(1),
+        "bias": torch.tensor([float("nan"), 0.0]),
+    }
     with pytest.raises(CheckpointError) as caught:
         load_weights(nn.Linear(2, 2), state, tmp_path / BEST)
     text = str(caught.value)

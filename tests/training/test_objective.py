@@ -17,7 +17,11 @@ ALL = torch.ones(6, 3, dtype=torch.bool)
 def embeddings_of(present: Tensor = ALL, dtype: torch.dtype = torch.float32) -> Embeddings:
     generator = torch.Generator().manual_seed(0)
     fused = unit(torch.randn(len(present), 8, generator=generator)).requires_grad_()
-    by_modality = unit(torch.randn(*present.shape, 8, generator=generator)).masked_fill(~present[..., None], 0.0).requires_grad_()
+    by_modality = (
+        unit(torch.randn(*present.shape, 8, generator=generator))
+        .masked_fill(~present[..., None], 0.0)
+        .requires_grad_()
+    )
     return Embeddings(fused, by_modality, present.float() / present.sum(dim=1, keepdim=True))
 
 
@@ -40,11 +44,15 @@ def objective_of(**weights: float) -> QuadObjective:
 
 def test_the_total_is_the_weighted_sum_of_terms_computed_by_hand():
     embeddings = embeddings_of()
-    value = objective_of(fused_weight=1.0, within_weight=0.5, cross_weight=0.25)(embeddings, LABELS, ALL)
+    value = objective_of(fused_weight=1.0, within_weight=0.5, cross_weight=0.25)(
+        embeddings, LABELS, ALL
+    )
     labels = LABELS.tolist()
     fused = supcon(list(embeddings.fused), labels)
     within = sum(supcon(list(embeddings.by_modality[:, m]), labels) for m in range(3)) / 3
-    cross = supcon(list(embeddings.by_modality.flatten(0, 1)), [label for label in labels for _ in range(3)])
+    cross = supcon(
+        list(embeddings.by_modality.flatten(0, 1)), [label for label in labels for _ in range(3)]
+    )
     expected = [fused + 0.5 * within + 0.25 * cross, fused, within, cross]
     torch.testing.assert_close(torch.stack(value[:4]), torch.tensor(expected), rtol=1e-4, atol=1e-4)
     assert value.cross_entropy is None
@@ -57,10 +65,18 @@ def test_absent_pairs_are_in_no_term():
     value = objective_of()(embeddings, LABELS, present)
     labels = LABELS.tolist()
     columns = [[i for i in range(6) if present[i, m]] for m in range(3)]
-    within = sum(supcon([embeddings.by_modality[i, m] for i in rows], [labels[i] for i in rows]) for m, rows in enumerate(columns)) / 3
+    within = (
+        sum(
+            supcon([embeddings.by_modality[i, m] for i in rows], [labels[i] for i in rows])
+            for m, rows in enumerate(columns)
+        )
+        / 3
+    )
     pairs = [(i, m) for i in range(6) for m in range(3) if present[i, m]]
     cross = supcon([embeddings.by_modality[i, m] for i, m in pairs], [labels[i] for i, _ in pairs])
-    assert value.within.item() == pytest.approx(within, rel=1e-4) and value.cross.item() == pytest.approx(cross, rel=1e-4)
+    assert value.within.item() == pytest.approx(
+        within, rel=1e-4
+    ) and value.cross.item() == pytest.approx(cross, rel=1e-4)
     value.total.backward()
     assert (embeddings.by_modality.grad[~present] == 0).all()
 
@@ -71,10 +87,14 @@ def test_a_modality_without_positives_leaves_the_mean_of_the_within_term():
     present[[0, 2, 4], 2] = True
     embeddings = embeddings_of(present)
     value = objective_of()(embeddings, LABELS, present)
-    expected = sum(supcon(list(embeddings.by_modality[:, m]), LABELS.tolist()) for m in range(2)) / 2
+    expected = (
+        sum(supcon(list(embeddings.by_modality[:, m]), LABELS.tolist()) for m in range(2)) / 2
+    )
     assert value.within.item() == pytest.approx(expected, rel=1e-4)
     present[:, 2] = False
-    assert objective_of()(embeddings_of(present), LABELS, present).within.item() == pytest.approx(expected, rel=1e-4)
+    assert objective_of()(embeddings_of(present), LABELS, present).within.item() == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_lone_anchors_give_a_zero_that_keeps_the_graph():
@@ -86,16 +106,22 @@ def test_lone_anchors_give_a_zero_that_keeps_the_graph():
 
 
 def test_terms_without_weight_are_none_but_the_fused_one_is_always_told():
-    value = objective_of(fused_weight=0.0, within_weight=1.0, cross_weight=0.0)(embeddings_of(), LABELS, ALL)
+    value = objective_of(fused_weight=0.0, within_weight=1.0, cross_weight=0.0)(
+        embeddings_of(), LABELS, ALL
+    )
     assert value.cross is None and value.cross_entropy is None
-    assert value.fused.item() == pytest.approx(supcon(list(embeddings_of().fused), LABELS.tolist()), rel=1e-4)
+    assert value.fused.item() == pytest.approx(
+        supcon(list(embeddings_of().fused), LABELS.tolist()), rel=1e-4
+    )
     assert value.total.item() == value.within.item()
 
 
 def test_one_modality_has_nothing_to_cross():
     present = ALL[:, :1]
     value = objective_of()(embeddings_of(present), LABELS, present)
-    assert value.cross is None and value.total.item() == pytest.approx(value.fused.item() + 0.5 * value.within.item())
+    assert value.cross is None and value.total.item() == pytest.approx(
+        value.fused.item() + 0.5 * value.within.item()
+    )
     with pytest.raises(ValueError, match="one modality has nothing to cross"):
         objective_of(fused_weight=0.0, within_weight=0.0)(embeddings_of(present), LABELS, present)
 
@@ -108,7 +134,9 @@ def test_cross_entropy_starts_at_the_logarithm_of_the_classes_and_skips_unlabell
     assert objective.classifier.weight.grad.abs().sum() > 0
     labels = LABELS.clone()
     labels[3:] = -1
-    assert objective(embeddings_of(), labels, ALL).cross_entropy.item() == pytest.approx(math.log(3))
+    assert objective(embeddings_of(), labels, ALL).cross_entropy.item() == pytest.approx(
+        math.log(3)
+    )
     assert objective(embeddings_of(), torch.full((6,), -1), ALL).cross_entropy.item() == 0.0
 
 
@@ -127,6 +155,10 @@ def test_the_value_is_float32_under_autocast():
 
 
 def test_a_collapsed_batch_sits_on_the_plateau_in_every_term():
-    embeddings = Embeddings(torch.eye(8)[:1].expand(6, 8), torch.eye(8)[:1].expand(6, 3, 8), torch.full((6, 3), 1 / 3))
+    embeddings = Embeddings(
+        torch.eye(8)[:1].expand(6, 8), torch.eye(8)[:1].expand(6, 3, 8), torch.full((6, 3), 1 / 3)
+    )
     value = objective_of()(embeddings, LABELS, ALL)
-    assert [term.item() for term in (value.fused, value.within, value.cross)] == pytest.approx([math.log(5), math.log(5), math.log(17)])
+    assert [term.item() for term in (value.fused, value.within, value.cross)] == pytest.approx(
+        [math.log(5), math.log(5), math.log(17)]
+    )

@@ -12,24 +12,44 @@ from quadlib.training.optimiser import build_optimiser, learning_rate_factor, pa
 
 def model_of() -> QuadModel:
     with torch.random.fork_rng(devices=[]):
-        return QuadModel({"amps": ("series", (2, 16)), "f": ("vector", (3,))}, ModelSettings(width=16))
+        return QuadModel(
+            {"amps": ("series", (2, 16)), "f": ("vector", (3,))}, ModelSettings(width=16)
+        )
 
 
 def test_every_trainable_parameter_is_in_one_group_with_its_rate_and_decay():
-    model, settings = model_of(), OptimiserSettings(learning_rate=1e-2, encoder_rate_factor=0.1, weight_decay=0.05)
-    groups = {id(parameter): group for group in parameter_groups(model, settings) for parameter in group["params"]}
-    assert len(groups) == len(list(model.parameters())) == sum(len(group["params"]) for group in parameter_groups(model, settings))
+    model, settings = (
+        model_of(),
+        OptimiserSettings(learning_rate=1e-2, encoder_rate_factor=0.1, weight_decay=0.05),
+    )
+    groups = {
+        id(parameter): group
+        for group in parameter_groups(model, settings)
+        for parameter in group["params"]
+    }
+    assert (
+        len(groups)
+        == len(list(model.parameters()))
+        == sum(len(group["params"]) for group in parameter_groups(model, settings))
+    )
     for name, parameter in model.named_parameters():
         group = groups[id(parameter)]
         assert group["lr"] == pytest.approx(1e-3 if name.startswith("encoders.") else 1e-2), name
-        plain = name.endswith(("bias", "query", "position", "modality_embedding")) or "norm" in name or parameter.dim() < 2
+        plain = (
+            name.endswith(("bias", "query", "position", "modality_embedding"))
+            or "norm" in name
+            or parameter.dim() < 2
+        )
         assert group["weight_decay"] == (0.0 if plain else 0.05), name
 
 
 def test_frozen_parameters_are_left_out_and_a_wholly_frozen_model_is_refused():
     model, objective = model_of(), QuadObjective(ObjectiveSettings(), 2, 64)
     freeze(model, ["encoders"])
-    names = [group["name"] for group in build_optimiser(model, objective, OptimiserSettings()).param_groups]
+    names = [
+        group["name"]
+        for group in build_optimiser(model, objective, OptimiserSettings()).param_groups
+    ]
     assert names == ["rest plain", "rest decayed"]
     freeze(model, ["fusion", "fused_head", "modality_heads"])
     with pytest.raises(ValueError, match="no trainable parameter"):
@@ -54,7 +74,10 @@ def test_the_rate_rises_then_falls_along_a_cosine_to_its_last_fraction():
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7])
 def test_a_short_run_still_warms_up_and_ends(total):
-    factors = [learning_rate_factor(step, total, OptimiserSettings(warmup_steps=40)) for step in range(total)]
+    factors = [
+        learning_rate_factor(step, total, OptimiserSettings(warmup_steps=40))
+        for step in range(total)
+    ]
     assert max(factors) == 1.0 and all(0 < factor <= 1 for factor in factors)
 
 
@@ -63,4 +86,7 @@ def test_without_warm_up_the_first_step_has_the_full_rate():
 
 
 def test_modules_of_other_kinds_can_be_grouped():
-    assert [group["name"] for group in parameter_groups(nn.Linear(2, 3), OptimiserSettings())] == ["rest decayed", "rest plain"]
+    assert [group["name"] for group in parameter_groups(nn.Linear(2, 3), OptimiserSettings())] == [
+        "rest decayed",
+        "rest plain",
+    ]

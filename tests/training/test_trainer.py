@@ -22,7 +22,10 @@ def features(tmp_path_factory):
     random = np.random.default_rng(0)
     y = np.repeat(np.arange(4), 30)
     centres = random.normal(size=(4, 4, 6))
-    arrays = {name: (centres[m][y] + random.normal(size=(120, 6))).astype(np.float32) for m, name in enumerate("abcd")}
+    arrays = {
+        name: (centres[m][y] + random.normal(size=(120, 6))).astype(np.float32)
+        for m, name in enumerate("abcd")
+    }
     path = tmp_path_factory.mktemp("table") / "features.npz"
     np.savez(path, y=y, group=np.arange(120) // 3, **arrays)
     return path
@@ -31,8 +34,21 @@ def features(tmp_path_factory):
 @pytest.fixture
 def settings(features, tmp_path, monkeypatch):
     monkeypatch.delenv("QUADLIB_BATCH", raising=False)
-    return TrainSettings(source="table", path=str(features), outputs=str(tmp_path), run="r", epochs=3, batch_size=16, width=16,
-                         embedding_dim=8, fusion_heads=2, warmup_steps=3, device="cpu", dropout=0.2, modality_dropout=0.3)
+    return TrainSettings(
+        source="table",
+        path=str(features),
+        outputs=str(tmp_path),
+        run="r",
+        epochs=3,
+        batch_size=16,
+        width=16,
+        embedding_dim=8,
+        fusion_heads=2,
+        warmup_steps=3,
+        device="cpu",
+        dropout=0.2,
+        modality_dropout=0.3,
+    )
 
 
 def train(settings, **options):
@@ -66,14 +82,20 @@ class DieAt(Watcher):
 
 def test_a_run_leaves_two_checkpoints_a_history_between_the_bounds_and_its_record(settings, capsys):
     run, trainer, result = train(settings)
-    assert sorted(path.name for path in run.folder.rglob("*.pth")) == ["best_model.pth", "latest_model.pth"]
+    assert sorted(path.name for path in run.folder.rglob("*.pth")) == [
+        "best_model.pth",
+        "latest_model.pth",
+    ]
     assert result.epochs == 3
     history = run.history()
     steps = [line for line in history if line["kind"] == "step"]
     epochs = [line for line in history if line["kind"] == "epoch"]
     assert len(steps) == 3 * len(trainer.batches)
     assert [line["epoch"] for line in epochs] == [1, 2, 3]
-    assert all(line["floor"] <= line["fused"] <= line["collapse"] + 2 / settings.temperature for line in steps)
+    assert all(
+        line["floor"] <= line["fused"] <= line["collapse"] + 2 / settings.temperature
+        for line in steps
+    )
     assert all(math.isclose(line["collapse"], math.log(line["anchors"] - 1)) for line in steps)
     assert epochs[-1]["fused"] < epochs[0]["fused"]
     assert {"encoders.a", "fusion", "fused_head"} <= set(epochs[0]["gradient_norms"])
@@ -120,12 +142,16 @@ def test_training_leaves_the_global_generators_alone(settings):
 def test_loading_processes_do_not_change_the_run(settings):
     settings = settings.model_copy(update={"epochs": 1})
     whole = final_state(train(settings)[0])
-    assert final_state(train(settings.model_copy(update={"run": "w", "num_workers": 2}))[0]) == whole
+    assert (
+        final_state(train(settings.model_copy(update={"run": "w", "num_workers": 2}))[0]) == whole
+    )
 
 
 def test_other_settings_are_not_mixed_into_a_run(settings):
     train(settings)
-    with pytest.raises(CheckpointError, match=r"(?s)of other settings.*temperature: 0.1 then, 0.2 now"):
+    with pytest.raises(
+        CheckpointError, match=r"(?s)of other settings.*temperature: 0.1 then, 0.2 now"
+    ):
         train(settings.model_copy(update={"temperature": 0.2}))
     with pytest.raises(CheckpointError, match="does not exist"):
         train(settings.model_copy(update={"run": "new", "resume": "always"}))
@@ -141,7 +167,11 @@ def test_debug_prints_the_labels_of_every_batch(settings, capsys):
 def test_patience_stops_early_and_stays_stopped(settings):
     stuck = settings.model_copy(update={"learning_rate": 0.0, "patience": 2, "epochs": 9})
     _, _, result = train(stuck)
-    assert (result.epochs, result.stopped_early, result.best_epoch) == (3, True, 3)  # of equals, the latest
+    assert (result.epochs, result.stopped_early, result.best_epoch) == (
+        3,
+        True,
+        3,
+    )  # of equals, the latest
     assert train(stuck)[2].epochs == 3
 
 
@@ -156,16 +186,24 @@ def test_a_split_with_one_class_is_refused_before_any_step(settings, features, t
 
 
 def test_batches_without_a_positive_pair_leave_the_means_and_the_run_goes_on(settings):
-    changed = settings.model_copy(update={"batch_size": 3, "min_per_class": 1, "min_classes": 1, "epochs": 1})
+    changed = settings.model_copy(
+        update={"batch_size": 3, "min_per_class": 1, "min_classes": 1, "epochs": 1}
+    )
     run, _, _ = train(changed)
     [*steps, epoch] = run.history()
     assert any(step["floor"] is None and step["fused"] == 0 for step in steps)
-    assert "floor" not in epoch or epoch["floor"] == np.mean([step["floor"] for step in steps if step["floor"] is not None])
+    assert "floor" not in epoch or epoch["floor"] == np.mean(
+        [step["floor"] for step in steps if step["floor"] is not None]
+    )
 
 
 def test_a_monitor_without_a_value_says_which_setting_to_raise(settings):
-    changed = settings.model_copy(update={"batch_size": 3, "min_per_class": 1, "min_classes": 1, "epochs": 1})
-    with pytest.raises(TrainingError, match=r"monitor 'excess' has no value.*raise min_per_class \(1\)"):
+    changed = settings.model_copy(
+        update={"batch_size": 3, "min_per_class": 1, "min_classes": 1, "epochs": 1}
+    )
+    with pytest.raises(
+        TrainingError, match=r"monitor 'excess' has no value.*raise min_per_class \(1\)"
+    ):
         Trainer(open_dataset(changed), changed, Run.create(changed)).fit()
 
 
@@ -219,7 +257,11 @@ def test_restore_brings_back_the_best_model(settings):
     assert restored.checkpoint["epoch"] == result.best_epoch
     assert not restored.model.training
     figures = KnnValidator(settings)(restored.model, restored.dataset)
-    recorded = next(line for line in run.history() if line["kind"] == "epoch" and line["epoch"] == result.best_epoch)
+    recorded = next(
+        line
+        for line in run.history()
+        if line["kind"] == "epoch" and line["epoch"] == result.best_epoch
+    )
     assert figures["val_macro_f1"] == pytest.approx(recorded["val_macro_f1"])
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 
 def bin_edges(first: int, last: int, bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and stops of `bins` equal bins over the steps first..last-1; a bin never holds less than one step.
+    """Starts and stops of `bins` equal bins over the steps first..last-1; a bin never holds less
+    than one step.
 
     With fewer steps than bins neighbouring bins share a step, so that none is empty.
     """
@@ -17,7 +18,9 @@ def bin_edges(first: int, last: int, bins: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def window_steps(steps: int, arc: tuple[float, float] | None) -> tuple[int, int]:
-    """First and one-past-last step of the window [on, off) of a record, at least one step; None is the whole."""
+    """First and one-past-last step of the window [on, off) of a record, at least one step; None is
+    the whole.
+    """
     if arc is None:
         return 0, steps
     first = min(max(int(arc[0] * steps), 0), steps - 1)

@@ -1,4 +1,6 @@
-"""What is wrong with a recording: said of one file at a time, reported for the whole table at once."""
+"""What is wrong with a recording: said of one file at a time, reported for the whole table at
+once.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class DamageError(ValueError):
 
 @dataclass(frozen=True)
 class Damage:
-    """One modality of one recording that cannot be used; sample_id, modality and path are "" where they do not apply."""
+    """One modality of one recording that cannot be used; sample_id, modality and path are "" where
+    they do not apply.
+    """
 
     sample_id: str
     modality: str
@@ -40,33 +44,46 @@ class Damage:
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a non-empty regular file for reading, so that no decoder is ever given a name to interpret.
+    """Opens a non-empty regular file for reading, so that no decoder is ever given a name to
+    interpret.
 
-    A pipe would block and a device never ends, so the file's type is looked at before it is opened; decoders
-    given a string would follow URLs. Raises DamageError.
+    A pipe would block and a device never ends, so the file's type is looked at before it is opened;
+    decoders given a string would follow URLs. Raises DamageError.
     """
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
-            kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+            kinds = {
+                stat.S_IFDIR: "a folder",
+                stat.S_IFIFO: "a named pipe",
+                stat.S_IFSOCK: "a socket",
+            }
             kind = kinds.get(stat.S_IFMT(found.st_mode), "a device")
-            raise DamageError(path, f"is {kind}, not a file", "put the recording's file in its place")
+            raise DamageError(
+                path, f"is {kind}, not a file", "put the recording's file in its place"
+            )
         if found.st_size == 0:
             raise DamageError(path, "is empty (0 bytes)")
         file = open(path, "rb")  # noqa: SIM115 - closed below, its opening alone is guarded here
     except FileNotFoundError:
-        raise DamageError(path, "does not exist", "bring it back, or leave its place in the table empty") from None
+        raise DamageError(
+            path, "does not exist", "bring it back, or leave its place in the table empty"
+        ) from None
     except DamageError:
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DamageError(path, f"cannot be opened ({reason})", "check its name and its permissions") from None
+        raise DamageError(
+            path, f"cannot be opened ({reason})", "check its name and its permissions"
+        ) from None
     with file:
         yield file
 
 
 def report(damage: Sequence[Damage], most: int = 50) -> str:
-    """All damage as text, grouped by modality and cause, each group with its remedy once and at most `most` files; then the way out."""
+    """All damage as text, grouped by modality and cause, each group with its remedy once and at
+    most `most` files; then the way out.
+    """
     groups: dict[tuple[str, str, str], list[Damage]] = {}
     for item in damage:
         groups.setdefault((item.modality, item.what, item.remedy), []).append(item)
@@ -75,12 +92,17 @@ def report(damage: Sequence[Damage], most: int = 50) -> str:
         where = [" ".join(part for part in (item.sample_id, item.path) if part) for item in items]
         subject = f"{modality}: " if modality else ""
         if len(items) == 1:
-            lines.append("  " + subject + (f"{where[0]}: " if where[0] else "") + f"{what}; {remedy}")
+            lines.append(
+                "  " + subject + (f"{where[0]}: " if where[0] else "") + f"{what}; {remedy}"
+            )
             continue
         lines.append(f"  {subject}{len(items)} recordings: {what}; {remedy}")
         lines += [f"    {place}" for place in where[:most]]
         if len(items) > most:
             lines.append(f"    and {len(items) - most} more")
     if any(item.modality for item in damage):
-        lines.append('Mend these, or set on_damage="drop_modality" to go on without them, masked and counted.')
+        lines.append(
+            'Mend these, or set on_damage="drop_modality" to go on without them, masked and '
+            "counted."
+        )
     return "\n".join(lines)

@@ -17,7 +17,9 @@ from quadlib.data.kinds.video import decode_video
 
 @dataclass(frozen=True)
 class Job:
-    """What to decode; `arc` is the window of the record as fractions, `channels` how many a series must have (0: any)."""
+    """What to decode; `arc` is the window of the record as fractions, `channels` how many a series
+    must have (0: any).
+    """
 
     kind: str
     paths: tuple[Path, ...]
@@ -28,7 +30,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The raw array of a job; of a series also its arc window, its clock's repeated stamps and its long gaps."""
+    """The raw array of a job; of a series also its arc window, its clock's repeated stamps and its
+    long gaps.
+    """
 
     array: np.ndarray
     arc: tuple[float, float] | None = None
@@ -41,18 +45,28 @@ def decode(job: Job) -> Decoded:
     if job.kind == "image":
         return Decoded(decode_images(job.paths, job.settings))
     if len(job.paths) != 1:
-        raise DamageError(job.paths[1], f"is one of {len(job.paths)} {job.kind} files of one recording", "keep one of them")
+        raise DamageError(
+            job.paths[1],
+            f"is one of {len(job.paths)} {job.kind} files of one recording",
+            "keep one of them",
+        )
     path = job.paths[0]
     if job.kind == "video":
         return Decoded(decode_video(path, job.settings, job.arc))
     if job.kind == "audio":
         return Decoded(decode_audio(path, job.settings, job.arc))
     if job.kind != "series":
-        raise DamageError(path, f"a {job.kind} cannot be read from a file", "give it as an array in an .npz file")
+        raise DamageError(
+            path, f"a {job.kind} cannot be read from a file", "give it as an array in an .npz file"
+        )
     series = read_series(path)
     if job.channels and len(series.channels) != job.channels:
-        raise DamageError(path, f"has {len(series.channels)} channels ({', '.join(series.channels)}), the others have {job.channels}",
-                          "give every recording the same columns")
+        raise DamageError(
+            path,
+            f"has {len(series.channels)} channels ({', '.join(series.channels)}), the others have "
+            f"{job.channels}",
+            "give every recording the same columns",
+        )
     arc = arc_window(series)
     array = resample_series(series, job.settings.series_steps, arc)
     return Decoded(array, arc, series.repeated_stamps, series.long_gaps)

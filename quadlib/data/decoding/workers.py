@@ -1,7 +1,9 @@
-"""Decoding in processes of their own: a decoder that crashes or hangs on a file is damage of that file, nothing more.
+"""Decoding in processes of their own: a decoder that crashes or hangs on a file is damage of that
+file, nothing more.
 
-Plain child processes and not a process pool: a pool loses every queued job with the one that crashed, and it runs the
-caller's main module again in each process, which fails in a script without a main guard.
+Plain child processes and not a process pool: a pool loses every queued job with the one that
+crashed, and it runs the caller's main module again in each process, which fails in a script without
+a main guard.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class WorkerPool:
             worker.stop()
 
     def decode_all(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Decoded | DamageError]]:
-        """Yields (position in jobs, result or damage) as the jobs finish, in any order, decoded by at most one process a core."""
+        """Yields (position in jobs, result or damage) as the jobs finish, in any order, decoded by
+        at most one process a core.
+        """
         wanted = min(os.cpu_count() or 1, -(-len(jobs) // JOBS_PER_PROCESS))
         while len(self.workers) < wanted:
             self.workers.append(Worker(self.limit_seconds, self.program))
@@ -74,7 +78,9 @@ class Worker:
         self.process = self._start()
 
     def decode(self, job: Job) -> Decoded | DamageError:
-        """The job's result; a crash, a refusal to start or more than limit_seconds is damage of the job's first file."""
+        """The job's result; a crash, a refusal to start or more than limit_seconds is damage of the
+        job's first file.
+        """
         process = self.process
         assert process.stdin is not None and process.stdout is not None
         started, timer = time.monotonic(), threading.Timer(self.limit_seconds, process.kill)
@@ -90,8 +96,12 @@ class Worker:
         hung = time.monotonic() - started >= self.limit_seconds
         self.stop()
         self.process = self._start()
-        return DamageError(job.paths[0], f"its decoder did not end within {self.limit_seconds:g} s" if hung else
-                           f"its decoder crashed ({_cause(code)})")
+        return DamageError(
+            job.paths[0],
+            f"its decoder did not end within {self.limit_seconds:g} s"
+            if hung
+            else f"its decoder crashed ({_cause(code)})",
+        )
 
     def stop(self) -> None:
         """Ends the process at once; what it was decoding is lost."""
@@ -107,8 +117,18 @@ class Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         root = str(Path(quadlib.__file__).parents[1])
         search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-        environment = {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        return subprocess.Popen([sys.executable, "-c", self.program], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": search,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        return subprocess.Popen(
+            [sys.executable, "-c", self.program],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
 
 def _cause(code: int) -> str:
@@ -118,10 +138,16 @@ def _cause(code: int) -> str:
 
 
 def main(decoder: Callable[[Job], Decoded] = decode) -> None:
-    """Reads jobs from standard input and answers on standard output, both pickled, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when an interrupted run's workers end
+    """Reads jobs from standard input and answers on standard output, both pickled, until the input
+    ends.
+    """
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the parent decides when an interrupted run's workers end
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not break the answers
+        os.dup2(
+            sys.stderr.fileno(), sys.stdout.fileno()
+        )  # a library that prints must not break the answers
         while True:
             try:
                 job = pickle.load(sys.stdin.buffer)
@@ -132,7 +158,8 @@ def main(decoder: Callable[[Job], Decoded] = decode) -> None:
             except DamageError as damage:
                 answer = damage
             except MemoryError:
-                answer = DamageError(job.paths[0], "needs more memory than there is", "scale it down or cut it")
+                answer = DamageError(
+                    job.paths[0], "needs more memory than there is", "scale it down or cut it"
+                )
             pickle.dump(answer, answers)
             answers.flush()
-

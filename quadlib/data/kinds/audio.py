@@ -1,4 +1,6 @@
-"""A sound file becomes a log-mel spectrogram in dB relative to full scale, its absolute level kept."""
+"""A sound file becomes a log-mel spectrogram in dB relative to full scale, its absolute level
+kept.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,16 @@ HOP_SECONDS = 0.008  # a quarter of the window: no burst falls between two frame
 FLOOR_DB = -100.0  # about the quantisation noise of 16 bits
 
 
-def decode_audio(path: Path, settings: MediaSettings, arc: tuple[float, float] | None = None) -> np.ndarray:
-    """Decodes a sound file into float32 (2, audio_mel_bins, audio_frames) in dB relative to full scale, from -100 dB.
+def decode_audio(
+    path: Path, settings: MediaSettings, arc: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Decodes a sound file into float32 (2, audio_mel_bins, audio_frames) in dB relative to full
+    scale, from -100 dB.
 
-    Index 0 is the mean and index 1 the maximum over the frames of a time bin; every frame counts, none is skipped. A sine
-    of full scale reads about 0 dB: the level is absolute, never relative to the recording's own maximum, since it tells
-    classes apart. `arc`: the window [on, off) as fractions of the record, None for all of it. Raises DamageError.
+    Index 0 is the mean and index 1 the maximum over the frames of a time bin; every frame counts,
+    none is skipped. A sine of full scale reads about 0 dB: the level is absolute, never relative to
+    the recording's own maximum, since it tells classes apart. `arc`: the window [on, off) as
+    fractions of the record, None for all of it. Raises DamageError.
     """
     samples, rate = _read(path)
     if rate != settings.audio_sample_rate_hz:
@@ -36,13 +42,23 @@ def decode_audio(path: Path, settings: MediaSettings, arc: tuple[float, float] |
     if len(samples) < size:
         samples = np.pad(samples, (0, size - len(samples)))
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)  # Hann, periodic
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(
+        np.float32
+    )  # Hann, periodic
     spectrum = scipy.fft.rfft(frames * window, axis=1)
     power = (spectrum.real**2 + spectrum.imag**2) / np.float32((window.sum() / 2) ** 2)
-    level = 10 * np.log10(np.maximum(power @ mel_filters(settings.audio_mel_bins, size, rate).T, 10 ** (FLOOR_DB / 10)))
+    level = 10 * np.log10(
+        np.maximum(
+            power @ mel_filters(settings.audio_mel_bins, size, rate).T, 10 ** (FLOOR_DB / 10)
+        )
+    )
     starts, stops = bin_edges(0, len(level), settings.audio_frames)
-    mean = np.stack([level[start:stop].mean(axis=0) for start, stop in zip(starts, stops, strict=True)], axis=1)
-    peak = np.stack([level[start:stop].max(axis=0) for start, stop in zip(starts, stops, strict=True)], axis=1)
+    mean = np.stack(
+        [level[start:stop].mean(axis=0) for start, stop in zip(starts, stops, strict=True)], axis=1
+    )
+    peak = np.stack(
+        [level[start:stop].max(axis=0) for start, stop in zip(starts, stops, strict=True)], axis=1
+    )
     return np.stack([mean, peak]).astype(np.float32)
 
 
@@ -56,9 +72,15 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
         except soundfile.SoundFileError as error:
             raise DamageError(path, f"the sound cannot be decoded ({_reason(error)})") from None
     if len(samples) < promised or not len(samples):
-        raise DamageError(path, f"{len(samples)} samples can be decoded where its header promises {promised}: it is cut short")
+        raise DamageError(
+            path,
+            f"{len(samples)} samples can be decoded where its header promises {promised}: it is "
+            "cut short",
+        )
     if not np.isfinite(samples).all():
-        raise DamageError(path, f"{int((~np.isfinite(samples)).sum())} samples are not finite numbers")
+        raise DamageError(
+            path, f"{int((~np.isfinite(samples)).sum())} samples are not finite numbers"
+        )
     return samples.mean(axis=1), rate
 
 
@@ -72,9 +94,11 @@ def _window_size(rate: int) -> int:
 
 @lru_cache(maxsize=8)
 def mel_filters(bands: int, window_size: int, rate: int) -> np.ndarray:
-    """Triangular filters on the mel scale of Stevens and Volkmann (2595 log10(1 + f/700)), peak 1: float32 (bands, window_size/2 + 1).
+    """Triangular filters on the mel scale of Stevens and Volkmann (2595 log10(1 + f/700)), peak 1:
+    float32 (bands, window_size/2 + 1).
 
-    Peak 1 keeps a sine's level; a triangle is never narrower than the spectrum's resolution, so that no band is empty.
+    Peak 1 keeps a sine's level; a triangle is never narrower than the spectrum's resolution, so
+    that no band is empty.
     """
     frequency = np.arange(window_size // 2 + 1) * rate / window_size
     top = 2595 * np.log10(1 + rate / 2 / 700)

@@ -1,4 +1,6 @@
-"""A sensor log becomes a fixed number of steps over the arc, resampled by its clock; its absolute levels are kept."""
+"""A sensor log becomes a fixed number of steps over the arc, resampled by its clock; its absolute
+levels are kept.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ import pandas as pd
 
 from quadlib.data.decoding.damage import DamageError, open_regular
 
-WELD_CHANNELS = ("Pressure", "CO2 Weld Flow", "Feed", "Primary Weld Current", "Wire Consumed", "Secondary Weld Voltage")
+WELD_CHANNELS = (
+    "Pressure",
+    "CO2 Weld Flow",
+    "Feed",
+    "Primary Weld Current",
+    "Wire Consumed",
+    "Secondary Weld Voltage",
+)
 WELD_OTHERS = ("Date", "Time", "Part No", "Remarks")
 CLOCKS = ("time", "time_s", "seconds", "timestamp")
 ARC_CURRENT_A = 5.0
@@ -21,7 +30,9 @@ REMEDY = "mend or leave out these rows, or take the file again from the original
 
 @dataclass(frozen=True)
 class Series:
-    """A sensor log as read: float64 values (rows, channels) at rising times in seconds (rows,), and what its clock had."""
+    """A sensor log as read: float64 values (rows, channels) at rising times in seconds (rows,), and
+    what its clock had.
+    """
 
     channels: tuple[str, ...]
     seconds: np.ndarray
@@ -31,29 +42,41 @@ class Series:
 
 
 def channel_names(path: Path) -> tuple[str, ...]:
-    """Names of the numeric channels of a sensor log, in the order of the arrays. Raises DamageError."""
+    """Names of the numeric channels of a sensor log, in the order of the arrays. Raises
+    DamageError.
+    """
     return read_series(path).channels
 
 
 def read_series(path: Path) -> Series:
-    """Reads a CSV of a welding cell (known by its column "Primary Weld Current") or any CSV of numbers with a header line.
+    """Reads a CSV of a welding cell (known by its column "Primary Weld Current") or any CSV of
+    numbers with a header line.
 
-    The clock is Date and Time, or a column named time, time_s, seconds or timestamp; without one the rows count as evenly
-    spaced. Readings with the same time stamp become their mean, and are counted. Raises DamageError for values that are
-    not finite numbers, missing columns, a clock that runs backwards, and fewer than two readings.
+    The clock is Date and Time, or a column named time, time_s, seconds or timestamp; without one
+    the rows count as evenly spaced. Readings with the same time stamp become their mean, and are
+    counted. Raises DamageError for values that are not finite numbers, missing columns, a clock
+    that runs backwards, and fewer than two readings.
     """
     frame = _read_text(path)
     if "Primary Weld Current" in frame.columns:
         absent = [name for name in WELD_CHANNELS if name not in frame.columns]
         if absent:
-            raise DamageError(path, f"has no column {', '.join(absent)}", "take a complete copy of the log")
+            raise DamageError(
+                path, f"has no column {', '.join(absent)}", "take a complete copy of the log"
+            )
         channels: tuple[str, ...] = WELD_CHANNELS
     else:
         texts = frame.columns.isin([*WELD_OTHERS, _clock_name(frame)])
-        channels = tuple(name for name in frame.columns[~texts] if pd.to_numeric(frame[name], errors="coerce").notna().any()
-                         or frame[name].str.lower().isin(["nan", "inf", "-inf"]).any())
+        channels = tuple(
+            name
+            for name in frame.columns[~texts]
+            if pd.to_numeric(frame[name], errors="coerce").notna().any()
+            or frame[name].str.lower().isin(["nan", "inf", "-inf"]).any()
+        )
         if not channels:
-            raise DamageError(path, "has no column of numbers", "write one header line and numbers below it")
+            raise DamageError(
+                path, "has no column of numbers", "write one header line and numbers below it"
+            )
     values = np.stack([_numbers(path, frame[name]) for name in channels], axis=1)
     seconds = _seconds(path, frame)
     if len(values) < 2:
@@ -61,8 +84,11 @@ def read_series(path: Path) -> Series:
     steps = np.diff(seconds)
     if (steps < 0).any():
         row = int(np.argmax(steps < 0)) + 1
-        raise DamageError(path, f"its clock runs backwards, {int((steps < 0).sum())} time(s)",
-                          f"sort or mend its rows, the first at line {row + 2}")
+        raise DamageError(
+            path,
+            f"its clock runs backwards, {int((steps < 0).sum())} time(s)",
+            f"sort or mend its rows, the first at line {row + 2}",
+        )
     stamps, place, count = np.unique(seconds, return_inverse=True, return_counts=True)
     if len(stamps) < 2:
         raise DamageError(path, "all its readings have the same time stamp", REMEDY)
@@ -70,13 +96,21 @@ def read_series(path: Path) -> Series:
         total = np.zeros((len(stamps), len(channels)))
         np.add.at(total, place, values)
         values = total / count[:, None]
-    return Series(channels, stamps, values, len(seconds) - len(stamps), int((np.diff(stamps) > LONG_GAP_SECONDS).sum()))
+    return Series(
+        channels,
+        stamps,
+        values,
+        len(seconds) - len(stamps),
+        int((np.diff(stamps) > LONG_GAP_SECONDS).sum()),
+    )
 
 
 def arc_window(series: Series) -> tuple[float, float] | None:
-    """When the arc burns, as fractions (on, off) of the record: from the first to the last current above 5 A by time.
+    """When the arc burns, as fractions (on, off) of the record: from the first to the last current
+    above 5 A by time.
 
-    None where there is no channel of current, or where the current never exceeds 5 A for more than one reading.
+    None where there is no channel of current, or where the current never exceeds 5 A for more than
+    one reading.
     """
     current = [place for place, name in enumerate(series.channels) if "current" in name.lower()]
     if not current:
@@ -89,8 +123,12 @@ def arc_window(series: Series) -> tuple[float, float] | None:
     return float(on), float(off)
 
 
-def resample_series(series: Series, steps: int, arc: tuple[float, float] | None = None) -> np.ndarray:
-    """The series at `steps` equally spaced times over the window, by linear interpolation: float32 (channels, steps)."""
+def resample_series(
+    series: Series, steps: int, arc: tuple[float, float] | None = None
+) -> np.ndarray:
+    """The series at `steps` equally spaced times over the window, by linear interpolation: float32
+    (channels, steps).
+    """
     start, end = series.seconds[0], series.seconds[-1]
     on, off = arc if arc is not None else (0.0, 1.0)
     times = start + np.linspace(on, off, steps) * (end - start)
@@ -106,16 +144,30 @@ def _read_text(path: Path) -> pd.DataFrame:
             raise DamageError(path, f"holds {content.count(0)} zero bytes")
         try:
             # The header is read as a row: pandas would rename a column that stands twice.
-            frame = pd.read_csv(io.BytesIO(content), header=None, dtype=str, keep_default_na=False, skipinitialspace=True,
-                                encoding="utf-8-sig")
+            frame = pd.read_csv(
+                io.BytesIO(content),
+                header=None,
+                dtype=str,
+                keep_default_na=False,
+                skipinitialspace=True,
+                encoding="utf-8-sig",
+            )
         except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors are ValueErrors
             reason = str(error).strip().splitlines()[0]
-            raise DamageError(path, f"is not a readable CSV ({reason})", "write one header line and rows of the same columns") from None
+            raise DamageError(
+                path,
+                f"is not a readable CSV ({reason})",
+                "write one header line and rows of the same columns",
+            ) from None
     frame.columns = frame.iloc[0].fillna("").str.strip()
     twice = sorted(set(frame.columns[frame.columns.duplicated()]) - {""})
     if twice:
-        raise DamageError(path, f"has the column {', '.join(twice)} twice", "rename or remove one of the two")
-    return frame.iloc[1:].fillna("")  # rows with fewer fields than the header: a log without remarks
+        raise DamageError(
+            path, f"has the column {', '.join(twice)} twice", "rename or remove one of the two"
+        )
+    return frame.iloc[1:].fillna(
+        ""
+    )  # rows with fewer fields than the header: a log without remarks
 
 
 def _numbers(path: Path, column: pd.Series) -> np.ndarray:
@@ -123,8 +175,11 @@ def _numbers(path: Path, column: pd.Series) -> np.ndarray:
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         found = column.iloc[wrong[0]]
-        raise DamageError(path, f"{len(wrong)} value(s) of {column.name} are not finite numbers",
-                          f"{REMEDY}; the first is {found!r} at line {wrong[0] + 2}")
+        raise DamageError(
+            path,
+            f"{len(wrong)} value(s) of {column.name} are not finite numbers",
+            f"{REMEDY}; the first is {found!r} at line {wrong[0] + 2}",
+        )
     return values
 
 
@@ -135,12 +190,20 @@ def _clock_name(frame: pd.DataFrame) -> str | None:
 def _seconds(path: Path, frame: pd.DataFrame) -> np.ndarray:
     """Time of every row in seconds; from Date and Time, a clock in seconds, or the row number."""
     if "Date" in frame.columns and "Time" in frame.columns:
-        days = {text: _day(path, text) for text in frame["Date"].unique()} if frame["Date"].nunique() > 1 else {}
+        days = (
+            {text: _day(path, text) for text in frame["Date"].unique()}
+            if frame["Date"].nunique() > 1
+            else {}
+        )
         offset = frame["Date"].map(days).to_numpy(dtype=np.float64) if days else 0.0
         clock = pd.to_timedelta(frame["Time"], errors="coerce").dt.total_seconds()
         wrong = np.flatnonzero(clock.isna())
         if len(wrong):
-            raise DamageError(path, f"{len(wrong)} time(s) are not like 10:05:23.120", f"{REMEDY}; the first is at line {wrong[0] + 2}")
+            raise DamageError(
+                path,
+                f"{len(wrong)} time(s) are not like 10:05:23.120",
+                f"{REMEDY}; the first is at line {wrong[0] + 2}",
+            )
         return clock.to_numpy(dtype=np.float64) + offset
     name = _clock_name(frame)
     if name is None:

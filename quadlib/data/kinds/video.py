@@ -1,4 +1,6 @@
-"""A video file becomes a few grey frames over the arc: the mean and the brightest value of each time bin."""
+"""A video file becomes a few grey frames over the arc: the mean and the brightest value of each
+time bin.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,20 @@ from quadlib.config import MediaSettings
 from quadlib.data.decoding.bins import bin_edges, window_steps
 from quadlib.data.decoding.damage import DamageError, open_regular
 
-# FFmpeg conceals damage by default: a truncated clip decodes silently short. These flags make it raise.
+# FFmpeg conceals damage by default: a truncated clip decodes silently short. These flags make it
+# raise.
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 
 
-def decode_video(path: Path, settings: MediaSettings, arc: tuple[float, float] | None = None) -> np.ndarray:
+def decode_video(
+    path: Path, settings: MediaSettings, arc: tuple[float, float] | None = None
+) -> np.ndarray:
     """Decodes a whole video once, front to back, into uint8 (video_frames, 2, height, width).
 
-    Channel 0 is the mean and channel 1 the maximum of the grey frames of a time bin, taken at full size (a spark is a few
-    pixels) and then resized by area. `arc`: the window [on, off) as fractions of the record, None for all of it.
-    Every frame is decoded, also outside the arc: fewer frames than the header promises are damage, as is any stream error.
-    Raises DamageError.
+    Channel 0 is the mean and channel 1 the maximum of the grey frames of a time bin, taken at full
+    size (a spark is a few pixels) and then resized by area. `arc`: the window [on, off) as
+    fractions of the record, None for all of it. Every frame is decoded, also outside the arc: fewer
+    frames than the header promises are damage, as is any stream error. Raises DamageError.
     """
     av.logging.set_level(av.logging.PANIC)
     with open_regular(path) as file:
@@ -39,16 +44,27 @@ def decode_video(path: Path, settings: MediaSettings, arc: tuple[float, float] |
 
 
 def _check_length(path: Path, file: IO[bytes]) -> None:
-    """A RIFF container (AVI) says how long it is; a cut within the last frame shows nowhere else."""
+    """A RIFF container (AVI) says how long it is; a cut within the last frame shows nowhere
+    else.
+    """
     head = file.read(8)
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     promised = 8 + int.from_bytes(head[4:8], "little") if head[:4] == b"RIFF" else 0
-    if size + 1 < promised < 2**32:  # one byte of padding may be missing; the largest number stands for "unknown"
-        raise DamageError(path, f"holds {size} bytes where its header promises {promised}: it is cut short")
+    if (
+        size + 1 < promised < 2**32
+    ):  # one byte of padding may be missing; the largest number stands for "unknown"
+        raise DamageError(
+            path, f"holds {size} bytes where its header promises {promised}: it is cut short"
+        )
 
 
-def _decode(path: Path, container: av.container.InputContainer, settings: MediaSettings, arc: tuple[float, float] | None) -> np.ndarray:
+def _decode(
+    path: Path,
+    container: av.container.InputContainer,
+    settings: MediaSettings,
+    arc: tuple[float, float] | None,
+) -> np.ndarray:
     if not container.streams.video:
         raise DamageError(path, "holds no video stream", "put the recording's video in its place")
     stream = container.streams.video[0]
@@ -56,8 +72,11 @@ def _decode(path: Path, container: av.container.InputContainer, settings: MediaS
     stream.codec_context.options = STRICT
     promised = stream.frames
     if not promised:
-        raise DamageError(path, "its header does not say how many frames it has, so a cut could not be seen",
-                          "re-wrap it: ffmpeg -i IN -c copy OUT.avi")
+        raise DamageError(
+            path,
+            "its header does not say how many frames it has, so a cut could not be seen",
+            "re-wrap it: ffmpeg -i IN -c copy OUT.avi",
+        )
     starts, stops = bin_edges(*window_steps(promised, arc), settings.video_frames)
     reformatter = VideoReformatter()
     total = np.zeros((settings.video_frames, stream.height, stream.width), dtype=np.uint32)
@@ -67,15 +86,24 @@ def _decode(path: Path, container: av.container.InputContainer, settings: MediaS
         bins = np.flatnonzero((starts < decoded) & (decoded <= stops))
         if not len(bins):
             continue
-        grey = reformatter.reformat(frame, stream.width, stream.height, "gray", threads=1).to_ndarray()
+        grey = reformatter.reformat(
+            frame, stream.width, stream.height, "gray", threads=1
+        ).to_ndarray()
         for place in bins:
             total[place] += grey
             np.maximum(peak[place], grey, out=peak[place])
     if decoded < promised:
-        raise DamageError(path, f"{decoded} frames can be decoded where its header promises {promised}: it is cut short")
+        raise DamageError(
+            path,
+            f"{decoded} frames can be decoded where its header promises {promised}: it is cut "
+            "short",
+        )
     mean = (total / (stops - starts)[:, None, None]).round().astype(np.uint8)
     size = (settings.video_width_px, settings.video_height_px)
-    frames = [[_resized(mean[place], size), _resized(peak[place], size)] for place in range(settings.video_frames)]
+    frames = [
+        [_resized(mean[place], size), _resized(peak[place], size)]
+        for place in range(settings.video_frames)
+    ]
     return np.array(frames, dtype=np.uint8)
 
 

@@ -1,4 +1,6 @@
-"""Recordings found in a folder tree by the names of their folders; no file is opened and no link leaves the tree."""
+"""Recordings found in a folder tree by the names of their folders; no file is opened and no link
+leaves the tree.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ SEPARATOR = "|"
 
 @dataclass
 class Found:
-    """What a tree holds: `parts` maps a recording's folder, relative to the root, to its files relative to that folder."""
+    """What a tree holds: `parts` maps a recording's folder, relative to the root, to its files
+    relative to that folder.
+    """
 
     root: Path
     parts: dict[str, list[str]] = field(default_factory=dict)
@@ -27,7 +31,10 @@ def existing_folder(path: str | Path, what: str) -> Path:
     """The folder at a path, resolved; raises TableError for a URL, a missing path and a file."""
     text = str(path)
     if "://" in text or "\x00" in text:
-        raise TableError(f"{what}: {text!r} is not a folder of this machine; download the recordings and name their folder")
+        raise TableError(
+            f"{what}: {text!r} is not a folder of this machine; download the recordings and name "
+            "their folder"
+        )
     folder = Path(path).expanduser()
     if not folder.is_dir():
         reason = "is a file" if folder.exists() else "does not exist"
@@ -36,10 +43,12 @@ def existing_folder(path: str | Path, what: str) -> Path:
 
 
 def find_recordings(root: Path, part_name: Pattern[str], manifest: str, inner: str) -> Found:
-    """Every folder at any depth whose name is a recording's, with its files and those of its folder `inner`.
+    """Every folder at any depth whose name is a recording's, with its files and those of its folder
+    `inner`.
 
-    Hidden files and folders are left out. A link is followed when it leads to another place inside the root; one that
-    leaves the root, closes a loop or leads nowhere, and anything that is neither file nor folder, is a problem.
+    Hidden files and folders are left out. A link is followed when it leads to another place inside
+    the root; one that leaves the root, closes a loop or leads nowhere, and anything that is neither
+    file nor folder, is a problem.
     """
     found = Found(root)
     seen: dict[str, str] = {}
@@ -51,9 +60,15 @@ def find_recordings(root: Path, part_name: Pattern[str], manifest: str, inner: s
                 if entry.name == manifest:
                     found.manifests.append(below)
             elif part_name.fullmatch(entry.name):
-                real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
+                real = (
+                    os.path.realpath(entry.path)
+                    if entry.is_symlink()
+                    else os.path.join(above[-1], entry.name)
+                )
                 if real in seen:
-                    found.problems.append(f"{below} and {seen[real]} are one folder under two names; remove the link")
+                    found.problems.append(
+                        f"{below} and {seen[real]} are one folder under two names; remove the link"
+                    )
                     continue
                 seen[real] = below
                 found.parts[below] = list(_files(entry.path, "", found, above, inner))
@@ -64,7 +79,9 @@ def find_recordings(root: Path, part_name: Pattern[str], manifest: str, inner: s
     return found
 
 
-def _files(folder: str, prefix: str, found: Found, above: tuple[str, ...], inner: str) -> Iterator[str]:
+def _files(
+    folder: str, prefix: str, found: Found, above: tuple[str, ...], inner: str
+) -> Iterator[str]:
     for entry in _entries(folder, found, above):
         if not entry.is_dir():
             yield prefix + entry.name
@@ -76,7 +93,10 @@ def _entries(folder: str, found: Found, above: tuple[str, ...]) -> list[os.DirEn
     """Entries in the order of their names that may be used; the others are noted as problems."""
     try:
         with os.scandir(folder) as listing:
-            entries = sorted((entry for entry in listing if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            entries = sorted(
+                (entry for entry in listing if not entry.name.startswith(".")),
+                key=lambda entry: entry.name,
+            )
     except OSError as error:
         found.problems.append(f"{folder} cannot be read ({error.strerror}); check its permissions")
         return []

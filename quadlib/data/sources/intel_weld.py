@@ -1,7 +1,9 @@
-"""The Intel Robotic Welding Multimodal Dataset, or any part of it, from a folder; weldsim writes the same layout.
+"""The Intel Robotic Welding Multimodal Dataset, or any part of it, from a folder; weldsim writes
+the same layout.
 
-Format (Stemmer et al., arXiv 2409.02290): <session>/<part>/ with <part>.avi, <part>.flac, <part>.csv and images/*.jpg;
-part is MM-DD-YY-NNNN-CC with class code CC; manifest.csv has one row a recording.
+Format (Stemmer et al., arXiv 2409.02290): <session>/<part>/ with <part>.avi, <part>.flac,
+<part>.csv and images/*.jpg; part is MM-DD-YY-NNNN-CC with class code CC; manifest.csv has one row a
+recording.
 """
 
 from __future__ import annotations
@@ -15,18 +17,48 @@ import pandas as pd
 import soundfile
 
 from quadlib.data.kinds.series import WELD_CHANNELS
-from quadlib.data.samples import LEAVES_ROOT, Modality, SampleTable, TableError, raise_problems, some, table_problems
+from quadlib.data.samples import (
+    LEAVES_ROOT,
+    Modality,
+    SampleTable,
+    TableError,
+    raise_problems,
+    some,
+    table_problems,
+)
 from quadlib.data.sources.folders import SEPARATOR, Found, existing_folder, find_recordings
 from quadlib.data.sources.text import read_csv
 
 # Class names in the order of their codes, 00 to 11.
-CLASSES = ("good", "excessive_penetration", "burnthrough", "porosity", "porosity_w_excessive_penetration", "undercut", "overlap",
-           "lack_of_fusion", "excessive_convexity", "spatter", "warping", "crater_cracks")
-# Other spellings of whole categories. Session names are never read: parts of them name other classes.
-ALIASES = {"good_weld": "good", "burn_through": "burnthrough", "porosity_with_excessive_penetration": "porosity_w_excessive_penetration",
-           "porosity_w_ep": "porosity_w_excessive_penetration", "crater_crack": "crater_cracks"}
-MODALITIES = {"video": Modality("video"), "image": Modality("image"), "audio": Modality("audio"),
-              "sensor": Modality("series", (len(WELD_CHANNELS),))}
+CLASSES = (
+    "good",
+    "excessive_penetration",
+    "burnthrough",
+    "porosity",
+    "porosity_w_excessive_penetration",
+    "undercut",
+    "overlap",
+    "lack_of_fusion",
+    "excessive_convexity",
+    "spatter",
+    "warping",
+    "crater_cracks",
+)
+# Other spellings of whole categories. Session names are never read: parts of them name other
+# classes.
+ALIASES = {
+    "good_weld": "good",
+    "burn_through": "burnthrough",
+    "porosity_with_excessive_penetration": "porosity_w_excessive_penetration",
+    "porosity_w_ep": "porosity_w_excessive_penetration",
+    "crater_crack": "crater_cracks",
+}
+MODALITIES = {
+    "video": Modality("video"),
+    "image": Modality("image"),
+    "audio": Modality("audio"),
+    "sensor": Modality("series", (len(WELD_CHANNELS),)),
+}
 SET_POINTS = ("thickness_mm", "samples", "current_a", "voltage_v", "gas_bar", "robot_speed_cpm")
 PART = re.compile(r"\d{2}-\d{2}-\d{2}-\d{4}-(\d{2})")
 FILES = {".avi": "video", ".flac": "audio", ".csv": "sensor"}
@@ -36,11 +68,12 @@ PHOTOS = (".jpg", ".jpeg")
 def read(path: str | Path | None = None, name: str = "intel_weld") -> SampleTable:
     """One row for every recording's folder under `path`, at any depth, in the order of their names.
 
-    sample_id is session/part, since part names repeat across sessions; group is the session. With a manifest.csv the
-    label is its CATEGORY and the split its SPLIT; rows without a folder are counted in `notes`; nominal set-points become
-    information columns (float), never modalities. Without one, the label is the class code of the part's name and the split
-    is "". class_names are those present, in the order of their codes. No media file is opened.
-    Raises TableError that lists all problems: unknown categories and codes, CATEGORY against code, folders that the
+    sample_id is session/part, since part names repeat across sessions; group is the session. With a
+    manifest.csv the label is its CATEGORY and the split its SPLIT; rows without a folder are
+    counted in `notes`; nominal set-points become information columns (float), never modalities.
+    Without one, the label is the class code of the part's name and the split is "". class_names are
+    those present, in the order of their codes. No media file is opened. Raises TableError that
+    lists all problems: unknown categories and codes, CATEGORY against code, folders that the
     manifest does not list, files not named after their recording, links out of the folder.
     """
     if not path:
@@ -53,17 +86,24 @@ def read(path: str | Path | None = None, name: str = "intel_weld") -> SampleTabl
         problems += more
     known = frame["label"].isin(CLASSES)
     classes = tuple(label for label in CLASSES if label in set(frame["label"]))
-    if known.any() or not len(frame):  # an unknown label has its own problem, with the place where it stands
+    if known.any() or not len(
+        frame
+    ):  # an unknown label has its own problem, with the place where it stands
         problems += table_problems(frame[known], MODALITIES, classes, root=found.root)
     raise_problems(f"{name} {found.root}", found.problems + problems)
-    notes += [f"{count} of {len(frame)} recordings have no {modality}" for modality in MODALITIES
-              if (count := int((frame[modality] == "").sum()))]
+    notes += [
+        f"{count} of {len(frame)} recordings have no {modality}"
+        for modality in MODALITIES
+        if (count := int((frame[modality] == "").sum()))
+    ]
     frame = frame.drop(columns="folder")
     return SampleTable(frame, MODALITIES, root=found.root, classes=classes, name=name, notes=notes)
 
 
 def durations(table: SampleTable) -> np.ndarray:
-    """Seconds of every recording by the header of its audio, float64; NaN where it has none. Raises soundfile's own error."""
+    """Seconds of every recording by the header of its audio, float64; NaN where it has none. Raises
+    soundfile's own error.
+    """
     seconds = np.full(len(table), np.nan)
     for row in np.flatnonzero((table.frame["audio"] != "").to_numpy()):
         seconds[row] = soundfile.info(str(table.paths(int(row), "audio")[0])).duration
@@ -77,21 +117,35 @@ def _recordings(found: Found) -> tuple[pd.DataFrame, list[str]]:
         session, _, part = folder.rpartition("/")
         session = session or found.root.name
         code = int(part[-2:])
-        row = {"sample_id": f"{session}/{part}", "label": CLASSES[code] if code < len(CLASSES) else "", "group": session, "split": "",
-               **dict.fromkeys(MODALITIES, ""), "folder": folder}
+        row = {
+            "sample_id": f"{session}/{part}",
+            "label": CLASSES[code] if code < len(CLASSES) else "",
+            "group": session,
+            "split": "",
+            **dict.fromkeys(MODALITIES, ""),
+            "folder": folder,
+        }
         if code >= len(CLASSES):
-            problems.append(f"{folder}: code {part[-2:]} is no class; the last two digits are a code, 00 to {len(CLASSES) - 1:02d}")
+            problems.append(
+                f"{folder}: code {part[-2:]} is no class; the last two digits are a code, 00 to "
+                f"{len(CLASSES) - 1:02d}"
+            )
         photos = []
         for file in files:
             stem, suffix = os.path.splitext(file)
             suffix = suffix.lower()
             if suffix in PHOTOS and "/" in file:
                 photos.append(f"{folder}/{file}")
-            elif suffix in FILES and stem == part and not row[FILES[suffix]]:  # .avi and .AVI may both be there
+            elif (
+                suffix in FILES and stem == part and not row[FILES[suffix]]
+            ):  # .avi and .AVI may both be there
                 row[FILES[suffix]] = f"{folder}/{file}"
             elif suffix in FILES or suffix in PHOTOS:
                 expected = "images/" if suffix in PHOTOS else f"{part}{suffix}"
-                problems.append(f"{folder}/{file} is not where or what it should be: {expected}; move it, rename it or take it out")
+                problems.append(
+                    f"{folder}/{file} is not where or what it should be: {expected}; move it, "
+                    "rename it or take it out"
+                )
         row["image"] = SEPARATOR.join(photos)
         rows.append(row)
     columns = ["sample_id", "label", "group", "split", *MODALITIES, "folder"]
@@ -101,7 +155,14 @@ def _recordings(found: Found) -> tuple[pd.DataFrame, list[str]]:
 def _with_manifest(frame: pd.DataFrame, found: Found) -> tuple[pd.DataFrame, list[str], list[str]]:
     """The same rows with the manifest's labels, splits and set-points; problems; and notes."""
     if len(found.manifests) > 1:
-        return frame, [f"{len(found.manifests)} manifests: {some(found.manifests)}; name the folder of one of them"], []
+        return (
+            frame,
+            [
+                f"{len(found.manifests)} manifests: {some(found.manifests)}; name the folder of "
+                "one of them"
+            ],
+            [],
+        )
     file = found.manifests[0]
     try:
         manifest = read_csv(found.root / file)
@@ -110,40 +171,63 @@ def _with_manifest(frame: pd.DataFrame, found: Found) -> tuple[pd.DataFrame, lis
     manifest.columns = manifest.columns.str.upper()
     absent = [column for column in ("CATEGORY", "SUBDIRS") if column not in manifest.columns]
     if absent or manifest.columns.duplicated().any():
-        return frame, [f"{file} needs the columns CATEGORY and SUBDIRS, each once; it has {', '.join(manifest.columns)}"], []
+        return (
+            frame,
+            [
+                f"{file} needs the columns CATEGORY and SUBDIRS, each once; it has "
+                f"{', '.join(manifest.columns)}"
+            ],
+            [],
+        )
     place, problems = _match(manifest["SUBDIRS"].tolist(), frame, file)
     label = manifest["CATEGORY"].map(_class_of)
     for category in manifest["CATEGORY"][label == ""].unique():
         lines = np.flatnonzero(manifest["CATEGORY"] == category) + 2
-        problems.append(f"{file}: category {category!r} at line {some(lines)} is no class; known are {', '.join(CLASSES)}")
+        problems.append(
+            f"{file}: category {category!r} at line {some(lines)} is no class; known are "
+            f"{', '.join(CLASSES)}"
+        )
     listed = np.flatnonzero(place >= 0)
     order = np.full(len(frame), -1)
     order[place[listed]] = listed
     unlisted = frame["folder"][order < 0]
     if len(unlisted):
-        problems.append(f"{file} does not list {len(unlisted)} folder(s) that are there: {some(unlisted)}; add their rows, "
-                        "or take the folders or the manifest out")
+        problems.append(
+            f"{file} does not list {len(unlisted)} folder(s) that are there: {some(unlisted)}; add "
+            "their rows, or take the folders or the manifest out"
+        )
     rows = manifest.iloc[order[order >= 0]].reset_index(drop=True)
     frame = frame[order >= 0].reset_index(drop=True)
     booked = label.iloc[order[order >= 0]].to_numpy()
     for one, other in sorted(set(zip(booked, frame["label"], strict=True))):
         if one and other and one != other:
             which = frame["folder"][(booked == one) & (frame["label"] == other)]
-            problems.append(f"{file} says {one}, the code in the folder's name says {other}: {some(which)}; correct the one that is wrong")
+            problems.append(
+                f"{file} says {one}, the code in the folder's name says {other}: {some(which)}; "
+                "correct the one that is wrong"
+            )
     frame["label"] = booked
     if "SPLIT" in rows:
         frame["split"] = rows["SPLIT"].str.strip().str.lower()
         without = frame["folder"][frame["split"] == ""]
         if 0 < len(without) < len(frame):
-            problems.append(f"{file} has no SPLIT for {some(without)}; fill it in, or leave all of the column empty")
-    notes = [f"{len(manifest) - len(listed)} of {len(manifest)} rows of {file} have no folder here and were left out"]
+            problems.append(
+                f"{file} has no SPLIT for {some(without)}; fill it in, or leave all of the column "
+                "empty"
+            )
+    notes = [
+        f"{len(manifest) - len(listed)} of {len(manifest)} rows of {file} have no folder here and "
+        "were left out"
+    ]
     for column in ("weld_type", "steel_type"):
         frame[column] = rows.get(column.upper(), "")
     for column in SET_POINTS:
         text = rows.get(column.upper(), pd.Series("", index=rows.index))
         frame[column] = pd.to_numeric(text, errors="coerce").astype(np.float64)
         if wrong := int((frame[column].isna() & (text.str.strip() != "")).sum()):
-            notes.append(f"{wrong} values of {column.upper()} in {file} are not numbers and count as unknown")
+            notes.append(
+                f"{wrong} values of {column.upper()} in {file} are not numbers and count as unknown"
+            )
     return frame, problems, notes if len(listed) < len(manifest) else notes[1:]
 
 
@@ -155,7 +239,9 @@ def _class_of(category: str) -> str:
 
 
 def _match(subdirs: list[str], frame: pd.DataFrame, file: str) -> tuple[np.ndarray, list[str]]:
-    """For each manifest row its row of `frame`, or -1 where the folder is absent; its path is compared, never opened."""
+    """For each manifest row its row of `frame`, or -1 where the folder is absent; its path is
+    compared, never opened.
+    """
     by_name: dict[tuple[str, ...], list[int]] = {}
     keys = [tuple(sample_id.split("/")) for sample_id in frame["sample_id"]]
     for row, key in enumerate(keys):
@@ -166,8 +252,15 @@ def _match(subdirs: list[str], frame: pd.DataFrame, file: str) -> tuple[np.ndarr
     for line, text in enumerate(subdirs, start=2):
         path = text.strip().replace("\\", "/")
         key = tuple(part for part in path.split("/") if part not in ("", "."))
-        if re.search(LEAVES_ROOT, path.removeprefix("/")) or len(key) < 2 or not PART.fullmatch(key[-1]):
-            refused.append(f"{file} line {line}: SUBDIRS {text!r} is not session/part; write it as in the original manifest")
+        if (
+            re.search(LEAVES_ROOT, path.removeprefix("/"))
+            or len(key) < 2
+            or not PART.fullmatch(key[-1])
+        ):
+            refused.append(
+                f"{file} line {line}: SUBDIRS {text!r} is not session/part; write it as in the "
+                "original manifest"
+            )
             continue
         matches = [(_common(keys[row], key), row) for row in by_name.get(key[-2:], [])]
         best = max(matches, default=(0, -1))
@@ -176,15 +269,26 @@ def _match(subdirs: list[str], frame: pd.DataFrame, file: str) -> tuple[np.ndarr
         if not matches:
             continue
         if [depth for depth, _ in matches].count(best[0]) > 1:
-            refused.append(f"{file} line {line}: {text!r} fits {len(matches)} folders equally well; name the folder of one tree as path")
+            refused.append(
+                f"{file} line {line}: {text!r} fits {len(matches)} folders equally well; name the "
+                "folder of one tree as path"
+            )
         elif best[1] in taken:
-            refused.append(f"{file}: lines {taken[best[1]]} and {line} both name {keys[best[1]][-2]}/{key[-1]}; remove one")
+            refused.append(
+                f"{file}: lines {taken[best[1]]} and {line} both name "
+                f"{keys[best[1]][-2]}/{key[-1]}; remove one"
+            )
         else:
             place[line - 2] = best[1]
             taken[best[1]] = line
-    # an absolute path is taken as the place of another machine's copy when rows beside it were found here under it
-    refused += [f"{file} line {line}: {text!r} lies outside the folder; write it from the manifest's folder on"
-                for line, text, above in far if above not in roots]
+    # an absolute path is taken as the place of another machine's copy when rows beside it were
+    # found here under it
+    refused += [
+        f"{file} line {line}: {text!r} lies outside the folder; write it from the manifest's "
+        "folder on"
+        for line, text, above in far
+        if above not in roots
+    ]
     return place, refused
 
 

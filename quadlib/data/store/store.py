@@ -1,4 +1,6 @@
-"""The decoded recordings: each file is decoded once, into memory-mapped arrays that later opens find ready."""
+"""The decoded recordings: each file is decoded once, into memory-mapped arrays that later opens
+find ready.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,10 @@ from quadlib.files import outputs_folder
 class MediaStore:
     """Raw arrays of every modality, one row a recording of `table`, and which of them are there.
 
-    arrays: name -> (n, ...); video uint8 (T, 2, H, W), image uint8 (V, 3, H, W), audio float32 (2, mel, frames), series
-    float32 (channels, steps), vector float32 (d,). A row whose modality is absent holds zeros that nothing may read:
-    `present` (n, M) says which. `damage`: what could not be used, and is therefore absent.
+    arrays: name -> (n, ...); video uint8 (T, 2, H, W), image uint8 (V, 3, H, W), audio float32 (2,
+    mel, frames), series float32 (channels, steps), vector float32 (d,). A row whose modality is
+    absent holds zeros that nothing may read: `present` (n, M) says which. `damage`: what could not
+    be used, and is therefore absent.
     """
 
     table: SampleTable
@@ -38,33 +41,51 @@ class MediaStore:
         return self.table.present
 
     @classmethod
-    def open(cls, table: SampleTable, settings: TrainSettings, folder: str | Path | None = None) -> MediaStore:
-        """The store of a table: decoded now, or taken from `folder` (default: outputs/store) where that was done before.
+    def open(
+        cls, table: SampleTable, settings: TrainSettings, folder: str | Path | None = None
+    ) -> MediaStore:
+        """The store of a table: decoded now, or taken from `folder` (default: outputs/store) where
+        that was done before.
 
-        Files are known by path, size and time of change, so that a mended file is decoded again and a new split is not.
-        With on_damage="error" any damage raises one TableError that lists all of it; with "drop_modality" a damaged modality
-        is masked and counted in one printed line. A recording that has no modality left is an error always.
+        Files are known by path, size and time of change, so that a mended file is decoded again and
+        a new split is not. With on_damage="error" any damage raises one TableError that lists all
+        of it; with "drop_modality" a damaged modality is masked and counted in one printed line. A
+        recording that has no modality left is an error always.
         """
         store = decode_table(table, settings, folder)
         if store.damage and settings.on_damage == "error":
             raise TableError(f"{table.name}: {count_damage(store.damage)}\n{report(store.damage)}")
         bare = store.table.frame["sample_id"].to_numpy()[~store.present.any(axis=1)]
         if len(bare):
-            raise TableError(f"{table.name}: {len(bare)} recording(s) have no usable modality: {', '.join(bare[:20])}"
-                             + (f" and {len(bare) - 20} more" if len(bare) > 20 else "")
-                             + "; leave them out of the table" + ("\n" + report(store.damage) if store.damage else ""))
+            raise TableError(
+                f"{table.name}: {len(bare)} recording(s) have no usable modality: "
+                f"{', '.join(bare[:20])}"
+                + (f" and {len(bare) - 20} more" if len(bare) > 20 else "")
+                + "; leave them out of the table"
+                + ("\n" + report(store.damage) if store.damage else "")
+            )
         if store.damage:
             dropped = Counter(item.modality for item in store.damage)
-            print(f"{table.name}: masked as damaged: {', '.join(f'{count} {name}' for name, count in dropped.items())}", flush=True)
+            print(
+                f"{table.name}: masked as damaged: "
+                f"{', '.join(f'{count} {name}' for name, count in dropped.items())}",
+                flush=True,
+            )
         return store
 
     def __getstate__(self) -> dict[str, Any]:
         """A loader process opens the files itself instead of receiving their contents."""
-        arrays = {name: Path(str(array.filename)) if isinstance(array, np.memmap) else array for name, array in self.arrays.items()}
+        arrays = {
+            name: Path(str(array.filename)) if isinstance(array, np.memmap) else array
+            for name, array in self.arrays.items()
+        }
         return {"table": self.table, "arrays": arrays, "damage": self.damage}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        arrays = {name: np.load(value, mmap_mode="r") if isinstance(value, Path) else value for name, value in state["arrays"].items()}
+        arrays = {
+            name: np.load(value, mmap_mode="r") if isinstance(value, Path) else value
+            for name, value in state["arrays"].items()
+        }
         for name, value in {**state, "arrays": arrays}.items():
             object.__setattr__(self, name, value)
 
@@ -75,8 +96,12 @@ def count_damage(damage: Sequence[Damage]) -> str:
     return f"{len(damage)} problem(s) in {recordings} recording(s)"
 
 
-def decode_table(table: SampleTable, settings: TrainSettings, folder: str | Path | None = None) -> MediaStore:
-    """The store with all damage collected and masked, whatever on_damage says; raises nothing for damage."""
+def decode_table(
+    table: SampleTable, settings: TrainSettings, folder: str | Path | None = None
+) -> MediaStore:
+    """The store with all damage collected and masked, whatever on_damage says; raises nothing for
+    damage.
+    """
     root = Path(folder) if folder is not None else outputs_folder(settings.outputs) / "store"
     started, arrays, damage = time.monotonic(), {}, []
     shelves: dict[str, Shelf] = {}
@@ -87,7 +112,10 @@ def decode_table(table: SampleTable, settings: TrainSettings, folder: str | Path
             if name in table.arrays:
                 arrays[name], found = rows_of_array(table, name)
             else:
-                arcs = next((shelf.arcs for shelf in shelves.values() if shelf.arcs and any(shelf.arcs)), None)
+                arcs = next(
+                    (shelf.arcs for shelf in shelves.values() if shelf.arcs and any(shelf.arcs)),
+                    None,
+                )
                 shelf = fill_shelf(root, table, name, settings, arcs, pool)
                 shelves[name], arrays[name], found = shelf, shelf.array, shelf.damage
                 modalities[name] = _with_shape(modalities[name], shelf.array)
@@ -101,7 +129,11 @@ def decode_table(table: SampleTable, settings: TrainSettings, folder: str | Path
 
 def _with_shape(modality: Modality, array: np.ndarray) -> Modality:
     """A series whose channels only its files could tell."""
-    return replace(modality, shape=array.shape[1:2]) if modality.kind == "series" and not modality.shape else modality
+    return (
+        replace(modality, shape=array.shape[1:2])
+        if modality.kind == "series" and not modality.shape
+        else modality
+    )
 
 
 def mask(table: SampleTable, damage: Sequence[Damage]) -> SampleTable:
@@ -116,18 +148,30 @@ def mask(table: SampleTable, damage: Sequence[Damage]) -> SampleTable:
 
 
 def rows_of_array(table: SampleTable, name: str) -> tuple[np.ndarray, list[Damage]]:
-    """A modality that came as an array, in the order of the table's rows, float32 or uint8; values that are not finite are damage."""
+    """A modality that came as an array, in the order of the table's rows, float32 or uint8; values
+    that are not finite are damage.
+    """
     array, rows = np.asarray(table.arrays[name]), table.frame[name].to_numpy().astype(np.int64)
     if array.dtype != np.uint8:
         array = array.astype(np.float32, copy=False)
     there = rows >= 0
     if not np.array_equal(rows, np.arange(len(array))):
-        array = np.where(there.reshape(-1, *[1] * (array.ndim - 1)), array[rows], array.dtype.type(0))
+        array = np.where(
+            there.reshape(-1, *[1] * (array.ndim - 1)), array[rows], array.dtype.type(0)
+        )
     finite = np.isfinite(array).reshape(len(array), -1)
     damage = []
     for row in np.flatnonzero(there & ~finite.all(axis=1)):
         what = f"{int((~finite[row]).sum())} of {finite.shape[1]} values are not finite numbers"
-        damage.append(Damage(table.frame["sample_id"].iloc[row], name, "", what, "mend the array, or mark the row as missing"))
+        damage.append(
+            Damage(
+                table.frame["sample_id"].iloc[row],
+                name,
+                "",
+                what,
+                "mend the array, or mark the row as missing",
+            )
+        )
     return array, damage
 
 
@@ -139,5 +183,9 @@ def _announce(table: SampleTable, shelves: Mapping[str, Shelf], seconds: float) 
     notes = sum((Counter(shelf.notes) for shelf in shelves.values()), Counter())
     extra = "".join(f", {count} {what}" for what, count in notes.items())
     damaged = sum(len(shelf.damage) for shelf in shelves.values())
-    print(f"{table.name}: decoded {len(table)} recordings ({', '.join(f'{count} {name}' for name, count in decoded.items())}) "
-          f"in {seconds:.1f} s, {damaged} damaged{extra}", flush=True)
+    print(
+        f"{table.name}: decoded {len(table)} recordings "
+        f"({', '.join(f'{count} {name}' for name, count in decoded.items())}) in {seconds:.1f} s, "
+        f"{damaged} damaged{extra}",
+        flush=True,
+    )

@@ -11,59 +11,92 @@ ENTRIES: dict[str, Entry] = {
     "QL-C01": Entry(
         "the checkpoint does not fit the model",
         "None, or less than half, of the names and shapes agree; or a name has another shape.",
-        "With strict=False nothing is loaded and nothing is said: the model is random. Prefixes are the usual reason (module., encoder_q., "
-        "_orig_mod.).",
-        "Remove the prefix, and load with strict=True. Seen in mmselfsup issue 330, DenseCL 30 and dino 117.",
-        PIPELINE + "checkpoint = {'module.' + name: value + 1 for name, value in model.state_dict().items()}\n" + CHECK),
+        "With strict=False nothing is loaded and nothing is said: the model is random. Prefixes "
+        "are the usual reason (module., encoder_q., _orig_mod.).",
+        "Remove the prefix, and load with strict=True. Seen in mmselfsup issue 330, DenseCL 30 "
+        "and dino 117.",
+        PIPELINE + "checkpoint = {'module.' + name: value + 1 for name, value in "
+        "model.state_dict().items()}\n" + CHECK,
+    ),
     "QL-C02": Entry(
         "the checkpoint holds values that are not finite",
         "A weight or buffer in it is NaN or infinite.",
         "Training had failed before it was written; every embedding from it is NaN.",
         "Go back to an earlier checkpoint, and find the first loss that is not finite.",
-        PIPELINE + "model.body[0].weight.data[0, 0] = float('nan')\ncheckpoint = {'model': model.state_dict()}\n" + CHECK),
+        PIPELINE + "model.body[0].weight.data[0, 0] = float('nan')\ncheckpoint = {'model': "
+        "model.state_dict()}\n" + CHECK,
+    ),
     "QL-C03": Entry(
         "a resume starts the optimiser or the schedule anew",
-        "The checkpoint is of a later epoch, but holds no optimiser state, or one with 0 steps, or no scheduler state where there is a "
-        "scheduler; or the live optimiser has counted fewer steps than the history.",
-        "Adam's moments and bias correction, and the learning rate, jump back to step 0: the loss jumps with them.",
+        "The checkpoint is of a later epoch, but holds no optimiser state, or one with 0 steps, "
+        "or no scheduler state where there is a scheduler; or the live optimiser has counted "
+        "fewer steps than the history.",
+        "Adam's moments and bias correction, and the learning rate, jump back to step 0: the loss "
+        "jumps with them.",
         "Save and load model, optimiser, scheduler and random state together.",
-        PIPELINE + OPTIMISER + "checkpoint = {'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'epoch': 7}\n"
-        + "diagnosis = diagnose(Subject(model=model, optimizer=optimizer, checkpoint=checkpoint))\n"),
+        PIPELINE
+        + OPTIMISER
+        + "checkpoint = {'model': model.state_dict(), 'optimizer': optimizer.state_dict(), "
+        "'epoch': 7}\n" + "diagnosis = diagnose(Subject(model=model, optimizer=optimizer, "
+        "checkpoint=checkpoint))\n",
+    ),
     "QL-C04": Entry(
         "the checkpoint belongs to other classes or another normalisation",
-        "Its class names, in order, are not the table's; or its normalisation statistics are not those that the data pass through.",
-        "An index means another class: the score falls, systematically. Inputs of another scale do the same, less visibly.",
+        "Its class names, in order, are not the table's; or its normalisation statistics are not "
+        "those that the data pass through.",
+        "An index means another class: the score falls, systematically. Inputs of another scale "
+        "do the same, less visibly.",
         "Take class names and normalisation from the checkpoint.",
-        PIPELINE + """
+        PIPELINE
+        + """
 import pandas as pd
 from quadlib import SampleTable
 from quadlib.data.samples import Modality
 
-frame = pd.DataFrame({"sample_id": [f"r{i}" for i in range(64)], "label": [f"class {i % 4}" for i in range(64)],
-                      "group": [f"g{i}" for i in range(64)], "split": "train", "sensor": range(64)})
+frame = pd.DataFrame(
+    {
+        "sample_id": [f"r{i}" for i in range(64)],
+        "label": [f"class {i % 4}" for i in range(64)],
+        "group": [f"g{i}" for i in range(64)],
+        "split": "train",
+        "sensor": range(64),
+    }
+)
 table = SampleTable(frame, {"sensor": Modality("vector", (12,))}, arrays={"sensor": inputs.numpy()})
-checkpoint = {"model": model.state_dict(), "class_names": ["class 1", "class 0", "class 2", "class 3"]}
+checkpoint = {
+    "model": model.state_dict(),
+    "class_names": ["class 1", "class 0", "class 2", "class 3"],
+}
 diagnosis = diagnose(Subject(table=table, checkpoint=checkpoint))
-""".lstrip()),
+""".lstrip(),
+    ),
     "QL-C05": Entry(
         "best is not the best by its own figure",
-        "The figure that picks the best model was followed in the wrong direction, or the epoch that was kept is not its best.",
+        "The figure that picks the best model was followed in the wrong direction, or the epoch "
+        "that was kept is not its best.",
         "best_model holds the worst weights of the run, and everything after it reports them.",
         "Highest for accuracy, F1, MAP; lowest for losses and excess.",
-        SHORT + "history = [{'epoch': i, 'val_macro_f1': f1, 'best': i == 0} for i, f1 in enumerate((0.2, 0.6, 0.9))]\n"
-        + "diagnosis = diagnose(Subject(history=history, settings={'monitor': 'val_macro_f1'}))\n"),
+        SHORT + "history = [{'epoch': i, 'val_macro_f1': f1, 'best': i == 0} for i, f1 in "
+        "enumerate((0.2, 0.6, 0.9))]\n"
+        + "diagnosis = diagnose(Subject(history=history, settings={'monitor': 'val_macro_f1'}))\n",
+    ),
     "QL-C06": Entry(
         "best is chosen by a raw contrastive loss",
         "The monitor is a contrastive loss as it is, not above its floor.",
-        "Its floor and plateau follow the classes in each validation batch: an unshuffled loader with one-class batches was once read as "
-        "overfitting for twelve days.",
+        "Its floor and plateau follow the classes in each validation batch: an unshuffled loader "
+        "with one-class batches was once read as overfitting for twelve days.",
         "Choose by the loss above its floor, or by a retrieval score.",
-        SHORT + "diagnosis = diagnose(Subject(loss=SupConLoss(0.1), settings={'monitor': 'val_loss'}))\n"),
+        SHORT
+        + "diagnosis = diagnose(Subject(loss=SupConLoss(0.1), settings={'monitor': 'val_loss'}))\n",
+    ),
     "QL-C07": Entry(
         "the checkpoint cannot be read",
         "The file is missing, empty, cut off, no checkpoint, or fails its own checksum.",
         "torch.load does not test the archive's checksums, so a flipped bit can pass as a weight.",
         "Take the run's other checkpoint; write to a temporary file and rename it.",
-        "from pathlib import Path\n" + SHORT + "Path('latest.pth').write_bytes(b'cut off')\n"
-        + "diagnosis = diagnose(Subject(checkpoint='latest.pth'))\n"),
+        "from pathlib import Path\n"
+        + SHORT
+        + "Path('latest.pth').write_bytes(b'cut off')\n"
+        + "diagnosis = diagnose(Subject(checkpoint='latest.pth'))\n",
+    ),
 }

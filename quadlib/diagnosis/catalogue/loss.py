@@ -8,105 +8,153 @@ from quadlib.diagnosis.catalogue.pipeline import DIAGNOSE, PIPELINE, SHORT
 ENTRIES: dict[str, Entry] = {
     "QL-P01": Entry(
         "the embeddings have no unit norm",
-        "SupCon takes rows of unit norm. These have other norms, and three times the rows give another loss, so the loss does not "
-        "normalise inside.",
-        "Similarities then exceed 1/T: the loss rises above its ceiling ln(N-1) + 2/T, overflows, or is lowered by longer vectors alone.",
-        "Normalise over the features before the loss, or take a loss that does. Seen in SupContrast issues 50, 100 and 104.",
-        PIPELINE + "model, loss = Model(unit=False), supcon\nnn.init.normal_(model.body[4].weight, std=2.0)\n" + DIAGNOSE),
+        "SupCon takes rows of unit norm. These have other norms, and three times the rows give "
+        "another loss, so the loss does not normalise inside.",
+        "Similarities then exceed 1/T: the loss rises above its ceiling ln(N-1) + 2/T, overflows, "
+        "or is lowered by longer vectors alone.",
+        "Normalise over the features before the loss, or take a loss that does. Seen in "
+        "SupContrast issues 50, 100 and 104.",
+        PIPELINE + "model, loss = Model(unit=False), supcon\nnn.init.normal_(model.body[4].weight, "
+        "std=2.0)\n" + DIAGNOSE,
+    ),
     "QL-P02": Entry(
         "the embeddings are normalised over the wrong axis",
-        "The norm is 1 over the batch or the views, not over the features, in the model's output or inside the loss.",
-        "A row then depends on the others of its batch, and its own norm is anything. Typical for dim=1 on (N, V, D), or dim=0 on (N, D).",
+        "The norm is 1 over the batch or the views, not over the features, in the model's output "
+        "or inside the loss.",
+        "A row then depends on the others of its batch, and its own norm is anything. Typical for "
+        "dim=1 on (N, V, D), or dim=0 on (N, D).",
         "Use dim=-1. Seen in SupContrast issues 10 and 141.",
-        PIPELINE + "loss = lambda z, y: supcon(nn.functional.normalize(z, dim=0), y)\n"
-        + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, settings={'temperature': 0.1}))\n"),
+        PIPELINE
+        + "loss = lambda z, y: supcon(nn.functional.normalize(z, dim=0), y)\n"
+        + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, "
+        "settings={'temperature': 0.1}))\n",
+    ),
     "QL-P03": Entry(
         "the temperature is out of range",
-        "Below 0.01 the nearest negative alone has weight; above 2 no negative weighs more than e times another.",
-        "The logits of unit vectors span 2/T. Too low, the gradient jumps from one pair to the next; too high, it hardly depends on "
-        "distance at all.",
-        "Take 0.05 to 0.5.", SHORT + "diagnosis = diagnose(Subject(loss=SupConLoss(0.001)))\n"),
+        "Below 0.01 the nearest negative alone has weight; above 2 no negative weighs more than e "
+        "times another.",
+        "The logits of unit vectors span 2/T. Too low, the gradient jumps from one pair to the "
+        "next; too high, it hardly depends on distance at all.",
+        "Take 0.05 to 0.5.",
+        SHORT + "diagnosis = diagnose(Subject(loss=SupConLoss(0.001)))\n",
+    ),
     "QL-P06": Entry(
         "the loss has the wrong sign, or lies below its floor",
-        "On embeddings of known geometry the loss is a negative multiple of SupCon, or the history has values under the floor of their "
-        "batch, which no embeddings reach.",
-        "Minimising minus SupCon drives positives apart while the curve falls nicely. Progress above 1 proves a bug, in the loss or in "
-        "what was logged.",
-        "Restore the minus sign before the mean log-probability; log the loss of the batch whose floor stands beside it.",
-        PIPELINE + "loss = lambda z, y: -supcon(z, y)\n"
-        + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, settings={'temperature': 0.1}))\n"),
+        "On embeddings of known geometry the loss is a negative multiple of SupCon, or the "
+        "history has values under the floor of their batch, which no embeddings reach.",
+        "Minimising minus SupCon drives positives apart while the curve falls nicely. Progress "
+        "above 1 proves a bug, in the loss or in what was logged.",
+        "Restore the minus sign before the mean log-probability; log the loss of the batch whose "
+        "floor stands beside it.",
+        PIPELINE
+        + "loss = lambda z, y: -supcon(z, y)\n"
+        + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, "
+        "settings={'temperature': 0.1}))\n",
+    ),
     "QL-P08": Entry(
         "the loss is SupCon times a factor",
-        "The value is a constant multiple: T / base_temperature, a sum over anchors, or a mean that counts lone anchors.",
-        "Nothing is wrong with it, but its values, plateau and floor are all multiplied, so they compare with nobody else's: 6.92 at batch "
-        "64 is (0.1/0.07) ln 127.",
-        "Divide by the factor before comparing, or set base_temperature to the temperature. Seen in SupContrast issues 1, 73 and 135.",
-        PIPELINE + "loss = SupConLoss(0.1, base_temperature=0.07)\n" + DIAGNOSE),
+        "The value is a constant multiple: T / base_temperature, a sum over anchors, or a mean "
+        "that counts lone anchors.",
+        "Nothing is wrong with it, but its values, plateau and floor are all multiplied, so they "
+        "compare with nobody else's: 6.92 at batch 64 is (0.1/0.07) ln 127.",
+        "Divide by the factor before comparing, or set base_temperature to the temperature. Seen "
+        "in SupContrast issues 1, 73 and 135.",
+        PIPELINE + "loss = SupConLoss(0.1, base_temperature=0.07)\n" + DIAGNOSE,
+    ),
     "QL-P09": Entry(
         "the loss exponentiates in half precision",
-        "exp is taken in float16 without subtracting the row maximum, and 1/T is above 11.09 = ln 65504.",
-        "Equal rows have similarity 1/T, whose exponential overflows: the loss is inf or NaN as soon as two rows come close.",
+        "exp is taken in float16 without subtracting the row maximum, and 1/T is above 11.09 = ln "
+        "65504.",
+        "Equal rows have similarity 1/T, whose exponential overflows: the loss is inf or NaN as "
+        "soon as two rows come close.",
         "Compute the loss in float32, outside autocast.",
-        PIPELINE + """
+        PIPELINE
+        + """
 def loss(z, y, temperature=0.05):
     logits, same = z.half() @ z.half().T / temperature, (y[:, None] == y).fill_diagonal_(False)
-    return -((logits - logits.exp().sum(1, keepdim=True).log()) * same).sum(1).div(same.sum(1)).mean()
-
-""".lstrip() + DIAGNOSE),
+    return (
+        -((logits - logits.exp().sum(1, keepdim=True).log()) * same).sum(1).div(same.sum(1)).mean()
+    )
+""".lstrip()
+        + DIAGNOSE,
+    ),
     "QL-P10": Entry(
         "the loss is pinned at the collapse plateau",
-        "The value stays at s ln(N - 1) of the declared batch, views, processes or micro-batch: the loss of equal similarities.",
-        "Equal embeddings give this value whatever the labels, and no gradient. One-class batches give it too, and there no embedding can "
-        "do better. It is a symptom: the same number has several roots.",
-        "Look at the labels of one batch. One value: the split or the sampler. Several: the spread of the embeddings at step 0 and later.",
-        SHORT + 'diagnosis = diagnose(Subject(history=[2.7081] * 8, settings={"batch_size": 16}))\n'),
+        "The value stays at s ln(N - 1) of the declared batch, views, processes or micro-batch: "
+        "the loss of equal similarities.",
+        "Equal embeddings give this value whatever the labels, and no gradient. One-class batches "
+        "give it too, and there no embedding can do better. It is a symptom: the same number has "
+        "several roots.",
+        "Look at the labels of one batch. One value: the split or the sampler. Several: the "
+        "spread of the embeddings at step 0 and later.",
+        SHORT
+        + 'diagnosis = diagnose(Subject(history=[2.7081] * 8, settings={"batch_size": 16}))\n',
+    ),
     "QL-P11": Entry(
         "progress is undefined",
-        "Every batch holds one class, so floor and plateau are the same value, and progress is 0/0.",
+        "Every batch holds one class, so floor and plateau are the same value, and progress is "
+        "0/0.",
         "No value of the loss says anything about learning then.",
         "Give every batch two classes or more, and every split too.",
-        SHORT + "diagnosis = diagnose(Subject(history=[{'loss': 2.9, 'classes': 1}] * 5))\n"),
+        SHORT + "diagnosis = diagnose(Subject(history=[{'loss': 2.9, 'classes': 1}] * 5))\n",
+    ),
     "QL-P12": Entry(
         "the loss is not finite",
         "A recorded loss, or that of the first trial step, is NaN or infinite.",
         "Every weight is NaN after the next step, and so is every checkpoint after that.",
-        "Find the first tensor that is not finite, in the order recordings, embeddings, loss, gradients.",
-        SHORT + "diagnosis = diagnose(Subject(history=[3.1, 2.9, float('nan')]))\n"),
+        "Find the first tensor that is not finite, in the order recordings, embeddings, loss, "
+        "gradients.",
+        SHORT + "diagnosis = diagnose(Subject(history=[3.1, 2.9, float('nan')]))\n",
+    ),
     "QL-P13": Entry(
         "the loss is not the formula it claims to be",
-        "A loss that calls itself SupCon is no constant multiple of it on embeddings of known geometry, at its own temperature.",
-        "Typical slips: the anchor among its own positives or in the denominator, a mask of the wrong batch, epsilon inside the "
-        "logarithm. Training still runs, towards something else.",
+        "A loss that calls itself SupCon is no constant multiple of it on embeddings of known "
+        "geometry, at its own temperature.",
+        "Typical slips: the anchor among its own positives or in the denominator, a mask of the "
+        "wrong batch, epsilon inside the logarithm. Training still runs, towards something else.",
         "Compare with quadlib.SupConLoss on the fixtures of its tests.",
-        PIPELINE + """
+        PIPELINE
+        + """
 def SupConLoss(z, y, temperature=0.1):
     same = (y[:, None] == y).float()
     return -((z @ z.T / temperature).log_softmax(1) * same).sum(1).div(same.sum(1)).mean()
 
 loss = SupConLoss
-""".lstrip() + DIAGNOSE),
+""".lstrip()
+        + DIAGNOSE,
+    ),
     "QL-P14": Entry(
         "the loss ignores the labels",
         "Permuting the labels of embeddings that are gathered by label changes nothing.",
         "Labels that were cached, rebuilt, or are those of another batch cannot be learned.",
         "Pass the labels of this very batch.",
-        PIPELINE + "def loss(z, y, temperature=0.1):\n    return supcon(z, torch.arange(len(y)) // 2, temperature)\n\n" + DIAGNOSE),
+        PIPELINE
+        + "def loss(z, y, temperature=0.1):\n    return supcon(z, torch.arange(len(y)) // 2, "
+        "temperature)\n\n" + DIAGNOSE,
+    ),
     "QL-P15": Entry(
         "the loss does not depend on the embeddings",
         "Batches of entirely different embeddings give the same value to six digits.",
-        "The value is cached, or computed from something else; the curve is flat whatever the model does.",
+        "The value is cached, or computed from something else; the curve is flat whatever the "
+        "model does.",
         "Compute the loss from the embeddings of this step.",
-        PIPELINE + "loss = lambda z, y: torch.tensor(2.5)\n" + DIAGNOSE),
+        PIPELINE + "loss = lambda z, y: torch.tensor(2.5)\n" + DIAGNOSE,
+    ),
     "QL-P16": Entry(
         "the loss gives no gradient",
         "Embeddings that require a gradient receive none from the loss.",
-        "detach(), item(), numpy() or no_grad between embeddings and loss: the value is right, and nothing is learned from it.",
+        "detach(), item(), numpy() or no_grad between embeddings and loss: the value is right, "
+        "and nothing is learned from it.",
         "Keep the graph from the embeddings to the loss.",
-        PIPELINE + "loss = lambda z, y: supcon(z.detach(), y)\n" + DIAGNOSE),
+        PIPELINE + "loss = lambda z, y: supcon(z.detach(), y)\n" + DIAGNOSE,
+    ),
     "QL-P17": Entry(
         "the loss lies above its ceiling",
-        "No unit embeddings give a loss above ln(N-1) + 2/T, times T / base_temperature where that is used.",
+        "No unit embeddings give a loss above ln(N-1) + 2/T, times T / base_temperature where "
+        "that is used.",
         "The rows have no unit norm, or the value is a sum, or it has other terms too.",
         "Check the norm of the rows; compare one value with SupConLoss.detail.",
-        SHORT + 'diagnosis = diagnose(Subject(history=[90.0, 80.0], settings={"batch_size": 16, "temperature": 0.1}))\n'),
+        SHORT + 'diagnosis = diagnose(Subject(history=[90.0, 80.0], settings={"batch_size": 16, '
+        '"temperature": 0.1}))\n',
+    ),
 }

@@ -11,6 +11,7 @@ from quadlib import Subject, SupConLoss, diagnose
 
 torch.manual_seed(0)
 
+
 class Two(nn.Module):
     cut, scale = False, 1.0
 
@@ -21,10 +22,19 @@ class Two(nn.Module):
 
     def forward(self, inputs):
         audio, video = (self.encoders[name](inputs[name]) for name in ("audio", "video"))
-        return self.head(torch.cat([audio.detach() if self.cut else audio, self.scale * video], dim=1))
+        return self.head(
+            torch.cat([audio.detach() if self.cut else audio, self.scale * video], dim=1)
+        )
+
 
 labels = torch.arange(32) % 4
-loader = [{"inputs": {name: torch.randn(32, 6) + 2 * labels[:, None] for name in ("audio", "video")}, "labels": labels} for _ in range(3)]
+loader = [
+    {
+        "inputs": {name: torch.randn(32, 6) + 2 * labels[:, None] for name in ("audio", "video")},
+        "labels": labels,
+    }
+    for _ in range(3)
+]
 model = Two()
 parts = {"loader": loader, "model": model, "loss": SupConLoss()}
 """.lstrip()
@@ -32,71 +42,108 @@ parts = {"loader": loader, "model": model, "loss": SupConLoss()}
 ENTRIES: dict[str, Entry] = {
     "QL-N01": Entry(
         "weights are frozen that nobody declared frozen",
-        "requires_grad is False for all parameters, for every weight matrix, or for parts that freeze=[...] does not name. A head on a"
-        " frozen backbone without any declaration is a note only.",
+        "requires_grad is False for all parameters, for every weight matrix, or for parts that "
+        "freeze=[...] does not name. A head on a frozen backbone without any declaration is a "
+        "note only.",
         "The loss falls a little and stays: norms and biases adapt, features do not.",
-        "model.requires_grad_(True) before the optimiser is built, or declare what is frozen on purpose.",
-        PIPELINE + "for name, parameter in model.named_parameters():\n    parameter.requires_grad_(name.startswith('head.1'))\n"
-        "diagnosis = diagnose(Subject(**parts))"),
+        "model.requires_grad_(True) before the optimiser is built, or declare what is frozen on "
+        "purpose.",
+        PIPELINE + "for name, parameter in model.named_parameters():\n    "
+        "parameter.requires_grad_(name.startswith('head.1'))\n"
+        "diagnosis = diagnose(Subject(**parts))",
+    ),
     "QL-N02": Entry(
         "a part of the model is not in the optimiser",
-        "Parameters that receive gradient are in no group of the optimiser, while others of the model are.",
-        "That part stays as random as it began; the rest learns around it, so the loss still falls.",
-        "Build the optimiser from model.parameters(), after the last change of the model, or call optimizer.add_param_group.",
-        PIPELINE + "optimizer = torch.optim.SGD([*model.head.parameters(), *model.encoders['video'].parameters()], lr=0.1)\n"
-        "diagnosis = diagnose(Subject(**parts, optimizer=optimizer))"),
+        "Parameters that receive gradient are in no group of the optimiser, while others of the "
+        "model are.",
+        "That part stays as random as it began; the rest learns around it, so the loss still "
+        "falls.",
+        "Build the optimiser from model.parameters(), after the last change of the model, or call "
+        "optimizer.add_param_group.",
+        PIPELINE + "optimizer = torch.optim.SGD([*model.head.parameters(), "
+        "*model.encoders['video'].parameters()], lr=0.1)\n"
+        "diagnosis = diagnose(Subject(**parts, optimizer=optimizer))",
+    ),
     "QL-N03": Entry(
         "a branch is cut off from the loss",
-        "Its weights change the loss, and yet no gradient comes back to them, though they are trainable and in the optimiser.",
-        "A .detach(), .data, torch.no_grad() or a trip through numpy stands between the branch and the loss; the branch never learns.",
-        "Take it out. A head that the loss does not use is not accused: moving its weights does not change the loss.",
-        PIPELINE + "model.cut = True\ndiagnosis = diagnose(Subject(**parts, optimizer=torch.optim.SGD(model.parameters(), lr=0.1)))"),
+        "Its weights change the loss, and yet no gradient comes back to them, though they are "
+        "trainable and in the optimiser.",
+        "A .detach(), .data, torch.no_grad() or a trip through numpy stands between the branch "
+        "and the loss; the branch never learns.",
+        "Take it out. A head that the loss does not use is not accused: moving its weights does "
+        "not change the loss.",
+        PIPELINE + "model.cut = True\ndiagnosis = diagnose(Subject(**parts, "
+        "optimizer=torch.optim.SGD(model.parameters(), lr=0.1)))",
+    ),
     "QL-N04": Entry(
         "a layer gives the same output for every recording",
-        "The variance over the batch is there at the input and gone behind a layer, in evaluation mode, before any step.",
-        "All embeddings equal means a loss of ln(N-1) and a gradient of 0: no step will change it. One encoder alone: its modality is "
-        "not there.",
-        "Initialise the layer at random; where a ReLU is 0 everywhere, look at the bias and the scale before it.",
-        PIPELINE + "nn.init.zeros_(model.head[3].weight)\ndiagnosis = diagnose(Subject(**parts))"),
+        "The variance over the batch is there at the input and gone behind a layer, in evaluation "
+        "mode, before any step.",
+        "All embeddings equal means a loss of ln(N-1) and a gradient of 0: no step will change "
+        "it. One encoder alone: its modality is not there.",
+        "Initialise the layer at random; where a ReLU is 0 everywhere, look at the bias and the "
+        "scale before it.",
+        PIPELINE + "nn.init.zeros_(model.head[3].weight)\ndiagnosis = diagnose(Subject(**parts))",
+    ),
     "QL-N05": Entry(
         "batch normalisation does not learn the data's statistics",
-        "After a training step the running mean and variance are what they were (evaluation mode inside the step, momentum 0), were "
-        "never updated in all of training, or are taken over two values.",
-        "Training and evaluation then compute different functions: the training loss is fine, validation is not.",
-        "model.train() before the step; requires_grad_(False) on the norms too where they are frozen on purpose; GroupNorm for tiny "
-        "batches.",
+        "After a training step the running mean and variance are what they were (evaluation mode "
+        "inside the step, momentum 0), were never updated in all of training, or are taken over "
+        "two values.",
+        "Training and evaluation then compute different functions: the training loss is fine, "
+        "validation is not.",
+        "model.train() before the step; requires_grad_(False) on the norms too where they are "
+        "frozen on purpose; GroupNorm for tiny batches.",
         PIPELINE + "model.head[1].momentum = 0.0\n"
-        "diagnosis = diagnose(Subject(**parts, optimizer=torch.optim.SGD(model.parameters(), lr=0.1)))"),
+        "diagnosis = diagnose(Subject(**parts, optimizer=torch.optim.SGD(model.parameters(), "
+        "lr=0.1)))",
+    ),
     "QL-N06": Entry(
         "units of a layer have equal weights",
-        "Rows of a trainable weight matrix that equal another row bit for bit; rows of zeros, as in residual gains, are left out.",
-        "Equal units get equal gradients, so they stay equal: the layer is narrower than it looks, in the worst case one unit wide.",
+        "Rows of a trainable weight matrix that equal another row bit for bit; rows of zeros, as "
+        "in residual gains, are left out.",
+        "Equal units get equal gradients, so they stay equal: the layer is narrower than it "
+        "looks, in the worst case one unit wide.",
         "Initialise at random: layer.reset_parameters() or torch.nn.init.kaiming_uniform_.",
-        PIPELINE + "nn.init.constant_(model.encoders['audio'].weight, 0.1)\ndiagnosis = diagnose(Subject(**parts))"),
+        PIPELINE + "nn.init.constant_(model.encoders['audio'].weight, 0.1)\ndiagnosis = "
+        "diagnose(Subject(**parts))",
+    ),
     "QL-N07": Entry(
         "one modality drowns out the others",
-        "Exchanging one modality between recordings moves the embedding a hundred times as much as exchanging any other one, although "
-        "the label depends on the others too. A warning after training and beyond a thousand times, else a note.",
-        "The other encoders receive next to no gradient, and the model fails where the loud modality is missing.",
-        "Bring features to one scale before fusing (LayerNorm on each), or give each modality its own loss (within_weight).",
-        PIPELINE + "model.scale = 1000.0\ndiagnosis = diagnose(Subject(**parts))"),
+        "Exchanging one modality between recordings moves the embedding a hundred times as much "
+        "as exchanging any other one, although the label depends on the others too. A warning "
+        "after training and beyond a thousand times, else a note.",
+        "The other encoders receive next to no gradient, and the model fails where the loud "
+        "modality is missing.",
+        "Bring features to one scale before fusing (LayerNorm on each), or give each modality its "
+        "own loss (within_weight).",
+        PIPELINE + "model.scale = 1000.0\ndiagnosis = diagnose(Subject(**parts))",
+    ),
     "QL-N10": Entry(
         "weights are not finite",
         "A parameter or buffer holds NaN or infinity.",
-        "Before any step: memory that was never initialised. Later: a step with a gradient that was not finite; everything after it is"
-        " NaN.",
-        "Initialise all parameters; after training, go back to the last finite checkpoint and look at the step behind it.",
-        PIPELINE + "model.head[0].weight.data[0, 0] = float('nan')\ndiagnosis = diagnose(Subject(**parts))"),
+        "Before any step: memory that was never initialised. Later: a step with a gradient that "
+        "was not finite; everything after it is NaN.",
+        "Initialise all parameters; after training, go back to the last finite checkpoint and "
+        "look at the step behind it.",
+        PIPELINE
+        + "model.head[0].weight.data[0, 0] = float('nan')\ndiagnosis = diagnose(Subject(**parts))",
+    ),
     "QL-N11": Entry(
         "what is declared frozen is trained",
         "freeze=[...] names a module whose parameters have requires_grad=True.",
-        "The run does not do what its settings say; a comparison of frozen and trained encoders compares two trained ones.",
+        "The run does not do what its settings say; a comparison of frozen and trained encoders "
+        "compares two trained ones.",
         "Freeze before the optimiser is built, and build the model before freezing.",
-        PIPELINE + "diagnosis = diagnose(Subject(**parts, settings={'freeze': ['encoders.audio']}))"),
+        PIPELINE
+        + "diagnosis = diagnose(Subject(**parts, settings={'freeze': ['encoders.audio']}))",
+    ),
     "QL-N12": Entry(
         "parts of the model share their weights",
         "The same parameter objects are found in two parts. A note: sharing may be meant.",
         "[Encoder()] * 4 is one encoder four times, not four of them.",
         "[Encoder() for _ in range(4)] where each should learn its own.",
-        PIPELINE + "model.encoders['video'] = model.encoders['audio']\ndiagnosis = diagnose(Subject(**parts))"),
+        PIPELINE + "model.encoders['video'] = model.encoders['audio']\ndiagnosis = "
+        "diagnose(Subject(**parts))",
+    ),
 }

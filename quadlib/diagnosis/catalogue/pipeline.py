@@ -1,4 +1,6 @@
-"""A small pipeline for the examples: four classes, a perceptron with unit rows, SupCon and AdamW."""
+"""A small pipeline for the examples: four classes, a perceptron with unit rows, SupCon and
+AdamW.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,20 @@ labels = torch.arange(64) % 4
 inputs = torch.randn(4, 12)[labels] * 2 + torch.randn(64, 12)
 loader = DataLoader(TensorDataset(inputs, labels), batch_size=16)
 
+
 class Model(nn.Module):
     def __init__(self, unit=True):
         super().__init__()
-        self.body, self.unit = nn.Sequential(nn.Linear(12, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 16)), unit
+        self.body, self.unit = (
+            nn.Sequential(
+                nn.Linear(12, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 16)
+            ),
+            unit,
+        )
 
     def forward(self, x):
         return nn.functional.normalize(self.body(x), dim=1) if self.unit else self.body(x)
+
 
 def supcon(z, y, temperature=0.1):
     logits, self_pair = z @ z.T / temperature, torch.eye(len(z), dtype=torch.bool)
@@ -28,11 +37,14 @@ def supcon(z, y, temperature=0.1):
     log_probability = logits - logits.masked_fill(self_pair, -math.inf).logsumexp(1, keepdim=True)
     return -(log_probability * same).sum(1).div(same.sum(1).clamp(min=1)).mean()
 
+
 model, loss = Model(), SupConLoss(0.1)
 """.lstrip()
 OPTIMISER = "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)\n"
 DIAGNOSE = "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss))\n"
-TRAIN = "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, optimizer=optimizer))\n"
+TRAIN = (
+    "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, optimizer=optimizer))\n"
+)
 STEP = """
 def train_step(batch):
     optimizer.zero_grad()

@@ -1,4 +1,6 @@
-"""The contracts, a folder a stage, in the order in which data flow through them; importing one registers its checks."""
+"""The contracts, a folder a stage, in the order in which data flow through them; importing one
+registers its checks.
+"""
 
 from quadlib.diagnosis.checks import batch as batch
 from quadlib.diagnosis.checks import checkpoint as checkpoint

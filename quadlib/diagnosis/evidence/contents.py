@@ -1,4 +1,6 @@
-"""Which recordings hold the same content, which hold nothing, and which files are not there; read cheaply, once."""
+"""Which recordings hold the same content, which hold nothing, and which files are not there; read
+cheaply, once.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 EDGE_BYTES = 4096
 FEWEST_VALUES = 8  # shorter vectors coincide by chance
-FEWEST_DISTINCT = 64  # arrays of fewer distinct values are codes, and rows of codes coincide by nature
+FEWEST_DISTINCT = (
+    64  # arrays of fewer distinct values are codes, and rows of codes coincide by nature
+)
 MOST_SECONDS = 0.5
 FILES = ("file", "files", "filename", "filepath", "file_path", "path", "paths")
 
@@ -30,9 +34,10 @@ FILES = ("file", "files", "filename", "filepath", "file_path", "path", "paths")
 class Contents:
     """What one modality's rows hold.
 
-    codes: (n,) int64, equal for equal content; -1 where absent, constant or alone for certain. constant: rows of one single
-    value. absent: rows without the modality. missing, empty: files that are not there or hold nothing, by row.
-    telling: whether equal content means the same recording (long enough, not a few repeated codes).
+    codes: (n,) int64, equal for equal content; -1 where absent, constant or alone for certain.
+    constant: rows of one single value. absent: rows without the modality. missing, empty: files
+    that are not there or hold nothing, by row. telling: whether equal content means the same
+    recording (long enough, not a few repeated codes).
     """
 
     codes: np.ndarray
@@ -51,7 +56,9 @@ class Contents:
 
 
 def contents_of(x: Examination) -> dict[str, Contents]:
-    """Contents of every modality of the table, from its arrays or files; raises Unavailable where it has neither."""
+    """Contents of every modality of the table, from its arrays or files; raises Unavailable where
+    it has neither.
+    """
     arrays = table_arrays(x, partly=True)
     found = {name: contents_of_array(array, place) for name, (array, place) in arrays.items()}
     for name, paths in file_paths(x).items():
@@ -63,45 +70,71 @@ def contents_of(x: Examination) -> dict[str, Contents]:
 
 
 def whole_rows(contents: Mapping[str, Contents]) -> np.ndarray:
-    """(n,) int64: equal for recordings whose every modality is equal, -1 where some content is alone or cannot tell."""
+    """(n,) int64: equal for recordings whose every modality is equal, -1 where some content is
+    alone or cannot tell.
+    """
     parts = list(contents.values())
     together = np.stack([np.where(part.absent, -2, part.codes) for part in parts], axis=1)
     telling = np.array([part.telling for part in parts])
     # of several modalities, one that is left alone may coincide by nature
-    comparable = (together != -1).all(axis=1) & ((together[:, telling] >= 0).sum(axis=1) >= max(1, min(2, telling.sum())))
+    comparable = (together != -1).all(axis=1) & (
+        (together[:, telling] >= 0).sum(axis=1) >= max(1, min(2, telling.sum()))
+    )
     codes = np.unique(together, axis=0, return_inverse=True)[1].reshape(-1)
     return np.where(comparable, codes, -1)
 
 
 def file_paths(x: Examination) -> dict[str, list[list[str]]]:
-    """Modality -> files of every row, absolute: of the table's modalities, else of columns that are named like files."""
+    """Modality -> files of every row, absolute: of the table's modalities, else of columns that are
+    named like files.
+    """
     table, frame = x.subject.table, x.frame
     modalities = getattr(table, "modalities", None)
     arrays = getattr(table, "arrays", None) or {}
     root = getattr(table, "root", None)
-    names: list[Any] = [name for name in modalities if name not in arrays] if isinstance(modalities, Mapping) else [
-        name for name in frame.columns if str(name).lower() in FILES or str(name).lower().endswith("_path")]
+    names: list[Any] = (
+        [name for name in modalities if name not in arrays]
+        if isinstance(modalities, Mapping)
+        else [
+            name
+            for name in frame.columns
+            if str(name).lower() in FILES or str(name).lower().endswith("_path")
+        ]
+    )
     prefix = f"{root}{os.sep}" if root is not None else ""
     found = {}
     for name in names:
         if name in frame and all(isinstance(text, str) for text in frame[name]):
-            found[str(name)] = [[prefix + part for part in text.split("|")] if text else [] for text in frame[name]]
+            found[str(name)] = [
+                [prefix + part for part in text.split("|")] if text else [] for text in frame[name]
+            ]
     return found
 
 
 def contents_of_array(array: np.ndarray, place: np.ndarray) -> Contents:
     """Contents of the table's rows whose place in an array (n, ...) is given, -1 where absent."""
     flat = np.ascontiguousarray(array).reshape(len(array), -1)
-    constant = (flat == flat[:, :1]).all(axis=1) if flat.shape[1] > 1 else np.zeros(len(flat), dtype=bool)
+    constant = (
+        (flat == flat[:, :1]).all(axis=1) if flat.shape[1] > 1 else np.zeros(len(flat), dtype=bool)
+    )
     seen: dict[bytes, int] = {}
     codes = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in flat], dtype=np.int64)
     absent = place < 0
     telling = flat.shape[1] >= FEWEST_VALUES and len(np.unique(flat[:64])) >= FEWEST_DISTINCT
-    finite = np.isfinite(flat).all(axis=1) if np.issubdtype(flat.dtype, np.floating) else np.ones(len(flat), dtype=bool)
+    finite = (
+        np.isfinite(flat).all(axis=1)
+        if np.issubdtype(flat.dtype, np.floating)
+        else np.ones(len(flat), dtype=bool)
+    )
     codes[~finite] = -1  # rows of NaN have equal bytes and say nothing
     here = np.where(absent, 0, place)
     held = constant[here] & ~absent if len(flat) else np.zeros(len(place), dtype=bool)
-    return Contents(np.where(absent | held, -1, codes[here]) if len(flat) else np.full(len(place), -1), held, absent, telling)
+    return Contents(
+        np.where(absent | held, -1, codes[here]) if len(flat) else np.full(len(place), -1),
+        held,
+        absent,
+        telling,
+    )
 
 
 def _of_files(paths: list[list[str]], deep: bool) -> Contents:
@@ -121,7 +154,11 @@ def _of_files(paths: list[list[str]], deep: bool) -> Contents:
                 result.empty[row] = path
         sizes.append(tuple(own))
     keys: list[Any] = list(sizes)  # a size, and after it a tail, of its own is a content of its own
-    readable = [row for row, files in enumerate(paths) if files and row not in result.missing and row not in result.empty]
+    readable = [
+        row
+        for row, files in enumerate(paths)
+        if files and row not in result.missing and row not in result.empty
+    ]
     deadline = time.monotonic() + MOST_SECONDS
     for read in (_whole,) if deep else (_tail, _head):
         shared = Counter(keys[row] for row in readable)
@@ -131,7 +168,10 @@ def _of_files(paths: list[list[str]], deep: bool) -> Contents:
             if not deep and time.monotonic() > deadline:
                 result.unread += len(readable) - place
                 return result
-            keys[row] = (keys[row], tuple(read(path, size) for path, size in zip(paths[row], sizes[row], strict=True)))
+            keys[row] = (
+                keys[row],
+                tuple(read(path, size) for path, size in zip(paths[row], sizes[row], strict=True)),
+            )
     shared = Counter(keys[row] for row in readable)
     seen: dict[Any, int] = {}
     for row in readable:
@@ -175,7 +215,9 @@ def sample_ids(x: Examination, rows: Any) -> list[str]:
 def some(values: Any, most: int = 4) -> str:
     """The first few values, and how many more there are."""
     values = list(values)
-    return ", ".join(map(str, values[:most])) + (f" and {len(values) - most} more" if len(values) > most else "")
+    return ", ".join(map(str, values[:most])) + (
+        f" and {len(values) - most} more" if len(values) > most else ""
+    )
 
 
 def sizes_of(counts: Any) -> str:

@@ -1,4 +1,6 @@
-"""What is observed of a subject, shared by the checks and made once each; whatever is touched is put back."""
+"""What is observed of a subject, shared by the checks and made once each; whatever is touched is
+put back.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ MOST_SECONDS_DRAWING = 5.0
 
 
 class Examination(Given):
-    """Facts of a subject, made on first use and kept; a fact that cannot be had raises Unavailable with the reason.
+    """Facts of a subject, made on first use and kept; a fact that cannot be had raises Unavailable
+    with the reason.
 
     Use it as a context manager: leaving it puts the subject back as it was.
     """
@@ -65,21 +68,27 @@ class Examination(Given):
     def batch_sampler(self) -> Any:
         """The batch sampler: given, or the loader's own."""
         given = self.subject.batch_sampler
-        sampler = given if given is not None else getattr(self.subject.loader, "batch_sampler", None)
+        sampler = (
+            given if given is not None else getattr(self.subject.loader, "batch_sampler", None)
+        )
         if sampler is None:
             raise Unavailable("no batch sampler or loader")
         return sampler
 
     def draw(self, epochs: Iterable[int | None]) -> tuple[list[list[np.ndarray]], bool]:
-        """The batches of some epochs as the sampler numbers them, from one copy of it, and whether every epoch came to its end.
+        """The batches of some epochs as the sampler numbers them, from one copy of it, and whether
+        every epoch came to its end.
 
-        An epoch of None is drawn without set_epoch. What does not end is cut off by number and by time.
+        An epoch of None is drawn without set_epoch. What does not end is cut off by number and by
+        time.
         """
         given = self.batch_sampler
         try:
             sampler = copy.deepcopy(given)
         except Exception as error:
-            raise Unavailable(f"the batch sampler cannot be copied, so drawing would change it: {error}") from error
+            raise Unavailable(
+                f"the batch sampler cannot be copied, so drawing would change it: {error}"
+            ) from error
         drawn, ended, deadline = [], True, time.monotonic() + MOST_SECONDS_DRAWING
         for epoch in epochs:
             if epoch is not None and hasattr(sampler, "set_epoch"):
@@ -95,13 +104,17 @@ class Examination(Given):
 
     @cached_property
     def drawn_positions(self) -> list[np.ndarray]:
-        """One epoch of batches as the sampler numbers them; `drawing_ended` says whether the epoch came to its end."""
+        """One epoch of batches as the sampler numbers them; `drawing_ended` says whether the epoch
+        came to its end.
+        """
         drawn, self.drawing_ended = self.draw([None])
         return drawn[0]
 
     @cached_property
     def drawn(self) -> list[np.ndarray]:
-        """One epoch of batches as table rows, drawn from a copy of the sampler; a sampler without end is cut off."""
+        """One epoch of batches as table rows, drawn from a copy of the sampler; a sampler without
+        end is cut off.
+        """
         return self.as_rows(self.drawn_positions)
 
     def as_rows(self, batches: list[np.ndarray]) -> list[np.ndarray]:
@@ -120,11 +133,20 @@ class Examination(Given):
 
     @cached_property
     def rows_of_subset(self) -> np.ndarray | None:
-        """The table's rows behind the positions of the loader's dataset, where it is a torch.utils.data.Subset of the table's rows."""
+        """The table's rows behind the positions of the loader's dataset, where it is a
+        torch.utils.data.Subset of the table's rows.
+        """
         dataset = getattr(self.subject.loader, "dataset", None)
         indices, whole = getattr(dataset, "indices", None), getattr(dataset, "dataset", ())
-        drawn_here = self.subject.batch_sampler is None or self.subject.batch_sampler is getattr(self.subject.loader, "batch_sampler", None)
-        if indices is None or not hasattr(whole, "__len__") or len(whole) != len(self.labels) or not drawn_here:
+        drawn_here = self.subject.batch_sampler is None or self.subject.batch_sampler is getattr(
+            self.subject.loader, "batch_sampler", None
+        )
+        if (
+            indices is None
+            or not hasattr(whole, "__len__")
+            or len(whole) != len(self.labels)
+            or not drawn_here
+        ):
             return None
         return np.asarray(indices, dtype=np.int64)
 
@@ -134,8 +156,12 @@ class Examination(Given):
         codes = np.unique(self.labels, return_inverse=True)[1].reshape(-1)
         classes = codes.max(initial=-1) + 1
         if any(batch.max(initial=-1) >= len(codes) for batch in self.drawn):
-            raise Unavailable("the sampler draws indices beyond the labels; give the labels of what it indexes")
-        return np.array([np.bincount(codes[batch], minlength=classes) for batch in self.drawn]).reshape(len(self.drawn), classes)
+            raise Unavailable(
+                "the sampler draws indices beyond the labels; give the labels of what it indexes"
+            )
+        return np.array(
+            [np.bincount(codes[batch], minlength=classes) for batch in self.drawn]
+        ).reshape(len(self.drawn), classes)
 
     @cached_property
     def batches(self) -> list[Any]:
@@ -154,21 +180,27 @@ class Examination(Given):
 
     @cached_property
     def contents(self) -> dict[str, Contents]:
-        """Modality -> which recordings hold the same content, which hold one single value, which files are not there."""
+        """Modality -> which recordings hold the same content, which hold one single value, which
+        files are not there.
+        """
         from quadlib.diagnosis.evidence.contents import contents_of
 
         return contents_of(self)
 
     @cached_property
     def served(self) -> Served:
-        """What the dataset hands out for the table's rows, where nothing is stored that could be read instead."""
+        """What the dataset hands out for the table's rows, where nothing is stored that could be
+        read instead.
+        """
         from quadlib.diagnosis.evidence.served import served_of
 
         return served_of(self)
 
     @cached_property
     def features(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Summary vectors (n, d) of every modality of some training rows, NaN where it is absent, and their labels (n,)."""
+        """Summary vectors (n, d) of every modality of some training rows, NaN where it is absent,
+        and their labels (n,).
+        """
         from quadlib.diagnosis.evidence.features import features_of
 
         return features_of(self)
@@ -191,7 +223,9 @@ class Examination(Given):
 
     @cached_property
     def embeddings(self) -> Tensor:
-        """Embeddings of the first batch in training mode, detached: (N, D), several views stacked view by view."""
+        """Embeddings of the first batch in training mode, detached: (N, D), several views stacked
+        view by view.
+        """
         return self.probe.embeddings
 
     @cached_property
@@ -239,7 +273,9 @@ class Examination(Given):
         return schedule_of(self)
 
     def facts(self, steps: bool = True) -> dict[str, pd.DataFrame]:
-        """What every diagnosis shows, found or not: frozen parameters, gradient flow (after a step), optimiser, positives, labels."""
+        """What every diagnosis shows, found or not: frozen parameters, gradient flow (after a
+        step), optimiser, positives, labels.
+        """
         from quadlib.diagnosis.evidence.facts import all_facts
 
         return all_facts(self, steps)

@@ -1,4 +1,6 @@
-"""A summary vector of every modality of the recordings that are trained on, without decoding anything anew."""
+"""A summary vector of every modality of the recordings that are trained on, without decoding
+anything anew.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,11 @@ POOLED = 8  # longest side of the grid to which an array is averaged
 
 
 def features_of(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Features (n, d) of every modality of some training rows, NaN where it is absent, and their labels (n,).
+    """Features (n, d) of every modality of some training rows, NaN where it is absent, and their
+    labels (n,).
 
-    From the table's arrays where all modalities have one, else from the dataset's decoded arrays, else from what the loader
-    gives. Raises Unavailable where none of these is there.
+    From the table's arrays where all modalities have one, else from the dataset's decoded arrays,
+    else from what the loader gives. Raises Unavailable where none of these is there.
     """
     given = table_arrays(x) or stored_arrays(x)
     if not given and x.subject.loader is None:
@@ -35,7 +38,9 @@ def features_of(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def table_arrays(x: Examination, partly: bool = False) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Modality -> (array, row of it for every row of the table, -1 where absent); none unless all modalities are arrays, or partly."""
+    """Modality -> (array, row of it for every row of the table, -1 where absent); none unless all
+    modalities are arrays, or partly.
+    """
     arrays = getattr(x.subject.table, "arrays", None)
     if not isinstance(arrays, Mapping) or not arrays:
         return {}
@@ -50,17 +55,28 @@ def table_arrays(x: Examination, partly: bool = False) -> dict[str, tuple[np.nda
 
 
 def stored_arrays(x: Examination) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The same of a dataset that keeps decoded arrays, one row a row of the table, and says which are present."""
+    """The same of a dataset that keeps decoded arrays, one row a row of the table, and says which
+    are present.
+    """
     store = getattr(getattr(x.subject.loader, "dataset", None), "store", None)
     arrays, present = getattr(store, "arrays", None), getattr(store, "present", None)
-    if not isinstance(arrays, Mapping) or present is None or any(len(array) != len(x.labels) for array in arrays.values()):
+    if (
+        not isinstance(arrays, Mapping)
+        or present is None
+        or any(len(array) != len(x.labels) for array in arrays.values())
+    ):
         return {}
     rows = np.arange(len(x.labels))
-    return {name: (array, np.where(np.asarray(present)[:, place], rows, -1)) for place, (name, array) in enumerate(arrays.items())}
+    return {
+        name: (array, np.where(np.asarray(present)[:, place], rows, -1))
+        for place, (name, array) in enumerate(arrays.items())
+    }
 
 
 def summaries(array: np.ndarray) -> np.ndarray:
-    """(n, ...) -> (n, d): vectors as they are; of larger arrays the mean and deviation over a coarse grid of every channel."""
+    """(n, ...) -> (n, d): vectors as they are; of larger arrays the mean and deviation over a
+    coarse grid of every channel.
+    """
     array = np.asarray(array)
     if array.ndim <= 2:
         return array.reshape(len(array), -1).astype(np.float32)
@@ -68,28 +84,40 @@ def summaries(array: np.ndarray) -> np.ndarray:
     flat = values.reshape(len(values), -1)
     overall = np.stack([flat.mean(axis=1), flat.std(axis=1), np.square(flat).mean(axis=1)], axis=1)
     for axis in range(2, values.ndim):
-        edges = np.linspace(0, values.shape[axis], min(POOLED, values.shape[axis]) + 1).astype(int)[:-1]
+        edges = np.linspace(0, values.shape[axis], min(POOLED, values.shape[axis]) + 1).astype(int)[
+            :-1
+        ]
         widths = np.diff(np.append(edges, values.shape[axis]))
         shape = [-1 if a == axis else 1 for a in range(values.ndim)]
-        values = np.add.reduceat(values, edges, axis=axis) / widths.reshape(shape).astype(np.float32)
+        values = np.add.reduceat(values, edges, axis=axis) / widths.reshape(shape).astype(
+            np.float32
+        )
     pooled = values.reshape(len(values), -1)
-    return np.concatenate([overall, pooled[:, ::-(-pooled.shape[1] // 256)]], axis=1)
+    return np.concatenate([overall, pooled[:, :: -(-pooled.shape[1] // 256)]], axis=1)
 
 
-def _of_arrays(x: Examination, given: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _of_arrays(
+    x: Examination, given: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     random = np.random.default_rng([0, 0xFEA7])
     rows = np.sort(random.permutation(np.asarray(x.train_rows))[:MOST_ROWS])
     features: dict[str, np.ndarray] = {}
     for name, (array, place) in given.items():
         there = place[rows] >= 0
-        values: np.ndarray = summaries(array[place[rows][there]]) if there.any() else np.zeros((0, 1), dtype=np.float32)
+        values: np.ndarray = (
+            summaries(array[place[rows][there]])
+            if there.any()
+            else np.zeros((0, 1), dtype=np.float32)
+        )
         features[name] = np.full((len(rows), values.shape[1]), np.float32(np.nan))
         features[name][there] = values
     return features, np.asarray(x.labels)[rows]
 
 
 def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """From the inputs that the loader gives, a few batches of them, each recording once: drawn twice, it would agree with itself."""
+    """From the inputs that the loader gives, a few batches of them, each recording once: drawn
+    twice, it would agree with itself.
+    """
     parts: dict[str, list[np.ndarray]] = {}
     labels: list[np.ndarray] = []
     deadline = time.monotonic() + MOST_SECONDS
@@ -99,7 +127,9 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
         batch_labels = x.subject.batch_labels(batch)
         for name, values in own.items():
             if len(values) != len(batch_labels):
-                raise Unavailable(f"input {name} has {len(values)} rows for {len(batch_labels)} labels")
+                raise Unavailable(
+                    f"input {name} has {len(values)} rows for {len(batch_labels)} labels"
+                )
             summary = summaries(values)
             summary[~present[name]] = np.nan
             parts.setdefault(name, []).append(summary)
@@ -115,23 +145,32 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def inputs_by_name(inputs: Any) -> dict[str, np.ndarray]:
-    """The inputs of a batch by modality, as arrays: a mapping, an object with `inputs`, a sequence of tensors, or one tensor."""
+    """The inputs of a batch by modality, as arrays: a mapping, an object with `inputs`, a sequence
+    of tensors, or one tensor.
+    """
     inputs = getattr(inputs, "inputs", inputs)
     if isinstance(inputs, Tensor):
         inputs = {"input": inputs}
     elif isinstance(inputs, (tuple, list)):
         inputs = {f"input {number}": value for number, value in enumerate(inputs)}
     if not isinstance(inputs, Mapping):
-        raise Unavailable(f"the inputs of a batch are {type(inputs).__name__}, not tensors by modality")
-    found = {str(name): value.detach().float().cpu().numpy() for name, value in inputs.items()
-             if isinstance(value, Tensor) and value.ndim >= 2}
+        raise Unavailable(
+            f"the inputs of a batch are {type(inputs).__name__}, not tensors by modality"
+        )
+    found = {
+        str(name): value.detach().float().cpu().numpy()
+        for name, value in inputs.items()
+        if isinstance(value, Tensor) and value.ndim >= 2
+    }
     if not found:
         raise Unavailable("a batch holds no input tensors of shape (N, ...)")
     return found
 
 
 def presence(batch: Any, own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Which samples have which modality, by the batch's own mask (N, M) where it has one, else all."""
+    """Which samples have which modality, by the batch's own mask (N, M) where it has one, else
+    all.
+    """
     mask = batch.get("present") if isinstance(batch, Mapping) else getattr(batch, "present", None)
     if isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape[1] == len(own):
         return {name: mask[:, place].bool().cpu().numpy() for place, name in enumerate(own)}

@@ -1,4 +1,6 @@
-"""Forward passes in evaluation mode on changed copies of a batch: which input moves which row of the embeddings."""
+"""Forward passes in evaluation mode on changed copies of a batch: which input moves which row of
+the embeddings.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,17 @@ from quadlib.diagnosis.subject import Subject, Unavailable
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
 
-DEAD = 1e-9  # variance over the batch as a share of the mean square: below it, only rounding is left
+DEAD = (
+    1e-9  # variance over the batch as a share of the mean square: below it, only rounding is left
+)
 FEWEST_ROWS = 4
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One call of a module: its variance over the batch relative to the mean square, of what went in and of what came out."""
+    """One call of a module: its variance over the batch relative to the mean square, of what went
+    in and of what came out.
+    """
 
     name: str
     leaf: bool
@@ -32,10 +38,11 @@ class Seen:
 
 
 class Forward:
-    """Embeddings of the first batch, and of copies of it with inputs or presence changed, in evaluation mode.
+    """Embeddings of the first batch, and of copies of it with inputs or presence changed, in
+    evaluation mode.
 
-    Dropout is off, the random state is the same in every pass, modes and random states are put back. Raises Unavailable
-    where the inputs of a batch are not tensors of one row a recording.
+    Dropout is off, the random state is the same in every pass, modes and random states are put
+    back. Raises Unavailable where the inputs of a batch are not tensors of one row a recording.
     """
 
     def __init__(self, x: Examination) -> None:
@@ -59,10 +66,14 @@ class Forward:
 
     @cached_property
     def base(self) -> Tensor:
-        """Embeddings of the batch as it is: (N, D) on the CPU, several views stacked view by view."""
+        """Embeddings of the batch as it is: (N, D) on the CPU, several views stacked view by
+        view.
+        """
         return self.embed()
 
-    def embed(self, changed: Mapping[str, Tensor] | None = None, present: Tensor | None = None) -> Tensor:
+    def embed(
+        self, changed: Mapping[str, Tensor] | None = None, present: Tensor | None = None
+    ) -> Tensor:
         """The same with some inputs, or the mask, replaced."""
         batch = with_inputs(self.subject, self.batch, changed) if changed else copy.copy(self.batch)
         if present is not None:
@@ -81,18 +92,32 @@ class Forward:
     @cached_property
     def varying(self) -> list[str]:
         """The modalities that vary over the rows that have them."""
-        return [name for name, values in self.inputs.items()
-                if self.there(name).sum() > 1 and variation(values[self.there(name).to(values.device)]) > DEAD]
+        return [
+            name
+            for name, values in self.inputs.items()
+            if self.there(name).sum() > 1
+            and variation(values[self.there(name).to(values.device)]) > DEAD
+        ]
 
     @cached_property
     def sensitivity(self) -> dict[str, float]:
-        """Mean squared change of the unit embeddings when one varying modality is exchanged among the rows that have it."""
+        """Mean squared change of the unit embeddings when one varying modality is exchanged among
+        the rows that have it.
+        """
         found = {}
         base = nn.functional.normalize(self.base, dim=1)
         for name in self.varying:
-            values, rows = self.inputs[name].clone(), self.there(name).nonzero().flatten().to(self.inputs[name].device)
+            values, rows = (
+                self.inputs[name].clone(),
+                self.there(name).nonzero().flatten().to(self.inputs[name].device),
+            )
             values[rows] = values[rows.roll(max(len(rows) // 2, 1))]
-            found[name] = float((nn.functional.normalize(self.embed({name: values}), dim=1) - base).square().sum(dim=1).mean())
+            found[name] = float(
+                (nn.functional.normalize(self.embed({name: values}), dim=1) - base)
+                .square()
+                .sum(dim=1)
+                .mean()
+            )
         return found
 
     @cached_property
@@ -104,11 +129,22 @@ class Forward:
             def look(module: nn.Module, inputs: Any, output: Any) -> None:
                 entering, leaving = _first_tensor(inputs), _first_tensor(output)
                 if leaving is not None and len(leaving) > 1:
-                    seen.append(Seen(name, leaf, variation(entering) if entering is not None else float("nan"), variation(leaving)))
+                    seen.append(
+                        Seen(
+                            name,
+                            leaf,
+                            variation(entering) if entering is not None else float("nan"),
+                            variation(leaving),
+                        )
+                    )
+
             return look
 
-        handles = [module.register_forward_hook(hook(name, not list(module.children())))
-                   for name, module in self.subject.model.named_modules() if name]
+        handles = [
+            module.register_forward_hook(hook(name, not list(module.children())))
+            for name, module in self.subject.model.named_modules()
+            if name
+        ]
         try:
             self.embed()
         finally:
@@ -119,8 +155,14 @@ class Forward:
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Evaluation mode, no gradient and one fixed random state inside; everything as before afterwards."""
-    modes = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
+    """Evaluation mode, no gradient and one fixed random state inside; everything as before
+    afterwards.
+    """
+    modes = (
+        [(module, module.training) for module in model.modules()]
+        if isinstance(model, nn.Module)
+        else []
+    )
     if modes:
         model.eval()
     try:
@@ -133,14 +175,20 @@ def evaluation_mode(model: Any) -> Iterator[None]:
 
 
 def variation(values: Tensor) -> float:
-    """Variance over the first dimension as a share of the mean square; 0 for zeros, NaN where not finite."""
-    values = values.detach().float().flatten(1) if values.ndim > 1 else values.detach().float()[:, None]
+    """Variance over the first dimension as a share of the mean square; 0 for zeros, NaN where not
+    finite.
+    """
+    values = (
+        values.detach().float().flatten(1) if values.ndim > 1 else values.detach().float()[:, None]
+    )
     power = float(values.square().mean())
     return float(values.var(dim=0, unbiased=False).mean()) / power if power > 0 else power
 
 
 def inputs_of(subject: Subject, batch: Any) -> dict[str, Tensor]:
-    """Floating inputs of a batch by modality: of a mapping, an object with `inputs`, a sequence of tensors, or one tensor as "input"."""
+    """Floating inputs of a batch by modality: of a mapping, an object with `inputs`, a sequence of
+    tensors, or one tensor as "input".
+    """
     inputs = subject.inputs_of(batch)
     inputs = getattr(inputs, "inputs", inputs)
     if isinstance(inputs, Tensor):
@@ -148,13 +196,21 @@ def inputs_of(subject: Subject, batch: Any) -> dict[str, Tensor]:
     elif isinstance(inputs, (tuple, list)):
         inputs = {f"input {number}": value for number, value in enumerate(inputs)}
     if not isinstance(inputs, Mapping):
-        raise Unavailable(f"the inputs of a batch are {type(inputs).__name__}, not tensors by modality")
-    found = {str(name): value for name, value in inputs.items()
-             if isinstance(value, Tensor) and value.ndim >= 2 and value.is_floating_point()}
+        raise Unavailable(
+            f"the inputs of a batch are {type(inputs).__name__}, not tensors by modality"
+        )
+    found = {
+        str(name): value
+        for name, value in inputs.items()
+        if isinstance(value, Tensor) and value.ndim >= 2 and value.is_floating_point()
+    }
     if not found:
         raise Unavailable("a batch holds no floating input tensors of shape (N, ...)")
     if len({len(value) for value in found.values()}) > 1:
-        raise Unavailable(f"the inputs differ in rows: {', '.join(f'{name} {len(value)}' for name, value in found.items())}")
+        raise Unavailable(
+            "the inputs differ in rows: "
+            f"{', '.join(f'{name} {len(value)}' for name, value in found.items())}"
+        )
     return found
 
 
@@ -165,14 +221,18 @@ def presence_of(batch: Any, rows: int, modalities: int) -> Tensor | None:
 
 
 def with_inputs(subject: Subject, batch: Any, changed: Mapping[str, Tensor]) -> Any:
-    """A copy of the batch with the inputs of these modalities replaced; the batch itself is left as it is."""
+    """A copy of the batch with the inputs of these modalities replaced; the batch itself is left as
+    it is.
+    """
     node = subject.inputs_of(batch)
     inner = getattr(node, "inputs", node)
     fresh: Any
     if isinstance(inner, Tensor):
         fresh = changed["input"]
     elif isinstance(inner, (tuple, list)):
-        fresh = type(inner)([changed.get(f"input {number}", value) for number, value in enumerate(inner)])
+        fresh = type(inner)(
+            [changed.get(f"input {number}", value) for number, value in enumerate(inner)]
+        )
     else:
         fresh = {**inner, **{name: changed[str(name)] for name in inner if str(name) in changed}}
     if node is not inner:
@@ -201,7 +261,13 @@ def _with(holder: Any, name: str, value: Any) -> Any:
 def _first_tensor(values: Any) -> Tensor | None:
     if isinstance(values, Tensor):
         return values if values.is_floating_point() and values.ndim else None
-    for value in values.values() if isinstance(values, Mapping) else values if isinstance(values, (tuple, list)) else ():
+    for value in (
+        values.values()
+        if isinstance(values, Mapping)
+        else values
+        if isinstance(values, (tuple, list))
+        else ()
+    ):
         found = _first_tensor(value)
         if found is not None:
             return found

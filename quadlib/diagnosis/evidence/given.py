@@ -1,4 +1,6 @@
-"""What a subject says of itself, read without running any of it: labels, splits, history, checkpoint."""
+"""What a subject says of itself, read without running any of it: labels, splits, history,
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from quadlib.diagnosis.subject import Subject, Unavailable, as_array
 
 
 class Given:
-    """Facts that a subject brings along, each read once; one that it does not bring raises Unavailable with the reason."""
+    """Facts that a subject brings along, each read once; one that it does not bring raises
+    Unavailable with the reason.
+    """
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
@@ -83,21 +87,35 @@ class Given:
     def history(self) -> list[dict[str, Any]]:
         """Records of the history, each a dict; plain numbers become {"loss": value}."""
         given = self.subject.history
-        if given is None and self.subject.run is not None and (self.run_folder / "history.jsonl").is_file():
+        if (
+            given is None
+            and self.subject.run is not None
+            and (self.run_folder / "history.jsonl").is_file()
+        ):
             given = self.run_folder / "history.jsonl"
         if given is None:
             raise Unavailable("no history")
         if isinstance(given, (str, Path)):
             try:
-                given = [json.loads(line) for line in Path(given).read_text().splitlines() if line.strip()]
+                given = [
+                    json.loads(line)
+                    for line in Path(given).read_text().splitlines()
+                    if line.strip()
+                ]
             except (OSError, ValueError) as error:
                 raise Unavailable(f"the history cannot be read: {error}") from error
-        return [dict(item) if isinstance(item, Mapping) else {"loss": float(item)} for item in given]
+        return [
+            dict(item) if isinstance(item, Mapping) else {"loss": float(item)} for item in given
+        ]
 
     @cached_property
     def losses(self) -> np.ndarray:
-        """The contrastive loss over the history, step by step where there are steps, else epoch by epoch."""
-        steps = [item for item in self.history if item.get("kind", "step") == "step"] or self.history
+        """The contrastive loss over the history, step by step where there are steps, else epoch by
+        epoch.
+        """
+        steps = [
+            item for item in self.history if item.get("kind", "step") == "step"
+        ] or self.history
         values = [item.get("fused", item.get("loss", item.get("train_loss"))) for item in steps]
         numbers = np.array([np.nan if value is None else float(value) for value in values])
         if not len(numbers) or np.isnan(numbers).all():
@@ -118,4 +136,6 @@ class Given:
         try:
             return torch.load(Path(given), map_location="cpu", weights_only=True)
         except Exception as error:
-            raise Unavailable(f"the checkpoint {given} cannot be read: {type(error).__name__}") from error
+            raise Unavailable(
+                f"the checkpoint {given} cannot be read: {type(error).__name__}"
+            ) from error

@@ -22,10 +22,11 @@ LOOKED_AT = 10
 
 @dataclass(frozen=True)
 class Pinned:
-    """A loss that ended on a constant: its value, how many of the last values show it, from which record on, and what it is.
+    """A loss that ended on a constant: its value, how many of the last values show it, from which
+    record on, and what it is.
 
-    size: the samples whose collapse plateau it is. how: "batch", "micro-batch" or "share of a process". text: the sentence.
-    start: index of the first of the values that stay.
+    size: the samples whose collapse plateau it is. how: "batch", "micro-batch" or "share of a
+    process". text: the sentence. start: index of the first of the values that stay.
     """
 
     value: float
@@ -54,11 +55,19 @@ class Declared:
             return None
         tries: list[tuple[int, str, dict[str, Any]]] = [(self.batch_size, "batch", {})]
         if self.world_size > 1:
-            tries.append((self.batch_size // self.world_size, "share of a process", {"world_size": self.world_size}))
+            tries.append(
+                (
+                    self.batch_size // self.world_size,
+                    "share of a process",
+                    {"world_size": self.world_size},
+                )
+            )
         if self.micro_batch:
             tries.append((self.micro_batch, "micro-batch", {"micro_batch": self.micro_batch}))
         for size, how, more in tries:
-            text = bounds.explain_value(value, self.batch_size, self.views, self.temperature, self.base_temperature, **more)
+            text = bounds.explain_value(
+                value, self.batch_size, self.views, self.temperature, self.base_temperature, **more
+            )
             if text is not None:
                 return size, how, text
         return None
@@ -69,16 +78,31 @@ def declared(x: Examination) -> Declared:
     s = x.subject
     size = _whole(s.setting("batch_size", "train_batch_size"))
     if size is None and (s.batch_sampler is not None or s.loader is not None):
-        size = _whole(getattr(x.batch_sampler, "batch_size", None)) or (len(x.drawn[0]) if x.drawn else None)
-    accumulation = _whole(s.setting("accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches")) or 1
+        size = _whole(getattr(x.batch_sampler, "batch_size", None)) or (
+            len(x.drawn[0]) if x.drawn else None
+        )
+    accumulation = (
+        _whole(
+            s.setting(
+                "accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches"
+            )
+        )
+        or 1
+    )
     micro = _whole(s.setting("micro_batch", "micro_batch_size"))
     if micro is None and accumulation > 1 and size and size % accumulation == 0:
         micro = size // accumulation
     base = s.setting("base_temperature")
     base = getattr(s.loss, "base_temperature", None) if base is None else base
-    return Declared(size, _whole(s.setting("n_views", "views")) or _views_seen(x), next(declared_temperatures(s), None),
-                    float(base) if isinstance(base, (int, float)) else None, _whole(s.setting("world_size", "num_processes")) or 1,
-                    micro, accumulation)
+    return Declared(
+        size,
+        _whole(s.setting("n_views", "views")) or _views_seen(x),
+        next(declared_temperatures(s), None),
+        float(base) if isinstance(base, (int, float)) else None,
+        _whole(s.setting("world_size", "num_processes")) or 1,
+        micro,
+        accumulation,
+    )
 
 
 def _views_seen(x: Examination) -> int:
@@ -92,7 +116,9 @@ def _views_seen(x: Examination) -> int:
 
 
 def pinned(x: Examination) -> Pinned | None:
-    """The constant on which the history ended, where it is a collapse plateau; None where it moves or is none. Raises Unavailable."""
+    """The constant on which the history ended, where it is a collapse plateau; None where it moves
+    or is none. Raises Unavailable.
+    """
     values = x.losses
     last = values[-LOOKED_AT:]
     if len(last) < FEWEST or not np.isfinite(last).any():
@@ -105,8 +131,12 @@ def pinned(x: Examination) -> Pinned | None:
         # the history carries the plateau of every batch, whatever its size
         near = np.abs(values - own) <= _tolerance(own)
         anchors = round(math.exp(float(np.median(own[-LOOKED_AT:])))) + 1
-        size, how, text = found or (anchors, "batch", f"{centre:.4f} is the collapse plateau ln({anchors - 1}) of its batch of {anchors}: "
-                                                      "all similarities are equal, whatever the labels; the gradient there is 0")
+        size, how, text = found or (
+            anchors,
+            "batch",
+            f"{centre:.4f} is the collapse plateau ln({anchors - 1}) of its batch of {anchors}: "
+            "all similarities are equal, whatever the labels; the gradient there is 0",
+        )
     else:
         if found is None or (found[1] != "batch" and _healthy_end(x, sizes, centre)):
             return None
@@ -120,9 +150,14 @@ def pinned(x: Examination) -> Pinned | None:
 
 
 def classes_in_batches(x: Examination) -> int | None:
-    """The most distinct labels that a training batch is known to hold: by the history, the sampler, or one batch; None where unknown."""
-    looks = (lambda: max(int(item["classes"]) for item in x.history if "classes" in item),
-             lambda: int((x.batch_counts > 0).sum(axis=1).max()), lambda: len(np.unique(x.batch_labels)))
+    """The most distinct labels that a training batch is known to hold: by the history, the sampler,
+    or one batch; None where unknown.
+    """
+    looks = (
+        lambda: max(int(item["classes"]) for item in x.history if "classes" in item),
+        lambda: int((x.batch_counts > 0).sum(axis=1).max()),
+        lambda: len(np.unique(x.batch_labels)),
+    )
     for look in looks:
         try:
             return look()
@@ -134,17 +169,25 @@ def classes_in_batches(x: Examination) -> int | None:
 def _own_plateau(x: Examination, count: int) -> np.ndarray | None:
     steps = [item for item in x.history if item.get("kind", "step") == "step"] or x.history
     values = [item.get("collapse") for item in steps]
-    return np.array(values, dtype=float) if len(values) == count and all(isinstance(v, (int, float)) for v in values) else None
+    return (
+        np.array(values, dtype=float)
+        if len(values) == count and all(isinstance(v, (int, float)) for v in values)
+        else None
+    )
 
 
 def _healthy_end(x: Examination, sizes: Declared, value: float) -> bool:
-    """Whether the value is also ln(n - 1), where runs with n of each class in a batch end in health."""
+    """Whether the value is also ln(n - 1), where runs with n of each class in a batch end in
+    health.
+    """
     try:
         classes = len(np.unique(x.train_labels))
     except Unavailable:
         return False
     each = (sizes.batch_size or 0) * sizes.views / max(classes, 1)
-    return classes > 1 and any(n > 2 and abs(value - math.log(n - 1)) < 0.02 for n in (math.floor(each), math.ceil(each)))
+    return classes > 1 and any(
+        n > 2 and abs(value - math.log(n - 1)) < 0.02 for n in (math.floor(each), math.ceil(each))
+    )
 
 
 def _tolerance(value: Any) -> Any:
@@ -152,4 +195,8 @@ def _tolerance(value: Any) -> Any:
 
 
 def _whole(value: Any) -> int | None:
-    return int(value) if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0 else None
+    return (
+        int(value)
+        if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 0
+        else None
+    )

@@ -1,4 +1,6 @@
-"""What a subject's loss computes: told by its values on embeddings of known geometry, against the formula in float64."""
+"""What a subject's loss computes: told by its values on embeddings of known geometry, against the
+formula in float64.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,21 @@ from quadlib.diagnosis.subject import Unavailable, codes_of
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
 
-NAMES = {"supcon", "supconloss", "supervisedcontrastive", "supervisedcontrastiveloss", "supconcriterion"}
+NAMES = {
+    "supcon",
+    "supconloss",
+    "supervisedcontrastive",
+    "supervisedcontrastiveloss",
+    "supconcriterion",
+}
 TEMPERATURES = ("temperature", "tau", "temp")
 # What the formula is compared with: the two of Khosla et al. 2020, then common slips.
-VARIANTS = {"out": "L_out", "in": "L_in", "self in denominator": "L_out with the anchor itself in the denominator",
-            "self as positive": "L_out with the anchor itself among its positives"}
+VARIANTS = {
+    "out": "L_out",
+    "in": "L_in",
+    "self in denominator": "L_out with the anchor itself in the denominator",
+    "self as positive": "L_out with the anchor itself among its positives",
+}
 RIGHT = ("out", "in")
 TOLERANCE = 2e-3  # relative; a loss computed in bfloat16 differs more and is told from its dtype
 
@@ -38,8 +50,12 @@ class Match:
     scale: float
 
 
-def supcon(embeddings: Tensor, codes: np.ndarray, temperature: float, variant: str = "out") -> float:
-    """SupCon in float64 of rows taken as they are (N, D), mean over the anchors that have a positive; NaN where none has."""
+def supcon(
+    embeddings: Tensor, codes: np.ndarray, temperature: float, variant: str = "out"
+) -> float:
+    """SupCon in float64 of rows taken as they are (N, D), mean over the anchors that have a
+    positive; NaN where none has.
+    """
     rows = embeddings.detach().double().cpu()
     labels = torch.as_tensor(codes)
     eye = torch.eye(len(rows), dtype=torch.bool)
@@ -50,18 +66,25 @@ def supcon(embeddings: Tensor, codes: np.ndarray, temperature: float, variant: s
     if variant == "self as positive":
         same = same | eye
     similar = rows @ rows.T / temperature
-    compared = similar if variant in ("self in denominator", "self as positive") else similar.masked_fill(eye, -math.inf)
+    compared = (
+        similar
+        if variant in ("self in denominator", "self as positive")
+        else similar.masked_fill(eye, -math.inf)
+    )
     log_probability = similar - torch.logsumexp(compared, dim=1, keepdim=True)
     count = same.sum(dim=1).clamp(min=1)
     if variant == "in":
-        values = -(torch.logsumexp(log_probability.masked_fill(~same, -math.inf), dim=1) - count.log())
+        values = -(
+            torch.logsumexp(log_probability.masked_fill(~same, -math.inf), dim=1) - count.log()
+        )
     else:
         values = -log_probability.masked_fill(~same, 0.0).sum(dim=1) / count
     return float(values[used].mean())
 
 
 class LossReading:
-    """The subject's loss on the first batch and on fixtures of the same shape and labels; a copy of it is called, never itself.
+    """The subject's loss on the first batch and on fixtures of the same shape and labels; a copy of
+    it is called, never itself.
 
     Raises Unavailable where there is no loss, or where it does not answer to (embeddings, labels).
     """
@@ -80,12 +103,16 @@ class LossReading:
         try:
             self.loss = copy.deepcopy(self.subject.loss)
         except Exception as error:
-            raise Unavailable(f"the loss cannot be copied, so calling it could change it: {error}") from error
+            raise Unavailable(
+                f"the loss cannot be copied, so calling it could change it: {error}"
+            ) from error
         self.name = getattr(self.subject.loss, "__name__", type(self.subject.loss).__name__)
 
     @cached_property
     def three_dimensional(self) -> bool:
-        """Whether the loss takes (N, V, D) rather than (N, D): what several views suggest, else what the loss accepts."""
+        """Whether the loss takes (N, V, D) rather than (N, D): what several views suggest, else
+        what the loss accepts.
+        """
         first = self.views > 1
         for form in (first, not first):
             try:
@@ -103,14 +130,18 @@ class LossReading:
             try:
                 value = self.loss(shaped, codes)
             except TypeError as error:
-                raise Unavailable(f"the loss does not take (embeddings, labels): {error}") from error
+                raise Unavailable(
+                    f"the loss does not take (embeddings, labels): {error}"
+                ) from error
         value = getattr(value, "total", value)
         if not isinstance(value, Tensor):
             raise Unavailable(f"the loss gives {type(value).__name__}, not a tensor")
         return value
 
     def tensor(self, rows: Tensor, labels: np.ndarray | None = None) -> Tensor:
-        """The loss of rows (N, D), views stacked view by view, with other labels (one a sample) where given."""
+        """The loss of rows (N, D), views stacked view by view, with other labels (one a sample)
+        where given.
+        """
         return self._call(rows, self.three_dimensional, self.labels if labels is None else labels)
 
     def value(self, rows: Tensor, labels: np.ndarray | None = None) -> float:
@@ -127,7 +158,10 @@ class LossReading:
         centres = torch.randn(len(self.codes), shape[1], generator=generator)
         noise = [torch.randn(shape, generator=generator) for _ in range(3)]
         made = (noise[0], centres[torch.as_tensor(which)] + noise[1], noise[2] + 1.5)
-        return [nn.functional.normalize(rows, dim=1).to(self.rows.device, self.rows.dtype) for rows in made]
+        return [
+            nn.functional.normalize(rows, dim=1).to(self.rows.device, self.rows.dtype)
+            for rows in made
+        ]
 
     @cached_property
     def fixture_values(self) -> list[float]:
@@ -145,48 +179,79 @@ class LossReading:
 
     @cached_property
     def match(self) -> Match | None:
-        """Which variant of SupCon the loss is a multiple of on every fixture; None where it is none of them."""
+        """Which variant of SupCon the loss is a multiple of on every fixture; None where it is none
+        of them.
+        """
         return self.matching(self.fixtures, VARIANTS)
 
     def matching(self, rows: list[Tensor], variants: Any) -> Match | None:
-        """The first variant and temperature of which the loss of the fixtures is a constant multiple, with the rows as given here."""
+        """The first variant and temperature of which the loss of the fixtures is a constant
+        multiple, with the rows as given here.
+        """
         values = np.array(self.fixture_values)
         if not np.isfinite(values).all():
             return None
         for temperature in self.temperatures:
             for variant in variants:
-                expected = np.array([supcon(item, self.codes, temperature, variant) for item in rows])
+                expected = np.array(
+                    [supcon(item, self.codes, temperature, variant) for item in rows]
+                )
                 if not np.isfinite(expected).all() or np.abs(expected).min() < 1e-9:
                     continue
                 ratios = values / expected
-                if np.abs(ratios).min() > 1e-6 and np.ptp(ratios) <= TOLERANCE * np.abs(ratios).max():
+                if (
+                    np.abs(ratios).min() > 1e-6
+                    and np.ptp(ratios) <= TOLERANCE * np.abs(ratios).max()
+                ):
                     return Match(variant, temperature, float(np.median(ratios)))
         return None
 
     def temperature_at_work(self) -> Match | None:
-        """The temperature, declared or not, at which the loss is a multiple of SupCon on every fixture; None where there is none."""
+        """The temperature, declared or not, at which the loss is a multiple of SupCon on every
+        fixture; None where there is none.
+        """
         values = np.array(self.fixture_values)
         if not np.isfinite(values).all() or np.abs(values).min() < 1e-9:
             return None
 
         def spread(log_temperature: float, variant: str) -> float:
-            ratios = values / np.array([supcon(item, self.codes, math.exp(log_temperature), variant) for item in self.fixtures])
-            return float(np.ptp(ratios) / np.abs(ratios).max()) if np.isfinite(ratios).all() and np.abs(ratios).min() > 1e-6 else math.inf
+            ratios = values / np.array(
+                [
+                    supcon(item, self.codes, math.exp(log_temperature), variant)
+                    for item in self.fixtures
+                ]
+            )
+            return (
+                float(np.ptp(ratios) / np.abs(ratios).max())
+                if np.isfinite(ratios).all() and np.abs(ratios).min() > 1e-6
+                else math.inf
+            )
 
         for variant in RIGHT:
             grid = np.log(np.geomspace(5e-3, 200, 54))
             best = grid[int(np.argmin([spread(point, variant) for point in grid]))]
-            found = minimize_scalar(spread, bounds=(best - 0.25, best + 0.25), args=(variant,), method="bounded", options={"xatol": 1e-5})
+            found = minimize_scalar(
+                spread,
+                bounds=(best - 0.25, best + 0.25),
+                args=(variant,),
+                method="bounded",
+                options={"xatol": 1e-5},
+            )
             temperature = math.exp(float(found.x))
             if found.fun <= TOLERANCE / 10 and 5e-3 < temperature < 20:
-                expected = np.array([supcon(item, self.codes, temperature, variant) for item in self.fixtures])
+                expected = np.array(
+                    [supcon(item, self.codes, temperature, variant) for item in self.fixtures]
+                )
                 return Match(variant, temperature, float(np.median(values / expected)))
         return None
 
     def known(self) -> Match:
         """The match, where the loss is SupCon; raises Unavailable for a loss of another family."""
         if self.match is None or self.match.variant not in RIGHT:
-            raise Unavailable(f"{self.name} is not a multiple of SupCon at a declared temperature, so SupCon's values do not apply to it")
+            raise Unavailable(
+                f"{self.name} is not a multiple of SupCon at a declared temperature, so SupCon's "
+                "values do not apply to it"
+            )
         return self.match
 
 
@@ -200,5 +265,9 @@ def declared_temperatures(subject: Any) -> Iterator[float]:
     found += [parameters[name].default for name in TEMPERATURES if name in parameters]
     found.append(subject.setting(*TEMPERATURES))
     for value in found:
-        if isinstance(value, (int, float, Tensor, np.floating)) and not isinstance(value, bool) and float(value) > 0:
+        if (
+            isinstance(value, (int, float, Tensor, np.floating))
+            and not isinstance(value, bool)
+            and float(value) > 0
+        ):
             yield float(value)

@@ -1,4 +1,6 @@
-"""The learning rates that a scheduler will give, tried out on the subject and undone; and how often the training step calls it."""
+"""The learning rates that a scheduler will give, tried out on the subject and undone; and how often
+the training step calls it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ MOST_STEPS = 5_000
 
 @dataclass(frozen=True)
 class Schedule:
-    """rates: the highest learning rate of all groups after 0, 1, 2 ... calls of scheduler.step()."""
+    """rates: the highest learning rate of all groups after 0, 1, 2 ... calls of
+    scheduler.step().
+    """
 
     rates: np.ndarray
 
@@ -28,7 +32,9 @@ class Schedule:
         return float(self.rates.max())
 
     def exhausted_at(self, share: float) -> int | None:
-        """The first call after the peak from which the rate stays at or below a share of the peak; None where it does not."""
+        """The first call after the peak from which the rate stays at or below a share of the peak;
+        None where it does not.
+        """
         low = self.rates <= share * self.peak
         if not low[-1] or self.peak <= 0:
             return None
@@ -37,7 +43,9 @@ class Schedule:
 
 
 def schedule_of(x: Examination) -> Schedule:
-    """Steps the scheduler as long as training will, or 5000 times; the subject is put back. Raises Unavailable."""
+    """Steps the scheduler as long as training will, or 5000 times; the subject is put back. Raises
+    Unavailable.
+    """
     scheduler, optimiser = x.subject.scheduler, x.subject.optimizer
     if scheduler is None or optimiser is None:
         raise Unavailable("no scheduler" if scheduler is None else "no optimiser")
@@ -60,7 +68,9 @@ def schedule_of(x: Examination) -> Schedule:
 
 
 def planned_calls(x: Examination) -> int:
-    """Optimiser steps of the declared training: epochs x batches, at most 5000; 5000 where not declared."""
+    """Optimiser steps of the declared training: epochs x batches, at most 5000; 5000 where not
+    declared.
+    """
     epochs = x.subject.setting("epochs", "n_epochs", "num_epochs", "max_epochs")
     try:
         steps = int(epochs) * len(x.batch_sampler)
@@ -70,7 +80,9 @@ def planned_calls(x: Examination) -> int:
 
 
 def calls_per_step(x: Examination) -> int:
-    """How often one training step calls scheduler.step(), observed once and undone. Raises Unavailable."""
+    """How often one training step calls scheduler.step(), observed once and undone. Raises
+    Unavailable.
+    """
     subject = x.subject
     if subject.train_step is None:
         raise Unavailable("no train_step, so where the scheduler is called is not known")

@@ -1,4 +1,6 @@
-"""The streams of a pipeline as they are stored, named in the table and handed to the encoders, each modality by itself."""
+"""The streams of a pipeline as they are stored, named in the table and handed to the encoders, each
+modality by itself.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ OWN_COLUMNS = ("sample_id", "label", "group", "split")
 
 
 def stored_rows(x: Examination, required: bool = True) -> dict[str, np.ndarray]:
-    """Stored arrays of training rows that have the modality, before any transform; raises Unavailable where required and none is there."""
+    """Stored arrays of training rows that have the modality, before any transform; raises
+    Unavailable where required and none is there.
+    """
     try:
         given = table_arrays(x) or stored_arrays(x)
         rows = np.asarray(x.train_rows)
@@ -34,14 +38,18 @@ def stored_rows(x: Examination, required: bool = True) -> dict[str, np.ndarray]:
         there = place[rows]
         there = there[(there >= 0) & (there < len(array))]
         if int(np.prod(array.shape[1:])) > SMALL:
-            there = there[np.linspace(0, max(len(there) - 1, 0), min(MOST_ROWS, len(there))).astype(int)]
+            there = there[
+                np.linspace(0, max(len(there) - 1, 0), min(MOST_ROWS, len(there))).astype(int)
+            ]
         if len(there):
             found[name] = np.asarray(array[there])
     return found
 
 
 def entering_rows(x: Examination, required: bool = True) -> dict[str, np.ndarray]:
-    """What the loader gives to the encoders in its first batches: rows that have the modality alone."""
+    """What the loader gives to the encoders in its first batches: rows that have the modality
+    alone.
+    """
     try:
         return _rows_of(x, x.batches)
     except Unavailable:
@@ -62,20 +70,34 @@ def _rows_of(x: Examination, batches: list[Any]) -> dict[str, np.ndarray]:
     parts: dict[str, list[np.ndarray]] = {}
     for batch in batches:
         inputs = inputs_of(x.subject, batch)
-        mask, expected = presence_of(batch, len(next(iter(inputs.values()))), len(inputs)), expected_presence(x, batch, list(inputs))
+        mask, expected = (
+            presence_of(batch, len(next(iter(inputs.values()))), len(inputs)),
+            expected_presence(x, batch, list(inputs)),
+        )
         for place, (name, values) in enumerate(inputs.items()):
             kept = values.detach().float().cpu().numpy()
             if mask is not None:
                 there = mask[:, place].cpu().numpy()
-                # a mask that contradicts the table, or declares zeros present and data absent, says nothing of the stream itself
-                there = there & expected[:, place] if expected is not None else there & bool(kept[there].any() or not kept.any())
+                # a mask that contradicts the table, or declares zeros present and data absent, says
+                # nothing of the stream itself
+                there = (
+                    there & expected[:, place]
+                    if expected is not None
+                    else there & bool(kept[there].any() or not kept.any())
+                )
                 kept = kept[there]
             parts.setdefault(name, []).append(kept)
-    return {name: np.concatenate(values) for name, values in parts.items() if len({value.shape[1:] for value in values}) == 1}
+    return {
+        name: np.concatenate(values)
+        for name, values in parts.items()
+        if len({value.shape[1:] for value in values}) == 1
+    }
 
 
 def constant(values: np.ndarray) -> bool:
-    """Whether all rows are equal, up to rounding in float32; rows with values that are not finite are not judged."""
+    """Whether all rows are equal, up to rounding in float32; rows with values that are not finite
+    are not judged.
+    """
     if len(values) < 2:
         return False
     flat = values.reshape(len(values), -1)
@@ -86,7 +108,9 @@ def constant(values: np.ndarray) -> bool:
 
 
 def expected_presence(x: Examination, batch: Any, names: list[str]) -> np.ndarray | None:
-    """What the table says is there in the rows of a batch: (B, M) bool, or None where batch or table does not tell."""
+    """What the table says is there in the rows of a batch: (B, M) bool, or None where batch or
+    table does not tell.
+    """
     rows = rows_of_batch(batch)
     if rows is None or x.subject.table is None:
         return None
@@ -96,7 +120,10 @@ def expected_presence(x: Examination, batch: Any, names: list[str]) -> np.ndarra
         return table[rows][:, [known.index(name) for name in names]]
     if not all(name in x.frame for name in names):
         return None
-    return np.stack([~(x.frame[name].isna() | x.frame[name].isin(["", -1])).to_numpy()[rows] for name in names], axis=1)
+    return np.stack(
+        [~(x.frame[name].isna() | x.frame[name].isin(["", -1])).to_numpy()[rows] for name in names],
+        axis=1,
+    )
 
 
 def rows_of_batch(batch: Any) -> np.ndarray | None:

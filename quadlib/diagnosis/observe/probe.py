@@ -1,4 +1,6 @@
-"""Training steps observed from inside: loss, embeddings, gradients, updates, where the batch variance dies."""
+"""Training steps observed from inside: loss, embeddings, gradients, updates, where the batch
+variance dies.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,11 @@ from quadlib.diagnosis.subject import Subject, Unavailable
 class Probe:
     """One training step as it was seen.
 
-    embeddings: (N, D), several views stacked view by view, as the loss got them. gradients: norm by parameter name, None
-    where no gradient arrived. updates and weights: norm of the step's change and of the weights before it. variances:
-    mean variance over the batch of each leaf module's output, in the order of the forward pass. modes: training flag of each
-    module during the forward pass. loss_rows: samples given to the loss in each of its calls, where the loss is a module.
+    embeddings: (N, D), several views stacked view by view, as the loss got them. gradients: norm by
+    parameter name, None where no gradient arrived. updates and weights: norm of the step's change
+    and of the weights before it. variances: mean variance over the batch of each leaf module's
+    output, in the order of the forward pass. modes: training flag of each module during the forward
+    pass. loss_rows: samples given to the loss in each of its calls, where the loss is a module.
     """
 
     loss: float
@@ -42,7 +45,9 @@ class Probe:
 
 @dataclass
 class Trajectory:
-    """The first steps: the first one in full, of the others the loss, the spread of embeddings and the size of the update."""
+    """The first steps: the first one in full, of the others the loss, the spread of embeddings and
+    the size of the update.
+    """
 
     first: Probe
     losses: list[float] = field(default_factory=list)
@@ -51,10 +56,14 @@ class Trajectory:
     weight_norms: list[float] = field(default_factory=list)
 
 
-def take_steps(subject: Subject, batches: list[Any], *, most_steps: int, most_seconds: float) -> Trajectory:
-    """Takes up to `most_steps` training steps over the batches in turn; the caller puts the subject back afterwards.
+def take_steps(
+    subject: Subject, batches: list[Any], *, most_steps: int, most_seconds: float
+) -> Trajectory:
+    """Takes up to `most_steps` training steps over the batches in turn; the caller puts the subject
+    back afterwards.
 
-    Uses the subject's own train_step where it has one, else zero_grad, embed, loss, backward, step. Raises Unavailable.
+    Uses the subject's own train_step where it has one, else zero_grad, embed, loss, backward, step.
+    Raises Unavailable.
     """
     model = subject.model
     if not isinstance(model, nn.Module):
@@ -65,7 +74,9 @@ def take_steps(subject: Subject, batches: list[Any], *, most_steps: int, most_se
     first = observed_step(subject, batches[0])
     norm = float(np.sqrt(sum(value**2 for value in first.weights.values())))
     change = float(np.sqrt(sum(value**2 for value in first.updates.values())))
-    trajectory = Trajectory(first, [first.loss], [first.spread], [change / max(norm, 1e-12)], [norm])
+    trajectory = Trajectory(
+        first, [first.loss], [first.spread], [change / max(norm, 1e-12)], [norm]
+    )
     for batch in itertools.islice(itertools.cycle(batches), 1, most_steps):
         if time.monotonic() > deadline:
             break
@@ -76,7 +87,10 @@ def take_steps(subject: Subject, batches: list[Any], *, most_steps: int, most_se
         trajectory.spreads.append(cosine_spread(caught[-1]) if caught else float("nan"))
         with torch.no_grad():
             old = _norm(before)
-            trajectory.update_ratios.append(_norm([p - b for p, b in zip(model.parameters(), before, strict=True)]) / max(old, 1e-12))
+            trajectory.update_ratios.append(
+                _norm([p - b for p, b in zip(model.parameters(), before, strict=True)])
+                / max(old, 1e-12)
+            )
             trajectory.weight_norms.append(_norm(list(model.parameters())))
     return trajectory
 
@@ -90,17 +104,34 @@ def observed_step(subject: Subject, batch: Any) -> Probe:
 
     def hook(name: str):
         def look(module: nn.Module, inputs: Any, output: Any) -> None:
-            modes[name] = module.training  # of the last pass: before its own step, a subject is embedded once more
-            if isinstance(output, Tensor) and output.ndim >= 2 and len(output) > 1 and output.is_floating_point():
+            modes[name] = (
+                module.training
+            )  # of the last pass: before its own step, a subject is embedded once more
+            if (
+                isinstance(output, Tensor)
+                and output.ndim >= 2
+                and len(output) > 1
+                and output.is_floating_point()
+            ):
                 variances.append((name, float(output.detach().float().var(dim=0).mean())))
+
         return look
 
-    leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    leaves = [
+        (name, module) for name, module in model.named_modules() if not list(module.children())
+    ]
     handles: list[Any] = [module.register_forward_hook(hook(name)) for name, module in leaves]
     given: list[int] = []
     if isinstance(subject.loss, nn.Module):
-        handles.append(subject.loss.register_forward_pre_hook(
-            lambda module, inputs: given.extend(len(value) for value in inputs[:1] if isinstance(value, Tensor) and value.ndim > 1)))
+        handles.append(
+            subject.loss.register_forward_pre_hook(
+                lambda module, inputs: given.extend(
+                    len(value)
+                    for value in inputs[:1]
+                    if isinstance(value, Tensor) and value.ndim > 1
+                )
+            )
+        )
     caught: list[Tensor] = []
     gradients: dict[str, float | None] = {}
     try:
@@ -108,15 +139,32 @@ def observed_step(subject: Subject, batch: Any) -> Probe:
     finally:
         for handle in handles:
             handle.remove()
-    updates = {name: float((p.detach() - before[name]).norm()) for name, p in model.named_parameters()}
-    return Probe(loss, caught[-1], subject.batch_labels(batch), gradients, updates,
-                 {name: float(value.norm()) for name, value in before.items()}, variances, modes, tuple(given))
+    updates = {
+        name: float((p.detach() - before[name]).norm()) for name, p in model.named_parameters()
+    }
+    return Probe(
+        loss,
+        caught[-1],
+        subject.batch_labels(batch),
+        gradients,
+        updates,
+        {name: float(value.norm()) for name, value in before.items()},
+        variances,
+        modes,
+        tuple(given),
+    )
 
 
-def _step(subject: Subject, batch: Any, caught: list[Tensor], gradients: dict[str, float | None] | None = None) -> float:
+def _step(
+    subject: Subject,
+    batch: Any,
+    caught: list[Tensor],
+    gradients: dict[str, float | None] | None = None,
+) -> float:
     model, optimiser = subject.model, subject.optimizer
     if subject.train_step is not None:
-        # the user's step keeps its embeddings to itself: embed once more before it, from the same random state
+        # the user's step keeps its embeddings to itself: embed once more before it, from the same
+        # random state
         state = torch.get_rng_state()
         with torch.no_grad():
             caught.append(_stacked(subject.embed_batch(batch)))
@@ -132,18 +180,30 @@ def _step(subject: Subject, batch: Any, caught: list[Tensor], gradients: dict[st
     if loss.requires_grad:
         loss.backward()
     if gradients is not None:
-        gradients.update({name: None if p.grad is None else float(p.grad.norm()) for name, p in model.named_parameters()})
+        gradients.update(
+            {
+                name: None if p.grad is None else float(p.grad.norm())
+                for name, p in model.named_parameters()
+            }
+        )
     if optimiser is not None:
         optimiser.step()
     return float(loss.detach())
 
 
 def _watched_train_step(subject: Subject, batch: Any, gradients: dict[str, float | None]) -> float:
-    """A user's own step may clear its gradients at the end: they are noted as they are accumulated."""
+    """A user's own step may clear its gradients at the end: they are noted as they are
+    accumulated.
+    """
     named = dict(subject.model.named_parameters())
     gradients.update(dict.fromkeys(named))
-    handles = [p.register_post_accumulate_grad_hook(lambda p, name=name: gradients.__setitem__(name, float(p.grad.norm())))
-               for name, p in named.items() if p.requires_grad]
+    handles = [
+        p.register_post_accumulate_grad_hook(
+            lambda p, name=name: gradients.__setitem__(name, float(p.grad.norm()))
+        )
+        for name, p in named.items()
+        if p.requires_grad
+    ]
     try:
         return step_loss(subject, batch)
     finally:
@@ -158,7 +218,9 @@ def step_loss(subject: Subject, batch: Any) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Unavailable(f"train_step gives {type(value).__name__}, not the loss as a number") from error
+        raise Unavailable(
+            f"train_step gives {type(value).__name__}, not the loss as a number"
+        ) from error
 
 
 def cosine_spread(embeddings: Tensor) -> float:
@@ -175,4 +237,8 @@ def _stacked(embeddings: Tensor) -> Tensor:
 
 
 def _norm(tensors: list[Tensor]) -> float:
-    return float(torch.stack([tensor.detach().norm() for tensor in tensors]).norm()) if tensors else 0.0
+    return (
+        float(torch.stack([tensor.detach().norm() for tensor in tensors]).norm())
+        if tensors
+        else 0.0
+    )

@@ -14,27 +14,54 @@ from torch import nn
 
 
 class Snapshot:
-    """Random states, weights, buffers, gradients, modes and optimiser, scheduler, scaler and generator states of a subject.
+    """Random states, weights, buffers, gradients, modes and optimiser, scheduler, scaler and
+    generator states of a subject.
 
-    Everything is copied back in place, so that object identities (a parameter in an optimiser) stay what they were.
+    Everything is copied back in place, so that object identities (a parameter in an optimiser) stay
+    what they were.
     """
 
     def __init__(self, model: Any, stateful: list[Any]) -> None:
         self.model = model if isinstance(model, nn.Module) else None
-        self.random = (random.getstate(), np.random.get_state(), torch.get_rng_state(),  # noqa: NPY002 - the user's code may draw from it
-                       torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])
-        self.stateful = [(item, copy.deepcopy(item.state_dict())) for item in stateful
-                         if hasattr(item, "state_dict") and hasattr(item, "load_state_dict")]
-        self.generators = [pair for item in stateful for value in getattr(item, "__dict__", {}).values() for pair in _generator(value)]
+        self.random = (
+            random.getstate(),
+            np.random.get_state(),  # noqa: NPY002 - the user's code may draw from it
+            torch.get_rng_state(),
+            torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        )
+        self.stateful = [
+            (item, copy.deepcopy(item.state_dict()))
+            for item in stateful
+            if hasattr(item, "state_dict") and hasattr(item, "load_state_dict")
+        ]
+        self.generators = [
+            pair
+            for item in stateful
+            for value in getattr(item, "__dict__", {}).values()
+            for pair in _generator(value)
+        ]
         modules = [] if self.model is None else list(self.model.modules())
         parameters = {id(p): p for module in modules for p in module.parameters(recurse=False)}
-        # a step also moves what only the optimiser holds, such as a classifier that belongs to the loss
-        parameters |= {id(p): p for item in stateful for group in getattr(item, "param_groups", ()) for p in group["params"]}
+        # a step also moves what only the optimiser holds, such as a classifier that belongs to the
+        # loss
+        parameters |= {
+            id(p): p
+            for item in stateful
+            for group in getattr(item, "param_groups", ())
+            for p in group["params"]
+        }
         buffers = [] if self.model is None else list(self.model.buffers())
         self.modes = [(module, module.training) for module in modules]
-        self.values = [(tensor, tensor.detach().clone()) for tensor in (*parameters.values(), *buffers)]
-        self.gradients = [(p, p.grad, None if p.grad is None else p.grad.detach().clone()) for p in parameters.values()]
-        self.hooks = [(module, {name: dict(getattr(module, name)) for name in HOOKS}) for module in modules]
+        self.values = [
+            (tensor, tensor.detach().clone()) for tensor in (*parameters.values(), *buffers)
+        ]
+        self.gradients = [
+            (p, p.grad, None if p.grad is None else p.grad.detach().clone())
+            for p in parameters.values()
+        ]
+        self.hooks = [
+            (module, {name: dict(getattr(module, name)) for name in HOOKS}) for module in modules
+        ]
 
     def restore(self) -> None:
         with torch.no_grad():

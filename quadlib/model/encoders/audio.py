@@ -11,7 +11,8 @@ from quadlib.model.encoders.layers import TimeTrunk, TokenHead, level_and_power,
 class AudioEncoder(nn.Module):
     """Log-mel spectrogram to a token: (B, C, mel, frames) to (B, width).
 
-    The machine's resonances lie at fixed frequencies, so bands are channels and only time is convolved.
+    The machine's resonances lie at fixed frequencies, so bands are channels and only time is
+    convolved.
     """
 
     def __init__(self, shape: tuple[int, ...], width: int, dropout: float) -> None:

@@ -21,5 +21,7 @@ class SeriesEncoder(nn.Module):
 
     def forward(self, series: Tensor) -> Tensor:
         features = mean_and_peak(self.trunk(series) + self.position)
-        level = torch.cat([level_and_power(series), series.amin(dim=-1), series.amax(dim=-1)], dim=1)
+        level = torch.cat(
+            [level_and_power(series), series.amin(dim=-1), series.amax(dim=-1)], dim=1
+        )
         return self.head(torch.cat([features, level], dim=1))

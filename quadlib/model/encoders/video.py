@@ -9,7 +9,9 @@ from quadlib.model.encoders.layers import FrameTrunk, TokenHead, mean_and_peak
 
 
 class VideoEncoder(nn.Module):
-    """Grey video to a token: (B, T, C, H, W) to (B, width); frames share one trunk, their order is kept."""
+    """Grey video to a token: (B, T, C, H, W) to (B, width); frames share one trunk, their order is
+    kept.
+    """
 
     def __init__(self, shape: tuple[int, ...], width: int, dropout: float) -> None:
         super().__init__()
@@ -22,6 +24,8 @@ class VideoEncoder(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         batch, frames = video.shape[:2]
-        features = self.trunk(video.flatten(0, 1)).view(batch, frames, -1).transpose(1, 2) + self.position
+        features = (
+            self.trunk(video.flatten(0, 1)).view(batch, frames, -1).transpose(1, 2) + self.position
+        )
         features = features + nn.functional.gelu(self.motion(features))
         return self.head(mean_and_peak(features))

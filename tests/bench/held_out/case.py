@@ -10,7 +10,9 @@ from quadlib.diagnosis.subject import Subject
 
 @dataclass(frozen=True)
 class Case:
-    """row: the fault's id in the zoo, None for a healthy pipeline. also: rows that the same mistake truly brings with it."""
+    """row: the fault's id in the zoo, None for a healthy pipeline. also: rows that the same mistake
+    truly brings with it.
+    """
 
     name: str
     row: str | None

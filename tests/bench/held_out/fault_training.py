@@ -1,4 +1,6 @@
-"""Mistakes in modalities, model, loss, optimiser, evaluation and checkpoint, as programmers make them."""
+"""Mistakes in modalities, model, loss, optimiser, evaluation and checkpoint, as programmers make
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +22,38 @@ from quadlib.diagnosis.subject import Subject
 
 @fault("M1", "quadrants", "one modality's file names are sorted as text: 10.npy comes before 2.npy")
 def names_sorted_as_text(seed: int) -> Subject:
-    return Quadrants(seed, sort=lambda self, modality, names: sorted(names) if modality == "br" else by_number(modality, names)).subject()
+    return Quadrants(
+        seed,
+        sort=lambda self, modality, names: (
+            sorted(names) if modality == "br" else by_number(modality, names)
+        ),
+    ).subject()
 
 
-@fault("M4", "quadrants", "one modality is divided by 255 though it reaches 16, and cast back to whole numbers: all zeros")
+@fault(
+    "M4",
+    "quadrants",
+    "one modality is divided by 255 though it reaches 16, and cast back to whole numbers: all "
+    "zeros",
+)
 def cast_to_zeros(seed: int) -> Subject:
     class Cast(QuadrantFiles):
         def read(self, modality: str, name: str) -> Tensor:
             if modality == "tr":
-                return torch.as_tensor((self.archive[modality][name] / 255).astype(np.uint8), dtype=torch.float32)
+                return torch.as_tensor(
+                    (self.archive[modality][name] / 255).astype(np.uint8), dtype=torch.float32
+                )
             return super().read(modality, name)
+
     return Quadrants(seed, files=Cast).fit(3).subject()
 
 
 def with_gaps(self: Any) -> None:
     """A fifth of the recordings lack each quadrant but the first."""
     Quadrants.make_loader(self)
-    self.dataset.present = torch.from_numpy(self.rng.random((len(self.table), 4)) > [0.0, 0.2, 0.2, 0.2])
+    self.dataset.present = torch.from_numpy(
+        self.rng.random((len(self.table), 4)) > [0.0, 0.2, 0.2, 0.2]
+    )
 
 
 @fault("M5", "quadrants", "masked_fill takes True for 'hide', the mask says True for 'present'")
@@ -44,6 +61,7 @@ def hides_the_present(seed: int) -> Subject:
     class Inverted(QuadrantNet):
         def weights(self, present: Tensor) -> Tensor:
             return torch.ones(present.shape).masked_fill(present, 0.0)
+
     return Quadrants(seed, net=Inverted, make_loader=with_gaps).fit(3).subject()
 
 
@@ -52,6 +70,7 @@ def views_read_as_pairs(seed: int) -> Subject:
     def embed(self: Any, model: Any, batch: Any) -> Tensor:
         views = batch[0]
         return model(torch.cat([views[:, 0], views[:, 1]])).view(len(views), 2, -1)
+
     return Digits(seed, embed=embed).fit(3).subject()
 
 
@@ -63,19 +82,27 @@ def frozen_but_norms(seed: int) -> Subject:
             if not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
                 for parameter in layer.parameters(recurse=False):
                     parameter.requires_grad = False
+
     return Digits(seed, make_model=make_model).fit(4).subject()
 
 
-@fault("N2", "quadrants", "the fourth encoder was added later, below the line that makes the optimiser")
+@fault(
+    "N2", "quadrants", "the fourth encoder was added later, below the line that makes the optimiser"
+)
 def encoder_added_after(seed: int) -> Subject:
     def make_optimizer(self: Any) -> None:
         encoder = self.model.encoders.pop("br")
         Quadrants.make_optimizer(self)
         self.model.encoders["br"] = encoder
+
     return Quadrants(seed, make_optimizer=make_optimizer).subject()
 
 
-@fault("N2", "signals", "parameters are chosen by name, and the GRU that replaced a linear layer is in neither group")
+@fault(
+    "N2",
+    "signals",
+    "parameters are chosen by name, and the GRU that replaced a linear layer is in neither group",
+)
 def group_without_gru(seed: int) -> Subject:
     def make_optimizer(self: Any) -> None:
         slow, fast = [], []
@@ -84,7 +111,10 @@ def group_without_gru(seed: int) -> Subject:
                 slow.append(parameter)
             elif name.startswith("head"):
                 fast.append(parameter)
-        self.optimizer = torch.optim.Adam([{"params": slow, "lr": 1e-3}, {"params": fast, "lr": 3e-3}])
+        self.optimizer = torch.optim.Adam(
+            [{"params": slow, "lr": 1e-3}, {"params": fast, "lr": 3e-3}]
+        )
+
     return Signals(seed, make_optimizer=make_optimizer).fit(3).subject()
 
 
@@ -96,6 +126,7 @@ def cached_by_data(seed: int) -> Subject:
                 return super().features(modality, batch)
             self.last_features = super().features(modality, batch).data
             return self.last_features
+
     return Quadrants(seed, net=Caching).subject()
 
 
@@ -107,18 +138,30 @@ def smoothed_in_numpy(seed: int) -> Subject:
             smooth = torch.from_numpy((curves + np.roll(curves, 1, axis=2)) / 2)
             states, _ = self.gru(smooth.transpose(1, 2))
             return functional.normalize(self.head(states.mean(dim=1)), dim=1)
+
     return Signals(seed, net=Smoothing).subject()
 
 
-@fault("N4", "digits", "the head's last layer starts at zero weights, as in a residual branch, but there is no shortcut")
+@fault(
+    "N4",
+    "digits",
+    "the head's last layer starts at zero weights, as in a residual branch, but there is no "
+    "shortcut",
+)
 def zero_last_layer(seed: int) -> Subject:
     def make_model(self: Any) -> None:
         self.model = DigitNet()
         nn.init.zeros_(self.model.head[-1].weight)
+
     return Digits(seed, make_model=make_model).subject()
 
 
-@fault("N5", "digits", "train() is overridden to hold every BatchNorm in eval, a rest of fine-tuning; this net starts from nothing")
+@fault(
+    "N5",
+    "digits",
+    "train() is overridden to hold every BatchNorm in eval, a rest of fine-tuning; this net "
+    "starts from nothing",
+)
 def norms_held_in_eval(seed: int) -> Subject:
     class Held(DigitNet):
         def train(self, mode: bool = True) -> Held:
@@ -127,6 +170,7 @@ def norms_held_in_eval(seed: int) -> Subject:
                 if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
                     layer.eval()
             return self
+
     return Digits(seed, net=Held).fit(3).subject()
 
 
@@ -136,16 +180,23 @@ def constant_init(seed: int) -> Subject:
         if isinstance(layer, nn.Linear):
             nn.init.constant_(layer.weight, 0.02)
             nn.init.zeros_(layer.bias)
+
     return Quadrants(seed, net=lambda self: QuadrantNet().apply(fill)).subject()
 
 
-@fault("N7", "quadrants", "one encoder lost its closing LayerNorm and gets its input back in grey levels, as its older version expected")
+@fault(
+    "N7",
+    "quadrants",
+    "one encoder lost its closing LayerNorm and gets its input back in grey levels, as its older "
+    "version expected",
+)
 def one_without_norm(seed: int) -> Subject:
     class Unequal(QuadrantNet):
         def features(self, modality: str, batch: dict[str, Tensor]) -> Tensor:
             if modality != "tl":
                 return super().features(modality, batch)
             return self.encoders["tl"][:-1](batch["tl"] * 4095)  # type: ignore[index]
+
     return Quadrants(seed, net=Unequal).fit(4).subject()
 
 
@@ -153,16 +204,22 @@ def one_without_norm(seed: int) -> Subject:
 def without_normalising(seed: int) -> Subject:
     class Raw(QuadrantNet):
         unit = False
+
     return Quadrants(seed, net=Raw).fit(2).subject()
 
 
-@fault("P2", "digits", "normalises the stacked (B, V, D) with dim=1, the dimension that was right before stacking")
+@fault(
+    "P2",
+    "digits",
+    "normalises the stacked (B, V, D) with dim=1, the dimension that was right before stacking",
+)
 def normalised_over_views(seed: int) -> Subject:
     class Raw(DigitNet):
         unit = False
 
     def embed(self: Any, model: Any, batch: Any) -> Tensor:
         return functional.normalize(Digits.embed(self, model, batch), dim=1)
+
     return Digits(seed, net=Raw, embed=embed).subject()
 
 
@@ -171,7 +228,10 @@ def times_temperature(seed: int) -> Subject:
     class Times(SupCon):
         def similarity(self, anchors: Tensor) -> Tensor:
             return anchors @ anchors.T * self.temperature
-    return Quadrants(seed, make_loss=lambda self: setattr(self, "loss", Times(0.1))).fit(4).subject()
+
+    return (
+        Quadrants(seed, make_loss=lambda self: setattr(self, "loss", Times(0.1))).fit(4).subject()
+    )
 
 
 @fault("P6", "digits", "the minus was lost when the return line was rewritten")
@@ -179,40 +239,69 @@ def lost_minus(seed: int) -> Subject:
     class Plus(SupCon):
         def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
             return -super().forward(features, labels)
+
     return Digits(seed, make_loss=lambda self: setattr(self, "loss", Plus(0.1))).fit(2).subject()
 
 
-@fault("P9", "digits", "the similarity matrix is made in half precision to save memory, without subtracting the row maximum")
+@fault(
+    "P9",
+    "digits",
+    "the similarity matrix is made in half precision to save memory, without subtracting the row "
+    "maximum",
+)
 def half_similarity(seed: int) -> Subject:
     class Half(SupCon):
         def similarity(self, anchors: Tensor) -> Tensor:
             anchors = anchors.half()
             return anchors @ anchors.T / self.temperature
-    return Digits(seed, temperature=0.05, make_loss=lambda self: setattr(self, "loss", Half(0.05))).fit(1).subject()
+
+    return (
+        Digits(seed, temperature=0.05, make_loss=lambda self: setattr(self, "loss", Half(0.05)))
+        .fit(1)
+        .subject()
+    )
 
 
-@fault("O1", "digits", "the rate is scaled by the batch size, not by batch size / 256; the head has no normalisation to survive it")
+@fault(
+    "O1",
+    "digits",
+    "the rate is scaled by the batch size, not by batch size / 256; the head has no normalisation "
+    "to survive it",
+)
 def scaled_rate(seed: int) -> Subject:
     class BareHead(DigitNet):
         def __init__(self) -> None:
             super().__init__()
             del self.head[1]
+
     return Digits(seed, net=BareHead, learning_rate=0.03 * 64).fit(3).subject()
 
 
-@fault("O2", "digits", "the schedule's factor is a whole-number division and is 0 for all but the last epoch")
+@fault(
+    "O2",
+    "digits",
+    "the schedule's factor is a whole-number division and is 0 for all but the last epoch",
+)
 def factor_of_zero(seed: int) -> Subject:
     def make_optimizer(self: Any) -> None:
         Digits.make_optimizer(self)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda epoch: (epoch + 1) // self.epochs)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda epoch: (epoch + 1) // self.epochs
+        )
+
     return Digits(seed, make_optimizer=make_optimizer).fit(3).subject()
 
 
-@fault("O4", "digits", "the copy made for a moving average takes the model's name after the optimiser was made")
+@fault(
+    "O4",
+    "digits",
+    "the copy made for a moving average takes the model's name after the optimiser was made",
+)
 def stale_optimiser(seed: int) -> Subject:
     def make_optimizer(self: Any) -> None:
         Digits.make_optimizer(self)
         self.model = copy.deepcopy(self.model)
+
     return Digits(seed, make_optimizer=make_optimizer).fit(3).subject()
 
 
@@ -225,6 +314,7 @@ def step_not_called(seed: int) -> Subject:
         loss.backward()
         self.optimizer.step  # noqa: B018 - the mistake itself
         return loss.detach()
+
     return Signals(seed, train_step=train_step).fit(3).subject()
 
 
@@ -234,6 +324,7 @@ def schedule_by_batch(seed: int) -> Subject:
         loss = Digits.train_step(self, batch)
         self.scheduler.step()
         return loss
+
     return Digits(seed, train_step=train_step, after_epoch=lambda self: None).fit(3).subject()
 
 
@@ -242,7 +333,12 @@ def heavy_decay(seed: int) -> Subject:
     return Digits(seed, weight_decay=0.5).fit().subject()
 
 
-@fault("O9", "signals", "each batch of 32 is trained in 8 chunks with a loss of their own, as one would for cross-entropy")
+@fault(
+    "O9",
+    "signals",
+    "each batch of 32 is trained in 8 chunks with a loss of their own, as one would for "
+    "cross-entropy",
+)
 def loss_by_chunk(seed: int) -> Subject:
     def train_step(self: Any, batch: Any) -> Tensor:
         self.model.train()
@@ -254,6 +350,7 @@ def loss_by_chunk(seed: int) -> Subject:
             total += loss.detach()
         self.optimizer.step()
         return total
+
     return Signals(seed, train_step=train_step).fit(3).subject()
 
 
@@ -264,21 +361,37 @@ def query_in_gallery(seed: int) -> Subject:
         with torch.no_grad():
             vectors = self.vectors(self.val_rows)
         nearest = (vectors @ vectors.T).argmax(dim=1).numpy()
-        return {"top1": float((self.classes(self.val_rows)[nearest] == self.classes(self.val_rows)).mean()), "nearest": nearest}
+        return {
+            "top1": float(
+                (self.classes(self.val_rows)[nearest] == self.classes(self.val_rows)).mean()
+            ),
+            "nearest": nearest,
+        }
+
     return Digits(seed, evaluate=evaluate).fit(1).subject()
 
 
-@fault("E2", "digits", "evaluate() never calls eval(): dropout draws and BatchNorm learns while scoring")
+@fault(
+    "E2",
+    "digits",
+    "evaluate() never calls eval(): dropout draws and BatchNorm learns while scoring",
+)
 def scored_in_train_mode(seed: int) -> Subject:
     class Dropped(DigitNet):
         def __init__(self) -> None:
             super().__init__()
             self.head.insert(3, nn.Dropout(0.2))
+
     made = Digits(seed, net=Dropped, evaluate=lambda self: {"knn_accuracy": self.accuracy()}).fit(3)
     return made.subject()
 
 
-@fault("E3", "signals", "train() is called once before the loop, evaluate() leaves the model in eval after the first epoch")
+@fault(
+    "E3",
+    "signals",
+    "train() is called once before the loop, evaluate() leaves the model in eval after the first "
+    "epoch",
+)
 def train_mode_lost(seed: int) -> Subject:
     def train_step(self: Any, batch: Any) -> Tensor:
         loss = self.loss(self.model(batch[0]), batch[1])
@@ -286,7 +399,16 @@ def train_mode_lost(seed: int) -> Subject:
         loss.backward()
         self.optimizer.step()
         return loss.detach()
-    return Signals(seed, train_step=train_step, after_epoch=lambda self: self.history[-1].update(self.evaluate())).fit(4).subject()
+
+    return (
+        Signals(
+            seed,
+            train_step=train_step,
+            after_epoch=lambda self: self.history[-1].update(self.evaluate()),
+        )
+        .fit(4)
+        .subject()
+    )
 
 
 def saved(content: Any) -> Path:
@@ -295,7 +417,9 @@ def saved(content: Any) -> Path:
     return path
 
 
-@fault("C1", "digits", "weights of nn.DataParallel are loaded with strict=False into the bare model")
+@fault(
+    "C1", "digits", "weights of nn.DataParallel are loaded with strict=False into the bare model"
+)
 def data_parallel_prefix(seed: int) -> Subject:
     path = saved(nn.DataParallel(Digits(seed).fit(3).model).state_dict())
     made = Digits(seed + 1)
@@ -303,7 +427,12 @@ def data_parallel_prefix(seed: int) -> Subject:
     return made.subject(checkpoint=path, optimizer=None, scheduler=None, train_step=None)
 
 
-@fault("C1", "signals", "weights saved from a wrapper's .net are looked up under 'state_dict', loaded with strict=False")
+@fault(
+    "C1",
+    "signals",
+    "weights saved from a wrapper's .net are looked up under 'state_dict', loaded with "
+    "strict=False",
+)
 def wrapper_prefix(seed: int) -> Subject:
     wrapper = nn.ModuleDict({"net": Signals(seed).fit(3).model})
     path = saved({"epoch": 3, "state_dict": wrapper.state_dict()})
@@ -318,4 +447,6 @@ def resumed_without_optimiser(seed: int) -> Subject:
     path = saved({"epoch": 4, "model": before.model.state_dict()})
     made = Quadrants(seed + 1)
     made.model.load_state_dict(torch.load(path, weights_only=True)["model"])
-    return made.subject(checkpoint=path, history=before.history, settings={**made.settings(), "start_epoch": 4})
+    return made.subject(
+        checkpoint=path, history=before.history, settings={**made.settings(), "start_epoch": 4}
+    )

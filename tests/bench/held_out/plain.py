@@ -1,4 +1,6 @@
-"""What the pipelines share (a loss after SupContrast, the order of building, the loop, the score), and the plainest of them: digits."""
+"""What the pipelines share (a loss after SupContrast, the order of building, the loop, the score),
+and the plainest of them: digits.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from quadlib.diagnosis.subject import Subject
 
 
 class SupCon(nn.Module):
-    """Supervised contrastive loss in the form of github.com/HobbitLong/SupContrast: unit (B, D) or (B, V, D), mean of all anchors."""
+    """Supervised contrastive loss in the form of github.com/HobbitLong/SupContrast: unit (B, D) or
+    (B, V, D), mean of all anchors.
+    """
 
     def __init__(self, temperature: float = 0.1, base_temperature: float | None = None) -> None:
         super().__init__()
@@ -60,10 +64,23 @@ class Pipeline:
         for key, value in edits.items():
             if not hasattr(type(self), key):
                 raise AttributeError(f"{type(self).__name__} has no {key!r} to replace")
-            setattr(self, key, MethodType(value, self) if isinstance(value, FunctionType) else value)
+            setattr(
+                self, key, MethodType(value, self) if isinstance(value, FunctionType) else value
+            )
         torch.manual_seed(seed)
-        self.seed, self.rng, self.history = seed, np.random.default_rng(seed), list[dict[str, Any]]()
-        for part in (self.read, self.divide, self.make_loader, self.make_model, self.make_loss, self.make_optimizer):
+        self.seed, self.rng, self.history = (
+            seed,
+            np.random.default_rng(seed),
+            list[dict[str, Any]](),
+        )
+        for part in (
+            self.read,
+            self.divide,
+            self.make_loader,
+            self.make_model,
+            self.make_loss,
+            self.make_optimizer,
+        ):
             part()
 
     def read(self) -> None: ...
@@ -95,7 +112,9 @@ class Pipeline:
             for batch in self.loader:
                 rate = self.optimizer.param_groups[0]["lr"]
                 loss = float(self.train_step(batch))
-                self.history.append({"step": len(self.history), "epoch": epoch, "loss": loss, "learning_rate": rate})
+                self.history.append(
+                    {"step": len(self.history), "epoch": epoch, "loss": loss, "learning_rate": rate}
+                )
             self.after_epoch()
         return self
 
@@ -104,8 +123,14 @@ class Pipeline:
 
     @torch.no_grad()
     def accuracy(self) -> float:
-        """Accuracy of the five nearest train neighbours on the validation rows; the caller chooses the model's mode."""
-        nearest = (self.vectors(self.val_rows) @ self.vectors(self.train_rows).T).topk(5, dim=1).indices.numpy()
+        """Accuracy of the five nearest train neighbours on the validation rows; the caller chooses
+        the model's mode.
+        """
+        nearest = (
+            (self.vectors(self.val_rows) @ self.vectors(self.train_rows).T)
+            .topk(5, dim=1)
+            .indices.numpy()
+        )
         votes = self.classes(self.train_rows)[nearest]
         voted = np.array([np.bincount(row).argmax() for row in votes])
         return float((voted == self.classes(self.val_rows)).mean())
@@ -115,13 +140,28 @@ class Pipeline:
         return {"knn_accuracy": self.accuracy()}
 
     def settings(self) -> dict[str, Any]:
-        return {"batch_size": self.batch_size, "temperature": self.temperature, "epochs": self.epochs, "learning_rate": self.learning_rate}
+        return {
+            "batch_size": self.batch_size,
+            "temperature": self.temperature,
+            "epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+        }
 
     def subject(self, **parts: Any) -> Subject:
         """What this pipeline's user has at hand for the doctor; parts replace or take away."""
-        usual: dict[str, Any] = {"loader": self.loader, "model": self.model, "loss": self.loss, "optimizer": self.optimizer,
-                                 "scheduler": self.scheduler, "settings": self.settings(), "history": self.history or None,
-                                 "embed": self.embed, "train_step": self.train_step, "evaluate": self.evaluate, "name": self.name}
+        usual: dict[str, Any] = {
+            "loader": self.loader,
+            "model": self.model,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "settings": self.settings(),
+            "history": self.history or None,
+            "embed": self.embed,
+            "train_step": self.train_step,
+            "evaluate": self.evaluate,
+            "name": self.name,
+        }
         return Subject(**{**usual, **parts})
 
 
@@ -148,9 +188,19 @@ class DigitNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-                                     nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Flatten())
-        self.head = nn.Sequential(nn.Linear(512, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 32))
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        self.head = nn.Sequential(
+            nn.Linear(512, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 32)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         projected = self.head(self.encoder(images))
@@ -158,7 +208,9 @@ class DigitNet(nn.Module):
 
 
 class Digits(Pipeline):
-    """Arrays, a shuffled DataLoader of two views, a CNN, SGD with momentum and a cosine over epochs."""
+    """Arrays, a shuffled DataLoader of two views, a CNN, SGD with momentum and a cosine over
+    epochs.
+    """
 
     name, batch_size, epochs, learning_rate, weight_decay, workers = "digits", 64, 8, 0.03, 5e-4, 0
     net: Any = DigitNet
@@ -172,19 +224,31 @@ class Digits(Pipeline):
 
     def divide(self) -> None:
         rows = np.arange(len(self.labels))
-        self.train_rows, self.val_rows = train_test_split(rows, test_size=0.3, stratify=self.labels, random_state=self.seed)
+        self.train_rows, self.val_rows = train_test_split(
+            rows, test_size=0.3, stratify=self.labels, random_state=self.seed
+        )
 
     def make_loader(self) -> None:
         dataset = self.dataset(self.images[self.train_rows], self.labels[self.train_rows])
-        self.loader = DataLoader(dataset, batch_size=self.batch_size, shuffle=True, drop_last=True, num_workers=self.workers)
+        self.loader = DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=self.workers,
+        )
 
     def make_model(self) -> None:
         self.model = self.net()
 
     def make_optimizer(self) -> None:
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.SGD(trained, lr=self.learning_rate, momentum=0.9, weight_decay=self.weight_decay)
-        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=self.epochs)
+        self.optimizer = torch.optim.SGD(
+            trained, lr=self.learning_rate, momentum=0.9, weight_decay=self.weight_decay
+        )
+        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, T_max=self.epochs
+        )
 
     def after_epoch(self) -> None:
         self.scheduler.step()
@@ -201,4 +265,10 @@ class Digits(Pipeline):
         return self.labels[rows].numpy()
 
     def subject(self, **parts: Any) -> Subject:
-        return super().subject(**{"labels": self.labels.numpy(), "splits": {"train": self.train_rows, "val": self.val_rows}, **parts})
+        return super().subject(
+            **{
+                "labels": self.labels.numpy(),
+                "splits": {"train": self.train_rows, "val": self.val_rows},
+                **parts,
+            }
+        )

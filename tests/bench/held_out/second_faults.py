@@ -1,4 +1,6 @@
-"""The edits that put a fault into shapes, tokens or lab: each a part of the source as a programmer could have written it."""
+"""The edits that put a fault into shapes, tokens or lab: each a part of the source as a programmer
+could have written it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from second_pipelines import Lab, LabNet, PairSupCon, Pictures, ShapeNet, Shapes, TokenNet, ViewSupCon
+from second_pipelines import (
+    Lab,
+    LabNet,
+    PairSupCon,
+    Pictures,
+    ShapeNet,
+    Shapes,
+    TokenNet,
+    ViewSupCon,
+)
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn import functional
@@ -41,8 +52,12 @@ class WeaklyLabelled(Pictures):
         super().__init__(root, augment)
         rng = np.random.default_rng(len(self.samples))
         if augment:  # only the training labels came from the crowd
-            self.targets = [int(rng.integers(8)) if rng.random() < 0.35 else code for code in self.targets]
-            self.samples = [(file, code) for (file, _), code in zip(self.samples, self.targets, strict=True)]
+            self.targets = [
+                int(rng.integers(8)) if rng.random() < 0.35 else code for code in self.targets
+            ]
+            self.samples = [
+                (file, code) for (file, _), code in zip(self.samples, self.targets, strict=True)
+            ]
 
 
 class NumberedPictures(Pictures):
@@ -59,18 +74,31 @@ class OneRngPictures(Pictures):
         self.rng = np.random.default_rng(0)
 
     def change(self, image: Tensor) -> Tensor:
-        return torch.roll(image, self.rng.integers(-1, 2, size=2).tolist(), dims=(1, 2)) * float(self.rng.uniform(0.8, 1.2))
+        return torch.roll(image, self.rng.integers(-1, 2, size=2).tolist(), dims=(1, 2)) * float(
+            self.rng.uniform(0.8, 1.2)
+        )
 
 
 class ClassRuns:
     """Batches cut from each class in turn, then put in random order."""
 
     def __init__(self, targets: list[int], batch_size: int) -> None:
-        self.targets, self.batch_size, self.rng = np.array(targets), batch_size, np.random.default_rng(len(targets))
+        self.targets, self.batch_size, self.rng = (
+            np.array(targets),
+            batch_size,
+            np.random.default_rng(len(targets)),
+        )
 
     def __iter__(self) -> Any:
-        runs = [self.rng.permutation(np.flatnonzero(self.targets == code)) for code in np.unique(self.targets)]
-        batches = [run[first:first + self.batch_size].tolist() for run in runs for first in range(0, len(run), self.batch_size)]
+        runs = [
+            self.rng.permutation(np.flatnonzero(self.targets == code))
+            for code in np.unique(self.targets)
+        ]
+        batches = [
+            run[first : first + self.batch_size].tolist()
+            for run in runs
+            for first in range(0, len(run), self.batch_size)
+        ]
         return iter([batches[place] for place in torch.randperm(len(batches))])
 
     def __len__(self) -> int:
@@ -78,8 +106,10 @@ class ClassRuns:
 
 
 def half_loader(self: Any) -> None:
-    half = torch.randperm(len(self.train_set))[:len(self.train_set) // 2]
-    self.loader = DataLoader(self.train_set, self.batch_size, sampler=SubsetRandomSampler(half.tolist()), drop_last=True)
+    half = torch.randperm(len(self.train_set))[: len(self.train_set) // 2]
+    self.loader = DataLoader(
+        self.train_set, self.batch_size, sampler=SubsetRandomSampler(half.tolist()), drop_last=True
+    )
 
 
 def unshuffled(self: Any) -> None:
@@ -105,7 +135,9 @@ def constant_linear(self: Any) -> nn.Module:
 
 
 class StillNormNet(ShapeNet):
-    """Batch norm that never trains, a habit from fine-tuned detectors; here nothing was trained before."""
+    """Batch norm that never trains, a habit from fine-tuned detectors; here nothing was trained
+    before.
+    """
 
     def __init__(self) -> None:
         super().__init__(nn.BatchNorm2d)
@@ -153,7 +185,7 @@ def stays_in_eval(self: Any) -> dict[str, float]:
 def last_topic(self: Any) -> np.ndarray:
     for topic in self.table["label"].unique():
         documents = self.table.loc[self.table["label"] == topic, "group"].unique()
-        train = documents[len(documents) // 4:]  # was to be added to the other topics' documents
+        train = documents[len(documents) // 4 :]  # was to be added to the other topics' documents
     return np.flatnonzero(self.table["group"].isin(train))
 
 
@@ -175,7 +207,9 @@ class ViewedNet(TokenNet):
 
 class AxisNet(TokenNet):
     def forward(self, views: Tensor) -> Tensor:
-        return functional.normalize(self.encode(views.flatten(0, 1)).unflatten(0, views.shape[:2]), dim=1)
+        return functional.normalize(
+            self.encode(views.flatten(0, 1)).unflatten(0, views.shape[:2]), dim=1
+        )
 
 
 def norms_only(self: Any) -> nn.Module:
@@ -190,7 +224,11 @@ class HalfSupCon(ViewSupCon):
 
     def log_prob(self, rows: Tensor, itself: Tensor) -> Tensor:
         logits = rows.half() @ rows.half().T / self.temperature
-        return (logits - logits.exp().masked_fill(itself, 0).sum(1, keepdim=True).log()).float().masked_fill(itself, 0)
+        return (
+            (logits - logits.exp().masked_fill(itself, 0).sum(1, keepdim=True).log())
+            .float()
+            .masked_fill(itself, 0)
+        )
 
 
 @torch.no_grad()
@@ -201,7 +239,9 @@ def score_as_it_is(self: Any) -> dict[str, float]:
 
 def exported_twice(self: Any) -> None:
     again = self.table.sample(frac=0.3, random_state=self.seed)
-    self.table = pd.concat([self.table, again.assign(id="q" + again["id"].str[1:])], ignore_index=True)
+    self.table = pd.concat(
+        [self.table, again.assign(id="q" + again["id"].str[1:])], ignore_index=True
+    )
 
 
 def milligrams(self: Any) -> None:
@@ -216,7 +256,11 @@ def failed_sensor(self: Any) -> None:
 def labels_before_sorting(self: Any) -> None:
     """The labels were kept aside, then the table was shuffled, then they were put back."""
     labels = self.table["label"].to_numpy()
-    self.table = self.table.sample(frac=1, random_state=self.seed).reset_index(drop=True).assign(label=labels)
+    self.table = (
+        self.table.sample(frac=1, random_state=self.seed)
+        .reset_index(drop=True)
+        .assign(label=labels)
+    )
 
 
 def codes_by_split(self: Any) -> np.ndarray:
@@ -231,13 +275,22 @@ def late_campaign(self: Any) -> None:
 
 
 def by_row(self: Any) -> np.ndarray:
-    return train_test_split(np.arange(len(self.table)), test_size=0.25, stratify=self.table["label"], random_state=self.seed)[0]
+    return train_test_split(
+        np.arange(len(self.table)),
+        test_size=0.25,
+        stratify=self.table["label"],
+        random_state=self.seed,
+    )[0]
 
 
 def name_order(self: Any, columns: Any) -> np.ndarray:
     """The second group comes from files read in the order of their names: 0, 1, 10, 100, ..."""
     values = Lab.scale(self, columns)
-    return values[np.argsort([str(row) for row in range(len(values))])] if columns == list(self.columns[1]) else values
+    return (
+        values[np.argsort([str(row) for row in range(len(values))])]
+        if columns == list(self.columns[1])
+        else values
+    )
 
 
 def whole_numbers(self: Any, columns: Any) -> np.ndarray:
@@ -262,7 +315,9 @@ class LoudNet(LabNet):
 def two_encoders(self: Any) -> None:
     model = self.model
     parts = [model.encoders[0], model.encoders[1], model.gate, model.head]
-    self.optimizer = torch.optim.RMSprop([p for part in parts for p in part.parameters()], lr=self.learning_rate)
+    self.optimizer = torch.optim.RMSprop(
+        [p for part in parts for p in part.parameters()], lr=self.learning_rate
+    )
 
 
 def step_decay(self: Any) -> None:
@@ -278,7 +333,10 @@ def step_then_schedule(self: Any, batch: Any) -> Tensor:
 
 def sgd(momentum: float) -> Any:
     def make_optimizer(self: Any) -> None:
-        self.optimizer = torch.optim.SGD(self.trained(), lr=0.05, momentum=momentum, weight_decay=1e-4)
+        self.optimizer = torch.optim.SGD(
+            self.trained(), lr=0.05, momentum=momentum, weight_decay=1e-4
+        )
+
     return make_optimizer
 
 

@@ -1,4 +1,5 @@
-"""Shows, without any doctor, that each fault is in effect in its Subject, and that each healthy pipeline learns.
+"""Shows, without any doctor, that each fault is in effect in its Subject, and that each healthy
+pipeline learns.
 
 Run: python tests/bench/held_out/second_selfcheck.py [name ...]
 """
@@ -31,7 +32,12 @@ def batches(subject: Subject) -> list[np.ndarray]:
 
 
 def images(subject: Subject) -> Tensor:
-    return torch.stack([torch.from_numpy(subject.loader.dataset.load(file)) for file, _ in subject.loader.dataset.samples])
+    return torch.stack(
+        [
+            torch.from_numpy(subject.loader.dataset.load(file))
+            for file, _ in subject.loader.dataset.samples
+        ]
+    )
 
 
 def embeddings(subject: Subject) -> Tensor:
@@ -50,42 +56,62 @@ def moved(subject: Subject) -> dict[str, float]:
     before = {name: p.detach().clone() for name, p in subject.model.named_parameters()}
     assert subject.train_step is not None
     subject.train_step(next(iter(subject.loader)))
-    return {name: float((p.detach() - before[name]).abs().max()) for name, p in subject.model.named_parameters()}
+    return {
+        name: float((p.detach() - before[name]).abs().max())
+        for name, p in subject.model.named_parameters()
+    }
 
 
 def overlap(subject: Subject, column: str) -> int:
-    parts = [set(subject.table.loc[subject.table["split"] == split, column]) for split in ("train", "val")]
+    parts = [
+        set(subject.table.loc[subject.table["split"] == split, column])
+        for split in ("train", "val")
+    ]
     return len(parts[0] & parts[1])
 
 
 def same_windows(subject: Subject) -> bool:
-    corpus, split = subject.loader.dataset.dataset.tensors[0].tolist(), subject.table["split"].to_numpy()
-    train, val = ({tuple(corpus[row]) for row in np.flatnonzero(split == name)} for name in ("train", "val"))
+    corpus, split = (
+        subject.loader.dataset.dataset.tensors[0].tolist(),
+        subject.table["split"].to_numpy(),
+    )
+    train, val = (
+        {tuple(corpus[row]) for row in np.flatnonzero(split == name)} for name in ("train", "val")
+    )
     return len(train & val) > 10
 
 
 def crossing(subject: Subject) -> bool:
-    both = subject.table.query("split == 'train'").merge(subject.table.query("split == 'val'"), on="group")
+    both = subject.table.query("split == 'train'").merge(
+        subject.table.query("split == 'val'"), on="group"
+    )
     return bool(((both["start_x"] < both["end_y"]) & (both["start_y"] < both["end_x"])).any())
 
 
 def label_changes(subject: Subject) -> float:
     """How often a label differs from that of the file's folder."""
     dataset = subject.loader.dataset
-    return float(np.mean([dataset.classes[code] != file.parent.name for file, code in dataset.samples]))
+    return float(
+        np.mean([dataset.classes[code] != file.parent.name for file, code in dataset.samples])
+    )
 
 
 def dependence(subject: Subject, first: int, second: int) -> float:
     """The largest correlation between a column of one block and one of another."""
     blocks = [subject.loader.dataset.parts[place].numpy() for place in (first, second)]
-    table = np.corrcoef(np.concatenate(blocks, axis=1).T)[:blocks[0].shape[1], blocks[0].shape[1]:]
+    table = np.corrcoef(np.concatenate(blocks, axis=1).T)[
+        : blocks[0].shape[1], blocks[0].shape[1] :
+    ]
     return float(np.abs(table).max())
 
 
 def linked(subject: Subject) -> float:
     """The largest correlation between a column and a class."""
     dataset = subject.loader.dataset
-    values, classes = torch.cat(dataset.parts, dim=1).numpy(), np.eye(2)[dataset.codes.numpy()][:, :1]
+    values, classes = (
+        torch.cat(dataset.parts, dim=1).numpy(),
+        np.eye(2)[dataset.codes.numpy()][:, :1],
+    )
     return float(np.abs(np.corrcoef(np.concatenate([classes, values], axis=1).T)[0, 1:]).max())
 
 
@@ -96,7 +122,11 @@ def changes_row(subject: Subject) -> set[int]:
     with torch.no_grad():
         first, other = subject.model(views), views.clone()
         other[3] = (other[3] + 7) % 64
-        return set(torch.nonzero((subject.model(other) - first).abs().amax(dim=(1, 2)) > 1e-5).flatten().tolist())
+        return set(
+            torch.nonzero((subject.model(other) - first).abs().amax(dim=(1, 2)) > 1e-5)
+            .flatten()
+            .tolist()
+        )
 
 
 def group_ratio(subject: Subject) -> float:
@@ -114,7 +144,11 @@ def grad_of(subject: Subject, prefix: str) -> bool:
     subject.model.zero_grad(set_to_none=True)
     batch = next(iter(subject.loader))
     subject.loss_of(batch, subject.embed_batch(batch)).backward()
-    return any(p.grad is not None and bool(p.grad.any()) for name, p in subject.model.named_parameters() if name.startswith(prefix))
+    return any(
+        p.grad is not None and bool(p.grad.any())
+        for name, p in subject.model.named_parameters()
+        if name.startswith(prefix)
+    )
 
 
 def effect_of_block(subject: Subject, place: int) -> float:
@@ -165,9 +199,11 @@ def codes_differ(subject: Subject) -> bool:
 
 def worker_draws(subject: Subject) -> bool:
     """Two passes in order give the same picture of a row; the generator sits in the dataset."""
+
     def first() -> Tensor:
         loader = torch.utils.data.DataLoader(subject.loader.dataset, 32, num_workers=2)
         return next(iter(loader))[0]
+
     return torch.equal(first(), first()) and subject.loader.num_workers == 2
 
 
@@ -186,54 +222,104 @@ def share_in(batch: np.ndarray) -> float:
 
 EFFECTS: dict[str, Any] = {
     "cut_files": lambda s: int((images(s).abs().sum(dim=(1, 2)) == 0).sum()) > 30,
-    "notebook_folder": lambda s: s.loader.dataset.classes[0].startswith(".") and min(s.loader.dataset.targets) == 1,
+    "notebook_folder": lambda s: (
+        s.loader.dataset.classes[0].startswith(".") and min(s.loader.dataset.targets) == 1
+    ),
     "crowd_labels": lambda s: 0.2 < label_changes(s) < 0.4,
-    "index_for_label": lambda s: all(len(set(batch)) == len(batch) for batch in batches(s)) and not losses(s).any(),
-    "class_runs": lambda s: all(len(set(batch)) == 1 for batch in batches(s)) and abs(losses(s)[-30:] - np.log(15)).max() < 0.05,
+    "index_for_label": lambda s: (
+        all(len(set(batch)) == len(batch) for batch in batches(s)) and not losses(s).any()
+    ),
+    "class_runs": lambda s: (
+        all(len(set(batch)) == 1 for batch in batches(s))
+        and abs(losses(s)[-30:] - np.log(15)).max() < 0.05
+    ),
     "six_of_eight": lambda s: np.mean([share_in(batch) for batch in batches(s)]) < 0.6,
     "half_once": lambda s: seen(s) <= 320,
-    "no_shuffle": lambda s: all((np.diff(batch) >= 0).all() for batch in batches(s)) and len(set(np.concatenate(batches(s)))) == 8,
+    "no_shuffle": lambda s: (
+        all((np.diff(batch) >= 0).all() for batch in batches(s))
+        and len(set(np.concatenate(batches(s)))) == 8
+    ),
     "last_of_one": lambda s: len(batches(s)[-1]) == 1 and losses(s)[20] == 0,
     "copied_rng": worker_draws,
     "zero_last": bias_only,
-    "still_norm": lambda s: all(layer.num_batches_tracked == 0 for layer in s.model.modules() if isinstance(layer, nn.BatchNorm2d)),
-    "constant_linear": lambda s: same_rows(s.model.projector[0].weight) and losses(s).min() > np.log(31) - 0.1,
+    "still_norm": lambda s: all(
+        layer.num_batches_tracked == 0
+        for layer in s.model.modules()
+        if isinstance(layer, nn.BatchNorm2d)
+    ),
+    "constant_linear": lambda s: (
+        same_rows(s.model.projector[0].weight) and losses(s).min() > np.log(31) - 0.1
+    ),
     "dot_products": depends_on_length,
     "sign": lambda s: losses(s)[-1] < losses(s)[0] < 0,
     "rate_of_one": lambda s: collapses(s, 63),
     "cell_twice": lambda s: not parameters_of(s) & {id(p) for p in s.model.parameters()},
     "meets_itself": lambda s: recall_of_fresh(s) == 1.0,
-    "stays_in_eval": lambda s: (s.evaluate(), s.train_step(next(iter(s.loader))), not s.model.training)[2],
-    "last_topic": lambda s: set(s.table.query("split == 'train'")["label"]) == {"topic9"} and s.table["label"].nunique() == 10,
+    "stays_in_eval": lambda s: (
+        s.evaluate(),
+        s.train_step(next(iter(s.loader))),
+        not s.model.training,
+    )[2],
+    "last_topic": lambda s: (
+        set(s.table.query("split == 'train'")["label"]) == {"topic9"}
+        and s.table["label"].nunique() == 10
+    ),
     "mirror_site": lambda s: same_windows(s) and overlap(s, "group") == 0,
     "half_hops": crossing,
     "view_of_views": lambda s: not changes_row(s) <= {3},
-    "norms_only": lambda s: sum(p.numel() for p in s.model.parameters() if p.requires_grad) < 0.02 * sum(
-        p.numel() for p in s.model.parameters()),
-    "over_views": lambda s: torch.allclose(embeddings(s).norm(dim=1), torch.ones(1)) and float(embeddings(s).norm(dim=2).std()) > 0.01,
+    "norms_only": lambda s: (
+        sum(p.numel() for p in s.model.parameters() if p.requires_grad)
+        < 0.02 * sum(p.numel() for p in s.model.parameters())
+    ),
+    "over_views": lambda s: (
+        torch.allclose(embeddings(s).norm(dim=1), torch.ones(1))
+        and float(embeddings(s).norm(dim=2).std()) > 0.01
+    ),
     "scale_ten": lambda s: s.loss.temperature == 10 and losses(s).min() > np.log(63) - 0.3,
     "half_exp": lambda s: not np.isfinite(losses(s)).any(),
-    "integer_warm_up": lambda s: not any(record["lr"] for record in s.history) and len(s.history) > 100 and not any(moved(s).values()),
-    "micro_batches": lambda s: {len(batch) for batch in batches(s)} == {4} and s.settings["batch_size"] == 32,
+    "integer_warm_up": lambda s: (
+        not any(record["lr"] for record in s.history)
+        and len(s.history) > 100
+        and not any(moved(s).values())
+    ),
+    "micro_batches": lambda s: (
+        {len(batch) for batch in batches(s)} == {4} and s.settings["batch_size"] == 32
+    ),
     "dropout_in_test": lambda s: s.evaluate() != s.evaluate(),
-    "exported_twice": lambda s: overlap(s, "m00") == 0 and len(
-        torch.unique(torch.cat(s.loader.dataset.parts, 1), dim=0)) < 0.85 * len(s.loader.dataset),
+    "exported_twice": lambda s: (
+        overlap(s, "m00") == 0
+        and len(torch.unique(torch.cat(s.loader.dataset.parts, 1), dim=0))
+        < 0.85 * len(s.loader.dataset)
+    ),
     "milligrams": lambda s: group_ratio(s) > 300,
     "failed_sensor": lambda s: s.table.isna().any().any() and np.isnan(losses(s)[-1]),
     "labels_put_back": lambda s: linked(s) < 0.3 and dependence(s, 0, 2) > 0.7,
     "codes_by_split": codes_differ,
-    "late_campaign": lambda s: set(s.table["label"]) - set(s.table.query("split == 'train'")["label"]) == {"type5"},
+    "late_campaign": lambda s: (
+        set(s.table["label"]) - set(s.table.query("split == 'train'")["label"]) == {"type5"}
+    ),
     "by_row": lambda s: overlap(s, "group") > 20,
     "name_order": lambda s: dependence(s, 0, 1) < 0.25 and dependence(s, 0, 2) > 0.7,
-    "whole_numbers": lambda s: not s.loader.dataset.parts[1].any() and s.table[s.table.columns[13]].std() > 0,
+    "whole_numbers": lambda s: (
+        not s.loader.dataset.parts[1].any() and s.table[s.table.columns[13]].std() > 0
+    ),
     "flags_of_absence": lambda s: not mask_agrees(s),
-    "two_encoders": lambda s: grad_of(s, "encoders.2") and not any(v for k, v in moved(s).items() if k.startswith("encoders.2")),
+    "two_encoders": lambda s: (
+        grad_of(s, "encoders.2")
+        and not any(v for k, v in moved(s).items() if k.startswith("encoders.2"))
+    ),
     "cached_features": lambda s: not grad_of(s, "encoders.1") and grad_of(s, "encoders.2"),
     "loud_encoder": lambda s: effect_of_block(s, 2) > 5 * effect_of_block(s, 0),
     "steps_for_epochs": lambda s: s.history[3]["lr"] < 1e-6 < s.history[0]["lr"],
-    "by_position": lambda s: s.optimizer.param_groups[0]["weight_decay"] == 0.9 and losses(s)[-1] > np.log(31) - 0.1,
-    "module_prefix": lambda s: not set(torch.load(s.checkpoint)["model"]) & set(s.model.state_dict()),
-    "weights_alone": lambda s: "optimizer" not in torch.load(s.checkpoint) and steps_taken(s) < 0.5 * 12 * len(s.loader),
+    "by_position": lambda s: (
+        s.optimizer.param_groups[0]["weight_decay"] == 0.9 and losses(s)[-1] > np.log(31) - 0.1
+    ),
+    "module_prefix": lambda s: (
+        not set(torch.load(s.checkpoint)["model"]) & set(s.model.state_dict())
+    ),
+    "weights_alone": lambda s: (
+        "optimizer" not in torch.load(s.checkpoint) and steps_taken(s) < 0.5 * 12 * len(s.loader)
+    ),
 }
 
 
@@ -241,7 +327,11 @@ def learns(case: Case, subject: Subject) -> str:
     """Empty where it learns; what is wrong otherwise."""
     if subject.model is None or not subject.loader:
         if subject.history is not None:
-            return "" if losses(subject)[-5:].mean() < losses(subject)[0] - 0.5 else "the loss did not fall"
+            return (
+                ""
+                if losses(subject)[-5:].mean() < losses(subject)[0] - 0.5
+                else "the loss did not fall"
+            )
         labels = subject.labels if subject.labels is not None else subject.table["label"]
         return "" if len(set(labels)) > 1 else "one class"
     if subject.history is None and subject.train_step is not None:
@@ -259,12 +349,26 @@ def main(names: list[str], seed: int = 0) -> int:
         begun = time.perf_counter()
         subject = case.build(seed)
         taken = time.perf_counter() - begun
-        # an effect is a function of the subject alone: what it sees, an expert with the same objects can see
-        problem = learns(case, subject) if case.row is None else "" if EFFECTS[case.name](subject) else "no effect"
+        # an effect is a function of the subject alone: what it sees, an expert with the same
+        # objects can see
+        problem = (
+            learns(case, subject)
+            if case.row is None
+            else ""
+            if EFFECTS[case.name](subject)
+            else "no effect"
+        )
         wrong += bool(problem)
-        print(f"{'wrong' if problem else 'ok':6}{case.row or '-':4}{case.name:26}{taken:5.1f} s  {problem}", flush=True)
+        print(
+            f"{'wrong' if problem else 'ok':6}{case.row or '-':4}{case.name:26}{taken:5.1f} s  "
+            f"{problem}",
+            flush=True,
+        )
     missing = {case.name for case in CASES if case.row} ^ set(EFFECTS)
-    print(f"{wrong} wrong; without a check: {sorted(missing) or 'none'}; rows {len({case.row for case in CASES if case.row})}")
+    print(
+        f"{wrong} wrong; without a check: {sorted(missing) or 'none'}; rows "
+        f"{len({case.row for case in CASES if case.row})}"
+    )
     return int(bool(wrong or missing))
 
 

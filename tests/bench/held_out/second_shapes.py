@@ -1,4 +1,6 @@
-"""What the pipelines share (the order of building, the score), and the one on image folders: shapes."""
+"""What the pipelines share (the order of building, the score), and the one on image folders:
+shapes.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +21,29 @@ from quadlib.diagnosis.subject import Subject
 
 
 def new_folder() -> Path:
-    """A folder that lasts as long as the process: a loader reads from it after the pipeline object is gone."""
+    """A folder that lasts as long as the process: a loader reads from it after the pipeline object
+    is gone.
+    """
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def neighbour_accuracy(queries: Tensor, wanted: Any, gallery: Tensor, known: Any) -> float:
-    near = (functional.normalize(queries, dim=1) @ functional.normalize(gallery, dim=1).T).topk(5, dim=1).indices
-    return float((torch.as_tensor(known)[near].mode(dim=1).values == torch.as_tensor(wanted)).float().mean())
+    near = (
+        (functional.normalize(queries, dim=1) @ functional.normalize(gallery, dim=1).T)
+        .topk(5, dim=1)
+        .indices
+    )
+    return float(
+        (torch.as_tensor(known)[near].mode(dim=1).values == torch.as_tensor(wanted)).float().mean()
+    )
 
 
 class Script:
-    """Builds the parts in their order; an edit takes the place of the attribute or method of its name."""
+    """Builds the parts in their order; an edit takes the place of the attribute or method of its
+    name.
+    """
 
     name, epochs, learning_rate, temperature, batch_size = "", 6, 3e-3, 0.1, 32
     parts: tuple[str, ...] = ("read", "make_loader", "make_model", "make_loss", "make_optimizer")
@@ -47,7 +59,9 @@ class Script:
         for key, value in edits.items():
             if not hasattr(self, key):
                 raise AttributeError(f"{type(self).__name__} has no {key!r} to edit")
-            setattr(self, key, MethodType(value, self) if isinstance(value, FunctionType) else value)
+            setattr(
+                self, key, MethodType(value, self) if isinstance(value, FunctionType) else value
+            )
         torch.manual_seed(seed)
         self.seed, self.rng, self.epoch = seed, np.random.default_rng(1000 + seed), 0
         self.history: list[dict[str, Any]] = []
@@ -61,8 +75,13 @@ class Script:
         return np.flatnonzero(self.table["split"] == split)
 
     def settings(self) -> dict[str, Any]:
-        return {"batch_size": self.batch_size, "lr": self.learning_rate, "temperature": self.temperature, "epochs": self.epochs,
-                **self.declared}
+        return {
+            "batch_size": self.batch_size,
+            "lr": self.learning_rate,
+            "temperature": self.temperature,
+            "epochs": self.epochs,
+            **self.declared,
+        }
 
 
 KINDS = ("bar", "box", "cross", "disc", "dots", "pole", "ring", "saltire")
@@ -72,9 +91,16 @@ def draw(kind: str, rng: np.random.Generator, noise: float) -> np.ndarray:
     y, x = np.mgrid[:16, :16] - 7.5 + rng.uniform(-2, 2, size=(2, 1, 1))
     radius, box = np.hypot(x, y), np.maximum(abs(x), abs(y))
     bar, pole = (abs(y) < 1.6) & (abs(x) < 6), (abs(x) < 1.6) & (abs(y) < 6)
-    ink = {"bar": bar, "pole": pole, "cross": bar | pole, "disc": radius < 4.5, "ring": (radius > 3.2) & (radius < 5.4),
-           "box": (box > 3.5) & (box < 5.5), "saltire": ((abs(x - y) < 2) | (abs(x + y) < 2)) & (box < 5),
-           "dots": (np.floor(x / 2.5) + np.floor(y / 2.5)) % 2 * (box < 5.5)}[kind]
+    ink = {
+        "bar": bar,
+        "pole": pole,
+        "cross": bar | pole,
+        "disc": radius < 4.5,
+        "ring": (radius > 3.2) & (radius < 5.4),
+        "box": (box > 3.5) & (box < 5.5),
+        "saltire": ((abs(x - y) < 2) | (abs(x + y) < 2)) & (box < 5),
+        "dots": (np.floor(x / 2.5) + np.floor(y / 2.5)) % 2 * (box < 5.5),
+    }[kind]
     return (rng.uniform(0.7, 1.3) * ink + noise * rng.normal(size=ink.shape)).astype(np.float32)
 
 
@@ -83,7 +109,11 @@ class Pictures(Dataset):
 
     def __init__(self, root: Path, augment: bool) -> None:
         self.root, self.augment, self.classes = root, augment, self.find_classes(root)
-        self.samples = [(file, code) for code, name in enumerate(self.classes) for file in sorted((root / name).glob("*.npy"))]
+        self.samples = [
+            (file, code)
+            for code, name in enumerate(self.classes)
+            for file in sorted((root / name).glob("*.npy"))
+        ]
         self.targets = [code for _, code in self.samples]
 
     def find_classes(self, root: Path) -> list[str]:
@@ -93,7 +123,9 @@ class Pictures(Dataset):
         return np.load(file)
 
     def change(self, image: Tensor) -> Tensor:
-        return torch.roll(image, torch.randint(-1, 2, (2,)).tolist(), dims=(1, 2)) * (0.8 + 0.4 * torch.rand(1))
+        return torch.roll(image, torch.randint(-1, 2, (2,)).tolist(), dims=(1, 2)) * (
+            0.8 + 0.4 * torch.rand(1)
+        )
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -111,8 +143,13 @@ class Block(nn.Module):
         super().__init__()
         last = norm(out)
         nn.init.zeros_(last.weight)
-        self.body = nn.Sequential(nn.Conv2d(wide, out, 3, stride, 1, bias=False), norm(out), nn.ReLU(),
-                                  nn.Conv2d(out, out, 3, 1, 1, bias=False), last)
+        self.body = nn.Sequential(
+            nn.Conv2d(wide, out, 3, stride, 1, bias=False),
+            norm(out),
+            nn.ReLU(),
+            nn.Conv2d(out, out, 3, 1, 1, bias=False),
+            last,
+        )
         self.skip = nn.Identity() if wide == out else nn.Conv2d(wide, out, 1, stride, bias=False)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -127,7 +164,9 @@ class ShapeNet(nn.Module):
     def __init__(self, norm: Any = group_norm) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1, bias=False), norm(16), nn.ReLU())
-        self.stages = nn.Sequential(Block(16, 16, 1, norm), Block(16, 32, 2, norm), Block(32, 48, 2, norm))
+        self.stages = nn.Sequential(
+            Block(16, 16, 1, norm), Block(16, 32, 2, norm), Block(32, 48, 2, norm)
+        )
         self.projector = nn.Sequential(nn.Linear(48, 64), nn.ReLU(), nn.Linear(64, 32))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -135,7 +174,9 @@ class ShapeNet(nn.Module):
 
 
 class PairSupCon(nn.Module):
-    """loss(embeddings, labels) as in pytorch-metric-learning: cosines of unscaled embeddings; 0 where no anchor has a positive."""
+    """loss(embeddings, labels) as in pytorch-metric-learning: cosines of unscaled embeddings; 0
+    where no anchor has a positive.
+    """
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
@@ -156,13 +197,23 @@ class PairSupCon(nn.Module):
             return embeddings.sum() * 0
         log_prob = logits - logits.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
         anchors = same.any(dim=1)
-        return self.reduce((log_prob.masked_fill(~same, 0).sum(1) / same.sum(1).clamp(min=1))[anchors])
+        return self.reduce(
+            (log_prob.masked_fill(~same, 0).sum(1) / same.sum(1).clamp(min=1))[anchors]
+        )
 
 
 class Shapes(Script):
     """Image folders, AdamW with OneCycleLR stepped per batch, a record a step."""
 
-    name, epochs, weight_decay, noise, counts, workers, drop_last = "shapes", 7, 1e-2, 0.2, (80,) * 8, 0, True
+    name, epochs, weight_decay, noise, counts, workers, drop_last = (
+        "shapes",
+        7,
+        1e-2,
+        0.2,
+        (80,) * 8,
+        0,
+        True,
+    )
     net: Any = ShapeNet
     pictures: Any = Pictures
     criterion: Any = PairSupCon
@@ -173,14 +224,26 @@ class Shapes(Script):
             for kind, count in zip(KINDS, counts, strict=True):
                 (self.root / split / kind).mkdir(parents=True)
                 for number in range(count):
-                    np.save(self.root / split / kind / f"{number:03d}.npy", draw(kind, self.rng, self.noise))
+                    np.save(
+                        self.root / split / kind / f"{number:03d}.npy",
+                        draw(kind, self.rng, self.noise),
+                    )
         self.damage()
-        self.train_set, self.val_set = self.pictures(self.root / "train", True), self.pictures(self.root / "val", False)
+        self.train_set, self.val_set = (
+            self.pictures(self.root / "train", True),
+            self.pictures(self.root / "val", False),
+        )
 
     def damage(self) -> None: ...
 
     def make_loader(self) -> None:
-        self.loader = DataLoader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last, num_workers=self.workers)
+        self.loader = DataLoader(
+            self.train_set,
+            self.batch_size,
+            shuffle=True,
+            drop_last=self.drop_last,
+            num_workers=self.workers,
+        )
 
     def make_model(self) -> None:
         self.model = self.net()
@@ -189,9 +252,13 @@ class Shapes(Script):
         self.loss = self.criterion(self.temperature)
 
     def make_optimizer(self) -> None:
-        self.optimizer = torch.optim.AdamW(self.trained(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.trained(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
         steps = self.epochs * len(self.loader)
-        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, max_lr=self.learning_rate, total_steps=steps)
+        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, max_lr=self.learning_rate, total_steps=steps
+        )
 
     def train_step(self, batch: Any) -> Tensor:
         images, labels = batch
@@ -206,13 +273,17 @@ class Shapes(Script):
         for _ in range(self.epochs):
             for batch in self.loader:
                 rate = self.scheduler.get_last_lr()[0]
-                self.history.append({"step": len(self.history), "loss": float(self.train_step(batch)), "lr": rate})
+                self.history.append(
+                    {"step": len(self.history), "loss": float(self.train_step(batch)), "lr": rate}
+                )
                 self.scheduler.step()
             self.history[-1].update(self.evaluate())
         return self
 
     def vectors(self, dataset: Any) -> tuple[Tensor, list[int]]:
-        images = torch.stack([torch.from_numpy(dataset.load(file))[None] for file, _ in dataset.samples])
+        images = torch.stack(
+            [torch.from_numpy(dataset.load(file))[None] for file, _ in dataset.samples]
+        )
         return self.model(images), dataset.targets
 
     @torch.no_grad()
@@ -223,7 +294,17 @@ class Shapes(Script):
         return {"knn_accuracy": accuracy}
 
     def subject(self, **parts: Any) -> Subject:
-        usual = {"labels": np.array(self.train_set.targets), "loader": self.loader, "model": self.model, "loss": self.loss,
-                 "optimizer": self.optimizer, "scheduler": self.scheduler, "settings": self.settings(), "history": self.history or None,
-                 "train_step": self.train_step, "evaluate": self.evaluate, "name": self.name}
+        usual = {
+            "labels": np.array(self.train_set.targets),
+            "loader": self.loader,
+            "model": self.model,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "settings": self.settings(),
+            "history": self.history or None,
+            "train_step": self.train_step,
+            "evaluate": self.evaluate,
+            "name": self.name,
+        }
         return Subject(**{**usual, **parts})

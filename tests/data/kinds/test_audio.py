@@ -11,7 +11,9 @@ from quadlib.data.kinds.audio import decode_audio, mel_filters
 SETTINGS = MediaSettings(audio_mel_bins=40, audio_frames=24)
 
 
-def sine(frequency_hz: float = 1000, level: float = 1.0, seconds: float = 1.0, rate: int = 16000) -> np.ndarray:
+def sine(
+    frequency_hz: float = 1000, level: float = 1.0, seconds: float = 1.0, rate: int = 16000
+) -> np.ndarray:
     return level * np.sin(2 * np.pi * frequency_hz * np.arange(int(seconds * rate)) / rate)
 
 
@@ -25,13 +27,15 @@ def test_levels_are_absolute_and_full_scale_is_about_zero(media):
 
 
 def test_silence_is_the_floor_and_not_damage(media):
-    assert decode_audio(media.flac("s.flac", np.zeros(16000)), SETTINGS) == pytest.approx(np.full((2, 40, 24), -100.0))
+    assert decode_audio(media.flac("s.flac", np.zeros(16000)), SETTINGS) == pytest.approx(
+        np.full((2, 40, 24), -100.0)
+    )
 
 
 def test_a_burst_of_five_milliseconds_is_never_lost(media):
     for start in range(3000, 3400, 37):
         samples = np.zeros(16000)
-        samples[start:start + 80] = 0.5
+        samples[start : start + 80] = 0.5
         spectrogram = decode_audio(media.flac("b.flac", samples), SETTINGS)
         assert spectrogram[1].max() > -45
         assert spectrogram[1].max() > spectrogram[0].max()
@@ -64,7 +68,7 @@ def test_no_band_is_empty():
 def test_damage(media):
     path = media.flac("d.flac")
     content = path.read_bytes()
-    for broken in (b"", content[:len(content) // 2], content[:-40], b"garbage" * 50):
+    for broken in (b"", content[: len(content) // 2], content[:-40], b"garbage" * 50):
         path.write_bytes(broken)
         with pytest.raises(DamageError, match=r"d\.flac"):
             decode_audio(path, SETTINGS)

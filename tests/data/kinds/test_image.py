@@ -19,8 +19,12 @@ def test_views_are_evenly_picked_and_fewer_are_repeated(media):
     views = decode_images(photos, SETTINGS)
     assert views.shape == (3, 3, 20, 40) and views.dtype == np.uint8
     assert views[:, 0].mean(axis=(1, 2)) == pytest.approx([10, 110, 210], abs=3)
-    assert decode_images(photos[:1], SETTINGS)[:, 0].mean(axis=(1, 2)) == pytest.approx([10, 10, 10], abs=3)
-    assert decode_images(photos[:2], SETTINGS)[:, 0].mean(axis=(1, 2)) == pytest.approx([10, 10, 60], abs=3)
+    assert decode_images(photos[:1], SETTINGS)[:, 0].mean(axis=(1, 2)) == pytest.approx(
+        [10, 10, 10], abs=3
+    )
+    assert decode_images(photos[:2], SETTINGS)[:, 0].mean(axis=(1, 2)) == pytest.approx(
+        [10, 10, 60], abs=3
+    )
 
 
 def test_the_sticker_is_masked(media):
@@ -50,14 +54,19 @@ def test_every_truncation_is_detected_in_any_photo(media):
     good, path = media.jpg("good.jpg"), media.jpg("cut.jpg", size=(400, 300))
     content = path.read_bytes()
     for share in (0.99, 0.7, 0.4, 0.1, 0.01):
-        path.write_bytes(content[:int(share * len(content))])
+        path.write_bytes(content[: int(share * len(content))])
         with pytest.raises(DamageError, match=r"cut\.jpg"):
             decode_images([good, path, good, good], SETTINGS)
 
 
 def test_bombs_and_other_formats_are_refused(media):
     header = b"IHDR" + struct.pack(">IIBBBBB", 12000, 12000, 8, 2, 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + header
+        + struct.pack(">I", zlib.crc32(header))
+    )
     media.path("bomb.png").write_bytes(png + struct.pack(">I", 90) + b"IDAT" + bytes(100))
     with pytest.raises(DamageError, match="exhaust memory"):
         decode_images([media.root / "bomb.png"], SETTINGS)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from quadlib.data.decoding.damage import DamageError
-from quadlib.data.kinds.series import WELD_CHANNELS, arc_window, channel_names, read_series, resample_series
+from quadlib.data.kinds.series import (
+    WELD_CHANNELS,
+    arc_window,
+    channel_names,
+    read_series,
+    resample_series,
+)
 
 
 def generic(media, text: str, name: str = "s.csv"):
@@ -22,9 +28,13 @@ def test_a_weld_log_of_nine_fields_over_midnight(media):
 
 
 def test_six_columns_without_a_clock(media):
-    rows = "\n".join(f"0.1,9,0.05,{150 if 5 <= row < 15 else 0},{row * 0.04},20" for row in range(20))
+    rows = "\n".join(
+        f"0.1,9,0.05,{150 if 5 <= row < 15 else 0},{row * 0.04},20" for row in range(20)
+    )
     series = read_series(generic(media, ",".join(WELD_CHANNELS) + "\n" + rows))
-    assert series.channels == WELD_CHANNELS and arc_window(series) == pytest.approx((5 / 19, 14 / 19))
+    assert series.channels == WELD_CHANNELS and arc_window(series) == pytest.approx(
+        (5 / 19, 14 / 19)
+    )
 
 
 def test_resampling_is_by_time_and_keeps_levels(media):
@@ -33,7 +43,9 @@ def test_resampling_is_by_time_and_keeps_levels(media):
     assert series.channels == ("a", "b") == channel_names(path) and series.long_gaps == 1
     resampled = resample_series(series, 11)
     assert resampled.dtype == np.float32 and resampled.shape == (2, 11)
-    assert resampled[0] == pytest.approx(np.arange(11) * 10) and resampled[1] == pytest.approx(np.full(11, 5))
+    assert resampled[0] == pytest.approx(np.arange(11) * 10) and resampled[1] == pytest.approx(
+        np.full(11, 5)
+    )
     assert resample_series(series, 3, (0.1, 0.2))[0] == pytest.approx([10, 15, 20])
 
 
@@ -52,33 +64,39 @@ def test_texts_beside_the_numbers_are_no_channels(media):
     assert series.channels == ("a",)
 
 
-@pytest.mark.parametrize(("text", "match"), [
-    ("time,a\n0,1\n1,nan\n2,3\n", "1 value.* of a are not finite.*'nan' at line 3"),
-    ("time,a\n0,1\n1,inf\n", "not finite"),
-    ("time,a\n0,1\n1,\n", "not finite"),
-    ("time,a\n0,1\n1,oops\n", "'oops' at line 3"),
-    ("time,a\n0,nan\n1,nan\n", "2 value"),
-    ("time,a\n0,1\n2,2\n1,3\n", "backwards, 1 time.*line 4"),
-    ("time,a\n0,1\nnan,3\n", "time are not finite"),
-    ("time,a\n3,1\n3,3\n", "same time stamp"),
-    ("a,b\n1,2\n", "at least 2"),
-    ("a,b\n", "no column of numbers"),
-    ("a,a\n1,2\n2,3\n", "column a twice"),
-    ("a,b\n1,2\n1,2,3,4\n", "not a readable CSV"),
-    ("name\nx\ny\n", "no column of numbers"),
-    ("Date,Time,Primary Weld Current\n1,2,3\n", "no column Pressure, CO2"),
-])
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("time,a\n0,1\n1,nan\n2,3\n", "1 value.* of a are not finite.*'nan' at line 3"),
+        ("time,a\n0,1\n1,inf\n", "not finite"),
+        ("time,a\n0,1\n1,\n", "not finite"),
+        ("time,a\n0,1\n1,oops\n", "'oops' at line 3"),
+        ("time,a\n0,nan\n1,nan\n", "2 value"),
+        ("time,a\n0,1\n2,2\n1,3\n", "backwards, 1 time.*line 4"),
+        ("time,a\n0,1\nnan,3\n", "time are not finite"),
+        ("time,a\n3,1\n3,3\n", "same time stamp"),
+        ("a,b\n1,2\n", "at least 2"),
+        ("a,b\n", "no column of numbers"),
+        ("a,a\n1,2\n2,3\n", "column a twice"),
+        ("a,b\n1,2\n1,2,3,4\n", "not a readable CSV"),
+        ("name\nx\ny\n", "no column of numbers"),
+        ("Date,Time,Primary Weld Current\n1,2,3\n", "no column Pressure, CO2"),
+    ],
+)
 def test_damage_names_the_file_and_the_place(media, text, match):
     with pytest.raises(DamageError, match=rf"s\.csv: .*{match}"):
         read_series(generic(media, text))
 
 
-@pytest.mark.parametrize(("old", "new", "match"), [
-    (",20.5", ",NaN", "Secondary Weld Voltage are not finite"),
-    ("04/06/2023,23:59:56.000", "04/06/2023,23:59:50.000", "backwards"),
-    ("23:59:56.000", "noon", "not like 10:05:23"),
-    ("04/06/2023,23:59:56.000", "someday,23:59:56.000", "date 'someday'"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        (",20.5", ",NaN", "Secondary Weld Voltage are not finite"),
+        ("04/06/2023,23:59:56.000", "04/06/2023,23:59:50.000", "backwards"),
+        ("23:59:56.000", "noon", "not like 10:05:23"),
+        ("04/06/2023,23:59:56.000", "someday,23:59:56.000", "date 'someday'"),
+    ],
+)
 def test_damage_of_a_weld_log(media, old, new, match):
     def edit(lines):
         return [line.replace(old, new) if row == 11 else line for row, line in enumerate(lines)]
@@ -88,7 +106,10 @@ def test_damage_of_a_weld_log(media, old, new, match):
 
 
 def test_bytes_that_are_no_text(media):
-    for content, match in ((b"a,b\n\xff\xfe,1\n", "not a readable CSV"), (b"a,b\n1,2\n" + bytes(9) + b"\n3,4\n", "9 zero bytes")):
+    for content, match in (
+        (b"a,b\n\xff\xfe,1\n", "not a readable CSV"),
+        (b"a,b\n1,2\n" + bytes(9) + b"\n3,4\n", "9 zero bytes"),
+    ):
         media.path("b.csv").write_bytes(content)
         with pytest.raises(DamageError, match=match):
             read_series(media.root / "b.csv")

@@ -45,7 +45,12 @@ def test_fewer_frames_than_bins_leave_no_bin_empty(media):
 def test_every_truncation_is_detected(media, codec):
     path = media.avi("v.avi", codec=codec)
     content = path.read_bytes()
-    for size in (*(int(share * len(content)) for share in (0.999, 0.98, 0.9, 0.5, 0.1, 0.02)), content.rindex(b"idx1"), 100, 4):
+    for size in (
+        *(int(share * len(content)) for share in (0.999, 0.98, 0.9, 0.5, 0.1, 0.02)),
+        content.rindex(b"idx1"),
+        100,
+        4,
+    ):
         path.write_bytes(content[:size])
         with pytest.raises(DamageError) as raised:
             decode_video(path, SETTINGS)
@@ -56,7 +61,7 @@ def test_zeroed_pages_and_garbage_are_detected(media):
     path = media.avi("v.avi")
     content = path.read_bytes()
     middle = len(content) // 2
-    path.write_bytes(content[:middle] + bytes(4096) + content[middle + 4096:])
+    path.write_bytes(content[:middle] + bytes(4096) + content[middle + 4096 :])
     with pytest.raises(DamageError):
         decode_video(path, SETTINGS)
     path.write_bytes(b"no video at all" * 100)

@@ -1,4 +1,6 @@
-"""intel_weld: the dataset's layout with and without manifest, in part, deeper, and with everything that can be wrong."""
+"""intel_weld: the dataset's layout with and without manifest, in part, deeper, and with everything
+that can be wrong.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ import soundfile
 from quadlib.data.samples import TableError
 from quadlib.data.sources import intel_weld
 
-HEADER = "CATEGORY,WELD_TYPE,THICKNESS_MM,STEEL_TYPE,SAMPLES,CURRENT_A,VOLTAGE_V,GAS_BAR,ROBOT_SPEED_CPM,DIRECTORY,SUBDIRS,SPLIT"
+HEADER = (
+    "CATEGORY,WELD_TYPE,THICKNESS_MM,STEEL_TYPE,SAMPLES,CURRENT_A,VOLTAGE_V,GAS_BAR,"
+    "ROBOT_SPEED_CPM,DIRECTORY,SUBDIRS,SPLIT"
+)
 GOOD, SPATTER, MIXED = "good_weld_16_11-18-22_plane_plate", "7_spatter", "good_settings_porosity_1"
 
 
@@ -23,8 +28,19 @@ class Tree:
         self.root = root
         self.rows: list[str] = []
 
-    def add(self, session: str, part: str, category: str | None = None, split: str = "TRAIN", *, inside: str = "", photos: int = 2,
-            folder: bool = True, subdirs: str | None = None, current: str = "150") -> Path:
+    def add(
+        self,
+        session: str,
+        part: str,
+        category: str | None = None,
+        split: str = "TRAIN",
+        *,
+        inside: str = "",
+        photos: int = 2,
+        folder: bool = True,
+        subdirs: str | None = None,
+        current: str = "150",
+    ) -> Path:
         place = self.root / inside / session / part
         if folder:
             (place / "images").mkdir(parents=True)
@@ -34,11 +50,15 @@ class Tree:
                 (place / "images" / f"{number}.jpg").write_bytes(b"x")
         if category is not None:
             path = subdirs if subdirs is not None else f"{session}/{part}"
-            self.rows.append(f"{category},butt,7,mild,2,{current},20,3.5,30,{session},{path},{split}")
+            self.rows.append(
+                f"{category},butt,7,mild,2,{current},20,3.5,30,{session},{path},{split}"
+            )
         return place
 
     def manifest(self, text: str | None = None) -> None:
-        (self.root / "manifest.csv").write_text(text if text is not None else "\n".join([HEADER, *self.rows]) + "\n")
+        (self.root / "manifest.csv").write_text(
+            text if text is not None else "\n".join([HEADER, *self.rows]) + "\n"
+        )
 
     def read(self):
         return intel_weld.read(self.root)
@@ -68,13 +88,22 @@ def test_with_manifest(full):
     table = full.read()
     assert table.class_names == ("good", "porosity", "spatter")
     rows = table.frame.set_index("sample_id")
-    assert rows["label"].to_dict() == {f"{GOOD}/11-18-22-0001-00": "good", f"{GOOD}/11-18-22-0002-00": "good",
-                                       f"{SPATTER}/11-18-22-0001-09": "spatter", f"{MIXED}/11-18-22-0001-03": "porosity"}
+    assert rows["label"].to_dict() == {
+        f"{GOOD}/11-18-22-0001-00": "good",
+        f"{GOOD}/11-18-22-0002-00": "good",
+        f"{SPATTER}/11-18-22-0001-09": "spatter",
+        f"{MIXED}/11-18-22-0001-03": "porosity",
+    }
     assert rows["split"].tolist() == ["test", "test", "train", "val"]
     assert rows.loc[f"{GOOD}/11-18-22-0001-00", "group"] == GOOD
     assert table.present.sum(axis=0).tolist() == [4, 3, 4, 4]
-    assert [path.name for path in table.paths(2, "image")] == ["0.jpg", "1.jpg"] and all(path.is_file() for path in table.paths(2, "image"))
-    assert rows[list(intel_weld.SET_POINTS)].dtypes.eq(np.float64).all() and rows["current_a"].tolist() == [150.0] * 4
+    assert [path.name for path in table.paths(2, "image")] == ["0.jpg", "1.jpg"] and all(
+        path.is_file() for path in table.paths(2, "image")
+    )
+    assert (
+        rows[list(intel_weld.SET_POINTS)].dtypes.eq(np.float64).all()
+        and rows["current_a"].tolist() == [150.0] * 4
+    )
     assert list(table.modalities) == ["video", "image", "audio", "sensor"]
     assert table.notes == ["1 of 4 recordings have no image"]
 
@@ -87,23 +116,39 @@ def test_without_manifest_the_code_is_the_label(full):
 
 
 def test_names_of_sessions_never_label(tree):
-    for number, (session, code, label) in enumerate([
-            ("porosity_w_ep_1_11-18-22", "04", "porosity_w_excessive_penetration"), ("burn_through", "02", "burnthrough"),
-            ("good_after_spatter_test", "09", "spatter"), ("crater", "11", "crater_cracks")]):
+    for number, (session, code, label) in enumerate(
+        [
+            ("porosity_w_ep_1_11-18-22", "04", "porosity_w_excessive_penetration"),
+            ("burn_through", "02", "burnthrough"),
+            ("good_after_spatter_test", "09", "spatter"),
+            ("crater", "11", "crater_cracks"),
+        ]
+    ):
         tree.add(session, f"11-18-22-{number:04d}-{code}")
         assert tree.read().frame.set_index("group").loc[session, "label"] == label
 
 
-@pytest.mark.parametrize("category", ["good", "Good weld", "GOOD_WELD", " good-weld ", "Good  Weld"])
+@pytest.mark.parametrize(
+    "category", ["good", "Good weld", "GOOD_WELD", " good-weld ", "Good  Weld"]
+)
 def test_spellings_of_a_category(tree, category):
     tree.add(GOOD, "11-18-22-0001-00", category)
     tree.manifest()
     assert tree.read().class_names == ("good",)
 
 
-@pytest.mark.parametrize(("category", "code"), [
-    ("excessive penetration", 1), ("burn through", 2), ("Porosity w excessive penetration", 4), ("porosity_with_excessive_penetration", 4),
-    ("lack of fusion", 7), ("Excessive_Convexity", 8), ("crater cracks", 11)])
+@pytest.mark.parametrize(
+    ("category", "code"),
+    [
+        ("excessive penetration", 1),
+        ("burn through", 2),
+        ("Porosity w excessive penetration", 4),
+        ("porosity_with_excessive_penetration", 4),
+        ("lack of fusion", 7),
+        ("Excessive_Convexity", 8),
+        ("crater cracks", 11),
+    ],
+)
 def test_every_class_has_its_code(tree, category, code):
     tree.add("s", f"11-18-22-0001-{code:02d}", category)
     tree.manifest()
@@ -125,20 +170,28 @@ def test_an_unknown_code_is_an_error(tree):
 def test_category_and_code_must_agree(full):
     full.add(GOOD, "11-18-22-0003-09", "good")
     full.manifest()
-    assert f"says good, the code in the folder's name says spatter: {GOOD}/11-18-22-0003-09" in full.problems()
+    assert (
+        f"says good, the code in the folder's name says spatter: {GOOD}/11-18-22-0003-09"
+        in full.problems()
+    )
 
 
 def test_a_partial_tree_leaves_out_and_counts_the_other_rows(full):
     full.add("elsewhere", "11-18-22-0001-05", "undercut", folder=False)
     full.manifest()
     table = full.read()
-    assert len(table) == 4 and "1 of 5 rows of manifest.csv have no folder here and were left out" in table.notes
+    assert (
+        len(table) == 4
+        and "1 of 5 rows of manifest.csv have no folder here and were left out" in table.notes
+    )
 
 
 def test_a_folder_that_the_manifest_does_not_list_is_an_error(full):
     full.add(SPATTER, "11-18-22-0009-09")
     full.manifest()
-    assert f"does not list 1 folder(s) that are there: {SPATTER}/11-18-22-0009-09" in full.problems()
+    assert (
+        f"does not list 1 folder(s) that are there: {SPATTER}/11-18-22-0009-09" in full.problems()
+    )
 
 
 @pytest.mark.parametrize("prefix", ["", "raid/data/", "/raid/data/", "./", "raid\\data\\"])
@@ -148,7 +201,9 @@ def test_sessions_may_lie_deeper_than_the_manifest_says(tree, prefix):
         tree.add(GOOD, part, "good", split, inside="raid/data", subdirs=f"{prefix}{GOOD}/{part}")
     tree.manifest()
     table = tree.read()
-    assert table.frame["split"].tolist() == ["train", "val"] and set(table.frame["group"]) == {f"raid/data/{GOOD}"}
+    assert table.frame["split"].tolist() == ["train", "val"] and set(table.frame["group"]) == {
+        f"raid/data/{GOOD}"
+    }
 
 
 def test_part_names_repeat_across_sessions(tree):
@@ -171,14 +226,28 @@ def test_equal_sessions_in_two_places_are_told_apart_by_the_longer_path(tree):
 
 def test_one_session_folder_alone_can_be_read(full):
     table = intel_weld.read(full.root / GOOD)
-    assert table.frame["sample_id"].tolist() == [f"{GOOD}/11-18-22-0001-00", f"{GOOD}/11-18-22-0002-00"]
+    assert table.frame["sample_id"].tolist() == [
+        f"{GOOD}/11-18-22-0001-00",
+        f"{GOOD}/11-18-22-0002-00",
+    ]
     assert set(table.frame["group"]) == {GOOD} and table.paths(0, "video")[0].is_file()
 
 
-@pytest.mark.parametrize("path", ["../other/11-18-22-0001-00", "/etc/s/11-18-22-0001-00", "~/s/11-18-22-0001-00", "s", "",
-                                  "http://h/s/11-18-22-0001-00", "file:s/11-18-22-0001-00", "\\\\host\\s\\11-18-22-0001-00",
-                                  "a/../s/11-18-22-0001-00",
-                                  "s/not-a-part"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../other/11-18-22-0001-00",
+        "/etc/s/11-18-22-0001-00",
+        "~/s/11-18-22-0001-00",
+        "s",
+        "",
+        "http://h/s/11-18-22-0001-00",
+        "file:s/11-18-22-0001-00",
+        "\\\\host\\s\\11-18-22-0001-00",
+        "a/../s/11-18-22-0001-00",
+        "s/not-a-part",
+    ],
+)
 def test_manifest_paths_that_leave_or_name_no_recording_are_refused(full, path):
     full.add("s", "11-18-22-0001-00", "good", folder=False, subdirs=path)
     full.manifest()
@@ -193,19 +262,32 @@ def test_two_rows_for_one_folder_and_two_manifests(full):
     assert "2 manifests" in full.problems()
 
 
-@pytest.mark.parametrize(("text", "said"), [("A,B\n1,2\n", "needs the columns CATEGORY and SUBDIRS"), ("", "needs the columns"),
-                                            (HEADER + "\ngood,1\n", "line 2 has 2"), ("CATEGORY,SUBDIRS\n\"good", "not a readable CSV")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("A,B\n1,2\n", "needs the columns CATEGORY and SUBDIRS"),
+        ("", "needs the columns"),
+        (HEADER + "\ngood,1\n", "line 2 has 2"),
+        ('CATEGORY,SUBDIRS\n"good', "not a readable CSV"),
+    ],
+)
 def test_a_manifest_that_is_none(full, text, said):
     full.manifest(text)
     assert said in full.problems()
 
 
 def test_a_manifest_of_two_columns_is_enough_and_odd_set_points_are_noted(full):
-    full.manifest("category,subdirs\n" + "\n".join(f"{row.split(',')[0]},{row.split(',')[10]}" for row in full.rows))
+    full.manifest(
+        "category,subdirs\n"
+        + "\n".join(f"{row.split(',')[0]},{row.split(',')[10]}" for row in full.rows)
+    )
     assert set(full.read().frame["split"]) == {""} and full.read().frame["current_a"].isna().all()
     full.rows[0] = full.rows[0].replace(",150,", ",about 150,")
     full.manifest()
-    assert "1 values of CURRENT_A in manifest.csv are not numbers and count as unknown" in full.read().notes
+    assert (
+        "1 values of CURRENT_A in manifest.csv are not numbers and count as unknown"
+        in full.read().notes
+    )
 
 
 def test_splits_are_all_there_or_none_and_of_known_names(full):
@@ -223,7 +305,10 @@ def test_files_that_are_not_named_after_their_recording(full):
     (place / "notes.txt").write_bytes(b"x")
     (place / ".hidden.avi").write_bytes(b"x")
     problems = full.problems()
-    assert "11-18-22-0001-08.avi is not where or what it should be: 11-18-22-0001-09.avi" in problems and "loose.jpg" in problems
+    assert (
+        "11-18-22-0001-08.avi is not where or what it should be: 11-18-22-0001-09.avi" in problems
+        and "loose.jpg" in problems
+    )
     assert "3 problems" in problems
 
 
@@ -244,9 +329,13 @@ def test_links_stay_inside(full, tmp_path):
     (full.root / "again").symlink_to(full.root / GOOD)
     os.mkfifo(place / "images" / "pipe.jpg")
     problems = full.problems()
-    for text in ("11-18-22-0001-09.avi is a link that leaves", "gone.jpg is a link that leads nowhere",
-                 "loop is a link to a folder that holds it",
-                 "one folder under two names", "pipe.jpg is neither a file nor a folder"):
+    for text in (
+        "11-18-22-0001-09.avi is a link that leaves",
+        "gone.jpg is a link that leads nowhere",
+        "loop is a link to a folder that holds it",
+        "one folder under two names",
+        "pipe.jpg is neither a file nor a folder",
+    ):
         assert text in problems
 
 
@@ -258,8 +347,13 @@ def test_a_link_inside_the_root_is_followed(full):
 
 
 def test_places_that_hold_no_recordings(tmp_path):
-    for path, text in ((tmp_path / "gone", "does not exist"), ("http://host/data", "not a folder of this machine"), ("", "no path"),
-                       (None, "no path"), (tmp_path, "no recordings")):
+    for path, text in (
+        (tmp_path / "gone", "does not exist"),
+        ("http://host/data", "not a folder of this machine"),
+        ("", "no path"),
+        (None, "no path"),
+        (tmp_path, "no recordings"),
+    ):
         with pytest.raises(TableError, match=text):
             intel_weld.read(path)
 
@@ -269,4 +363,7 @@ def test_durations_come_from_the_audio_headers(full):
         soundfile.write(str(place), np.zeros(8000), 16000)
     table = full.read()
     table = table.with_columns(audio=["", *table.frame["audio"][1:]])
-    assert np.isnan(intel_weld.durations(table)[0]) and intel_weld.durations(table)[1:].tolist() == [0.5] * 3
+    assert (
+        np.isnan(intel_weld.durations(table)[0])
+        and intel_weld.durations(table)[1:].tolist() == [0.5] * 3
+    )

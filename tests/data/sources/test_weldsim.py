@@ -1,4 +1,6 @@
-"""weldsim: the layout and formats of the measured set, its laws of splits and faults, and the same bytes every time."""
+"""weldsim: the layout and formats of the measured set, its laws of splits and faults, and the same
+bytes every time.
+"""
 
 from __future__ import annotations
 
@@ -45,18 +47,39 @@ def manifest(folder: Path) -> list[dict[str, str]]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): digest_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): digest_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def sensor_columns(content: bytes) -> np.ndarray:
     """The six numeric columns: pressure, flow, feed, current, wire, voltage."""
-    return np.array([[float(value) for value in line.split(",")[3:9]] for line in content.decode().splitlines()[1:]])
+    return np.array(
+        [
+            [float(value) for value in line.split(",")[3:9]]
+            for line in content.decode().splitlines()[1:]
+        ]
+    )
 
 
 def test_every_recording_has_its_files_where_the_manifest_says(tiny: Path) -> None:
     rows = manifest(tiny)
-    assert list(rows[0]) == ["CATEGORY", "WELD_TYPE", "THICKNESS_MM", "STEEL_TYPE", "SAMPLES", "CURRENT_A", "VOLTAGE_V", "GAS_BAR",
-                             "ROBOT_SPEED_CPM", "DIRECTORY", "SUBDIRS", "SPLIT"]
+    assert list(rows[0]) == [
+        "CATEGORY",
+        "WELD_TYPE",
+        "THICKNESS_MM",
+        "STEEL_TYPE",
+        "SAMPLES",
+        "CURRENT_A",
+        "VOLTAGE_V",
+        "GAS_BAR",
+        "ROBOT_SPEED_CPM",
+        "DIRECTORY",
+        "SUBDIRS",
+        "SPLIT",
+    ]
     photoless = 0
     for row in rows:
         folder = tiny / row["SUBDIRS"]
@@ -66,7 +89,9 @@ def test_every_recording_has_its_files_where_the_manifest_says(tiny: Path) -> No
         photos = sorted((folder / "images").glob("*.jpg"))
         photoless += not photos
         assert len(photos) in (0, 5)
-        assert {path.name for path in folder.iterdir() if path.is_file()} == {f"{part}.{ending}" for ending in ("avi", "flac", "csv")}
+        assert {path.name for path in folder.iterdir() if path.is_file()} == {
+            f"{part}.{ending}" for ending in ("avi", "flac", "csv")
+        }
     assert photoless == 1
 
 
@@ -80,9 +105,14 @@ def test_formats_are_those_of_the_measured_set(tiny: Path) -> None:
     assert frames.shape[1:] == (40, 64)
     level = frames.reshape(len(frames), -1).max(1)
     # Dark before the arc, and after it.
-    assert level[: len(level) // 12].max() < 60 < level[len(level) // 3: len(level) // 2].min()
+    assert level[: len(level) // 12].max() < 60 < level[len(level) // 3 : len(level) // 2].min()
     info = soundfile.info(folder / f"{folder.name}.flac")
-    assert (info.samplerate, info.channels, info.subtype, info.format) == (16000, 1, "PCM_16", "FLAC")
+    assert (info.samplerate, info.channels, info.subtype, info.format) == (
+        16000,
+        1,
+        "PCM_16",
+        "FLAC",
+    )
     content = (folder / f"{folder.name}.csv").read_bytes()
     lines = content.decode().splitlines()
     assert lines[0] == HEADER and HEADER.endswith("Remarks ") and len(lines[1].split(",")) == 9
@@ -103,7 +133,10 @@ def test_splits_keep_sessions_together_and_hold_every_class() -> None:
         homes.setdefault(recording.session.folder, set()).add(recording.split)
     assert len(homes) == 96 and all(len(splits) == 1 for splits in homes.values())
     for split, expected in (("TRAIN", 48), ("VAL", 24), ("TEST", 24)):
-        counts = np.bincount([recording.booked.code for recording in recordings if recording.split == split], minlength=12)
+        counts = np.bincount(
+            [recording.booked.code for recording in recordings if recording.split == split],
+            minlength=12,
+        )
         assert (counts == expected).all()
 
 
@@ -114,24 +147,33 @@ def test_part_names_repeat_across_sessions_but_folders_never() -> None:
         assert 2 <= len(recordings) - len({recording.part for recording in recordings}) <= 20
 
 
-def test_made_twice_gives_the_same_bytes_whatever_the_number_of_processes(tiny: Path, tmp_path: Path) -> None:
+def test_made_twice_gives_the_same_bytes_whatever_the_number_of_processes(
+    tiny: Path, tmp_path: Path
+) -> None:
     again = weldsim.make(tmp_path / "again", "tiny", seed=0, processes=2)
     assert contents(again) == contents(tiny)
     assert {path.name for path in tmp_path.iterdir()} == {"again", ".again.lock"}
 
 
 def test_another_seed_makes_other_welds_and_no_two_recordings_share_a_stream() -> None:
-    assert manifest_csv(plan(seed=0), GEOMETRIES["tiny"]) != manifest_csv(plan(seed=1), GEOMETRIES["tiny"])
+    assert manifest_csv(plan(seed=0), GEOMETRIES["tiny"]) != manifest_csv(
+        plan(seed=1), GEOMETRIES["tiny"]
+    )
     firsts = [recording.rng(stream).random() for recording in plan() for stream in range(1, 7)]
     firsts += [np.random.default_rng([0, index]).random() for index in range(48)]
     assert len(set(firsts)) == len(firsts)
 
 
-def test_a_complete_folder_is_returned_at_once_and_another_set_is_refused(tiny: Path, tmp_path: Path) -> None:
+def test_a_complete_folder_is_returned_at_once_and_another_set_is_refused(
+    tiny: Path, tmp_path: Path
+) -> None:
     before = (tiny / "manifest.csv").stat().st_mtime_ns
     assert weldsim.make(tiny, "tiny", seed=0) == tiny
     assert (tiny / "manifest.csv").stat().st_mtime_ns == before
-    with pytest.raises(FileError, match=r"seed is 0 there, 3 was asked for; label_noise is 0.0 there, 0.25 was asked for"):
+    with pytest.raises(
+        FileError,
+        match=r"seed is 0 there, 3 was asked for; label_noise is 0.0 there, 0.25 was asked for",
+    ):
         weldsim.make(tiny, "tiny", seed=3, label_noise=0.25)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("keep")
@@ -151,9 +193,16 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_two_processes_may_ask_for_the_same_folder(tmp_path: Path) -> None:
-    code = (f"from quadlib.data.sources import weldsim; print(weldsim.make({str(tmp_path / 'set')!r}, 'tiny', seed=7, "
-            "sessions_per_class=3, recordings_per_session=1))")
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    code = (
+        f"from quadlib.data.sources import weldsim; print(weldsim.make({str(tmp_path / 'set')!r}, "
+        "'tiny', seed=7, sessions_per_class=3, recordings_per_session=1))"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
     for process in both:
         output, complaint = process.communicate()
         assert process.returncode == 0, complaint.decode()
@@ -164,25 +213,47 @@ def test_two_processes_may_ask_for_the_same_folder(tmp_path: Path) -> None:
 def test_wrong_switches_are_named_together() -> None:
     with pytest.raises(SettingsError) as caught:
         weldsim.make("nowhere", "tiny", label_noize=0.1, photoless=2, sessions_per_class=2)
-    assert all(text in str(caught.value) for text in ("did you mean label_noise", "photoless", "at least 3"))
+    assert all(
+        text in str(caught.value)
+        for text in ("did you mean label_noise", "photoless", "at least 3")
+    )
     with pytest.raises(ValueError, match="'huge' is none of tiny, demo, full"):
         weldsim.make("nowhere", "huge")
 
 
 def test_marker_and_oracles_are_stored_with_the_set(tiny: Path) -> None:
     marker = json.loads((tiny / "weldsim.json").read_text())
-    assert marker["counts"] == {"recordings": 96, "sessions": 48, "TRAIN": 48, "VAL": 24, "TEST": 24,
-                                "video": 96, "image": 95, "audio": 96, "sensor": 96}
+    assert marker["counts"] == {
+        "recordings": 96,
+        "sessions": 48,
+        "TRAIN": 48,
+        "VAL": 24,
+        "TEST": 24,
+        "video": 96,
+        "image": 95,
+        "audio": 96,
+        "sensor": 96,
+    }
     oracles = json.loads((tiny / "oracles.json").read_text())
     assert list(oracles) == ["set_points", "duration", "majority"]
-    assert all(list(scores) == ["accuracy", "macro_f1", "auroc_good_defect"] for scores in oracles.values())
-    assert oracles["majority"]["macro_f1"] < oracles["duration"]["macro_f1"] < oracles["set_points"]["macro_f1"] < 0.9
+    assert all(
+        list(scores) == ["accuracy", "macro_f1", "auroc_good_defect"] for scores in oracles.values()
+    )
+    assert (
+        oracles["majority"]["macro_f1"]
+        < oracles["duration"]["macro_f1"]
+        < oracles["set_points"]["macro_f1"]
+        < 0.9
+    )
 
 
 def test_oracles_of_a_set_without_a_good_weld_say_so() -> None:
     recordings = [recording for recording in plan() if recording.booked.code]
     scores = oracle_scores(recordings, seed=0)
-    assert scores["set_points"]["auroc_good_defect"] is None and scores["set_points"]["accuracy"] is not None
+    assert (
+        scores["set_points"]["auroc_good_defect"] is None
+        and scores["set_points"]["accuracy"] is not None
+    )
 
 
 def test_cue_names_in_the_table_of_classes_exist() -> None:
@@ -193,19 +264,33 @@ def test_cue_names_in_the_table_of_classes_exist() -> None:
 
 
 def test_shares_of_faults_are_met() -> None:
-    recordings = plan(missing_modality=0.25, photoless=0.5, time_gaps=0.125, clock_faults=0.25, label_noise=0.25, sticker_leak=0.5,
-                      session_mixing=1.0, fixed_length=True)
+    recordings = plan(
+        missing_modality=0.25,
+        photoless=0.5,
+        time_gaps=0.125,
+        clock_faults=0.25,
+        label_noise=0.25,
+        sticker_leak=0.5,
+        session_mixing=1.0,
+        fixed_length=True,
+    )
     count = len(recordings)
     assert sum(bool(recording.missing) for recording in recordings) == count // 4
     assert sum(recording.photoless for recording in recordings) == count // 2
     assert sum(recording.time_gap for recording in recordings) == count // 8
     assert sum(recording.clock_fault for recording in recordings) == count // 4
     assert sum(recording.sticker_leak for recording in recordings) == count // 2
-    noisy = [recording for recording in recordings if recording.booked != recording.session.weld_class]
-    assert len(noisy) == count // 4 and all(int(recording.part[-2:]) == recording.booked.code for recording in noisy)
+    noisy = [
+        recording for recording in recordings if recording.booked != recording.session.weld_class
+    ]
+    assert len(noisy) == count // 4 and all(
+        int(recording.part[-2:]) == recording.booked.code for recording in noisy
+    )
     assert {recording.duration_s for recording in recordings} == {36.0}
     mixed = {recording.session.folder for recording in recordings if recording.split == "TRAIN"}
-    assert mixed & {recording.session.folder for recording in recordings if recording.split == "TEST"}
+    assert mixed & {
+        recording.session.folder for recording in recordings if recording.split == "TEST"
+    }
     assert sum(recording.split == "TRAIN" for recording in recordings) == count // 2
 
 
@@ -215,7 +300,9 @@ def test_missing_files_are_not_written(tmp_path: Path) -> None:
     endings = {"video": ".avi", "audio": ".flac", "sensor": ".csv", "image": ".jpg"}
     for modality, recording in lacking.items():
         folder = write_recording(tmp_path, recording, geometry)
-        assert {path.suffix for path in folder.rglob("*") if path.is_file()} == set(endings.values()) - {endings[modality]}
+        assert {path.suffix for path in folder.rglob("*") if path.is_file()} == set(
+            endings.values()
+        ) - {endings[modality]}
     assert set(lacking) == set(endings)
 
 
@@ -223,18 +310,34 @@ def test_gaps_and_clock_faults_are_in_the_time_stamps() -> None:
     def steps(recording: Recording) -> np.ndarray:
         lines = sensor_csv(recording, weld(recording), GEOMETRIES["full"]).decode().splitlines()[1:]
         clock = [line.split(",")[1].split(":") for line in lines]
-        return np.diff([3600 * int(hour) + 60 * int(minute) + float(second) for hour, minute, second in clock])
+        return np.diff(
+            [3600 * int(hour) + 60 * int(minute) + float(second) for hour, minute, second in clock]
+        )
 
     few: dict[str, Any] = {"sessions_per_class": 3, "recordings_per_session": 1}
-    clean, gap, fault = plan("full", **few)[0], plan("full", **few, time_gaps=1.0)[0], plan("full", **few, clock_faults=1.0)[0]
-    assert (steps(clean) > 0).all() and 1 / 9.2 < steps(clean).mean() < 1 / 8.4 and steps(clean).std() > 0.005
+    clean, gap, fault = (
+        plan("full", **few)[0],
+        plan("full", **few, time_gaps=1.0)[0],
+        plan("full", **few, clock_faults=1.0)[0],
+    )
+    assert (
+        (steps(clean) > 0).all()
+        and 1 / 9.2 < steps(clean).mean() < 1 / 8.4
+        and steps(clean).std() > 0.005
+    )
     assert steps(gap).max() > 10 and (steps(gap) > 0).all()
     assert (steps(fault) <= 0).any()
 
 
 def test_measured_medians_follow_the_published_ones() -> None:
-    published = {"good": (140, 20.8), "excessive_penetration": (136, 19.3), "overlap": (240, 15.3), "lack_of_fusion": (124, 15.7),
-                 "undercut": (283, 17.5), "spatter": (141, 14.7)}
+    published = {
+        "good": (140, 20.8),
+        "excessive_penetration": (136, 19.3),
+        "overlap": (240, 15.3),
+        "lack_of_fusion": (124, 15.7),
+        "undercut": (283, 17.5),
+        "spatter": (141, 14.7),
+    }
     found: dict[str, list[np.ndarray]] = {name: [] for name in published}
     variation: dict[str, list[float]] = {name: [] for name in ("good", "spatter")}
     gasless = []
@@ -251,8 +354,16 @@ def test_measured_medians_follow_the_published_ones() -> None:
             gasless.append(columns[:, :2].max())
     for name, (current, voltage) in published.items():
         middle = np.median(found[name], axis=0)
-        assert abs(middle[0] / current - 1) < 0.1 and abs(middle[1] / voltage - 1) < 0.1, (name, middle)
-    assert np.median(variation["good"]) < 0.1 < 1.7 * np.median(variation["good"]) < np.median(variation["spatter"])
+        assert abs(middle[0] / current - 1) < 0.1 and abs(middle[1] / voltage - 1) < 0.1, (
+            name,
+            middle,
+        )
+    assert (
+        np.median(variation["good"])
+        < 0.1
+        < 1.7 * np.median(variation["good"])
+        < np.median(variation["spatter"])
+    )
     assert max(gasless) < 1
     feed = columns[:, 2] * np.maximum(np.floor(np.arange(len(columns)) / 25), 1)
     assert np.corrcoef(feed, columns[:, 4])[0, 1] > 0.99, "feed is wire over whole seconds"
@@ -262,7 +373,9 @@ def test_easier_sets_show_their_events_more_and_their_sessions_less() -> None:
     def spread_and_visibility(difficulty: float) -> tuple[float, float]:
         recordings = plan("demo", difficulty=difficulty, recordings_per_session=2)
         gains = [recording.session.microphone_gain_db for recording in recordings]
-        return float(np.std(gains)), float(np.mean([recording.visibility["image"] for recording in recordings]))
+        return float(np.std(gains)), float(
+            np.mean([recording.visibility["image"] for recording in recordings])
+        )
 
     easy, hard = spread_and_visibility(0.25), spread_and_visibility(4.0)
     assert easy[0] < hard[0] / 3 and easy[1] > 2 * hard[1]
@@ -274,7 +387,9 @@ def test_a_leaking_sticker_shows_the_class_code_and_lies_in_the_top_quarter() ->
     assert plain.part == leaking.part
     differing = np.zeros(geometry.photo_px[::-1], dtype=bool)
     for one, two in zip(photo_jpegs(plain, geometry), photo_jpegs(leaking, geometry), strict=True):
-        grey = [np.asarray(Image.open(io.BytesIO(jpeg)).convert("L"), dtype=int) for jpeg in (one, two)]
+        grey = [
+            np.asarray(Image.open(io.BytesIO(jpeg)).convert("L"), dtype=int) for jpeg in (one, two)
+        ]
         differing |= abs(grey[0] - grey[1]) > 40
     assert differing.sum() > 100
     assert np.flatnonzero(differing.any(1)).max() < 0.25 * len(differing)
@@ -283,7 +398,11 @@ def test_a_leaking_sticker_shows_the_class_code_and_lies_in_the_top_quarter() ->
 def test_full_size_has_the_real_lengths() -> None:
     recording = plan("full", sessions_per_class=3, recordings_per_session=1)[0]
     geometry = GEOMETRIES["full"]
-    assert geometry.video_px == (960, 600) and geometry.photo_px == (2000, 900) and geometry.frames_per_s == 30
+    assert (
+        geometry.video_px == (960, 600)
+        and geometry.photo_px == (2000, 900)
+        and geometry.frames_per_s == 30
+    )
     columns = sensor_columns(sensor_csv(recording, weld(recording), geometry))
     assert 195 < len(columns) < 666
     assert 30 < recording.duration_s < 40 and 22 < recording.arc_off_s - recording.arc_on_s < 30

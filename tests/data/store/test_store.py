@@ -18,15 +18,26 @@ from quadlib.data.samples import Modality, SampleTable, TableError
 from quadlib.data.store.store import MediaStore
 from quadlib.files import FileError
 
-SMALL = {"video_frames": 2, "video_height_px": 8, "video_width_px": 10, "image_views": 2, "image_height_px": 8, "image_width_px": 12,
-         "audio_mel_bins": 10, "audio_frames": 12, "series_steps": 9}
+SMALL = {
+    "video_frames": 2,
+    "video_height_px": 8,
+    "video_width_px": 10,
+    "image_views": 2,
+    "image_height_px": 8,
+    "image_width_px": 12,
+    "audio_mel_bins": 10,
+    "audio_frames": 12,
+    "series_steps": 9,
+}
 STRICT = TrainSettings(**SMALL)
 DROP = TrainSettings(**SMALL, on_damage="drop_modality")
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, media_files) -> tuple[SampleTable, Path]:
-    """Eight good recordings and a folder that holds their store; copied by the tests that damage them."""
+    """Eight good recordings and a folder that holds their store; copied by the tests that damage
+    them.
+    """
     root = tmp_path_factory.mktemp("shared")
     table = media_files(root / "media").table(8)
     MediaStore.open(table, STRICT, root / "store")
@@ -64,8 +75,11 @@ def test_shapes_types_and_the_second_open_decodes_nothing(shared, capsys):
     table, root = shared
     store = MediaStore.open(table, STRICT, root / "store")
     assert {name: (array.shape, array.dtype.name) for name, array in store.arrays.items()} == {
-        "video": ((8, 2, 2, 8, 10), "uint8"), "image": ((8, 2, 3, 8, 12), "uint8"),
-        "audio": ((8, 2, 10, 12), "float32"), "sensor": ((8, 6, 9), "float32")}
+        "video": ((8, 2, 2, 8, 10), "uint8"),
+        "image": ((8, 2, 3, 8, 12), "uint8"),
+        "audio": ((8, 2, 10, 12), "float32"),
+        "sensor": ((8, 6, 9), "float32"),
+    }
     assert all(isinstance(array, np.memmap) for array in store.arrays.values())
     assert store.present.all() and store.damage == [] and capsys.readouterr().out == ""
     assert store.table.fingerprint == table.fingerprint
@@ -79,17 +93,24 @@ def test_the_arc_of_the_sensor_bounds_video_and_sound(shared):
     store = MediaStore.open(table, STRICT, root / "store")
     arc = arc_window(read_series(table.paths(3, "sensor")[0]))
     assert arc is not None and arc[0] > 0.1
-    assert np.array_equal(store.arrays["audio"][3], decode_audio(table.paths(3, "audio")[0], STRICT, arc))
+    assert np.array_equal(
+        store.arrays["audio"][3], decode_audio(table.paths(3, "audio")[0], STRICT, arc)
+    )
     assert store.arrays["sensor"][3, 3] == pytest.approx(np.full(9, 130.0))
 
 
-def test_a_new_split_or_order_decodes_nothing_and_a_touched_file_only_itself(copied, tmp_path, in_process):
+def test_a_new_split_or_order_decodes_nothing_and_a_touched_file_only_itself(
+    copied, tmp_path, in_process
+):
     MediaStore.open(copied, STRICT, tmp_path / "store")
     assert len(in_process) == 32
     MediaStore.open(copied.with_columns(split=["val"] * 8), STRICT, tmp_path / "store")
     reversed_store = MediaStore.open(copied.take(np.arange(8)[::-1]), STRICT, tmp_path / "store")
     assert len(in_process) == 32
-    assert np.array_equal(reversed_store.arrays["audio"], MediaStore.open(copied, STRICT, tmp_path / "store").arrays["audio"][::-1])
+    assert np.array_equal(
+        reversed_store.arrays["audio"],
+        MediaStore.open(copied, STRICT, tmp_path / "store").arrays["audio"][::-1],
+    )
     os.utime(copied.paths(2, "audio")[0], (1, 1))
     MediaStore.open(copied, STRICT, tmp_path / "store")
     assert [job.paths[0].parent.name for job in in_process[32:]] == ["r2"]
@@ -99,11 +120,12 @@ def test_a_new_split_or_order_decodes_nothing_and_a_touched_file_only_itself(cop
 
 def damage_all_kinds(table: SampleTable) -> dict[str, str]:
     """Every line of bad input that lives in files; returns what the report must say of each."""
+
     def path(row: int, name: str) -> Path:
         return table.paths(row, name)[0]
 
     video = path(0, "video").read_bytes()
-    path(0, "video").write_bytes(video[:int(0.7 * len(video))])
+    path(0, "video").write_bytes(video[: int(0.7 * len(video))])
     path(1, "audio").write_bytes(b"")
     path(2, "sensor").write_text(path(2, "sensor").read_text().replace(",20.5", ",NaN", 3))
     lines = path(3, "sensor").read_text().splitlines()
@@ -116,8 +138,16 @@ def damage_all_kinds(table: SampleTable) -> dict[str, str]:
     path(6, "sensor").mkdir()
     photo = table.paths(7, "image")[1]
     photo.write_bytes(photo.read_bytes()[:-200])
-    return {"r0/r.avi": "cut short", "r1/r.flac": "0 bytes", "r2/r.csv": "3 value.* not finite", "r3/r.csv": "backwards",
-            "r4/r.avi": "does not exist", "r5/r.flac": "a named pipe", "r6/r.csv": "a folder", "r7/1.jpg": "photo cannot be decoded"}
+    return {
+        "r0/r.avi": "cut short",
+        "r1/r.flac": "0 bytes",
+        "r2/r.csv": "3 value.* not finite",
+        "r3/r.csv": "backwards",
+        "r4/r.avi": "does not exist",
+        "r5/r.flac": "a named pipe",
+        "r6/r.csv": "a folder",
+        "r7/1.jpg": "photo cannot be decoded",
+    }
 
 
 def test_all_damage_of_the_table_is_reported_at_once(copied, tmp_path, monkeypatch):
@@ -160,7 +190,9 @@ def test_a_recording_with_nothing_left_is_an_error(copied, tmp_path, in_process)
 
 def test_a_modality_that_the_table_lacks_is_absent_without_damage(copied, tmp_path, in_process):
     frame = copied.frame.assign(image=["", *copied.frame["image"][1:]])
-    store = MediaStore.open(SampleTable(frame, copied.modalities, root=copied.root), STRICT, tmp_path / "store")
+    store = MediaStore.open(
+        SampleTable(frame, copied.modalities, root=copied.root), STRICT, tmp_path / "store"
+    )
     assert not store.present[0, 1] and store.present.sum() == 31 and store.damage == []
 
 
@@ -171,7 +203,9 @@ def test_a_half_written_store_is_never_taken(copied, tmp_path, in_process, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shelf, "write_json", fail)
-    with pytest.raises(FileError, match="could not be written .No space left on device.; it needs .* MiB"):
+    with pytest.raises(
+        FileError, match="could not be written .No space left on device.; it needs .* MiB"
+    ):
         MediaStore.open(copied, STRICT, tmp_path / "store")
     assert [path for path in (tmp_path / "store").iterdir() if path.suffix != ".lock"] == []
     monkeypatch.undo()
@@ -191,29 +225,49 @@ def test_pickling_hands_over_file_names(shared):
     content = pickle.dumps(store)
     assert len(content) < 100_000
     again = pickle.loads(content)
-    assert isinstance(again.arrays["video"], np.memmap) and np.array_equal(again.arrays["video"], store.arrays["video"])
+    assert isinstance(again.arrays["video"], np.memmap) and np.array_equal(
+        again.arrays["video"], store.arrays["video"]
+    )
 
 
 def test_a_series_of_unknown_channels_learns_them_from_its_files(copied, tmp_path, in_process):
-    unknown = SampleTable(copied.frame, {**copied.modalities, "sensor": Modality("series")}, root=copied.root)
+    unknown = SampleTable(
+        copied.frame, {**copied.modalities, "sensor": Modality("series")}, root=copied.root
+    )
     copied.paths(0, "sensor")[0].write_text("a,b\n1,2\n3,4\n")
     with pytest.raises(TableError, match="has 6 channels .* others have 2"):
         MediaStore.open(unknown, STRICT, tmp_path / "store")
     copied.paths(0, "sensor")[0].write_text(copied.paths(1, "sensor")[0].read_text())
-    assert MediaStore.open(unknown, STRICT, tmp_path / "store").table.modalities["sensor"].shape == (6,)
+    assert MediaStore.open(unknown, STRICT, tmp_path / "store").table.modalities[
+        "sensor"
+    ].shape == (6,)
 
 
 def arrays_table(values: np.ndarray, rows: list[int]) -> SampleTable:
-    frame = pd.DataFrame({"sample_id": [f"r{row}" for row in range(len(rows))], "label": "a", "group": "g", "split": "train", "x": rows,
-                          "y": range(len(rows))})
+    frame = pd.DataFrame(
+        {
+            "sample_id": [f"r{row}" for row in range(len(rows))],
+            "label": "a",
+            "group": "g",
+            "split": "train",
+            "x": rows,
+            "y": range(len(rows)),
+        }
+    )
     arrays = {"x": values, "y": np.ones((len(rows), 3))}
-    return SampleTable(frame, {"x": Modality("vector", (2,)), "y": Modality("vector", (3,))}, arrays=arrays)
+    return SampleTable(
+        frame, {"x": Modality("vector", (2,)), "y": Modality("vector", (3,))}, arrays=arrays
+    )
 
 
 def test_arrays_are_taken_as_they_are(tmp_path):
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
     store = MediaStore.open(arrays_table(values, [0, 1, 2]), STRICT, tmp_path / "store")
-    assert store.arrays["x"] is values and store.arrays["y"].dtype == np.float32 and not (tmp_path / "store").exists()
+    assert (
+        store.arrays["x"] is values
+        and store.arrays["y"].dtype == np.float32
+        and not (tmp_path / "store").exists()
+    )
     store = MediaStore.open(arrays_table(values, [2, -1, 0, 2]), STRICT, tmp_path)
     assert store.arrays["x"].tolist() == [[4, 5], [0, 0], [0, 1], [4, 5]]
     assert store.present[:, 0].tolist() == [True, False, True, True]
@@ -225,4 +279,7 @@ def test_arrays_with_numbers_that_are_not_finite(tmp_path, capsys):
     with pytest.raises(TableError, match="x: r1: 1 of 2 values are not finite"):
         MediaStore.open(arrays_table(values, [0, 1, 2]), STRICT, tmp_path)
     store = MediaStore.open(arrays_table(values, [0, 1, 2]), DROP, tmp_path)
-    assert store.present[:, 0].tolist() == [True, False, True] and "masked as damaged: 1 x" in capsys.readouterr().out
+    assert (
+        store.present[:, 0].tolist() == [True, False, True]
+        and "masked as damaged: 1 x" in capsys.readouterr().out
+    )

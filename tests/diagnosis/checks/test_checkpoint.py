@@ -1,4 +1,6 @@
-"""The checkpoint's contracts: readable, fitting, finite, whole enough to resume, best by its own figure."""
+"""The checkpoint's contracts: readable, fitting, finite, whole enough to resume, best by its own
+figure.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,13 @@ def trained(epochs=1):
 
 
 def content(toy, **changes):
-    return {"model": toy.model.state_dict(), "optimizer": toy.optimiser.state_dict(), "epoch": 1, "step": 7, **changes}
+    return {
+        "model": toy.model.state_dict(),
+        "optimizer": toy.optimiser.state_dict(),
+        "epoch": 1,
+        "step": 7,
+        **changes,
+    }
 
 
 def checked(toy, state, **parts):
@@ -59,7 +67,9 @@ def test_a_head_that_is_new_is_left_alone_and_another_shape_is_told():
     state = toy.model.state_dict()
     without_head = {name: value for name, value in state.items() if not name.startswith("body.4")}
     assert codes(checked(toy, content(toy, model=without_head))) == []
-    assert alarms(checked(toy, content(toy, model={**state, "body.4.weight": torch.zeros(8, 32)}))) == ["QL-C01"]
+    assert alarms(
+        checked(toy, content(toy, model={**state, "body.4.weight": torch.zeros(8, 32)}))
+    ) == ["QL-C01"]
 
 
 def test_weights_that_are_not_finite():
@@ -78,7 +88,10 @@ def test_a_resume_that_would_start_the_optimiser_anew(spoil):
     elif spoil == "empty":
         state["optimizer"] = Toy().optimiser.state_dict()
     else:
-        state["optimizer"]["state"] = {key: {**entry, "step": torch.tensor(0.0)} for key, entry in state["optimizer"]["state"].items()}
+        state["optimizer"]["state"] = {
+            key: {**entry, "step": torch.tensor(0.0)}
+            for key, entry in state["optimizer"]["state"].items()
+        }
     assert alarms(checked(toy, state, settings={**toy.settings, "resume": True})) == ["QL-C03"]
 
 
@@ -104,7 +117,10 @@ def test_a_schedule_that_restarts():
 def test_a_live_optimiser_behind_its_history():
     toy = trained(7)
     toy.optimiser = torch.optim.AdamW(toy.model.parameters(), lr=1e-3)
-    history = [{"kind": "step", "step": step, "epoch": 1, "fused": 2.5 - step / 100} for step in range(1, 50)]
+    history = [
+        {"kind": "step", "step": step, "epoch": 1, "fused": 2.5 - step / 100}
+        for step in range(1, 50)
+    ]
     assert alarms(toy.diagnose(history=history, evaluate=None)) == ["QL-C03"]
     toy = trained(7)
     assert alarms(toy.diagnose(history=history, evaluate=None)) == []
@@ -114,9 +130,13 @@ def test_classes_in_another_order(make_table):
     toy, table = trained(), make_table()
     names = list(table.class_names)
     assert alarms(diagnose(Subject(table=table, checkpoint=content(toy, class_names=names)))) == []
-    assert alarms(diagnose(Subject(table=table, checkpoint=content(toy, class_names=names[::-1])))) == ["QL-C04"]
+    assert alarms(
+        diagnose(Subject(table=table, checkpoint=content(toy, class_names=names[::-1])))
+    ) == ["QL-C04"]
     swapped = {name: index for index, name in enumerate([names[1], names[0], *names[2:]])}
-    assert alarms(diagnose(Subject(table=table, checkpoint=content(toy, class_to_idx=swapped)))) == ["QL-C04"]
+    assert alarms(
+        diagnose(Subject(table=table, checkpoint=content(toy, class_to_idx=swapped)))
+    ) == ["QL-C04"]
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "missing"])
@@ -127,21 +147,33 @@ def test_a_damaged_file_is_a_finding(tmp_path, damage):
     if damage == "flipped":
         place = data.find(toy.model.body[0].weight.detach().numpy().tobytes()[:64])
         data[place] ^= 0xFF
-    damaged = {"empty": b"", "cut": bytes(data[: len(data) // 2]), "flipped": bytes(data), "text": b"not a checkpoint"}
+    damaged = {
+        "empty": b"",
+        "cut": bytes(data[: len(data) // 2]),
+        "flipped": bytes(data),
+        "text": b"not a checkpoint",
+    }
     path.write_bytes(damaged[damage]) if damage != "missing" else path.unlink()
     diagnosis = checked(toy, path)
     assert alarms(diagnosis) == ["QL-C07"], diagnosis.to_text(facts=False)
 
 
 def epochs(*values, best):
-    return [{"kind": "epoch", "epoch": number, "val_macro_f1": value, "best": number <= best} for number, value in enumerate(values)]
+    return [
+        {"kind": "epoch", "epoch": number, "val_macro_f1": value, "best": number <= best}
+        for number, value in enumerate(values)
+    ]
 
 
 def test_best_is_the_worst():
     settings = {"monitor": "val_macro_f1"}
-    assert alarms(diagnose(Subject(history=epochs(0.3, 0.5, 0.9, best=0), settings=settings))) == ["QL-C05"]
+    assert alarms(diagnose(Subject(history=epochs(0.3, 0.5, 0.9, best=0), settings=settings))) == [
+        "QL-C05"
+    ]
     assert alarms(diagnose(Subject(history=epochs(0.3, 0.9, 0.6, best=1), settings=settings))) == []
-    assert alarms(diagnose(Subject(settings={"monitor": "val_accuracy", "mode": "min"}))) == ["QL-C05"]
+    assert alarms(diagnose(Subject(settings={"monitor": "val_accuracy", "mode": "min"}))) == [
+        "QL-C05"
+    ]
     assert alarms(diagnose(Subject(settings={"monitor": "val_loss", "mode": "min"}))) == []
 
 
@@ -171,4 +203,6 @@ def test_our_own_pipeline_is_silent_before_and_after_training(tmp_path):
     during = diagnose(subject_of(trainer, evaluate=evaluate))
     after = diagnose(subject_of_run(restore(run, "latest")))
     for diagnosis in (during, after):
-        assert [item.code for item in diagnosis.findings if item.code[3] in "POEC"] == [], diagnosis.to_text(facts=False)
+        assert [item.code for item in diagnosis.findings if item.code[3] in "POEC"] == [], (
+            diagnosis.to_text(facts=False)
+        )

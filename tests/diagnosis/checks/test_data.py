@@ -1,4 +1,6 @@
-"""Data: contents, classes, numbers, files and units; measured data with all their oddities stay silent."""
+"""Data: contents, classes, numbers, files and units; measured data with all their oddities stay
+silent.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ def test_zeros_for_files_that_could_not_be_read(make_table, examined):
 
     result = examined(table=make_table(edit=edit))
     assert [root.code for root in result.roots] == ["QL-D01"]
-    assert result.roots[0].scope == "audio" and "40 of 400" in result.roots[0].title and "r0005" in result.roots[0].where
+    assert (
+        result.roots[0].scope == "audio"
+        and "40 of 400" in result.roots[0].title
+        and "r0005" in result.roots[0].where
+    )
 
 
 def test_a_masked_modality_is_no_fault(make_table, roots):
@@ -41,7 +47,9 @@ def test_content_of_another_recording(make_table, examined):
         arrays["audio"][5:15] = arrays["audio"][4]
 
     root = examined(table=make_table(edit=edit)).roots[0]
-    assert root.code == "QL-D01" and root.severity == "error" and "11 recordings share" in root.title
+    assert (
+        root.code == "QL-D01" and root.severity == "error" and "11 recordings share" in root.title
+    )
 
 
 def test_zeros_in_decoded_arrays_of_a_dataset(make_table, examined):
@@ -96,10 +104,14 @@ def test_numbers_that_are_not_finite(make_table, examined, value):
 def test_two_units(make_table, examined, roots):
     def edit(frame, arrays):
         arrays["sensor"] += 30
-        arrays["sensor"][frame["group"].isin([f"s{number}" for number in range(0, 50, 2)])] *= 9.80665
+        arrays["sensor"][frame["group"].isin([f"s{number}" for number in range(0, 50, 2)])] *= (
+            9.80665
+        )
 
     result = examined(table=make_table(edit=edit))
-    assert [root.code for root in result.roots] == ["QL-D04"] and "g against m/s2" in result.roots[0].title
+    assert [root.code for root in result.roots] == ["QL-D04"] and "g against m/s2" in result.roots[
+        0
+    ].title
 
     def louder_class(frame, arrays):
         arrays["sensor"] += 30
@@ -110,17 +122,30 @@ def test_two_units(make_table, examined, roots):
 
 def wav(path, rate: int, samples: int = 400, seed: int = 0) -> str:
     data = np.random.default_rng(seed).integers(-999, 999, samples, dtype=np.int16).tobytes()
-    path.write_bytes(b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
-                     + b"data" + struct.pack("<I", len(data)) + data)
+    path.write_bytes(
+        b"RIFF"
+        + struct.pack("<I", 36 + len(data))
+        + b"WAVEfmt "
+        + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+        + b"data"
+        + struct.pack("<I", len(data))
+        + data
+    )
     return str(path)
 
 
 def test_sample_rates_by_header(tmp_path, examined):
-    paths = [wav(tmp_path / f"{row}.wav", 44100 if row % 3 else 16000, seed=row) for row in range(24)]
+    paths = [
+        wav(tmp_path / f"{row}.wav", 44100 if row % 3 else 16000, seed=row) for row in range(24)
+    ]
     frame = pd.DataFrame({"path": paths, "label": ["a", "b"] * 12})
     assert header_rate(paths[0]) == 16000
     root = examined(table=frame, settings={"sample_rate_hz": 16000}).roots[0]
-    assert root.code == "QL-D04" and root.severity == "error" and "44100 Hz where 16000 Hz is declared" in root.title
+    assert (
+        root.code == "QL-D04"
+        and root.severity == "error"
+        and "44100 Hz where 16000 Hz is declared" in root.title
+    )
     assert examined(table=frame.iloc[::3], settings={"sample_rate_hz": 16000}).ok
 
 
@@ -129,11 +154,16 @@ def test_files_that_are_missing_or_empty(tmp_path, examined):
     (tmp_path / "3.wav").unlink()
     (tmp_path / "4.wav").write_bytes(b"")
     result = examined(table=pd.DataFrame({"path": paths, "label": ["a", "b"] * 4}))
-    assert [root.title for root in result.roots] == ["1 files of path do not exist", "1 files of path are empty (0 bytes)"]
+    assert [root.title for root in result.roots] == [
+        "1 files of path do not exist",
+        "1 files of path are empty (0 bytes)",
+    ]
 
 
 def test_copied_files_by_head_and_tail_and_in_full(tmp_path, examined):
-    """Files that differ in the middle alone are told apart by a full reading, which is listed as not run before."""
+    """Files that differ in the middle alone are told apart by a full reading, which is listed as
+    not run before.
+    """
     body = np.random.default_rng(0).integers(0, 255, 50_000, dtype=np.uint8)
     paths = []
     for row in range(8):
@@ -157,4 +187,6 @@ def test_a_table_of_4040_rows_takes_less_than_a_second(make_table):
     diagnose(Subject(table=table), phases=["before"])
     started = time.process_time()
     diagnose(Subject(table=table), phases=["before"])
-    assert time.process_time() - started < 3  # below 1 s on a free core; the bound leaves room for a busy machine
+    assert (
+        time.process_time() - started < 3
+    )  # below 1 s on a free core; the bound leaves room for a busy machine

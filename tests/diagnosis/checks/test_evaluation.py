@@ -19,6 +19,7 @@ def scored(toy, gallery, queries, mode="eval"):
         toy.model.train()
         nearest = (q @ g.T).argmax(dim=1).numpy()
         return {"val_accuracy": float((toy.labels[gallery][nearest] == toy.labels[queries]).mean())}
+
     return evaluate
 
 
@@ -40,7 +41,9 @@ def test_very_easy_data_are_left_alone():
 
 def test_evaluation_in_training_mode():
     toy = Toy(model=Encoder(dropout=0.5))
-    diagnosis = toy.diagnose(evaluate=scored(toy, toy.splits["train"], toy.splits["val"], mode="train"))
+    diagnosis = toy.diagnose(
+        evaluate=scored(toy, toy.splits["train"], toy.splits["val"], mode="train")
+    )
     assert alarms(diagnosis) == ["QL-E02"] and severity(diagnosis, "QL-E02") == "error"
 
 
@@ -80,7 +83,9 @@ def test_training_steps_in_evaluation_mode():
         return value.detach()
 
     diagnosis = toy.diagnose(train_step=train_step, evaluate=None)
-    assert alarms(diagnosis) == ["QL-E03"] and diagnosis.roots[0].candidates, diagnosis.to_text(facts=False)
+    assert alarms(diagnosis) == ["QL-E03"] and diagnosis.roots[0].candidates, diagnosis.to_text(
+        facts=False
+    )
     assert alarms(toy.diagnose(train_step=toy.train_step, evaluate=None)) == []
 
 
@@ -94,7 +99,9 @@ def test_batch_norm_that_stopped_after_the_first_epoch():
             toy.optimiser.step()
     toy.model.train()
     diagnosis = toy.diagnose(evaluate=None)
-    assert alarms(diagnosis) == ["QL-E03"] and "7 batches in 21" in diagnosis.roots[0].title, diagnosis.to_text(facts=False)
+    assert alarms(diagnosis) == ["QL-E03"] and "7 batches in 21" in diagnosis.roots[0].title, (
+        diagnosis.to_text(facts=False)
+    )
 
 
 def test_healthy_batch_norm_after_training_is_left_alone():
@@ -110,7 +117,9 @@ def test_a_frozen_encoder_in_evaluation_mode_is_left_alone():
     toy = Toy()
     for module in toy.model.body[:4]:
         module.requires_grad_(False).eval()
-    toy.optimiser = torch.optim.AdamW([p for p in toy.model.parameters() if p.requires_grad], lr=1e-3)
+    toy.optimiser = torch.optim.AdamW(
+        [p for p in toy.model.parameters() if p.requires_grad], lr=1e-3
+    )
 
     def train_step(batch):
         toy.optimiser.zero_grad()
@@ -120,7 +129,11 @@ def test_a_frozen_encoder_in_evaluation_mode_is_left_alone():
         return value.detach()
 
     settings = {**toy.settings, "freeze": ["body.0", "body.1"]}
-    assert [c for c in alarms(toy.diagnose(train_step=train_step, evaluate=None, settings=settings)) if c[3] == "E"] == []
+    assert [
+        c
+        for c in alarms(toy.diagnose(train_step=train_step, evaluate=None, settings=settings))
+        if c[3] == "E"
+    ] == []
 
 
 def test_a_cone_is_a_note():
@@ -149,14 +162,22 @@ def test_chance_folds_under_its_cause():
     labels = np.sort(np.arange(160) % 4)
     splits = {"train": np.arange(40), "val": np.arange(40, 160)}
     history = [{"epoch": epoch, "loss": 2.7081, "val_accuracy": 0.3} for epoch in range(4)]
-    diagnosis = diagnose(Subject(labels=labels, splits=splits, history=history, settings={"batch_size": 16}))
-    assert alarms(diagnosis) == ["QL-S01"] and "QL-E10" in [item.code for item in diagnosis.roots[0].folded]
+    diagnosis = diagnose(
+        Subject(labels=labels, splits=splits, history=history, settings={"batch_size": 16})
+    )
+    assert alarms(diagnosis) == ["QL-S01"] and "QL-E10" in [
+        item.code for item in diagnosis.roots[0].folded
+    ]
 
 
 def test_scored_on_the_training_split():
-    same = [{"epoch": epoch, "loss": 3.0 - epoch / 7, "val_loss": 3.0 - epoch / 7} for epoch in range(5)]
+    same = [
+        {"epoch": epoch, "loss": 3.0 - epoch / 7, "val_loss": 3.0 - epoch / 7} for epoch in range(5)
+    ]
     assert alarms(diagnose(Subject(history=same))) == ["QL-E11"]
-    other = [{"epoch": epoch, "loss": 3.0 - epoch / 7, "val_loss": 3.1 - epoch / 7} for epoch in range(5)]
+    other = [
+        {"epoch": epoch, "loss": 3.0 - epoch / 7, "val_loss": 3.1 - epoch / 7} for epoch in range(5)
+    ]
     assert alarms(diagnose(Subject(history=other))) == []
     assert alarms(diagnose(Subject(settings={"eval_split": "train"}))) == ["QL-E11"]
 
@@ -168,7 +189,11 @@ def test_the_stored_evaluation_of_a_run(tmp_path, shared):
     assert alarms(diagnose(Subject(run=tmp_path))) == ["QL-E01"] * bool(shared)
 
 
-@pytest.mark.parametrize("evaluate", [lambda: None, lambda: {}, lambda: {"val_accuracy": "high"}, lambda: 1 / 0])
+@pytest.mark.parametrize(
+    "evaluate", [lambda: None, lambda: {}, lambda: {"val_accuracy": "high"}, lambda: 1 / 0]
+)
 def test_an_evaluation_that_gives_nothing_is_not_run(evaluate):
     diagnosis = Toy().diagnose(evaluate=evaluate)
-    assert alarms(diagnosis) == [] and any(name.startswith("QL-E01") for name, _ in diagnosis.not_run)
+    assert alarms(diagnosis) == [] and any(
+        name.startswith("QL-E01") for name, _ in diagnosis.not_run
+    )

@@ -16,7 +16,11 @@ def test_one_class_in_train(examined):
     result = examined(labels=labels, splits=splits, batch_sampler=batches, history=[2.7081] * 8)
     root = result.roots[0]
     assert [item.code for item in result.roots] == ["QL-S01"]
-    assert "2.7081" in root.title and "observed 2.7081 in 8 of 8" in root.evidence[1] and any("sampler" in item for item in root.ruled_out)
+    assert (
+        "2.7081" in root.title
+        and "observed 2.7081 in 8 of 8" in root.evidence[1]
+        and any("sampler" in item for item in root.ruled_out)
+    )
 
 
 def test_class_absent_from_train(make_table, examined, roots):
@@ -30,6 +34,7 @@ def test_class_absent_from_train(make_table, examined, roots):
 
 def test_copies_of_val_in_train(make_table, examined):
     """A copy brings its session along: one root, not two."""
+
     def edit(frame, arrays):
         train, val = (np.flatnonzero(frame["split"] == split) for split in ("train", "val"))
         for array in arrays.values():
@@ -38,7 +43,9 @@ def test_copies_of_val_in_train(make_table, examined):
         frame.loc[train[:40], "group"] = frame["group"].to_numpy()[val[:40]]
 
     result = examined(table=make_table(edit=edit))
-    assert [root.code for root in result.roots] == ["QL-S03"] and "40 of 80 recordings of val are copies" in result.roots[0].title
+    assert [root.code for root in result.roots] == [
+        "QL-S03"
+    ] and "40 of 80 recordings of val are copies" in result.roots[0].title
 
 
 def test_sessions_in_two_splits(make_table, examined):
@@ -46,26 +53,44 @@ def test_sessions_in_two_splits(make_table, examined):
         frame["split"] = np.random.default_rng(0).choice(["train", "val"], len(frame))
 
     result = examined(table=make_table(edit=edit))
-    assert [root.code for root in result.roots] == ["QL-S04"] and "column group" in result.roots[0].where
+    assert [root.code for root in result.roots] == ["QL-S04"] and "column group" in result.roots[
+        0
+    ].where
 
 
 def windows(overlap: bool, by_recording: bool) -> pd.DataFrame:
     start = np.tile(np.arange(10) * (50 if overlap else 100), 12)
     recording = np.repeat(np.arange(12), 10)
-    split = np.where(recording < 8, "train", "val") if by_recording else np.tile(["train"] * 4 + ["val"], 24)
-    return pd.DataFrame({"recording": recording, "start": start, "end": start + 100, "label": np.arange(120) % 4, "split": split})
+    split = (
+        np.where(recording < 8, "train", "val")
+        if by_recording
+        else np.tile(["train"] * 4 + ["val"], 24)
+    )
+    return pd.DataFrame(
+        {
+            "recording": recording,
+            "start": start,
+            "end": start + 100,
+            "label": np.arange(120) % 4,
+            "split": split,
+        }
+    )
 
 
 def test_overlapping_windows(examined, roots):
     result = examined(table=windows(overlap=True, by_recording=False))
-    assert [root.code for root in result.roots] == ["QL-S05"] and "[150, 250)" in result.roots[0].evidence[0]
+    assert [root.code for root in result.roots] == ["QL-S05"] and "[150, 250)" in result.roots[
+        0
+    ].evidence[0]
     assert roots(table=windows(overlap=True, by_recording=True)) == []
     # windows that only touch share no sample, but their recording is in both splits
     assert roots(table=windows(overlap=False, by_recording=False)) == ["QL-S04"]
 
 
 def test_recordings_in_two_splits(roots):
-    assert roots(labels=[0, 1] * 20, splits={"train": range(30), "val": range(28, 40)}) == ["QL-S10"]
+    assert roots(labels=[0, 1] * 20, splits={"train": range(30), "val": range(28, 40)}) == [
+        "QL-S10"
+    ]
 
 
 def test_class_of_one_recording(roots):
@@ -74,7 +99,14 @@ def test_class_of_one_recording(roots):
     assert roots(labels=labels, settings={"rare": "drop"}) == []
 
 
-@pytest.mark.parametrize("splits", [{"train": range(40), "val": []}, {"fit": range(20), "val": range(20, 40)}, {"train": range(50)}])
+@pytest.mark.parametrize(
+    "splits",
+    [
+        {"train": range(40), "val": []},
+        {"fit": range(20), "val": range(20, 40)},
+        {"train": range(50)},
+    ],
+)
 def test_splits_that_are_not_whole(examined, splits):
     assert "QL-S12" in [root.code for root in examined(labels=[0, 1] * 20, splits=splits).roots]
 
@@ -86,4 +118,7 @@ def test_healthy_splits_are_silent(make_table, roots):
     y = np.array(["rare"] * 20 + ["common"] * 200)
     splits = np.tile(["train", "train", "train", "val", "test"], 44)
     for group in (np.arange(220), np.zeros(220)):
-        assert roots(table=pd.DataFrame({"label": y, "split": splits, "group": group.astype(str)})) == []
+        assert (
+            roots(table=pd.DataFrame({"label": y, "split": splits, "group": group.astype(str)}))
+            == []
+        )

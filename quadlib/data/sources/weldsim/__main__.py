@@ -1,4 +1,6 @@
-"""One writing process of a set: `python -m quadlib.data.sources.weldsim FOLDER WANTED_JSON SHARE SHARES`."""
+"""One writing process of a set: `python -m quadlib.data.sources.weldsim FOLDER WANTED_JSON SHARE
+SHARES`.
+"""
 
 import json
 import sys

@@ -1,4 +1,6 @@
-"""Contracts of a batch: given the labels of the split, what it holds and what chance would have given."""
+"""Contracts of a batch: given the labels of the split, what it holds and what chance would have
+given.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from quadlib.diagnosis.checks.labels.assignment import views_of
-from quadlib.diagnosis.evidence.chance import binomial_tail, composition_log10, lone_share, one_class_log10, power_of_ten
+from quadlib.diagnosis.evidence.chance import (
+    binomial_tail,
+    composition_log10,
+    lone_share,
+    one_class_log10,
+    power_of_ten,
+)
 from quadlib.diagnosis.evidence.contents import sizes_of
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.facts import model_of
@@ -34,7 +42,9 @@ def request_of(x: Examination) -> Any:
 
 
 def is_sequential(batches: list[np.ndarray]) -> bool:
-    """Whether rows come in ascending or descending order, cut into equal batches: a loader that does not shuffle."""
+    """Whether rows come in ascending or descending order, cut into equal batches: a loader that
+    does not shuffle.
+    """
     sizes = [len(batch) for batch in batches]
     if len(batches) < 2 or len(set(sizes[:-1])) != 1 or sizes[-1] > sizes[0] or sum(sizes) < 8:
         return False
@@ -43,7 +53,9 @@ def is_sequential(batches: list[np.ndarray]) -> bool:
 
 
 def composition(x: Examination) -> tuple[np.ndarray, str]:
-    """Class counts of every batch (n_batches, n_classes), and where they are from: the sampler, else the loader's first batches."""
+    """Class counts of every batch (n_batches, n_classes), and where they are from: the sampler,
+    else the loader's first batches.
+    """
     try:
         return x.batch_counts, f"{len(x.drawn)} batches drawn from the sampler"
     except Unavailable:
@@ -54,7 +66,9 @@ def composition(x: Examination) -> tuple[np.ndarray, str]:
     counts = np.array([[int((own == name).sum()) for name in found] for own in labels])
     if len(found) > len(x.classes):
         raise Unavailable("the batches hold more classes than the labels")
-    return np.pad(counts, ((0, 0), (0, len(x.classes) - len(found)))), f"the loader's first {len(labels)} batches"
+    return np.pad(
+        counts, ((0, 0), (0, len(x.classes) - len(found)))
+    ), f"the loader's first {len(labels)} batches"
 
 
 @check("B01", "batches mix classes as the split allows")
@@ -67,7 +81,10 @@ def one_class_batches(x: Examination) -> Iterator[Finding]:
     single = judged[(counts[judged] > 0).sum(axis=1) == 1]
     size = int(np.median(held[judged]))
     one_class = one_class_log10(sizes, size)
-    if not len(single) or binomial_tail(len(single), len(judged), min(10**one_class, 1.0)) > IMPOSSIBLE:
+    if (
+        not len(single)
+        or binomial_tail(len(single), len(judged), min(10**one_class, 1.0)) > IMPOSSIBLE
+    ):
         return
     try:
         if is_sequential(x.drawn):
@@ -79,15 +96,29 @@ def one_class_batches(x: Examination) -> Iterator[Finding]:
     likelihood = composition_log10(np.sort(example)[::-1], np.sort(sizes)[::-1])
     plateau = bounds.collapse_value(size)
     yield Finding(
-        "QL-B01", "error", f"{len(single)} of {len(judged)} batches hold one class, although train has {classes}",
-        where=f"batch sampler: {source}; batch {single[0]} holds {int(example.max())} recordings of one class",
-        evidence=(f"P(one-class batch of {size} | {classes} classes of {sizes_of(sizes[sizes > 0])}) = "
-                  f"{power_of_ten(one_class)}; log10 P of this composition = {likelihood:.0f}",
-                  f"floor of such a batch = plateau = ln {size - 1} = {plateau:.4f}: no network can lower it"),
-        ruled_out=(f"split (train has {classes} classes)", "unshuffled data (the rows are not in order)", "batch size", "learning rate",
-                   "temperature", f"too few positives ({size - 1} per anchor)"),
+        "QL-B01",
+        "error",
+        f"{len(single)} of {len(judged)} batches hold one class, although train has {classes}",
+        where=f"batch sampler: {source}; batch {single[0]} holds {int(example.max())} recordings "
+        "of one class",
+        evidence=(
+            f"P(one-class batch of {size} | {classes} classes of {sizes_of(sizes[sizes > 0])}) = "
+            f"{power_of_ten(one_class)}; log10 P of this composition = {likelihood:.0f}",
+            f"floor of such a batch = plateau = ln {size - 1} = {plateau:.4f}: no network can "
+            "lower it",
+        ),
+        ruled_out=(
+            f"split (train has {classes} classes)",
+            "unshuffled data (the rows are not in order)",
+            "batch size",
+            "learning rate",
+            "temperature",
+            f"too few positives ({size - 1} per anchor)",
+        ),
         consequences=STUCK,
-        help="draw batches with StratifiedBatchSampler(labels, batch_size, min_classes=2)   [changes the batches; retrain]")
+        help="draw batches with StratifiedBatchSampler(labels, batch_size, min_classes=2)   "
+        "[changes the batches; retrain]",
+    )
 
 
 @check("B05", "rows are shuffled, or in an order that mixes classes")
@@ -107,23 +138,41 @@ def unshuffled(x: Examination) -> Iterator[Finding]:
     size = len(x.drawn[0])
     if z < SORTED_Z and changes < expected / 2:
         yield Finding(
-            "QL-B05", "error", f"the loader does not shuffle, and the rows are sorted by class: {single} of {len(counts)} batches hold "
-                               "one class",
+            "QL-B05",
+            "error",
+            f"the loader does not shuffle, and the rows are sorted by class: {single} of "
+            f"{len(counts)} batches hold one class",
             where=f"batch sampler: rows {order[0]}, {order[1]}, {order[2]} ... in order",
-            evidence=(f"the {len(order)} drawn rows are monotone; P of that under shuffling = 1 / {len(order)}!",
-                      f"the class changes {changes} times along them, {expected:.0f} times when shuffled (z = {z:.0f})",
-                      f"P(one-class batch of {size} | shuffled) = {power_of_ten(one_class_log10(train_sizes(x), size))}"),
-            ruled_out=(f"split (train has {len(share)} classes)", "a sampler that groups by class (its batches would end where classes "
-                                                                  "end)",
-                       "learning rate", "temperature"),
-            consequences=STUCK, help="shuffle=True, or StratifiedBatchSampler   [changes the batches; retrain]")
+            evidence=(
+                f"the {len(order)} drawn rows are monotone; P of that under shuffling = 1 / "
+                f"{len(order)}!",
+                f"the class changes {changes} times along them, {expected:.0f} times when "
+                f"shuffled (z = {z:.0f})",
+                f"P(one-class batch of {size} | shuffled) = "
+                f"{power_of_ten(one_class_log10(train_sizes(x), size))}",
+            ),
+            ruled_out=(
+                f"split (train has {len(share)} classes)",
+                "a sampler that groups by class (its batches would end where classes end)",
+                "learning rate",
+                "temperature",
+            ),
+            consequences=STUCK,
+            help="shuffle=True, or StratifiedBatchSampler   [changes the batches; retrain]",
+        )
     else:
         yield Finding(
-            "QL-B05", "note", "the loader gives the rows in the same order every epoch",
+            "QL-B05",
+            "note",
+            "the loader gives the rows in the same order every epoch",
             where=f"batch sampler: rows {order[0]}, {order[1]}, {order[2]} ... in order",
-            evidence=(f"the rows are monotone, but classes are mixed along them: {changes} changes, {expected:.0f} when shuffled",
-                      "negatives of an anchor are the same in every epoch"),
-            help="shuffle=True, or StratifiedBatchSampler   [changes the batches]")
+            evidence=(
+                f"the rows are monotone, but classes are mixed along them: {changes} changes, "
+                f"{expected:.0f} when shuffled",
+                "negatives of an anchor are the same in every epoch",
+            ),
+            help="shuffle=True, or StratifiedBatchSampler   [changes the batches]",
+        )
 
 
 @check("B02", "anchors find a positive in their batch")
@@ -138,21 +187,34 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
         return
     observed, size = alone / anchors, int(np.median(held[held >= 2]))
     predicted = lone_share(sizes[sizes >= 2], size)
-    chance = bool(abs(observed - predicted) < 0.05 + 4 * np.sqrt(predicted * (1 - predicted) / anchors))
+    chance = bool(
+        abs(observed - predicted) < 0.05 + 4 * np.sqrt(predicted * (1 - predicted) / anchors)
+    )
     warn = observed >= LONE_WARNING
     plateau = bounds.collapse_value(max(size, 2))
     yield Finding(
-        "QL-B02", "warning" if warn else "note", f"{observed:.0%} of the anchors have no positive in their batch",
+        "QL-B02",
+        "warning" if warn else "note",
+        f"{observed:.0%} of the anchors have no positive in their batch",
         where=f"batch sampler: {source}, {anchors} anchors",
-        evidence=(f"random batches of {size} from {int((sizes > 0).sum())} classes predict {predicted:.0%} (hypergeometric); observed "
-                  f"{observed:.0%}"
-                  + (": the sampler does what it says, the choice is poor" if chance else ": the sampler itself keeps positives apart"),
-                  f"these anchors teach nothing; a loss that counts them as 0 would collapse to {(1 - observed) * plateau:.4f} instead of "
-                  f"ln {size - 1} = {plateau:.4f}"),
-        ruled_out=("split (every class counted has two recordings or more)",) + (("a fault of the sampler",) if chance else ()),
+        evidence=(
+            f"random batches of {size} from {int((sizes > 0).sum())} classes predict "
+            f"{predicted:.0%} (hypergeometric); observed {observed:.0%}"
+            + (
+                ": the sampler does what it says, the choice is poor"
+                if chance
+                else ": the sampler itself keeps positives apart"
+            ),
+            "these anchors teach nothing; a loss that counts them as 0 would collapse to "
+            f"{(1 - observed) * plateau:.4f} instead of ln {size - 1} = {plateau:.4f}",
+        ),
+        ruled_out=("split (every class counted has two recordings or more)",)
+        + (("a fault of the sampler",) if chance else ()),
         consequences=("QL-B13", "QL-P10", "QL-P12", "QL-E10") if warn else (),
-        help=f"StratifiedBatchSampler(labels, {size}, min_per_class=2) gives every anchor a positive; a larger batch does so by chance   "
-             "[changes the batches; retrain]")
+        help=f"StratifiedBatchSampler(labels, {size}, min_per_class=2) gives every anchor a "
+        "positive; a larger batch does so by chance   "
+        "[changes the batches; retrain]",
+    )
 
 
 @check("B06", "no batch holds one recording alone")
@@ -163,20 +225,36 @@ def batches_of_one(x: Examination) -> Iterator[Finding]:
         return
     last = len(ones) == 1 and ones[0] == len(sizes) - 1
     try:
-        norms = [name for name, module in model_of(x).named_modules() if "BatchNorm" in type(module).__name__]
+        norms = [
+            name
+            for name, module in model_of(x).named_modules()
+            if "BatchNorm" in type(module).__name__
+        ]
     except Unavailable:
         norms = []
     usual = int(np.median(sizes))
     total = int(sizes.sum())
-    arithmetic = f"{total} recordings mod {usual} = {total % usual}" if last and usual > 1 else f"batch sizes: {usual}"
+    arithmetic = (
+        f"{total} recordings mod {usual} = {total % usual}"
+        if last and usual > 1
+        else f"batch sizes: {usual}"
+    )
     yield Finding(
-        "QL-B06", "error", f"the last batch of every epoch holds one recording ({arithmetic})" if last else
-                           f"{len(ones)} of {len(sizes)} batches hold one recording",
+        "QL-B06",
+        "error",
+        f"the last batch of every epoch holds one recording ({arithmetic})"
+        if last
+        else f"{len(ones)} of {len(sizes)} batches hold one recording",
         where=f"batch sampler: batch {ones[0]} of {len(sizes)}",
-        evidence=(arithmetic, "a batch of one has no positive and no negative: ln(N - 1) = ln 0, a loss of NaN or 0"
-                  + (f"; {norms[0]} raises on it in training mode" if norms else "")),
+        evidence=(
+            arithmetic,
+            "a batch of one has no positive and no negative: ln(N - 1) = ln 0, a loss of NaN or 0"
+            + (f"; {norms[0]} raises on it in training mode" if norms else ""),
+        ),
         consequences=("QL-B02", "QL-B13", "QL-D16", "QL-P*", "QL-N05"),
-        help="drop_last=True, or StratifiedBatchSampler, whose batches are equal within one   [changes the batches]")
+        help="drop_last=True, or StratifiedBatchSampler, whose batches are equal within one   "
+        "[changes the batches]",
+    )
 
 
 @check("B13", "the sampler keeps the law it declares")
@@ -185,29 +263,56 @@ def declared_law(x: Examination) -> Iterator[Finding]:
     counts, rows = x.batch_counts, x.drawn
     problems = []
     if law.get("batch_size") and max(map(len, rows), default=0) > law["batch_size"]:
-        problems.append(f"{sum(len(batch) > law['batch_size'] for batch in rows)} batches are larger than batch_size={law['batch_size']}")
+        problems.append(
+            f"{sum(len(batch) > law['batch_size'] for batch in rows)} batches are larger than "
+            f"batch_size={law['batch_size']}"
+        )
     classes = (counts > 0).sum(axis=1)
     few = classes < law.get("min_classes", 1)
     if few.any():
-        problems.append(f"{int(few.sum())} of {len(few)} batches hold fewer classes than min_classes={law['min_classes']} (fewest "
-                        f"{classes.min()})")
+        problems.append(
+            f"{int(few.sum())} of {len(few)} batches hold fewer classes than "
+            f"min_classes={law['min_classes']} (fewest {classes.min()})"
+        )
     least = law.get("min_per_class", 1)
     thin = (counts > 0) & (counts < least)
     if thin.any():
-        problems.append(f"in {int(thin.any(axis=1).sum())} of {len(counts)} batches a class has fewer than min_per_class={least}")
+        problems.append(
+            f"in {int(thin.any(axis=1).sum())} of {len(counts)} batches a class has fewer than "
+            f"min_per_class={least}"
+        )
     if problems:
         yield Finding(
-            "QL-B13", "error", f"the sampler breaks the law it declares: {problems[0]}", where=f"batch sampler, {len(rows)} batches drawn",
-            evidence=tuple(problems), consequences=("QL-P10", "QL-P11", "QL-E10"),
-            help="use a sampler that keeps it: StratifiedBatchSampler raises where it cannot   [changes the batches; retrain]")
+            "QL-B13",
+            "error",
+            f"the sampler breaks the law it declares: {problems[0]}",
+            where=f"batch sampler, {len(rows)} batches drawn",
+            evidence=tuple(problems),
+            consequences=("QL-P10", "QL-P11", "QL-E10"),
+            help="use a sampler that keeps it: StratifiedBatchSampler raises where it cannot   "
+            "[changes the batches; retrain]",
+        )
 
 
 def _law(x: Examination) -> dict[str, int]:
-    """What the sampler itself declares, else a mapping of settings that was given; raises Unavailable where neither says."""
+    """What the sampler itself declares, else a mapping of settings that was given; raises
+    Unavailable where neither says.
+    """
     names = ("batch_size", "min_classes", "min_per_class")
-    for holder in (request_of(x), x.batch_sampler, x.subject.settings if isinstance(x.subject.settings, Mapping) else None):
-        law: dict[str, Any] = {name: holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None) for name in names}
-        law = {name: value for name, value in law.items() if isinstance(value, int) and not isinstance(value, bool)}
+    for holder in (
+        request_of(x),
+        x.batch_sampler,
+        x.subject.settings if isinstance(x.subject.settings, Mapping) else None,
+    ):
+        law: dict[str, Any] = {
+            name: holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+            for name in names
+        }
+        law = {
+            name: value
+            for name, value in law.items()
+            if isinstance(value, int) and not isinstance(value, bool)
+        }
         if "min_classes" in law or "min_per_class" in law:
             return law
     raise Unavailable("neither the sampler nor the settings declare min_classes or min_per_class")

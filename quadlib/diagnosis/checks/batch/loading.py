@@ -1,4 +1,6 @@
-"""Contracts of the loader: a batch's labels are those of its rows, and random changes are not the same ones again and again."""
+"""Contracts of the loader: a batch's labels are those of its rows, and random changes are not the
+same ones again and again.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from quadlib.diagnosis.subject import as_array
 
 INDEX_NAMES = ("index", "indices", "idx", "rows", "row")
 SEEDS = (20_251, 77_003)
-MOST_WRONG = 0.3  # where rows are known by their order alone, more wrong labels than this speak against the order
+# where rows are known by their order alone, more wrong labels than this speak against the order
+MOST_WRONG = 0.3
 
 
 @check("B04", "the labels of a batch are those of its rows", "batch")
@@ -34,28 +37,42 @@ def stale_labels(x: Examination) -> Iterator[Finding]:
         wrong = np.flatnonzero(labels != expected)
     else:
         pairs = pd.DataFrame({"own": given.astype(str), "batch": labels.astype(str)})
-        wrong = np.flatnonzero(pairs.groupby("own")["batch"].transform(lambda seen: seen.mode().iloc[0]) != pairs["batch"])
+        wrong = np.flatnonzero(
+            pairs.groupby("own")["batch"].transform(lambda seen: seen.mode().iloc[0])
+            != pairs["batch"]
+        )
     if not len(wrong):
         return
     if not told and len(wrong) > MOST_WRONG * len(rows):
-        raise Unavailable("the dataset does not seem to stand in the table's order, and its batches do not say which rows they hold "
-                          "(index)")
+        raise Unavailable(
+            "the dataset does not seem to stand in the table's order, and its batches do not say "
+            "which rows they hold (index)"
+        )
     first = wrong[0]
     yield Finding(
-        "QL-B04", "error", f"{len(wrong)} of {len(rows)} labels in the loader's batches are not the labels of their rows",
+        "QL-B04",
+        "error",
+        f"{len(wrong)} of {len(rows)} labels in the loader's batches are not the labels of their "
+        "rows",
         where=f"loader: {some(sample_ids(x, rows[wrong[:5]]))}",
-        evidence=(f"{sample_ids(x, [rows[first]])[0]} is {given[first]} in the table and {labels[first]} in its batch; 0 differences are "
-                  "expected",),
+        evidence=(
+            f"{sample_ids(x, [rows[first]])[0]} is {given[first]} in the table and "
+            f"{labels[first]} in its batch; 0 differences are expected",
+        ),
         ruled_out=("labels of the table (they were compared with themselves)", "split"),
         consequences=("QL-B01", "QL-B02", "QL-M*", "QL-P*", "QL-E*"),
-        help="return the label together with its sample from the dataset; do not keep labels from an earlier batch or order   "
-             "[changes the labels of batches; retrain]")
+        help="return the label together with its sample from the dataset; do not keep labels from "
+        "an earlier batch or order   "
+        "[changes the labels of batches; retrain]",
+    )
 
 
 def _rows_and_labels(x: Examination) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Table rows and labels of some batches, and whether the rows are told or follow from the order of the table alone.
+    """Table rows and labels of some batches, and whether the rows are told or follow from the order
+    of the table alone.
 
-    They are told by the batch's own index or by a Subset; else the dataset is asked for rows that were drawn.
+    They are told by the batch's own index or by a Subset; else the dataset is asked for rows that
+    were drawn.
     """
     batches = x.batches
     index = [_index_of(batch) for batch in batches]
@@ -65,16 +82,28 @@ def _rows_and_labels(x: Examination) -> tuple[np.ndarray, np.ndarray, bool]:
         rows = x.as_rows([rows])[0]
     else:
         loader = x.subject.loader
-        if not isinstance(loader, DataLoader) or loader.batch_sampler is None or x.subject.batch_sampler not in (None,
-                                                                                                                 loader.batch_sampler):
+        if (
+            not isinstance(loader, DataLoader)
+            or loader.batch_sampler is None
+            or x.subject.batch_sampler not in (None, loader.batch_sampler)
+        ):
             raise Unavailable("a batch does not say which rows it holds (index)")
         positions = x.drawn_positions[:2]
-        batches = list(DataLoader(loader.dataset, batch_sampler=[own.tolist() for own in positions], collate_fn=loader.collate_fn,
-                                  generator=torch.Generator()))
+        batches = list(
+            DataLoader(
+                loader.dataset,
+                batch_sampler=[own.tolist() for own in positions],
+                collate_fn=loader.collate_fn,
+                generator=torch.Generator(),
+            )
+        )
         rows = np.concatenate(x.drawn[:2])
     labels = np.concatenate([x.subject.batch_labels(batch) for batch in batches])
     if len(rows) != len(labels) or rows.max(initial=-1) >= len(x.labels) or rows.min(initial=0) < 0:
-        raise Unavailable(f"{len(rows)} rows for {len(labels)} labels in the batches, {len(x.labels)} in the table")
+        raise Unavailable(
+            f"{len(rows)} rows for {len(labels)} labels in the batches, {len(x.labels)} in the "
+            "table"
+        )
     return rows, labels, told
 
 
@@ -105,31 +134,60 @@ def repeated_draws(x: Examination) -> Iterator[Finding]:
             return  # a function of epoch and sample, or of the global generators, and it moves on
         if not declared:
             raise Unavailable("no random change was seen, and none is declared (dataset.augment)")
-        yield _finding(x, "the random changes of a sample are the same in every epoch", rows, workers,
-                       "drawn for two epochs with different global seeds: equal, value for value")
+        yield _finding(
+            x,
+            "the random changes of a sample are the same in every epoch",
+            rows,
+            workers,
+            "drawn for two epochs with different global seeds: equal, value for value",
+        )
         return
     if workers == 0:
         return  # one process: the generator moves on from batch to batch
-    one, two = (_draws(dataset, rows, seed, epoch=epoch, start=start, worker=worker) for worker, (seed, epoch) in
-                enumerate(zip(SEEDS, (0, 1), strict=True)))
+    one, two = (
+        _draws(dataset, rows, seed, epoch=epoch, start=start, worker=worker)
+        for worker, (seed, epoch) in enumerate(zip(SEEDS, (0, 1), strict=True))
+    )
     if _same(one[0], two[0]):
-        yield _finding(x, f"{workers} workers draw the same random changes, again in every epoch", rows, workers,
-                       "two fresh copies of the dataset with different global seeds, as two workers or two epochs have: equal, value for "
-                       "value")
+        yield _finding(
+            x,
+            f"{workers} workers draw the same random changes, again in every epoch",
+            rows,
+            workers,
+            "two fresh copies of the dataset with different global seeds, as two workers or two "
+            "epochs have: equal, value for value",
+        )
 
 
 def _finding(x: Examination, title: str, rows: list[int], workers: int, evidence: str) -> Finding:
     return Finding(
-        "QL-B07", "error", title, where=f"dataset of the loader, num_workers={workers}, samples {some(rows)}",
+        "QL-B07",
+        "error",
+        title,
+        where=f"dataset of the loader, num_workers={workers}, samples {some(rows)}",
         evidence=(evidence, "two draws that are random coincide with probability 0"),
-        ruled_out=("no augmentation (draws were seen or are declared)", "the sampler (the same samples were asked for by hand)"),
-        help="seed from (seed, epoch, sample), or draw from torch's generator, which workers seed anew; keep no generator in the dataset   "
-             "[changes the augmentation; retrain]")
+        ruled_out=(
+            "no augmentation (draws were seen or are declared)",
+            "the sampler (the same samples were asked for by hand)",
+        ),
+        help="seed from (seed, epoch, sample), or draw from torch's generator, which workers seed "
+        "anew; keep no generator in the dataset   "
+        "[changes the augmentation; retrain]",
+    )
 
 
-def _draws(dataset: Any, rows: list[int], seed: int, *, epoch: int, start: Callable[[int], Any] | None = None,
-           worker: int = 0) -> list[Any]:
-    """Two draws of the same samples by a fresh copy of the dataset, under global generators seeded as a worker's would be."""
+def _draws(
+    dataset: Any,
+    rows: list[int],
+    seed: int,
+    *,
+    epoch: int,
+    start: Callable[[int], Any] | None = None,
+    worker: int = 0,
+) -> list[Any]:
+    """Two draws of the same samples by a fresh copy of the dataset, under global generators seeded
+    as a worker's would be.
+    """
     try:
         own = copy.deepcopy(dataset)
     except Exception as error:
@@ -141,7 +199,10 @@ def _draws(dataset: Any, rows: list[int], seed: int, *, epoch: int, start: Calla
         start(worker)
     if hasattr(own, "set_epoch"):
         own.set_epoch(epoch)
-    return [own.__getitems__(rows) if hasattr(own, "__getitems__") else [own[row] for row in rows] for _ in range(2)]
+    return [
+        own.__getitems__(rows) if hasattr(own, "__getitems__") else [own[row] for row in rows]
+        for _ in range(2)
+    ]
 
 
 def _same(first: Any, second: Any) -> bool:

@@ -17,13 +17,25 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
 # Ratios that a wrong unit or sample rate leaves behind.
-CONSTANTS = {9.80665: "g against m/s2", 44100 / 16000: "44.1 kHz against 16 kHz", 3.0: "48 kHz against 16 kHz", 1000.0: "milli against 1",
-             100.0: "per cent or centi against 1", 60.0: "minutes against seconds", 25.4: "inch against mm",
-             57.29578: "degrees against radians",
-             3.6: "km/h against m/s", 6.894757: "psi against kPa", 14.50377: "bar against psi", 255.0: "bytes against 0 to 1",
-             32768.0: "16-bit integers against -1 to 1"}
+CONSTANTS = {
+    9.80665: "g against m/s2",
+    44100 / 16000: "44.1 kHz against 16 kHz",
+    3.0: "48 kHz against 16 kHz",
+    1000.0: "milli against 1",
+    100.0: "per cent or centi against 1",
+    60.0: "minutes against seconds",
+    25.4: "inch against mm",
+    57.29578: "degrees against radians",
+    3.6: "km/h against m/s",
+    6.894757: "psi against kPa",
+    14.50377: "bar against psi",
+    255.0: "bytes against 0 to 1",
+    32768.0: "16-bit integers against -1 to 1",
+}
 TOLERANCE = 0.08  # of a median ratio to the constant
-CLEAR_GAP = 0.4  # the empty interval between the two scales, as a share of the logarithm of the ratio
+CLEAR_GAP = (
+    0.4  # the empty interval between the two scales, as a share of the logarithm of the ratio
+)
 DECLARED_RATE = ("sample_rate_hz", "sample_rate", "expected_sample_rate_hz", "sampling_rate")
 RATE_COLUMNS = ("sample_rate_hz", "sample_rate", "sampling_rate", "rate_hz")
 MOST_HEADERS = 200
@@ -32,7 +44,10 @@ MOST_CHANNELS = 32
 
 @check("D04", "one unit and one sample rate for all recordings")
 def units(x: Examination) -> Iterator[Finding]:
-    arrays = _series({**stored_arrays(x), **table_arrays(x, partly=True)}, getattr(x.subject.table, "modalities", {}))
+    arrays = _series(
+        {**stored_arrays(x), **table_arrays(x, partly=True)},
+        getattr(x.subject.table, "modalities", {}),
+    )
     yield from _scales(x, arrays)
     judged = bool(arrays)
     declared = x.subject.setting(*DECLARED_RATE)
@@ -42,19 +57,33 @@ def units(x: Examination) -> Iterator[Finding]:
             if finding is not None:
                 yield finding
     if not judged:
-        raise Unavailable("no arrays whose scale could be compared, and no declared sample rate (setting sample_rate_hz)")
+        raise Unavailable(
+            "no arrays whose scale could be compared, and no declared sample rate (setting "
+            "sample_rate_hz)"
+        )
 
 
 @check("D04", "one unit for all recordings, as the dataset hands them out", "batch")
 def units_on_reading(x: Examination) -> Iterator[Finding]:
-    yield from _scales(x, _series({name: (array, x.served.place[name]) for name, array in x.served.arrays.items()}, {}))
+    yield from _scales(
+        x,
+        _series(
+            {name: (array, x.served.place[name]) for name, array in x.served.arrays.items()}, {}
+        ),
+    )
 
 
-def _series(arrays: dict[str, tuple[np.ndarray, np.ndarray]], modalities: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _series(
+    arrays: dict[str, tuple[np.ndarray, np.ndarray]], modalities: Any
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The modalities that are vectors or series of measured numbers, whose scale has a unit."""
     found = {}
     for name, (array, place) in arrays.items():
-        kind = getattr(modalities.get(name) if hasattr(modalities, "get") else None, "kind", "vector" if array.ndim == 2 else "series")
+        kind = getattr(
+            modalities.get(name) if hasattr(modalities, "get") else None,
+            "kind",
+            "vector" if array.ndim == 2 else "series",
+        )
         if kind in ("vector", "series") and np.issubdtype(array.dtype, np.floating):
             found[name] = (array, place)
     return found
@@ -64,11 +93,17 @@ def _scales(x: Examination, arrays: dict[str, tuple[np.ndarray, np.ndarray]]) ->
     for name, (array, place) in arrays.items():
         several = array.ndim == 3 and array.shape[1] <= MOST_CHANNELS
         channels = [array[:, channel] for channel in range(array.shape[1])] if several else [array]
-        yield from itertools.islice((item for values in channels for item in _two_scales(x, name, values, place)), 1)
+        yield from itertools.islice(
+            (item for values in channels for item in _two_scales(x, name, values, place)), 1
+        )
 
 
-def _two_scales(x: Examination, name: str, array: np.ndarray, place: np.ndarray) -> Iterator[Finding]:
-    """Recordings or sessions that fall into two scales whose ratio is a known constant, with nothing between."""
+def _two_scales(
+    x: Examination, name: str, array: np.ndarray, place: np.ndarray
+) -> Iterator[Finding]:
+    """Recordings or sessions that fall into two scales whose ratio is a known constant, with
+    nothing between.
+    """
     there = np.flatnonzero(place >= 0)
     flat = array[place[there]].reshape(len(there), -1).astype(np.float64)
     with np.errstate(invalid="ignore"):
@@ -92,32 +127,50 @@ def _two_scales(x: Examination, name: str, array: np.ndarray, place: np.ndarray)
         return
     ratio = float(np.exp(np.median(levels[high]) - np.median(levels[~high])))
     constant = min(CONSTANTS, key=lambda value: abs(np.log(ratio / value)))
-    if abs(np.log(ratio / constant)) > TOLERANCE or order[split + 1] - order[split] < CLEAR_GAP * np.log(ratio):
+    if abs(np.log(ratio / constant)) > TOLERANCE or order[split + 1] - order[
+        split
+    ] < CLEAR_GAP * np.log(ratio):
         return
     # a unit scales every statistic alike; another level, or a signal beside noise, does not
-    for statistic in (np.std(flat[good], axis=1), np.abs(flat[good]).max(axis=1), np.median(np.abs(flat[good]), axis=1)):
-        low_median, high_median = np.median(statistic[~high[per_row]]), np.median(statistic[high[per_row]])
+    for statistic in (
+        np.std(flat[good], axis=1),
+        np.abs(flat[good]).max(axis=1),
+        np.median(np.abs(flat[good]), axis=1),
+    ):
+        low_median, high_median = (
+            np.median(statistic[~high[per_row]]),
+            np.median(statistic[high[per_row]]),
+        )
         if not low_median > 0 or abs(np.log(high_median / low_median / constant)) > 2 * TOLERANCE:
             return
     rows = there[good]
     labels = np.asarray(x.labels)
     shared = np.intersect1d(labels[rows[high[per_row]]], labels[rows[~high[per_row]]])
-    if len(shared) < max(1, len(np.unique(labels[rows])) / 2):  # two scales of different classes are what the classes look like
+    if len(shared) < max(
+        1, len(np.unique(labels[rows])) / 2
+    ):  # two scales of different classes are what the classes look like
         return
     if _labels_lost(x):  # then classes that are in both scales are no evidence
         return
     odd = rows[high[per_row]] if high.sum() <= (~high).sum() else rows[~high[per_row]]
     yield Finding(
-        "QL-D04", "warning", f"{name} comes in two scales, {ratio:.3g} to 1: {CONSTANTS[constant]}?",
-        where=f"modality {name}, {len(odd)} of {len(rows)} recordings: {some(sample_ids(x, odd[:5]))}",
-        evidence=(f"root mean square: {np.exp(np.median(levels[~high])):.3g} and {np.exp(np.median(levels[high])):.3g}, ratio {ratio:.4g}; "
-                  f"{CONSTANTS[constant]} predicts {constant:.4g}",
-                  f"nothing lies between {np.exp(order[split]):.3g} and {np.exp(order[split + 1]):.3g}; {len(shared)} classes have "
-                  "recordings of "
-                  "both scales"),
+        "QL-D04",
+        "warning",
+        f"{name} comes in two scales, {ratio:.3g} to 1: {CONSTANTS[constant]}?",
+        where=f"modality {name}, {len(odd)} of {len(rows)} recordings: "
+        f"{some(sample_ids(x, odd[:5]))}",
+        evidence=(
+            f"root mean square: {np.exp(np.median(levels[~high])):.3g} and "
+            f"{np.exp(np.median(levels[high])):.3g}, ratio {ratio:.4g}; {CONSTANTS[constant]} "
+            f"predicts {constant:.4g}",
+            f"nothing lies between {np.exp(order[split]):.3g} and {np.exp(order[split + 1]):.3g}; "
+            f"{len(shared)} classes have recordings of both scales",
+        ),
         ruled_out=("a difference between classes (both scales hold the same classes)",),
-        consequences=("QL-M*", "QL-N07", "QL-L02"), scope=name,
-        help=f"bring {name} of these recordings to one unit   [changes the data; retrain]")
+        consequences=("QL-M*", "QL-N07", "QL-L02"),
+        scope=name,
+        help=f"bring {name} of these recordings to one unit   [changes the data; retrain]",
+    )
 
 
 def _labels_lost(x: Examination) -> bool:
@@ -141,13 +194,22 @@ def _sources(x: Examination) -> np.ndarray:
 
 
 def _rates(x: Examination, declared: float) -> Iterator[Finding | None]:
-    """Sample rates by a column of the table or by the headers of its WAV and FLAC files, against the declared one."""
+    """Sample rates by a column of the table or by the headers of its WAV and FLAC files, against
+    the declared one.
+    """
     found: dict[str, tuple[list[int], list[float]]] = {}
     for column in RATE_COLUMNS:
         if column in x.frame:
-            found[f"column {column}"] = (list(range(len(x.frame))), [float(rate) for rate in x.frame[column]])
+            found[f"column {column}"] = (
+                list(range(len(x.frame))),
+                [float(rate) for rate in x.frame[column]],
+            )
     for name, paths in file_paths(x).items():
-        rows = [row for row, files in enumerate(paths) if files and files[0].lower().endswith((".wav", ".flac"))]
+        rows = [
+            row
+            for row, files in enumerate(paths)
+            if files and files[0].lower().endswith((".wav", ".flac"))
+        ]
         rows = rows[:: max(1, len(rows) // MOST_HEADERS)]
         if rows:
             found[f"headers of {name}"] = (rows, [header_rate(paths[row][0]) for row in rows])
@@ -159,12 +221,19 @@ def _rates(x: Examination, declared: float) -> Iterator[Finding | None]:
             continue
         kinds = sorted({f"{values[row]:g}" for row in wrong})
         yield Finding(
-            "QL-D04", "error", f"{len(wrong)} of {len(rows)} recordings are sampled at {some(kinds)} Hz where {declared:g} Hz is declared",
+            "QL-D04",
+            "error",
+            f"{len(wrong)} of {len(rows)} recordings are sampled at {some(kinds)} Hz where "
+            f"{declared:g} Hz is declared",
             where=f"{source}: {some(sample_ids(x, [rows[row] for row in wrong[:5]]))}",
-            evidence=(f"read as {declared:g} Hz they last {values[wrong[0]] / declared:.4g} times as long, and every frequency is off by "
-                      "that",),
-            consequences=("QL-M*", "QL-N07"), help=f"resample them to {declared:g} Hz, or declare the true rate   [changes the data; "
-                                                   "retrain]")
+            evidence=(
+                f"read as {declared:g} Hz they last {values[wrong[0]] / declared:.4g} times as "
+                "long, and every frequency is off by that",
+            ),
+            consequences=("QL-M*", "QL-N07"),
+            help=f"resample them to {declared:g} Hz, or declare the true rate   [changes the data; "
+            "retrain]",
+        )
 
 
 def header_rate(path: str) -> float:

@@ -1,4 +1,6 @@
-"""Contracts of the evaluation: what is compared with what, in which mode, and what the figures can mean."""
+"""Contracts of the evaluation: what is compared with what, in which mode, and what the figures can
+mean.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ TRAIN_NAMES = ("train", "training")
 
 @dataclass
 class Watched:
-    """One call of evaluate: its figures, how long it took, and which modules whose output depends on the mode ran in training mode."""
+    """One call of evaluate: its figures, how long it took, and which modules whose output depends
+    on the mode ran in training mode.
+    """
 
     figures: dict[str, float]
     seconds: float
@@ -37,7 +41,9 @@ class Watched:
 
 
 def evaluated(x: Examination) -> Watched:
-    """The subject's evaluation, watched once and kept; the subject is put back. Raises Unavailable."""
+    """The subject's evaluation, watched once and kept; the subject is put back. Raises
+    Unavailable.
+    """
     known = x.__dict__.get("_evaluated")
     if known is None:
         if x.subject.evaluate is None:
@@ -53,9 +59,16 @@ def _watch(x: Examination) -> Watched:
     handles = []
     if model is not None:
         model.train()
-        handles = [module.register_forward_pre_hook(lambda module, inputs, name=name: modes.__setitem__(name, module.training))
-                   for name, module in model.named_modules() if isinstance(module, MODAL) and getattr(module, "p", 1) > 0]
-        handles.append(model.register_forward_pre_hook(lambda module, inputs: whole.append(module.training)))
+        handles = [
+            module.register_forward_pre_hook(
+                lambda module, inputs, name=name: modes.__setitem__(name, module.training)
+            )
+            for name, module in model.named_modules()
+            if isinstance(module, MODAL) and getattr(module, "p", 1) > 0
+        ]
+        handles.append(
+            model.register_forward_pre_hook(lambda module, inputs: whole.append(module.training))
+        )
     started = time.perf_counter()
     try:
         figures = _figures(x)
@@ -63,16 +76,25 @@ def _watch(x: Examination) -> Watched:
         for handle in handles:
             handle.remove()
         x.restore()
-    return Watched(figures, time.perf_counter() - started, list(modes), [name for name, training in modes.items() if training],
-                   bool(whole and whole[-1]))
+    return Watched(
+        figures,
+        time.perf_counter() - started,
+        list(modes),
+        [name for name, training in modes.items() if training],
+        bool(whole and whole[-1]),
+    )
 
 
 def _figures(x: Examination) -> dict[str, float]:
     found = x.subject.evaluate() if x.subject.evaluate is not None else None
     if not isinstance(found, Mapping):
         raise Unavailable(f"evaluate gives {type(found).__name__}, not a dict of figures")
-    return {str(name): float(value) for name, value in found.items()
-            if isinstance(value, (int, float, np.number)) or (isinstance(value, Tensor) and value.numel() == 1)}
+    return {
+        str(name): float(value)
+        for name, value in found.items()
+        if isinstance(value, (int, float, np.number))
+        or (isinstance(value, Tensor) and value.numel() == 1)
+    }
 
 
 def again(x: Examination) -> dict[str, float]:
@@ -92,9 +114,17 @@ def query_in_gallery(x: Examination) -> Iterator[Finding]:
         yield from _stored_overlap(x)
         return
     model = x.subject.model
-    scores = {name: value for name, value in evaluated(x).figures.items() if SCORES.search(name) and "train" not in name}
+    scores = {
+        name: value
+        for name, value in evaluated(x).figures.items()
+        if SCORES.search(name) and "train" not in name
+    }
     if not scores or not isinstance(model, nn.Module):
-        raise Unavailable("no model" if scores else "evaluate gives no score by name (accuracy, precision, recall, f1, map)")
+        raise Unavailable(
+            "no model"
+            if scores
+            else "evaluate gives no score by name (accuracy, precision, recall, f1, map)"
+        )
     with hashed_output(model) as replaced:
         blind = again(x)
     if not replaced:
@@ -105,17 +135,28 @@ def query_in_gallery(x: Examination) -> Iterator[Finding]:
     if perfect:
         name = perfect[0]
         yield Finding(
-            "QL-E01", "error", f"{name} is {blind[name]:.4g} even with random embeddings: every query finds itself",
+            "QL-E01",
+            "error",
+            f"{name} is {blind[name]:.4g} even with random embeddings: every query finds itself",
             where=f"evaluation of {x.subject.name}",
-            evidence=(f"with the model: {scores[name]:.4g}; with embeddings that are random but equal for equal inputs: {blind[name]:.4g}; "
-                      "the chance level was expected",),
-            ruled_out=("easy data: the random embeddings know nothing of the data", "the model: its output was replaced"),
-            consequences=("QL-E11", "QL-C05"), help="leave the query itself out of its neighbours, by row   [changes the score]")
+            evidence=(
+                f"with the model: {scores[name]:.4g}; with embeddings that are random but equal "
+                f"for equal inputs: {blind[name]:.4g}; the chance level was expected",
+            ),
+            ruled_out=(
+                "easy data: the random embeddings know nothing of the data",
+                "the model: its output was replaced",
+            ),
+            consequences=("QL-E11", "QL-C05"),
+            help="leave the query itself out of its neighbours, by row   [changes the score]",
+        )
 
 
 @contextmanager
 def hashed_output(model: nn.Module) -> Iterator[list[int]]:
-    """Inside, the model's embeddings are random directions, the same for equal inputs and unrelated otherwise."""
+    """Inside, the model's embeddings are random directions, the same for equal inputs and unrelated
+    otherwise.
+    """
     replaced: list[int] = []
 
     def look(module: nn.Module, inputs: Any, output: Any) -> Any:
@@ -126,9 +167,18 @@ def hashed_output(model: nn.Module) -> Iterator[list[int]]:
         if key is None:
             return None
         replaced.append(len(embeddings))
-        rows = [torch.randn(embeddings.shape[1], generator=torch.Generator().manual_seed(value)) for value in key]
+        rows = [
+            torch.randn(embeddings.shape[1], generator=torch.Generator().manual_seed(value))
+            for value in key
+        ]
         fresh = nn.functional.normalize(torch.stack(rows), dim=1).to(embeddings)
-        return fresh if output is embeddings else output._replace(fused=fresh) if hasattr(output, "_replace") else None
+        return (
+            fresh
+            if output is embeddings
+            else output._replace(fused=fresh)
+            if hasattr(output, "_replace")
+            else None
+        )
 
     handle = model.register_forward_hook(look)
     try:
@@ -138,7 +188,9 @@ def hashed_output(model: nn.Module) -> Iterator[list[int]]:
 
 
 def fingerprints(inputs: Any, rows: int) -> list[int] | None:
-    """A seed per row from the bytes of all input tensors of that many rows; None where there is no such tensor."""
+    """A seed per row from the bytes of all input tensors of that many rows; None where there is no
+    such tensor.
+    """
     tensors: list[Tensor] = []
 
     def gather(value: Any) -> None:
@@ -161,7 +213,11 @@ def fingerprints(inputs: Any, rows: int) -> list[int] | None:
 
     digests = [hashlib.blake2b(digest_size=7) for _ in range(rows)]
     for tensor in tensors:
-        flat = tensor.reshape(rows, -1).contiguous().numpy() if tensor.dtype != torch.bfloat16 else tensor.float().reshape(rows, -1).numpy()
+        flat = (
+            tensor.reshape(rows, -1).contiguous().numpy()
+            if tensor.dtype != torch.bfloat16
+            else tensor.float().reshape(rows, -1).numpy()
+        )
         for digest, row in zip(digests, flat, strict=True):
             digest.update(row.tobytes())
     return [int.from_bytes(digest.digest(), "big") for digest in digests]
@@ -172,20 +228,34 @@ def _stored(x: Examination) -> Mapping[str, np.ndarray]:
     if not path.is_file():
         raise Unavailable("the run holds no evaluation")
     with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in ("rows", "split", "sample_id", "fused") if name in stored.files}
+        return {
+            name: stored[name]
+            for name in ("rows", "split", "sample_id", "fused")
+            if name in stored.files
+        }
 
 
 def _stored_overlap(x: Examination) -> Iterator[Finding]:
     stored = _stored(x)
     if "rows" not in stored or "split" not in stored:
-        raise Unavailable("embeddings.npz does not say which rows are gallery and which are queries")
+        raise Unavailable(
+            "embeddings.npz does not say which rows are gallery and which are queries"
+        )
     rows, counts = np.unique(stored["rows"], return_counts=True)
     shared = int((counts > 1).sum())
     if shared:
         yield Finding(
-            "QL-E01", "error", f"{shared} recordings are both query and gallery, and find themselves", where="embeddings.npz",
-            evidence=(f"{len(stored['rows'])} embeddings of {len(rows)} recordings; first shared row: {rows[counts > 1][0]}",),
-            consequences=("QL-E11", "QL-C05"), help="evaluate(run): the gallery is train, the queries are test   [changes the score]")
+            "QL-E01",
+            "error",
+            f"{shared} recordings are both query and gallery, and find themselves",
+            where="embeddings.npz",
+            evidence=(
+                f"{len(stored['rows'])} embeddings of {len(rows)} recordings; first shared row: "
+                f"{rows[counts > 1][0]}",
+            ),
+            consequences=("QL-E11", "QL-C05"),
+            help="evaluate(run): the gallery is train, the queries are test   [changes the score]",
+        )
 
 
 @check("E02", "the evaluation runs in evaluation mode", "epoch")
@@ -197,17 +267,31 @@ def training_mode(x: Examination) -> Iterator[Finding]:
         return
     first, second = again(x), again(x)
     differing = [name for name in first if not _equal(first[name], second.get(name, math.nan))]
-    # dropout alone left on in a model that is otherwise in evaluation mode is a choice: sampling over dropout
+    # dropout alone left on in a model that is otherwise in evaluation mode is a choice: sampling
+    # over dropout
     chosen = not seen.model_training
-    shown = ", ".join(f"{name} {first[name]:.4g} and {second[name]:.4g}" for name in differing[:3] if name in second) or "equal figures"
+    shown = (
+        ", ".join(
+            f"{name} {first[name]:.4g} and {second[name]:.4g}"
+            for name in differing[:3]
+            if name in second
+        )
+        or "equal figures"
+    )
     yield Finding(
-        "QL-E02", "note" if chosen else "error",
-        f"the evaluation runs in training mode: {len(seen.training)} of {len(seen.ran)} dropout and batch norm layers are on",
+        "QL-E02",
+        "note" if chosen else "error",
+        f"the evaluation runs in training mode: {len(seen.training)} of {len(seen.ran)} dropout "
+        "and batch norm layers are on",
         where=f"evaluate of {x.subject.name}, for example {seen.training[0]}",
-        evidence=(f"module.training is True while evaluating: {', '.join(seen.training[:4])}",
-                  f"two evaluations of the same model: {shown}"),
-        ruled_out=("frozen layers: those would be in evaluation mode",), consequences=("QL-E10", "QL-C05"),
-        help="model.eval() before, model.train() after   [changes the score]")
+        evidence=(
+            f"module.training is True while evaluating: {', '.join(seen.training[:4])}",
+            f"two evaluations of the same model: {shown}",
+        ),
+        ruled_out=("frozen layers: those would be in evaluation mode",),
+        consequences=("QL-E10", "QL-C05"),
+        help="model.eval() before, model.train() after   [changes the score]",
+    )
 
 
 @check("E02", "two evaluations of one model agree", "epoch")
@@ -216,20 +300,38 @@ def irreproducible(x: Examination) -> Iterator[Finding]:
     if seen.training:
         return
     second = again(x)
-    differing = [name for name, value in seen.figures.items() if not _equal(value, second.get(name, math.nan)) and "second" not in name
-                 and "time" not in name]
+    differing = [
+        name
+        for name, value in seen.figures.items()
+        if not _equal(value, second.get(name, math.nan))
+        and "second" not in name
+        and "time" not in name
+    ]
     if differing:
         name = differing[0]
         then = f"{second[name]:.6g}" if name in second else "missing"
         yield Finding(
-            "QL-E02", "warning", f"two evaluations of the same model differ: {name} is {seen.figures[name]:.6g}, then {then}",
+            "QL-E02",
+            "warning",
+            f"two evaluations of the same model differ: {name} is {seen.figures[name]:.6g}, then "
+            f"{then}",
             where=f"evaluate of {x.subject.name}",
-            evidence=(f"{len(differing)} of {len(seen.figures)} figures differ; no layer is in training mode",),
-            candidates=("augmentation is on for the evaluated recordings", "the gallery or the queries are drawn at random",
-                        "the model draws random numbers in evaluation mode"),
-            decide="the embeddings of one recording, twice", consequences=("QL-C05",),
-            help="switch augmentation off for validation and test   [changes the score]")
+            evidence=(
+                f"{len(differing)} of {len(seen.figures)} figures differ; no layer is in training "
+                "mode",
+            ),
+            candidates=(
+                "augmentation is on for the evaluated recordings",
+                "the gallery or the queries are drawn at random",
+                "the model draws random numbers in evaluation mode",
+            ),
+            decide="the embeddings of one recording, twice",
+            consequences=("QL-C05",),
+            help="switch augmentation off for validation and test   [changes the score]",
+        )
 
 
 def _equal(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(one) and math.isnan(other))
+    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9) or (
+        math.isnan(one) and math.isnan(other)
+    )

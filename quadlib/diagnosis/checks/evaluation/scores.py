@@ -1,4 +1,6 @@
-"""Contracts of the evaluation that its figures show: modes in training, chance, the split that was scored, the cone of the embeddings."""
+"""Contracts of the evaluation that its figures show: modes in training, chance, the split that was
+scored, the cone of the embeddings.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,38 @@ CONE = 0.5
 def evaluation_mode_in_training(x: Examination) -> Iterator[Finding]:
     model = x.subject.model
     modes = x.probe.modes
-    wanted = {name: module for name, module in model.named_modules()
-              if name in modes and isinstance(module, MODAL) and getattr(module, "p", 1) > 0 and not _frozen(model, name)}
+    wanted = {
+        name: module
+        for name, module in model.named_modules()
+        if name in modes
+        and isinstance(module, MODAL)
+        and getattr(module, "p", 1) > 0
+        and not _frozen(model, name)
+    }
     still = [name for name in wanted if not modes[name]]
     if not still or any(modes.values()) or x.subject.train_step is None:
         return  # a part in evaluation mode, the rest in training mode, is a choice
     yield Finding(
-        "QL-E03", "warning", f"training steps run in evaluation mode: all {len(still)} dropout and batch norm layers are off",
+        "QL-E03",
+        "warning",
+        f"training steps run in evaluation mode: all {len(still)} dropout and batch norm layers "
+        "are off",
         where=f"train_step of {x.subject.name}, for example {still[0]}",
-        evidence=(f"module.training is False during the training step in {len(still)} of {len(wanted)} such layers, which are trainable",),
+        evidence=(
+            f"module.training is False during the training step in {len(still)} of {len(wanted)} "
+            "such layers, which are trainable",
+        ),
         ruled_out=("a frozen encoder: its layers are not counted",),
-        candidates=("evaluate() leaves the model in evaluation mode, and nothing calls model.train() again",
-                    "only this subject was handed over in evaluation mode, and the loop calls model.train() itself"),
-        decide="print(model.training) in a training step of the second epoch", consequences=("QL-N05",),
-        help="model.train() at the start of every training step or epoch   [changes training; retrain]")
+        candidates=(
+            "evaluate() leaves the model in evaluation mode, and nothing calls model.train() again",
+            "only this subject was handed over in evaluation mode, and the loop calls "
+            "model.train() itself",
+        ),
+        decide="print(model.training) in a training step of the second epoch",
+        consequences=("QL-N05",),
+        help="model.train() at the start of every training step or epoch   [changes training; "
+        "retrain]",
+    )
 
 
 @check("E03", "batch norm saw a batch in every optimiser step", "epoch")
@@ -47,21 +67,40 @@ def statistics_stopped(x: Examination) -> Iterator[Finding]:
     steps = optimiser_steps(optimiser.state_dict())
     if steps is None:
         raise Unavailable("the optimiser does not count its steps")
-    norms = {name: module for name, module in model.named_modules()
-             if isinstance(module, nn.modules.batchnorm._BatchNorm) and not _frozen(model, name)}
-    seen = {name: int(module.num_batches_tracked) for name, module in norms.items() if module.num_batches_tracked is not None}
+    norms = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not _frozen(model, name)
+    }
+    seen = {
+        name: int(module.num_batches_tracked)
+        for name, module in norms.items()
+        if module.num_batches_tracked is not None
+    }
     if not seen or x.subject.setting("freeze_bn", "freeze_batch_norm"):
         return
     name, most = max(seen.items(), key=lambda item: item[1])
-    # an encoder from elsewhere brings its own count, and a deliberately still one has none of this training
+    # an encoder from elsewhere brings its own count, and a deliberately still one has none of this
+    # training
     if not 0 < most < 0.75 * steps:
         return
     yield Finding(
-        "QL-E03", "error", f"batch norm saw {most} batches in {steps} optimiser steps: the model was left in evaluation mode",
+        "QL-E03",
+        "error",
+        f"batch norm saw {most} batches in {steps} optimiser steps: the model was left in "
+        "evaluation mode",
         where=f"{len(seen)} batch norm layers of {x.subject.name}, for example {name}",
-        evidence=(f"num_batches_tracked {most} at most; an optimiser step needs at least one batch, so {steps} or more were expected",),
-        ruled_out=("frozen statistics from the start: the count would be 0", "gradient accumulation: it would make the count larger"),
-        consequences=("QL-E10", "QL-N05"), help="model.train() at the start of every epoch   [changes training; retrain]")
+        evidence=(
+            f"num_batches_tracked {most} at most; an optimiser step needs at least one batch, so "
+            f"{steps} or more were expected",
+        ),
+        ruled_out=(
+            "frozen statistics from the start: the count would be 0",
+            "gradient accumulation: it would make the count larger",
+        ),
+        consequences=("QL-E10", "QL-N05"),
+        help="model.train() at the start of every epoch   [changes training; retrain]",
+    )
 
 
 def _frozen(model: nn.Module, name: str) -> bool:
@@ -74,7 +113,9 @@ def _frozen(model: nn.Module, name: str) -> bool:
 def optimiser_steps(state: Any) -> int | None:
     """How many steps an optimiser's state_dict has counted; None where it counts none."""
     entries = state.get("state", {}) if isinstance(state, dict) else {}
-    steps = [entry["step"] for entry in entries.values() if isinstance(entry, dict) and "step" in entry]
+    steps = [
+        entry["step"] for entry in entries.values() if isinstance(entry, dict) and "step" in entry
+    ]
     return int(max(float(step) for step in steps)) if steps else None
 
 
@@ -89,12 +130,20 @@ def cone(x: Examination) -> Iterator[Finding]:
     centred = cosine_spread(unit - unit.mean(dim=0))
     if mean > CONE and centred > 0.1:
         yield Finding(
-            "QL-E05", "note", f"no embedding has a negative value: their mean cosine of {mean:.2f} is that of a cone, not a collapse",
+            "QL-E05",
+            "note",
+            f"no embedding has a negative value: their mean cosine of {mean:.2f} is that of a "
+            "cone, not a collapse",
             where=f"embeddings of {x.subject.name}, first batch",
-            evidence=(f"spread of the cosines {cosine_spread(unit):.3f}, after centring {centred:.3f} (0 if collapsed)",),
+            evidence=(
+                f"spread of the cosines {cosine_spread(unit):.3f}, after centring {centred:.3f} "
+                "(0 if collapsed)",
+            ),
             ruled_out=("collapse: it would leave no spread after centring",),
-            help="end in a linear layer, or centre before comparing; floor of such embeddings: bounds.floor(..., rectified=True)   "
-                 "[changes the geometry; retrain]")
+            help="end in a linear layer, or centre before comparing; floor of such embeddings: "
+            "bounds.floor(..., rectified=True)   "
+            "[changes the geometry; retrain]",
+        )
 
 
 @check("E10", "validation is above chance", "epoch")
@@ -103,7 +152,9 @@ def at_chance(x: Examination) -> Iterator[Finding]:
     if not records:
         raise Unavailable("the history holds no validation score")
     name = next(key for key in records[-1] if _score(key))
-    values = np.array([float(item[name]) for item in records if isinstance(item.get(name), (int, float))])
+    values = np.array(
+        [float(item[name]) for item in records if isinstance(item.get(name), (int, float))]
+    )
     labels = _validation_labels(x)
     share = np.unique(labels, return_counts=True)[1] / len(labels)
     if len(values) == 0 or len(share) < 2:
@@ -111,27 +162,48 @@ def at_chance(x: Examination) -> Iterator[Finding]:
     values = values / 100 if values.max() > 1.5 else values
     chance = float(share.max()) if "f1" not in name else 1 / len(share)
     error = math.sqrt(chance * (1 - chance) / len(labels))
-    best = float(values[-min(3, len(values)):].max())
+    best = float(values[-min(3, len(values)) :].max())
     if best > chance + 2 * error:
         return
     yield Finding(
-        "QL-E10", "note", f"validation is at chance: {name} is {best:.3f}, guessing gives {chance:.3f}",
+        "QL-E10",
+        "note",
+        f"validation is at chance: {name} is {best:.3f}, guessing gives {chance:.3f}",
         where=f"history of {x.subject.name}, {len(values)} validations of {len(labels)} recordings",
-        evidence=(f"{len(share)} classes; chance {chance:.3f}, standard error {error:.3f}; best of the last three {best:.3f}",),
-        candidates=("L1: labels do not belong to their recordings", "L6: classes have other indices in validation",
-                    "the model does not learn", "the labels cannot be told from these recordings"),
-        decide="the same score on the training recordings: high there rules out that nothing is learned", symptom=True,
-        help="score the training recordings in the same way   [changes nothing]")
+        evidence=(
+            f"{len(share)} classes; chance {chance:.3f}, standard error {error:.3f}; best of the "
+            f"last three {best:.3f}",
+        ),
+        candidates=(
+            "L1: labels do not belong to their recordings",
+            "L6: classes have other indices in validation",
+            "the model does not learn",
+            "the labels cannot be told from these recordings",
+        ),
+        decide="the same score on the training recordings: high there rules out that nothing is "
+        "learned",
+        symptom=True,
+        help="score the training recordings in the same way   [changes nothing]",
+    )
 
 
 def _score(name: str) -> bool:
     lowered = name.lower()
-    return lowered.startswith(("val", "test", "eval")) and any(word in lowered for word in ("acc", "f1", "top1", "precision", "recall"))
+    return lowered.startswith(("val", "test", "eval")) and any(
+        word in lowered for word in ("acc", "f1", "top1", "precision", "recall")
+    )
 
 
 def _validation_labels(x: Examination) -> np.ndarray:
     splits = x.splits
-    rows = next((splits[name] for name in ("val", "valid", "validation", "test") if name in splits and len(splits[name])), None)
+    rows = next(
+        (
+            splits[name]
+            for name in ("val", "valid", "validation", "test")
+            if name in splits and len(splits[name])
+        ),
+        None,
+    )
     if rows is None:
         raise Unavailable("no split is named val or test")
     return x.labels[rows]
@@ -143,7 +215,11 @@ def evaluated_on_train(x: Examination) -> Iterator[Finding]:
     if isinstance(declared, str) and declared.lower() in TRAIN_NAMES:
         yield _on_train(x, f"the settings name it: {declared!r}")
         return
-    if x.subject.run is not None and (x.run_folder / "embeddings.npz").is_file() and "split" in (stored := _stored(x)):
+    if (
+        x.subject.run is not None
+        and (x.run_folder / "embeddings.npz").is_file()
+        and "split" in (stored := _stored(x))
+    ):
         names = list(dict.fromkeys(stored["split"].astype(str)))
         if len(names) == 1 and names[0] in TRAIN_NAMES:
             yield _on_train(x, f"embeddings.npz holds the split {names[0]!r} alone")
@@ -151,15 +227,32 @@ def evaluated_on_train(x: Examination) -> Iterator[Finding]:
     records = x.history
     for name in {key for item in records for key in item if str(key).startswith("val_")}:
         plain = name.removeprefix("val_")
-        pairs = [(item[name], item[other]) for item in records for other in (f"train_{plain}", plain)
-                 if isinstance(item.get(name), (int, float)) and isinstance(item.get(other), (int, float))]
-        if len(pairs) >= 3 and all(one == other for one, other in pairs) and len({one for one, _ in pairs}) >= 3:
-            yield _on_train(x, f"{name} equals the training value to the last digit in all {len(pairs)} records")
+        pairs = [
+            (item[name], item[other])
+            for item in records
+            for other in (f"train_{plain}", plain)
+            if isinstance(item.get(name), (int, float))
+            and isinstance(item.get(other), (int, float))
+        ]
+        if (
+            len(pairs) >= 3
+            and all(one == other for one, other in pairs)
+            and len({one for one, _ in pairs}) >= 3
+        ):
+            yield _on_train(
+                x, f"{name} equals the training value to the last digit in all {len(pairs)} records"
+            )
             return
 
 
 def _on_train(x: Examination, evidence: str) -> Finding:
     return Finding(
-        "QL-E11", "error", "the score is of the training recordings, not of held-out ones", where=f"evaluation of {x.subject.name}",
-        evidence=(evidence,), ruled_out=("chance: independent splits do not agree to the last digit",), consequences=("QL-C05",),
-        help='evaluate(run, EvaluateSettings(eval_split="test"))   [changes the score]')
+        "QL-E11",
+        "error",
+        "the score is of the training recordings, not of held-out ones",
+        where=f"evaluation of {x.subject.name}",
+        evidence=(evidence,),
+        ruled_out=("chance: independent splits do not agree to the last digit",),
+        consequences=("QL-C05",),
+        help='evaluate(run, EvaluateSettings(eval_split="test"))   [changes the score]',
+    )

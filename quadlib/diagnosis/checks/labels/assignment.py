@@ -1,4 +1,6 @@
-"""Contracts of the labels: every recording has one, equal things are called alike, and a class is more than one recording."""
+"""Contracts of the labels: every recording has one, equal things are called alike, and a class is
+more than one recording.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,17 @@ from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
-CODE_COLUMNS = ("label_index", "label_id", "label_code", "class_index", "class_id", "class_code", "code", "target", "y")
+CODE_COLUMNS = (
+    "label_index",
+    "label_id",
+    "label_code",
+    "class_index",
+    "class_id",
+    "class_code",
+    "code",
+    "target",
+    "y",
+)
 NO_CLASS = "-1"  # the convention for a recording that has no label
 
 
@@ -24,17 +36,44 @@ def unique_labels(x: Examination) -> Iterator[Finding]:
     single = int((counts == 1).sum())
     if len(labels) < 8 or single < 0.9 * len(labels) or views_of(x) > 1:
         return
-    ids = x.frame["sample_id"].astype(str).to_numpy()[x.train_rows] if x.subject.table is not None and "sample_id" in x.frame else None
+    ids = (
+        x.frame["sample_id"].astype(str).to_numpy()[x.train_rows]
+        if x.subject.table is not None and "sample_id" in x.frame
+        else None
+    )
     same = ids is not None and bool((ids == labels.astype(str)).mean() > 0.9)
     yield Finding(
-        "QL-L04", "error", f"{len(found)} classes for {len(labels)} training recordings: the label is a unique id",
+        "QL-L04",
+        "error",
+        f"{len(found)} classes for {len(labels)} training recordings: the label is a unique id",
         where="label column" + (", which equals sample_id" if same else ""),
-        evidence=(f"{single} of {len(found)} classes hold one recording, so {single} of {len(labels)} anchors have no positive in any "
-                  "batch",
-                  "without positives the loss is undefined: 0 or NaN by implementation, diluted to (1 - f) ln(N - 1) by others"),
-        ruled_out=("batch size (no batch of any size gives these anchors a positive)", "sampler", "too few positives by chance"),
-        consequences=("QL-L01", "QL-L02", "QL-L10", "QL-S02", "QL-S11", "QL-B01", "QL-B02", "QL-B13", "QL-P*", "QL-E*", "QL-O*"),
-        help="put the class into the label column and the id into sample_id   [changes the labels; retrain]")
+        evidence=(
+            f"{single} of {len(found)} classes hold one recording, so {single} of {len(labels)} "
+            "anchors have no positive in any batch",
+            "without positives the loss is undefined: 0 or NaN by implementation, diluted to (1 - "
+            "f) ln(N - 1) by others",
+        ),
+        ruled_out=(
+            "batch size (no batch of any size gives these anchors a positive)",
+            "sampler",
+            "too few positives by chance",
+        ),
+        consequences=(
+            "QL-L01",
+            "QL-L02",
+            "QL-L10",
+            "QL-S02",
+            "QL-S11",
+            "QL-B01",
+            "QL-B02",
+            "QL-B13",
+            "QL-P*",
+            "QL-E*",
+            "QL-O*",
+        ),
+        help="put the class into the label column and the id into sample_id   [changes the labels; "
+        "retrain]",
+    )
 
 
 @check("L04", "the labels that the loader gives name classes, as many as the table has", "batch")
@@ -42,16 +81,29 @@ def indices_for_labels(x: Examination) -> Iterator[Finding]:
     drawn = [x.subject.batch_labels(batch) for batch in x.batches]
     given = np.concatenate(drawn)
     classes = len(np.unique(x.train_labels))
-    if given.ndim != 1 or len(given) < 8 or len(np.unique(given)) <= max(classes, 0.9 * len(given)) or views_of(x) > 1:
+    if (
+        given.ndim != 1
+        or len(given) < 8
+        or len(np.unique(given)) <= max(classes, 0.9 * len(given))
+        or views_of(x) > 1
+    ):
         return
     yield Finding(
-        "QL-L04", "error", f"the loader gives {len(np.unique(given))} different labels for {len(given)} recordings of {classes} classes",
+        "QL-L04",
+        "error",
+        f"the loader gives {len(np.unique(given))} different labels for {len(given)} recordings "
+        f"of {classes} classes",
         where=f"labels of the first {len(drawn)} batches",
-        evidence=(f"labels {given.min()} to {given.max()}; the table's train labels have {classes} values",
-                  "no anchor has a positive: the loss is undefined, 0 or NaN by implementation"),
+        evidence=(
+            f"labels {given.min()} to {given.max()}; the table's train labels have {classes} "
+            "values",
+            "no anchor has a positive: the loss is undefined, 0 or NaN by implementation",
+        ),
         ruled_out=("the label column (it has classes)", "sampler", "batch size"),
         consequences=("QL-B02", "QL-B04", "QL-L01", "QL-L02", "QL-P*", "QL-E*", "QL-O*"),
-        help="return the label from the dataset's __getitem__, not the index   [changes the labels of batches; retrain]")
+        help="return the label from the dataset's __getitem__, not the index   [changes the labels "
+        "of batches; retrain]",
+    )
 
 
 def views_of(x: Examination) -> int:
@@ -79,30 +131,47 @@ def class_maps(x: Examination) -> Iterator[Finding]:
             yield from _compare_maps(x, source, by_split)
 
 
-def _compare_maps(x: Examination, source: str, by_split: dict[str, dict[str, str]]) -> Iterator[Finding]:
+def _compare_maps(
+    x: Examination, source: str, by_split: dict[str, dict[str, str]]
+) -> Iterator[Finding]:
     if not by_split:
         return
     first = "train" if "train" in by_split else next(iter(by_split))
     own = by_split[first]
     inverse = {code: name for name, code in own.items()}
     for split, other in by_split.items():
-        moved = [name for name, code in other.items() if own.get(name, code) != code or inverse.get(code, name) != name]
+        moved = [
+            name
+            for name, code in other.items()
+            if own.get(name, code) != code or inverse.get(code, name) != name
+        ]
         if split == first or not moved:
             continue
-        recordings = int(np.isin(np.asarray(x.frame["label"]).astype(str)[x.splits[split]], moved).sum())
+        recordings = int(
+            np.isin(np.asarray(x.frame["label"]).astype(str)[x.splits[split]], moved).sum()
+        )
         name = next((item for item in moved if item in own), moved[0])
         yield Finding(
-            "QL-L06", "error", f"{len(moved)} of {len(other)} classes have another index in {split} than in {first}",
+            "QL-L06",
+            "error",
+            f"{len(moved)} of {len(other)} classes have another index in {split} than in {first}",
             where=f"{source}, splits {first} and {split}",
-            evidence=(f"{name!r} is {own.get(name, 'absent')} in {first} and {other[name]} in {split}; {other[name]} is "
-                      f"{inverse.get(other[name], 'no class')!r} in {first}",
-                      f"classes: {len(own)} in {first}, {len(other)} in {split}; {recordings} recordings of {split} are judged by a "
-                      "wrong index",
-                      "the confusion matrix is then a shifted permutation, not noise"),
-            ruled_out=("overfitting (the error is systematic)", "split (the class names are the same)"),
+            evidence=(
+                f"{name!r} is {own.get(name, 'absent')} in {first} and {other[name]} in {split}; "
+                f"{other[name]} is {inverse.get(other[name], 'no class')!r} in {first}",
+                f"classes: {len(own)} in {first}, {len(other)} in {split}; {recordings} "
+                f"recordings of {split} are judged by a wrong index",
+                "the confusion matrix is then a shifted permutation, not noise",
+            ),
+            ruled_out=(
+                "overfitting (the error is systematic)",
+                "split (the class names are the same)",
+            ),
             consequences=("QL-S02", "QL-B04", "QL-E*", "QL-C*"),
-            help="make one class list from the whole table and use it for every split: SampleTable.class_names   [changes class indices; "
-                 "evaluate again, retrain if train was wrong]")
+            help="make one class list from the whole table and use it for every split: "
+            "SampleTable.class_names   [changes class indices; "
+            "evaluate again, retrain if train was wrong]",
+        )
 
 
 @check("L10", "equal recordings have equal labels")
@@ -115,13 +184,20 @@ def contradictions(x: Examination) -> Iterator[Finding]:
         return
     rows = frame.index[frame["code"].isin(bad)].to_numpy()
     first = frame.index[frame["code"] == bad[0]].to_numpy()
+    examples = zip(sample_ids(x, first[:3]), first[:3], strict=True)
     yield Finding(
-        "QL-L10", "error", f"{len(bad)} recordings stand in the table under two or more labels",
-        where=f"{' and '.join(f'{name} ({labels[row]})' for name, row in zip(sample_ids(x, first[:3]), first[:3], strict=True))}",
-        evidence=(f"{len(rows)} rows with {len(bad)} distinct contents; a content has one class, so {len(rows) - len(bad)} of these "
-                  "labels at "
-                  "least are not to be relied on",),
-        consequences=("QL-L02",), help="decide which label is right and delete the other rows   [changes the labels; retrain]")
+        "QL-L10",
+        "error",
+        f"{len(bad)} recordings stand in the table under two or more labels",
+        where=" and ".join(f"{name} ({labels[row]})" for name, row in examples),
+        evidence=(
+            f"{len(rows)} rows with {len(bad)} distinct contents; a content has one class, so "
+            f"{len(rows) - len(bad)} of these labels at least are not to be relied on",
+        ),
+        consequences=("QL-L02",),
+        help="decide which label is right and delete the other rows   [changes the labels; "
+        "retrain]",
+    )
 
 
 @check("L11", "no class is spelled in two ways")
@@ -133,19 +209,34 @@ def label_twins(x: Examination) -> Iterator[Finding]:
     if not twins:
         return
     labels = np.asarray(x.labels).astype(str)
-    counted = [" / ".join(f"{name!r} ({int((labels == name).sum())})" for name in names) for names in twins]
+    counted = [
+        " / ".join(f"{name!r} ({int((labels == name).sum())})" for name in names) for names in twins
+    ]
     yield Finding(
-        "QL-L11", "warning", f"{len(twins)} class(es) are spelled in more than one way: {some(counted)}",
+        "QL-L11",
+        "warning",
+        f"{len(twins)} class(es) are spelled in more than one way: {some(counted)}",
         where="label column",
-        evidence=(f"{len(x.classes)} labels, {len(found)} when case, blanks, - and _ are left out",
-                  "p = 0 that a text differs from itself: recordings of one class are taken as negatives of each other"),
+        evidence=(
+            f"{len(x.classes)} labels, {len(found)} when case, blanks, - and _ are left out",
+            "p = 0 that a text differs from itself: recordings of one class are taken as "
+            "negatives of each other",
+        ),
         consequences=("QL-L06", "QL-D17", "QL-S02", "QL-S11", "QL-L01", "QL-L02"),
-        help="write every class in one way, for example frame[\"label\"].str.strip().str.lower()   [changes the labels; retrain]")
+        help='write every class in one way, for example frame["label"].str.strip().str.lower()   '
+        "[changes the labels; retrain]",
+    )
 
 
 def _spelling(label: str) -> str:
     text = re.sub(r"[\s_\-]+", " ", label.strip().casefold())
-    return str(int(text)) if text.isdecimal() else str(int(float(text))) if re.fullmatch(r"\d+\.0+", text) else text
+    return (
+        str(int(text))
+        if text.isdecimal()
+        else str(int(float(text)))
+        if re.fullmatch(r"\d+\.0+", text)
+        else text
+    )
 
 
 @check("L12", "the labels that are trained on are those of the table")
@@ -155,15 +246,28 @@ def labels_follow_table(x: Examination) -> Iterator[Finding]:
         pairs = pd.DataFrame({"name": names, "code": codes})
         table = pairs.value_counts().unstack(fill_value=0).to_numpy()
         astray = len(pairs) - int(table.max(axis=1).sum())
-        by_split = [pairs.iloc[rows].drop_duplicates()["name"].duplicated().any() for rows in _splits_or_all(x)]
+        by_split = [
+            pairs.iloc[rows].drop_duplicates()["name"].duplicated().any()
+            for rows in _splits_or_all(x)
+        ]
         if astray and any(by_split):
-            odd = np.flatnonzero(pairs.groupby("name")["code"].transform(lambda own: own.mode().iloc[0]).to_numpy() != codes)
+            odd = np.flatnonzero(
+                pairs.groupby("name")["code"].transform(lambda own: own.mode().iloc[0]).to_numpy()
+                != codes
+            )
             yield Finding(
-                "QL-L12", "error", f"{astray} of {len(pairs)} labels are not those of the table",
+                "QL-L12",
+                "error",
+                f"{astray} of {len(pairs)} labels are not those of the table",
                 where=f"{source} against column label: {some(sample_ids(x, odd[:5]))}",
-                evidence=(f"a class has up to {int((table > 0).sum(axis=1).max())} different indices; one was expected",),
+                evidence=(
+                    f"a class has up to {int((table > 0).sum(axis=1).max())} different indices; "
+                    "one was expected",
+                ),
                 consequences=("QL-L01", "QL-L02", "QL-L06", "QL-B04", "QL-S*", "QL-E*"),
-                help="take the labels from the table after it was sorted or filtered for the last time   [changes the labels; retrain]")
+                help="take the labels from the table after it was sorted or filtered for the last "
+                "time   [changes the labels; retrain]",
+            )
 
 
 @check("L13", "every recording has a label, and they are of two classes or more")
@@ -172,34 +276,64 @@ def labels_there(x: Examination) -> Iterator[Finding]:
     missing = pd.isna(labels) | (labels.astype(str) == "")
     everything = ("QL-L*", "QL-S*", "QL-B*", "QL-P*", "QL-E*", "QL-O*", "QL-M*")
     if not len(labels):
-        yield Finding("QL-L13", "error", "there are no labels", where="labels", evidence=("0 recordings",), consequences=everything,
-                      help="check the path of the data and the filter in front of them   [changes the data]")
+        yield Finding(
+            "QL-L13",
+            "error",
+            "there are no labels",
+            where="labels",
+            evidence=("0 recordings",),
+            consequences=everything,
+            help="check the path of the data and the filter in front of them   [changes the data]",
+        )
     elif missing.any():
         rows = np.flatnonzero(missing)
-        yield Finding("QL-L13", "error", f"{len(rows)} of {len(labels)} recordings have no label",
-                      where=f"label column: {some(sample_ids(x, rows[:5]))}", evidence=("empty or NaN; the loss would take them as one "
-                                                                                        "class",),
-                      consequences=everything, help="label them, leave them out, or mark them -1, which SupConLoss takes as unlabelled   "
-                      "[changes the labels; retrain]")
+        yield Finding(
+            "QL-L13",
+            "error",
+            f"{len(rows)} of {len(labels)} recordings have no label",
+            where=f"label column: {some(sample_ids(x, rows[:5]))}",
+            evidence=("empty or NaN; the loss would take them as one class",),
+            consequences=everything,
+            help="label them, leave them out, or mark them -1, which SupConLoss takes as "
+            "unlabelled   "
+            "[changes the labels; retrain]",
+        )
     elif len(np.unique(labels)) == 1 and str(labels[0]) != NO_CLASS and views_of(x) == 1:
-        yield Finding("QL-L13", "error", f"the whole table has one class, {str(labels[0])!r}: there is nothing to contrast",
-                      where="label column", evidence=(f"labels: {{{labels[0]}: {len(labels)}}}", "the floor of every batch of N is its "
-                                                                                                 "plateau ln(N - 1)"),
-                      ruled_out=("split", "sampler", "batch size", "learning rate", "temperature"),
-                      consequences=everything, help="check the column that labels are read from, and the filter in front of it   "
-                                                    "[changes the data]")
+        yield Finding(
+            "QL-L13",
+            "error",
+            f"the whole table has one class, {str(labels[0])!r}: there is nothing to contrast",
+            where="label column",
+            evidence=(
+                f"labels: {{{labels[0]}: {len(labels)}}}",
+                "the floor of every batch of N is its plateau ln(N - 1)",
+            ),
+            ruled_out=("split", "sampler", "batch size", "learning rate", "temperature"),
+            consequences=everything,
+            help="check the column that labels are read from, and the filter in front of it   "
+            "[changes the data]",
+        )
 
 
 def _names_and_codes(x: Examination) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The table's label of every row as text, and every other place that gives the rows a class index, as text."""
+    """The table's label of every row as text, and every other place that gives the rows a class
+    index, as text.
+    """
     if x.subject.table is None or "label" not in x.frame:
         raise Unavailable("no table with a label column")
     names = x.frame["label"].astype(str).to_numpy()
-    maps = {f"column {column}": x.frame[column].astype(str).to_numpy() for column in CODE_COLUMNS if column in x.frame}
+    maps = {
+        f"column {column}": x.frame[column].astype(str).to_numpy()
+        for column in CODE_COLUMNS
+        if column in x.frame
+    }
     if x.subject.labels is not None and len(x.labels) == len(names):
         maps["the labels given"] = np.asarray(x.labels).astype(str)
     if not maps:
-        raise Unavailable("the table gives its classes by name alone; give the indices that are trained on as labels=")
+        raise Unavailable(
+            "the table gives its classes by name alone; give the indices that are trained on as "
+            "labels="
+        )
     return names, maps
 
 

@@ -1,4 +1,6 @@
-"""Do the labels belong to the recordings? Permutation tests and the neighbours of every recording."""
+"""Do the labels belong to the recordings? Permutation tests and the neighbours of every
+recording.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ AGREED = 0.6  # share of a recording's neighbours that must name one class
 OWN_AT_MOST = 0.2
 FEWEST_JUDGED = 30
 USUAL_NOISE = 0.05
-SPELLED = 0.5  # share of rows whose name agrees with their label, above which the names are taken to spell classes
+# share of rows whose name agrees with their label, above which the names are taken to spell classes
+SPELLED = 0.5
 MOST_PARTS = 8
 
 
@@ -49,7 +52,9 @@ def label_noise_stored(x: Examination) -> Iterator[Finding]:
     yield from label_noise(x)
 
 
-@check("L02", "recordings, as the loader gives them, are labelled like those they resemble", "batch")
+@check(
+    "L02", "recordings, as the loader gives them, are labelled like those they resemble", "batch"
+)
 def label_noise_loaded(x: Examination) -> Iterator[Finding]:
     if not _from_arrays(x):
         yield from label_noise(x)
@@ -58,28 +63,56 @@ def label_noise_loaded(x: Examination) -> Iterator[Finding]:
 def labels_shuffled(x: Examination) -> Iterator[Finding]:
     found, counts = np.unique(x.train_labels, return_counts=True)
     if len(found) < 2 or len(found) > len(x.train_labels) / 3:
-        raise Unavailable(f"{len(found)} classes over {len(x.train_labels)} recordings: nothing to permute")
+        raise Unavailable(
+            f"{len(found)} classes over {len(x.train_labels)} recordings: nothing to permute"
+        )
     seen = x.signature
     if len(seen.labels) < 2:
-        raise Unavailable(f"{len(seen.labels)} modality: with two or more, their links would tell shuffled labels from bad inputs")
+        raise Unavailable(
+            f"{len(seen.labels)} modality: with two or more, their links would tell shuffled "
+            "labels from bad inputs"
+        )
     if not seen.label_lost(LOST) or seen.joint is None:
         return
     linked = sum(link.p <= LOST for link in seen.pairs.values())
     to_label = ", ".join(f"{name} p = {link.p:.3g}" for name, link in seen.labels.items())
     between = ", ".join(f"{a}-{b} p = {link.p:.3g}" for (a, b), link in seen.pairs.items())
     yield Finding(
-        "QL-L01", "warning", f"no modality depends on the label, while {linked} of {len(seen.pairs)} pairs of modalities depend on each "
-                             "other",
+        "QL-L01",
+        "warning",
+        f"no modality depends on the label, while {linked} of {len(seen.pairs)} pairs of "
+        "modalities depend on each other",
         where=f"label column of train, {seen.joint.n} recordings tested",
-        evidence=(f"permutation test of the distance covariance with the label: {to_label}; all together p = {seen.joint.p:.3g}",
-                  f"between modalities: {between}",
-                  "shuffled labels predict exactly this; labels that belong give p <= 0.01 for at least one modality"),
-        ruled_out=("modalities misaligned with each other (their links are there)", "dead inputs",
-                   "loss, model and learning rate (not used)"),
-        candidates=("labels shuffled against the recordings", "a task that these modalities carry nothing of"),
+        evidence=(
+            f"permutation test of the distance covariance with the label: {to_label}; all "
+            f"together p = {seen.joint.p:.3g}",
+            f"between modalities: {between}",
+            "shuffled labels predict exactly this; labels that belong give p <= 0.01 for at least "
+            "one modality",
+        ),
+        ruled_out=(
+            "modalities misaligned with each other (their links are there)",
+            "dead inputs",
+            "loss, model and learning rate (not used)",
+        ),
+        candidates=(
+            "labels shuffled against the recordings",
+            "a task that these modalities carry nothing of",
+        ),
         decide="look at the files of five recordings: do they show the class in their label?",
-        consequences=("QL-L02", "QL-L10", "QL-S02", "QL-S11", "QL-E*", "QL-P10", "QL-O01", "QL-M01"),
-        help="find where labels and files are joined: join by sample_id, never by position   [changes the labels; retrain]")
+        consequences=(
+            "QL-L02",
+            "QL-L10",
+            "QL-S02",
+            "QL-S11",
+            "QL-E*",
+            "QL-P10",
+            "QL-O01",
+            "QL-M01",
+        ),
+        help="find where labels and files are joined: join by sample_id, never by position   "
+        "[changes the labels; retrain]",
+    )
 
 
 def label_noise(x: Examination) -> Iterator[Finding]:
@@ -87,8 +120,10 @@ def label_noise(x: Examination) -> Iterator[Finding]:
     codes = np.unique(labels, return_inverse=True)[1].reshape(-1)
     classes = int(codes.max(initial=0)) + 1
     if classes < 2 or len(features) < 2 or len(codes) < max(64, 4 * classes):
-        raise Unavailable(f"{len(codes)} recordings of {classes} classes in {len(features)} modalities; two modalities and 64 recordings "
-                          "are needed")
+        raise Unavailable(
+            f"{len(codes)} recordings of {classes} classes in {len(features)} modalities; two "
+            "modalities and 64 recordings are needed"
+        )
     votes = [_votes(values, codes, classes) for values in features.values()]
     judged, against = _agreed_against(votes, codes)
     if judged < FEWEST_JUDGED:
@@ -97,23 +132,39 @@ def label_noise(x: Examination) -> Iterator[Finding]:
     p = binomial_tail(len(against), judged, USUAL_NOISE)
     if share < 2 * USUAL_NOISE or p > 1e-3:
         return
+    names = np.unique(labels)
+    examples = some(
+        f"{names[codes[row]]} (neighbours say {names[code]})" for row, code in against[:3]
+    )
     yield Finding(
-        "QL-L02", "warning", f"{share:.0%} of the labels that can be judged contradict what all modalities agree on",
+        "QL-L02",
+        "warning",
+        f"{share:.0%} of the labels that can be judged contradict what all modalities agree on",
         where=f"label column of train, {len(codes)} recordings tested",
-        evidence=(f"{judged} recordings whose {NEIGHBOURS} nearest neighbours name one class in every modality; for {len(against)} of "
-                  "them it is "
-                  f"another class than their label", f"p = {p:.1g} for that many at a usual {USUAL_NOISE:.0%} of wrong labels",
-                  "for example "
-                  f"{some(f'{np.unique(labels)[codes[row]]} (neighbours say {np.unique(labels)[code]})' for row, code in against[:3])}"),
-        ruled_out=("a hard task (there the modalities would not agree)", "one bad modality (all of them agree)"),
+        evidence=(
+            f"{judged} recordings whose {NEIGHBOURS} nearest neighbours name one class in every "
+            f"modality; for {len(against)} of them it is another class than their label",
+            f"p = {p:.1g} for that many at a usual {USUAL_NOISE:.0%} of wrong labels",
+            f"for example {examples}",
+        ),
+        ruled_out=(
+            "a hard task (there the modalities would not agree)",
+            "one bad modality (all of them agree)",
+        ),
         consequences=("QL-L10", "QL-S02", "QL-S11", "QL-E*"),
-        help="look at these recordings first, and have them labelled again   [changes the labels; retrain]")
+        help="look at these recordings first, and have them labelled again   [changes the labels; "
+        "retrain]",
+    )
 
 
 @check("L02", "labels agree with the class that ids or paths spell")
 def spelled_classes(x: Examination) -> Iterator[Finding]:
     labels = np.asarray(x.labels).astype(str)
-    columns = [name for name in ("sample_id", *getattr(x.subject.table, "modalities", ())) if name in x.frame]
+    columns = [
+        name
+        for name in ("sample_id", *getattr(x.subject.table, "modalities", ()))
+        if name in x.frame
+    ]
     for column in columns:
         values = x.frame[column]
         for place, tokens in _tokens(values):
@@ -122,15 +173,24 @@ def spelled_classes(x: Examination) -> Iterator[Finding]:
                 continue
             row = wrong[0]
             yield Finding(
-                "QL-L02", "warning", f"{len(wrong)} of {len(labels)} labels contradict the class that the {column} spells",
+                "QL-L02",
+                "warning",
+                f"{len(wrong)} of {len(labels)} labels contradict the class that the {column} "
+                "spells",
                 where=f"label column: {some(sample_ids(x, wrong[:5]))}",
-                evidence=(f"part {place} of {column} has as many values as there are classes ({len(np.unique(labels))}), each of them "
-                          "mostly of "
-                          f"one class; {values.iloc[row]} says {tokens[row]!r}, which is another class than {labels[row]!r}",
-                          f"{1 - len(wrong) / len(labels):.1%} agree; if the names were right all would, by chance about "
-                          f"{1 / len(np.unique(labels)):.0%} do (p < 1e-6)"),
-                ruled_out=("a hard task (no input was used)",), consequences=("QL-L10", "QL-S02", "QL-S11", "QL-E*"),
-                help="compare the label column with these names, and keep the one that the recordings show   [changes the labels; retrain]")
+                evidence=(
+                    f"part {place} of {column} has as many values as there are classes "
+                    f"({len(np.unique(labels))}), each of them mostly of one class; "
+                    f"{values.iloc[row]} says {tokens[row]!r}, which is another class than "
+                    f"{labels[row]!r}",
+                    f"{1 - len(wrong) / len(labels):.1%} agree; if the names were right all "
+                    f"would, by chance about {1 / len(np.unique(labels)):.0%} do (p < 1e-6)",
+                ),
+                ruled_out=("a hard task (no input was used)",),
+                consequences=("QL-L10", "QL-S02", "QL-S11", "QL-E*"),
+                help="compare the label column with these names, and keep the one that the "
+                "recordings show   [changes the labels; retrain]",
+            )
             return
 
 
@@ -144,7 +204,9 @@ def _tokens(values: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _against_tokens(tokens: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
-    """Rows whose token belongs to another class, where tokens and classes correspond one to one for most rows; else None."""
+    """Rows whose token belongs to another class, where tokens and classes correspond one to one for
+    most rows; else None.
+    """
     names, codes = np.unique(labels, return_inverse=True)
     spelled, own = np.unique(tokens, return_inverse=True)
     if len(names) < 4 or len(spelled) != len(names) or len(names) > len(labels) / 4:
@@ -158,7 +220,9 @@ def _against_tokens(tokens: np.ndarray, labels: np.ndarray) -> np.ndarray | None
 
 
 def _votes(values: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
-    """Share of each class among the nearest neighbours of every row, (n, classes); NaN where the modality is absent."""
+    """Share of each class among the nearest neighbours of every row, (n, classes); NaN where the
+    modality is absent.
+    """
     there = np.isfinite(values).all(axis=1)
     points = values[there].astype(np.float64)
     deviation = points.std(axis=0)
@@ -172,14 +236,23 @@ def _votes(values: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
     return result
 
 
-def _agreed_against(votes: list[np.ndarray], codes: np.ndarray) -> tuple[int, list[tuple[int, int]]]:
-    """How many rows have one class that leads in every modality, clearly; and (row, class) where it is not the row's own."""
+def _agreed_against(
+    votes: list[np.ndarray], codes: np.ndarray
+) -> tuple[int, list[tuple[int, int]]]:
+    """How many rows have one class that leads in every modality, clearly; and (row, class) where it
+    is not the row's own.
+    """
     stacked = np.stack(votes)
     heard = ~np.isnan(stacked[:, :, 0])
-    mean = np.nanmean(np.where(heard[:, :, None], stacked, np.nan),
-                      axis=0) if heard.any(axis=0).all() else np.nan_to_num(stacked).mean(axis=0)
+    mean = (
+        np.nanmean(np.where(heard[:, :, None], stacked, np.nan), axis=0)
+        if heard.any(axis=0).all()
+        else np.nan_to_num(stacked).mean(axis=0)
+    )
     lead = mean.argmax(axis=1)
-    leads = np.where(heard, stacked.argmax(axis=2) == lead, True).all(axis=0) & (heard.sum(axis=0) >= 2)
+    leads = np.where(heard, stacked.argmax(axis=2) == lead, True).all(axis=0) & (
+        heard.sum(axis=0) >= 2
+    )
     clear = leads & (mean.max(axis=1) >= AGREED)
     own = mean[np.arange(len(codes)), codes]
     against = np.flatnonzero(clear & (lead != codes) & (own <= OWN_AT_MOST))

@@ -1,4 +1,6 @@
-"""Contracts of what the loss computes: SupCon's own scale, precision, temperature and value, by a recomputation in float64."""
+"""Contracts of what the loss computes: SupCon's own scale, precision, temperature and value, by a
+recomputation in float64.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from quadlib.diagnosis.checks.loss.value import UNIT, normalises
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
-from quadlib.diagnosis.evidence.reference import RIGHT, TOLERANCE, VARIANTS, LossReading, Match, supcon
+from quadlib.diagnosis.evidence.reference import (
+    RIGHT,
+    TOLERANCE,
+    VARIANTS,
+    LossReading,
+    Match,
+    supcon,
+)
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.loss import bounds
@@ -28,19 +37,39 @@ def scale(x: Examination) -> Iterator[Finding]:
     if match.scale < 0 or abs(match.scale - 1) < 5e-3:
         return
     yield Finding(
-        "QL-P08", "note", f"the loss is {match.scale:.4g} times SupCon: {_scale_text(match, reading)}", where=reading.name,
-        evidence=(f"the same factor on {len(reading.fixtures)} batches of known embeddings; plateau of this batch "
-                  f"{match.scale * bounds.collapse_value(len(reading.rows)):.4f}, not {bounds.collapse_value(len(reading.rows)):.4f}",),
-        help="nothing is wrong; compare values only after dividing by the factor   [changes nothing]")
+        "QL-P08",
+        "note",
+        f"the loss is {match.scale:.4g} times SupCon: {_scale_text(match, reading)}",
+        where=reading.name,
+        evidence=(
+            f"the same factor on {len(reading.fixtures)} batches of known embeddings; plateau of "
+            f"this batch {match.scale * bounds.collapse_value(len(reading.rows)):.4f}, not "
+            f"{bounds.collapse_value(len(reading.rows)):.4f}",
+        ),
+        help="nothing is wrong; compare values only after dividing by the factor   [changes "
+        "nothing]",
+    )
 
 
 def _scale_text(match: Match, reading: LossReading) -> str:
-    base = getattr(reading.subject.loss, "base_temperature", None) or reading.subject.setting("base_temperature") or 0.07
+    base = (
+        getattr(reading.subject.loss, "base_temperature", None)
+        or reading.subject.setting("base_temperature")
+        or 0.07
+    )
     counts = np.unique(reading.codes, return_counts=True)[1]
     used = int(counts[counts >= 2].sum())
-    known = {match.temperature / base: f"temperature / base_temperature = {match.temperature:g} / {base:g}", used: "a sum over anchors",
-             len(reading.codes): "a sum over anchors", used / len(reading.codes): "a mean that counts lone anchors as 0"}
-    return next((text for factor, text in known.items() if math.isclose(match.scale, factor, rel_tol=5e-3)), "a constant factor")
+    known = {
+        match.temperature
+        / base: f"temperature / base_temperature = {match.temperature:g} / {base:g}",
+        used: "a sum over anchors",
+        len(reading.codes): "a sum over anchors",
+        used / len(reading.codes): "a mean that counts lone anchors as 0",
+    }
+    return next(
+        (text for factor, text in known.items() if math.isclose(match.scale, factor, rel_tol=5e-3)),
+        "a constant factor",
+    )
 
 
 @check("P09", "the loss exponentiates in more than half precision", "batch")
@@ -49,7 +78,11 @@ def half_precision(x: Examination) -> Iterator[Finding]:
     with _Dtypes() as seen:
         values = [*reading.fixture_values, reading.value(reading.fixtures[1])]
         if bool(torch.isfinite(reading.rows).all()):
-            values.append(reading.value(nn.functional.normalize(reading.rows.float(), dim=1).to(reading.rows.dtype)))
+            values.append(
+                reading.value(
+                    nn.functional.normalize(reading.rows.float(), dim=1).to(reading.rows.dtype)
+                )
+            )
     if torch.float16 not in seen.exponents:
         return
     temperature = next(iter(reading.temperatures), math.nan)
@@ -60,13 +93,22 @@ def half_precision(x: Examination) -> Iterator[Finding]:
         if not broken and math.isfinite(at_one):
             return  # the row maximum is subtracted first
         yield Finding(
-            "QL-P09", "error", f"the loss exponentiates in float16, where exp(1/T) = exp({1 / temperature:.1f}) overflows",
+            "QL-P09",
+            "error",
+            f"the loss exponentiates in float16, where exp(1/T) = exp({1 / temperature:.1f}) "
+            "overflows",
             where=reading.name,
-            evidence=(f"1/T = {1 / temperature:.2f}; float16 holds exp up to {HALF_EXPONENT}; loss of equal embeddings: {at_one}",
-                      f"{len(broken)} of {len(values)} batches of unit embeddings give a value that is not finite"),
+            evidence=(
+                f"1/T = {1 / temperature:.2f}; float16 holds exp up to {HALF_EXPONENT}; loss of "
+                f"equal embeddings: {at_one}",
+                f"{len(broken)} of {len(values)} batches of unit embeddings give a value that is "
+                "not finite",
+            ),
             ruled_out=("the embeddings: these are unit vectors",),
             consequences=("QL-P12", "QL-P13", "QL-N10", "QL-O07", "QL-E10", "QL-C02"),
-            help="loss(embeddings.float(), labels) inside torch.autocast(device_type, enabled=False)   [changes the loss]")
+            help="loss(embeddings.float(), labels) inside torch.autocast(device_type, "
+            "enabled=False)   [changes the loss]",
+        )
 
 
 class _Dtypes(TorchDispatchMode):
@@ -78,7 +120,11 @@ class _Dtypes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if any(word in str(func) for word in ("exp", "softmax")) and "expand" not in str(func) and isinstance(result, Tensor):
+        if (
+            any(word in str(func) for word in ("exp", "softmax"))
+            and "expand" not in str(func)
+            and isinstance(result, Tensor)
+        ):
             self.exponents.add(result.dtype)
         return result
 
@@ -94,14 +140,37 @@ def temperature_at_work(x: Examination) -> Iterator[Finding]:
         raise Unavailable(f"{reading.name} is not a multiple of SupCon at any temperature")
     inverse = math.isclose(found.temperature * declared, 1.0, rel_tol=0.02)
     yield Finding(
-        "QL-P03", "error", f"{reading.name} works at temperature {found.temperature:.4g}, not at the declared {declared:g}",
-        where=f"{reading.name}, on {len(reading.fixtures)} batches of known unit embeddings and the labels of the first batch",
-        evidence=(f"on all of them it is {found.scale:.4g} x SupCon at T = {found.temperature:.4g}, on none at T = {declared:g}",
-                  f"{found.temperature:.4g} = 1 / {declared:g}: the similarities are multiplied by T, not divided" if inverse
-                  else f"the largest difference of two logits is {2 / found.temperature:.3g}; 2 / T = {2 / declared:.3g} was declared"),
-        ruled_out=("the embeddings: these are unit vectors", "another scale: L_out, L_in and any constant factor were tried"),
-        consequences=("QL-P06", "QL-P08", "QL-P10", "QL-P11", "QL-P13", "QL-P17", "QL-E10", "QL-O02"),
-        help="similarity / temperature, on unit embeddings   [changes the loss; retrain]")
+        "QL-P03",
+        "error",
+        f"{reading.name} works at temperature {found.temperature:.4g}, not at the declared "
+        f"{declared:g}",
+        where=f"{reading.name}, on {len(reading.fixtures)} batches of known unit embeddings and "
+        "the labels of the first batch",
+        evidence=(
+            f"on all of them it is {found.scale:.4g} x SupCon at T = {found.temperature:.4g}, on "
+            f"none at T = {declared:g}",
+            f"{found.temperature:.4g} = 1 / {declared:g}: the similarities are multiplied by T, "
+            "not divided"
+            if inverse
+            else f"the largest difference of two logits is {2 / found.temperature:.3g}; 2 / T = "
+            f"{2 / declared:.3g} was declared",
+        ),
+        ruled_out=(
+            "the embeddings: these are unit vectors",
+            "another scale: L_out, L_in and any constant factor were tried",
+        ),
+        consequences=(
+            "QL-P06",
+            "QL-P08",
+            "QL-P10",
+            "QL-P11",
+            "QL-P13",
+            "QL-P17",
+            "QL-E10",
+            "QL-O02",
+        ),
+        help="similarity / temperature, on unit embeddings   [changes the loss; retrain]",
+    )
 
 
 @check("P13", "the loss equals an independent recomputation", "batch")
@@ -118,16 +187,31 @@ def recomputation(x: Examination) -> Iterator[Finding]:
     expected = [supcon(rows, reading.codes, temperature) for rows in reading.fixtures]
     if not all(map(math.isfinite, expected)):
         raise Unavailable("no anchor of the first batch has a positive")
-    slip = f"its values are those of {VARIANTS[reading.match.variant]}" if reading.match is not None else \
-        "no constant factor relates the two, so it is not SupCon with another scale"
+    slip = (
+        f"its values are those of {VARIANTS[reading.match.variant]}"
+        if reading.match is not None
+        else "no constant factor relates the two, so it is not SupCon with another scale"
+    )
     yield Finding(
-        "QL-P13", "error", f"{reading.name} does not compute SupCon at its temperature {temperature:g}",
-        where=f"{reading.name}, on {len(expected)} batches of known unit embeddings and the labels of the first batch",
-        evidence=(*(f"loss {value:.6g}; formula in float64 {reference:.6g}" for value, reference in
-                    zip(reading.fixture_values, expected, strict=True)), slip),
-        ruled_out=("the embeddings: these are unit vectors", "half of a scale: L_out, L_in and any constant factor were tried"),
+        "QL-P13",
+        "error",
+        f"{reading.name} does not compute SupCon at its temperature {temperature:g}",
+        where=f"{reading.name}, on {len(expected)} batches of known unit embeddings and the labels "
+        "of the first batch",
+        evidence=(
+            *(
+                f"loss {value:.6g}; formula in float64 {reference:.6g}"
+                for value, reference in zip(reading.fixture_values, expected, strict=True)
+            ),
+            slip,
+        ),
+        ruled_out=(
+            "the embeddings: these are unit vectors",
+            "half of a scale: L_out, L_in and any constant factor were tried",
+        ),
         consequences=("QL-P06", "QL-P10", "QL-P12", "QL-P14", "QL-E10"),
-        help="compare with quadlib.SupConLoss, or use it   [changes the loss; retrain]")
+        help="compare with quadlib.SupConLoss, or use it   [changes the loss; retrain]",
+    )
 
 
 def _batch_value(reading: LossReading, match: Match) -> Iterator[Finding]:
@@ -137,11 +221,21 @@ def _batch_value(reading: LossReading, match: Match) -> Iterator[Finding]:
         raise Unavailable("the embeddings are not finite")
     if not normalises(reading, reading.rows) and bool(((rows.norm(dim=1) - 1).abs() > UNIT).any()):
         return  # judged by the contract of the norm
-    expected = match.scale * supcon(nn.functional.normalize(rows, dim=1), reading.codes, match.temperature, match.variant)
+    expected = match.scale * supcon(
+        nn.functional.normalize(rows, dim=1), reading.codes, match.temperature, match.variant
+    )
     value = reading.value(reading.rows)
     room = max(1.0, abs(expected)) * (5 * TOLERANCE if rows.shape[0] else 0.0)
     if math.isfinite(expected) and not abs(value - expected) <= room:
         yield Finding(
-            "QL-P13", "error", f"the loss of the first batch is {value:.6g}, its formula gives {expected:.6g}", where=reading.name,
-            evidence=(f"on known embeddings the two agree, times {match.scale:.4g}; on the batch they differ by {value - expected:.3g}",),
-            consequences=("QL-P10", "QL-P12", "QL-E10"), help="compute the loss of one batch in float64   [changes nothing]")
+            "QL-P13",
+            "error",
+            f"the loss of the first batch is {value:.6g}, its formula gives {expected:.6g}",
+            where=reading.name,
+            evidence=(
+                f"on known embeddings the two agree, times {match.scale:.4g}; on the batch they "
+                f"differ by {value - expected:.3g}",
+            ),
+            consequences=("QL-P10", "QL-P12", "QL-E10"),
+            help="compute the loss of one batch in float64   [changes nothing]",
+        )

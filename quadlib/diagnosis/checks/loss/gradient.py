@@ -1,4 +1,6 @@
-"""Symptoms of the loss: pinned at the collapse plateau, progress undefined, not finite, above its ceiling; and the temperature's regime."""
+"""Symptoms of the loss: pinned at the collapse plateau, progress undefined, not finite, above its
+ceiling; and the temperature's regime.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,20 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.loss import bounds
 
-ONE_CLASS = ("S1: the train split holds one class", "B1: the sampler draws one-class batches from several classes",
-             "B5: the data are sorted by label and not shuffled")
+ONE_CLASS = (
+    "S1: the train split holds one class",
+    "B1: the sampler draws one-class batches from several classes",
+    "B5: the data are sorted by label and not shuffled",
+)
 AT_ONCE = ("N4: the encoder's output is constant",)
-LATER = ("O1: the learning rate is so high that the embeddings collapsed", "O6: the weight decay shrinks the weights away")
-LABELS_OF_A_BATCH = "the labels of one batch: one distinct value leads to S1, B1 or B5, several to N4 (from the first step) or O1 (later)"
+LATER = (
+    "O1: the learning rate is so high that the embeddings collapsed",
+    "O6: the weight decay shrinks the weights away",
+)
+LABELS_OF_A_BATCH = (
+    "the labels of one batch: one distinct value leads to S1, B1 or B5, several to N4 (from the "
+    "first step) or O1 (later)"
+)
 HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE = 2.0, 0.01
 
 
@@ -34,24 +45,53 @@ def pinned_history(x: Examination) -> Iterator[Finding]:
         candidates, decide = [*ONE_CLASS, *AT_ONCE, *LATER[:1]], LABELS_OF_A_BATCH
     elif classes == 1:
         candidates = [*ONE_CLASS]
-        decide = "the labels of the train split: one value is S1; several, with drawn indices in order B5, otherwise B1"
+        decide = (
+            "the labels of the train split: one value is S1; several, with drawn indices in order "
+            "B5, otherwise B1"
+        )
     elif found.start == 0:
-        candidates = [*AT_ONCE, "the value is not recomputed: detached, cached or logged from elsewhere"]
-        decide = "the spread of the embeddings of one batch: about 0 is N4; otherwise the value is not recomputed"
+        candidates = [
+            *AT_ONCE,
+            "the value is not recomputed: detached, cached or logged from elsewhere",
+        ]
+        decide = (
+            "the spread of the embeddings of one batch: about 0 is N4; otherwise the value is not "
+            "recomputed"
+        )
     else:
         candidates = [*LATER]
-        decide = "the size of an update relative to the weights just before: 1 or more is O1; a steady shrinking by lr x weight_decay is O6"
-    shard = {"micro-batch": ("O9: accumulated micro-batches do not share negatives",),
-             "share of a process": ("O10: the loss sees the share of one process",)}.get(found.how, ())
-    batches = "labels of the batches are not known" if classes is None else f"batches hold up to {classes} class" + "es" * (classes > 1)
+        decide = (
+            "the size of an update relative to the weights just before: 1 or more is O1; a steady "
+            "shrinking by lr x weight_decay is O6"
+        )
+    shard = {
+        "micro-batch": ("O9: accumulated micro-batches do not share negatives",),
+        "share of a process": ("O10: the loss sees the share of one process",),
+    }.get(found.how, ())
+    batches = (
+        "labels of the batches are not known"
+        if classes is None
+        else f"batches hold up to {classes} class" + "es" * (classes > 1)
+    )
     yield Finding(
-        "QL-P10", "error", f"the loss is pinned at {found.value:.4f}, the collapse plateau of {found.size} samples",
-        where=f"history of {x.subject.name}, from value {found.start + 1} of {len(x.losses)}, {found.count} values",
+        "QL-P10",
+        "error",
+        f"the loss is pinned at {found.value:.4f}, the collapse plateau of {found.size} samples",
+        where=f"history of {x.subject.name}, from value {found.start + 1} of {len(x.losses)}, "
+        f"{found.count} values",
         evidence=(found.text, f"{batches}; first value {x.losses[0]:.4f}, last {x.losses[-1]:.4f}"),
-        ruled_out=("a healthy end: with 2 classes or more that lies at the floor, below the plateau",
-                   "too few positives: lone anchors would make the value jitter"),
-        candidates=(*candidates, *shard), decide=decide, consequences=("QL-P11", "QL-E10"), symptom=True, step=found.start,
-        help="look at the labels of one batch: BatchPlan.draw(batch_sampler, labels).summary()   [changes nothing]")
+        ruled_out=(
+            "a healthy end: with 2 classes or more that lies at the floor, below the plateau",
+            "too few positives: lone anchors would make the value jitter",
+        ),
+        candidates=(*candidates, *shard),
+        decide=decide,
+        consequences=("QL-P11", "QL-E10"),
+        symptom=True,
+        step=found.start,
+        help="look at the labels of one batch: BatchPlan.draw(batch_sampler, labels).summary()   "
+        "[changes nothing]",
+    )
 
 
 @check("P10", "the embeddings are not all equal in the first steps", "steps")
@@ -67,13 +107,25 @@ def collapsed_trial(x: Examination) -> Iterator[Finding]:
         return
     plateau = bounds.collapse_value(anchors)
     yield Finding(
-        "QL-P10", "error", f"all embeddings are equal, so the contrastive loss is pinned at ln {anchors - 1} = {plateau:.4f}",
+        "QL-P10",
+        "error",
+        f"all embeddings are equal, so the contrastive loss is pinned at ln {anchors - 1} = "
+        f"{plateau:.4f}",
         where=f"first {len(seen.spreads)} steps of {x.subject.name}",
-        evidence=(f"standard deviation of the cosines: {seen.spreads[0]:.2g} at the first step, {last[-1]:.2g} at step {len(seen.spreads)}",
-                  f"labels of the batch: {classes} distinct; loss {seen.losses[0]:.4f}, then {seen.losses[-1]:.4f}"),
-        candidates=candidates, decide=LABELS_OF_A_BATCH, consequences=("QL-P11", "QL-E10"), symptom=True,
+        evidence=(
+            f"standard deviation of the cosines: {seen.spreads[0]:.2g} at the first step, "
+            f"{last[-1]:.2g} at step {len(seen.spreads)}",
+            f"labels of the batch: {classes} distinct; loss {seen.losses[0]:.4f}, then "
+            f"{seen.losses[-1]:.4f}",
+        ),
+        candidates=candidates,
+        decide=LABELS_OF_A_BATCH,
+        consequences=("QL-P11", "QL-E10"),
+        symptom=True,
         step=next((i for i, spread in enumerate(seen.spreads) if spread < COLLAPSED), 0),
-        help="look at the labels of one batch: BatchPlan.draw(batch_sampler, labels).summary()   [changes nothing]")
+        help="look at the labels of one batch: BatchPlan.draw(batch_sampler, labels).summary()   "
+        "[changes nothing]",
+    )
 
 
 def _has_history(x: Examination) -> bool:
@@ -91,11 +143,22 @@ def progress_undefined(x: Examination) -> Iterator[Finding]:
     if not classes or max(classes) > 1:
         return
     yield Finding(
-        "QL-P11", "error", f"progress is undefined: all {len(classes)} batches hold one class, where floor and plateau are the same value",
+        "QL-P11",
+        "error",
+        f"progress is undefined: all {len(classes)} batches hold one class, where floor and "
+        "plateau are the same value",
         where=f"batches of {x.subject.name}",
-        evidence=("progress = (ln(N-1) - loss) / (ln(N-1) - floor), and floor = ln(N-1) for one class: 0/0",),
-        candidates=ONE_CLASS, decide="the labels of the train split", consequences=("QL-E10",), symptom=True,
-        help="give every batch two classes or more: StratifiedBatchSampler(labels, min_classes=2)   [changes the batches; retrain]")
+        evidence=(
+            "progress = (ln(N-1) - loss) / (ln(N-1) - floor), and floor = ln(N-1) for one class: "
+            "0/0",
+        ),
+        candidates=ONE_CLASS,
+        decide="the labels of the train split",
+        consequences=("QL-E10",),
+        symptom=True,
+        help="give every batch two classes or more: StratifiedBatchSampler(labels, min_classes=2)  "
+        " [changes the batches; retrain]",
+    )
 
 
 @check("P12", "the loss of the history is finite", "epoch")
@@ -106,9 +169,13 @@ def not_finite_history(x: Examination) -> Iterator[Finding]:
         return
     first = int(recorded[0])
     before = x.losses[:first][np.isfinite(x.losses[:first])]
-    yield _not_finite(x, f"history, value {first + 1} of {len(x.losses)}",
-                      f"{len(recorded)} of {len(x.losses)} values are not finite; before: "
-                      + (f"{before[-1]:.4f}" if len(before) else "none"), first)
+    yield _not_finite(
+        x,
+        f"history, value {first + 1} of {len(x.losses)}",
+        f"{len(recorded)} of {len(x.losses)} values are not finite; before: "
+        + (f"{before[-1]:.4f}" if len(before) else "none"),
+        first,
+    )
 
 
 @check("P12", "the loss of the first step is finite", "batch")
@@ -116,7 +183,10 @@ def not_finite_step(x: Examination) -> Iterator[Finding]:
     if math.isfinite(x.probe.loss):
         return
     bad = int((~torch.isfinite(x.embeddings)).sum())
-    evidence = f"loss {x.probe.loss}; {bad} of {x.embeddings.numel()} values of the embeddings are not finite"
+    evidence = (
+        f"loss {x.probe.loss}; {bad} of {x.embeddings.numel()} values of the embeddings are not "
+        "finite"
+    )
     yield _not_finite(x, "first training step", evidence, 0)
 
 
@@ -127,12 +197,25 @@ def _recorded(x: Examination, index: int) -> bool:
 
 def _not_finite(x: Examination, where: str, evidence: str, step: int) -> Finding:
     return Finding(
-        "QL-P12", "error", f"the loss is not finite from value {step + 1} on", where=f"{where} of {x.subject.name}", evidence=(evidence,),
-        candidates=("D6: values that are not finite in the recordings", "P1: embeddings without unit norm",
-                    "P9: half precision in the loss", "O1: a learning rate that is too high"),
-        decide="the first tensor that is not finite, in the order recordings, embeddings, loss, gradients",
-        consequences=("QL-P10", "QL-E10"), symptom=True, step=step,
-        help="stop at the first such value: torch.autograd.set_detect_anomaly(True)   [slower; changes no result]")
+        "QL-P12",
+        "error",
+        f"the loss is not finite from value {step + 1} on",
+        where=f"{where} of {x.subject.name}",
+        evidence=(evidence,),
+        candidates=(
+            "D6: values that are not finite in the recordings",
+            "P1: embeddings without unit norm",
+            "P9: half precision in the loss",
+            "O1: a learning rate that is too high",
+        ),
+        decide="the first tensor that is not finite, in the order recordings, embeddings, loss, "
+        "gradients",
+        consequences=("QL-P10", "QL-E10"),
+        symptom=True,
+        step=step,
+        help="stop at the first such value: torch.autograd.set_detect_anomaly(True)   [slower; "
+        "changes no result]",
+    )
 
 
 @check("P17", "the loss of the history is below its ceiling", "epoch")
@@ -142,19 +225,34 @@ def above_ceiling(x: Examination) -> Iterator[Finding]:
         raise Unavailable("the batch size or the temperature is not declared")
     # SupContrast multiplies by T / 0.07 where nobody declares it
     base = sizes.base_temperature or bounds.SUPCONTRAST_BASE_TEMPERATURE
-    scale = max(1.0, sizes.temperature / base) if sizes.base_temperature is None else sizes.temperature / base
+    scale = (
+        max(1.0, sizes.temperature / base)
+        if sizes.base_temperature is None
+        else sizes.temperature / base
+    )
     ceiling = scale * bounds.ceiling(sizes.batch_size * sizes.views, sizes.temperature)
     highest = float(np.nanmax(np.where(np.isfinite(x.losses), x.losses, np.nan)))
     if not highest > ceiling * 1.01:
         return
     yield Finding(
-        "QL-P17", "note", f"the loss reached {highest:.4g}, above the ceiling {ceiling:.4f} of unit embeddings",
+        "QL-P17",
+        "note",
+        f"the loss reached {highest:.4g}, above the ceiling {ceiling:.4f} of unit embeddings",
         where=f"history of {x.subject.name}",
-        evidence=(f"ceiling = ln(N-1) + 2/T = {ceiling:.4f} for N = {sizes.batch_size * sizes.views}, T = {sizes.temperature:g}",),
-        candidates=("P1: the embeddings have no unit norm", "P8: the value is scaled, or a sum over anchors",
-                    "the value has other terms too"),
-        decide="embeddings.norm(dim=1) of one batch: 1 rules out P1", symptom=True,
-        help="compare one value with SupConLoss(temperature).detail(embeddings, labels)   [changes nothing]")
+        evidence=(
+            f"ceiling = ln(N-1) + 2/T = {ceiling:.4f} for N = {sizes.batch_size * sizes.views}, T "
+            f"= {sizes.temperature:g}",
+        ),
+        candidates=(
+            "P1: the embeddings have no unit norm",
+            "P8: the value is scaled, or a sum over anchors",
+            "the value has other terms too",
+        ),
+        decide="embeddings.norm(dim=1) of one batch: 1 rules out P1",
+        symptom=True,
+        help="compare one value with SupConLoss(temperature).detail(embeddings, labels)   [changes "
+        "nothing]",
+    )
 
 
 @check("P03", "the temperature lets the loss see several negatives, and tell them apart")
@@ -167,15 +265,28 @@ def temperature_regime(x: Examination) -> Iterator[Finding]:
     negatives = 30
     effective = _effective_negatives(negatives, temperature)
     low = temperature < LOWEST_TEMPERATURE
-    what = "one negative is all an anchor sees" if low else "an anchor does not tell near negatives from far ones"
+    what = (
+        "one negative is all an anchor sees"
+        if low
+        else "an anchor does not tell near negatives from far ones"
+    )
     yield Finding(
-        "QL-P03", "warning", f"at temperature {temperature:g} {what}", where=f"loss of {x.subject.name}",
-        evidence=(f"effective negatives exp(entropy) of {negatives} in random directions: {effective:.1f}",
-                  f"largest possible weight of one negative over another: exp(2/T) = {_exp_text(2 / temperature)}",
-                  f"usual temperatures are 0.05 to 0.5; judged outside {LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g}"),
+        "QL-P03",
+        "warning",
+        f"at temperature {temperature:g} {what}",
+        where=f"loss of {x.subject.name}",
+        evidence=(
+            f"effective negatives exp(entropy) of {negatives} in random directions: "
+            f"{effective:.1f}",
+            "largest possible weight of one negative over another: exp(2/T) = "
+            f"{_exp_text(2 / temperature)}",
+            f"usual temperatures are 0.05 to 0.5; judged outside {LOWEST_TEMPERATURE:g} to "
+            f"{HIGHEST_TEMPERATURE:g}",
+        ),
         ruled_out=("learning rate: the range of the logits is fixed by T alone",),
         consequences=("QL-P10", "QL-P12", "QL-P17", "QL-E10", "QL-O01", "QL-O02"),
-        help="SupConLoss(temperature=0.1)   [changes the loss; retrain]")
+        help="SupConLoss(temperature=0.1)   [changes the loss; retrain]",
+    )
 
 
 def _exp_text(power: float) -> str:
@@ -184,6 +295,8 @@ def _exp_text(power: float) -> str:
 
 def _effective_negatives(negatives: int, temperature: float) -> float:
     generator = torch.Generator().manual_seed(0)
-    unit = nn.functional.normalize(torch.randn(negatives + 1, 64, generator=generator, dtype=torch.float64), dim=1)
+    unit = nn.functional.normalize(
+        torch.randn(negatives + 1, 64, generator=generator, dtype=torch.float64), dim=1
+    )
     weights = ((unit[1:] @ unit[0]) / temperature).softmax(dim=0)
     return float(torch.exp(-(weights * weights.clamp_min(1e-300).log()).sum()))

@@ -1,4 +1,6 @@
-"""Contracts of the loss as a function: what it receives, its sign, and that it depends on both inputs."""
+"""Contracts of the loss as a function: what it receives, its sign, and that it depends on both
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,17 @@ from quadlib.diagnosis.registry import check
 from quadlib.loss import bounds
 
 UNIT = 2e-2  # half precision keeps a norm to about 1e-2
-LABEL_FREE = ("ntxent", "infonce", "simclr", "self", "uniform", "align", "vicreg", "barlow", "reconstruct")
+LABEL_FREE = (
+    "ntxent",
+    "infonce",
+    "simclr",
+    "self",
+    "uniform",
+    "align",
+    "vicreg",
+    "barlow",
+    "reconstruct",
+)
 WRONG_VALUE = ("QL-P06", "QL-P10", "QL-P12", "QL-P13", "QL-P17", "QL-E10", "QL-O01")
 
 
@@ -39,17 +51,30 @@ def unit_norm(x: Examination) -> Iterator[Finding]:
         return
     if reading.match is None and not reading.declares:
         raise Unavailable(f"{reading.name} is not known to expect unit embeddings")
-    temperature = reading.match.temperature if reading.match else next(iter(reading.temperatures), math.nan)
+    temperature = (
+        reading.match.temperature if reading.match else next(iter(reading.temperatures), math.nan)
+    )
     ceiling = bounds.collapse_value(len(rows)) + 2 / temperature
-    value, of_unit = reading.value(reading.rows), reading.value(nn.functional.normalize(rows, dim=1))
+    value, of_unit = (
+        reading.value(reading.rows),
+        reading.value(nn.functional.normalize(rows, dim=1)),
+    )
     yield Finding(
-        "QL-P01", "error", f"the embeddings have norms of {norms.min():.3g} to {norms.max():.3g} where the loss expects unit vectors",
+        "QL-P01",
+        "error",
+        f"the embeddings have norms of {norms.min():.3g} to {norms.max():.3g} where the loss "
+        "expects unit vectors",
         where=f"what {reading.name} receives from the model, {len(rows)} rows",
-        evidence=(f"loss of this batch {value:.4g}; with unit rows {of_unit:.4f}; "
-                  f"no unit embeddings exceed ln(N-1) + 2/T = {ceiling:.4f}",
-                  "three times the embeddings give another loss, so it does not normalise inside"),
-        ruled_out=("a wrong axis: no axis has unit norm",), consequences=(*WRONG_VALUE, "QL-P09"),
-        help="embeddings = torch.nn.functional.normalize(embeddings, dim=-1) before the loss   [changes what the loss sees; retrain]")
+        evidence=(
+            f"loss of this batch {value:.4g}; with unit rows {of_unit:.4f}; no unit embeddings "
+            f"exceed ln(N-1) + 2/T = {ceiling:.4f}",
+            "three times the embeddings give another loss, so it does not normalise inside",
+        ),
+        ruled_out=("a wrong axis: no axis has unit norm",),
+        consequences=(*WRONG_VALUE, "QL-P09"),
+        help="embeddings = torch.nn.functional.normalize(embeddings, dim=-1) before the loss   "
+        "[changes what the loss sees; retrain]",
+    )
 
 
 def normalises(reading: LossReading, rows: Tensor) -> bool:
@@ -71,11 +96,19 @@ def _unit_axis(rows: Tensor, reading: LossReading) -> str:
 
 def _wrong_axis(x: Examination, norms: Tensor, axis: str) -> Finding:
     return Finding(
-        "QL-P02", "error", f"the embeddings are normalised {axis}, not over their features",
+        "QL-P02",
+        "error",
+        f"the embeddings are normalised {axis}, not over their features",
         where=f"what the loss of {x.subject.name} receives from the model",
-        evidence=(f"norm {axis}: 1 to three digits everywhere; norm over the features: {norms.min():.3g} to {norms.max():.3g}",),
-        ruled_out=("missing normalisation: one axis has unit norm exactly",), consequences=(*WRONG_VALUE, "QL-P01"),
-        help="torch.nn.functional.normalize(embeddings, dim=-1)   [changes what the loss sees; retrain]")
+        evidence=(
+            f"norm {axis}: 1 to three digits everywhere; norm over the features: "
+            f"{norms.min():.3g} to {norms.max():.3g}",
+        ),
+        ruled_out=("missing normalisation: one axis has unit norm exactly",),
+        consequences=(*WRONG_VALUE, "QL-P01"),
+        help="torch.nn.functional.normalize(embeddings, dim=-1)   [changes what the loss sees; "
+        "retrain]",
+    )
 
 
 @check("P02", "the loss does not normalise over the batch", "batch")
@@ -87,10 +120,17 @@ def inner_axis(x: Examination) -> Iterator[Finding]:
     found = reading.matching(wrong, RIGHT)
     if found is not None:
         yield Finding(
-            "QL-P02", "error", "the loss normalises the embeddings over the batch (dim=0), not over their features",
+            "QL-P02",
+            "error",
+            "the loss normalises the embeddings over the batch (dim=0), not over their features",
             where=f"{reading.name}, on {len(wrong)} batches of known embeddings",
-            evidence=(f"its values are SupCon's at T = {found.temperature:g} of columns of unit norm, times {found.scale:.4g}",),
-            consequences=WRONG_VALUE, help="normalise with dim=-1 inside the loss   [changes the loss; retrain]")
+            evidence=(
+                f"its values are SupCon's at T = {found.temperature:g} of columns of unit norm, "
+                f"times {found.scale:.4g}",
+            ),
+            consequences=WRONG_VALUE,
+            help="normalise with dim=-1 inside the loss   [changes the loss; retrain]",
+        )
 
 
 @check("P06", "the loss has the sign and the floor of SupCon", "batch")
@@ -98,34 +138,69 @@ def sign_and_floor(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     match = reading.known()
     if match.scale < 0:
-        expected = [supcon(rows, reading.codes, match.temperature, match.variant) for rows in reading.fixtures]
+        expected = [
+            supcon(rows, reading.codes, match.temperature, match.variant)
+            for rows in reading.fixtures
+        ]
         yield Finding(
-            "QL-P06", "error", f"the loss is minus SupCon (factor {match.scale:.4g}): minimising it drives positives apart",
+            "QL-P06",
+            "error",
+            f"the loss is minus SupCon (factor {match.scale:.4g}): minimising it drives positives "
+            "apart",
             where=f"{reading.name}, on {len(reading.fixtures)} batches of known embeddings",
-            evidence=tuple(f"loss {value:.4f}; SupCon at T = {match.temperature:g}: {reference:.4f}"
-                           for value, reference in zip(reading.fixture_values, expected, strict=True)),
-            ruled_out=("a scale: it would be positive",), consequences=("QL-P10", "QL-P13", "QL-E10", "QL-P17", "QL-O01", "QL-O06"),
-            help="loss = -log_probability.mean()   [changes the sign; retrain]")
+            evidence=tuple(
+                f"loss {value:.4f}; SupCon at T = {match.temperature:g}: {reference:.4f}"
+                for value, reference in zip(reading.fixture_values, expected, strict=True)
+            ),
+            ruled_out=("a scale: it would be positive",),
+            consequences=("QL-P10", "QL-P13", "QL-E10", "QL-P17", "QL-O01", "QL-O06"),
+            help="loss = -log_probability.mean()   [changes the sign; retrain]",
+        )
 
 
 @check("P06", "no value of the history is below the floor", "epoch")
 def below_floor(x: Examination) -> Iterator[Finding]:
-    steps = [item for item in x.history if item.get("kind", "step") == "step" and isinstance(item.get("fused"), (int, float))
-             and isinstance(item.get("floor"), (int, float))]
-    below = [item for item in steps if item["fused"] < item["floor"] - 1e-3 * max(1.0, abs(item["floor"]))]
-    if not below and not steps and next(iter(x.loss_reading.temperatures if x.subject.loss is not None else ()), None):
+    steps = [
+        item
+        for item in x.history
+        if item.get("kind", "step") == "step"
+        and isinstance(item.get("fused"), (int, float))
+        and isinstance(item.get("floor"), (int, float))
+    ]
+    below = [
+        item
+        for item in steps
+        if item["fused"] < item["floor"] - 1e-3 * max(1.0, abs(item["floor"]))
+    ]
+    if (
+        not below
+        and not steps
+        and next(iter(x.loss_reading.temperatures if x.subject.loss is not None else ()), None)
+    ):
         x.loss_reading.known()
         values = x.losses[np.isfinite(x.losses)]
         below = [{"fused": float(value), "floor": 0.0} for value in values if value < -1e-3]
         steps = [{"fused": float(value)} for value in values]
     if below:
         yield Finding(
-            "QL-P06", "error", f"{len(below)} of {len(steps)} loss values lie below the floor, which no embeddings can reach",
+            "QL-P06",
+            "error",
+            f"{len(below)} of {len(steps)} loss values lie below the floor, which no embeddings "
+            "can reach",
             where=f"history of {x.subject.name}",
-            evidence=(f"first: {below[0]['fused']:.4f} under a floor of {below[0]['floor']:.4f}; progress above 1 proves a bug",),
-            candidates=("the sign of the loss is flipped", "a value of another batch or another loss was logged"),
-            decide="the loss of one batch, next to SupConLoss(T).detail(embeddings, labels)", consequences=("QL-P10", "QL-E10"),
-            help="compute the value from one batch by hand, and log that   [changes the log, or the sign]")
+            evidence=(
+                f"first: {below[0]['fused']:.4f} under a floor of {below[0]['floor']:.4f}; "
+                "progress above 1 proves a bug",
+            ),
+            candidates=(
+                "the sign of the loss is flipped",
+                "a value of another batch or another loss was logged",
+            ),
+            decide="the loss of one batch, next to SupConLoss(T).detail(embeddings, labels)",
+            consequences=("QL-P10", "QL-E10"),
+            help="compute the value from one batch by hand, and log that   [changes the log, or "
+            "the sign]",
+        )
 
 
 @check("P14", "the loss depends on the labels", "batch")
@@ -133,23 +208,40 @@ def label_sensitivity(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     labels = reading.labels
     if reading.views > 1 or len(np.unique(labels)) < 2:
-        raise Unavailable("several views need no labels" if reading.views > 1 else "one class in the batch")
+        raise Unavailable(
+            "several views need no labels" if reading.views > 1 else "one class in the batch"
+        )
     if any(word in reading.name.lower() for word in LABEL_FREE):
         raise Unavailable(f"{reading.name} is meant to work without labels")
     rows, value = reading.fixtures[1], reading.fixture_values[1]
     if _constant(reading.fixture_values):
         raise Unavailable("the loss does not depend on the embeddings")
-    permutations = [np.roll(labels, shift) for shift in range(1, 4)] + [np.random.default_rng(0).permutation(labels)]
-    changed = [reading.value(rows, other) for other in permutations if not _same_partition(labels, other)]
-    if not changed or not math.isfinite(value) or any(abs(other - value) > 1e-6 * max(1.0, abs(value)) for other in changed):
+    permutations = [np.roll(labels, shift) for shift in range(1, 4)] + [
+        np.random.default_rng(0).permutation(labels)
+    ]
+    changed = [
+        reading.value(rows, other) for other in permutations if not _same_partition(labels, other)
+    ]
+    if (
+        not changed
+        or not math.isfinite(value)
+        or any(abs(other - value) > 1e-6 * max(1.0, abs(value)) for other in changed)
+    ):
         return
     claims = reading.declares or bool(reading.temperatures)
     yield Finding(
-        "QL-P14", "error" if claims else "note", "the loss does not change when the labels are permuted, so it cannot learn from them",
+        "QL-P14",
+        "error" if claims else "note",
+        "the loss does not change when the labels are permuted, so it cannot learn from them",
         where=f"{reading.name}, on embeddings gathered by label",
-        evidence=(f"loss {value:.6g}; with other arrangements of the same labels: {', '.join(f'{other:.6g}' for other in changed)}",),
-        ruled_out=("a batch of one class: it holds " + str(len(np.unique(labels))),), consequences=("QL-P10", "QL-E10"),
-        help="pass the labels of this very batch to the loss   [changes the loss; retrain]")
+        evidence=(
+            f"loss {value:.6g}; with other arrangements of the same labels: "
+            f"{', '.join(f'{other:.6g}' for other in changed)}",
+        ),
+        ruled_out=("a batch of one class: it holds " + str(len(np.unique(labels))),),
+        consequences=("QL-P10", "QL-E10"),
+        help="pass the labels of this very batch to the loss   [changes the loss; retrain]",
+    )
 
 
 def _same_partition(one: np.ndarray, other: np.ndarray) -> bool:
@@ -166,11 +258,18 @@ def embedding_sensitivity(x: Examination) -> Iterator[Finding]:
         raise Unavailable("no anchor of the first batch has a positive")
     spreads = ", ".join(f"{cosine_spread(rows):.2f}" for rows in reading.fixtures)
     yield Finding(
-        "QL-P15", "error", f"the loss is {values[0]:.6g} whatever the embeddings: it is not computed from them", where=reading.name,
-        evidence=(f"{len(values)} batches of different embeddings (spread of cosines {spreads}) give the same value to 6 digits",),
+        "QL-P15",
+        "error",
+        f"the loss is {values[0]:.6g} whatever the embeddings: it is not computed from them",
+        where=reading.name,
+        evidence=(
+            f"{len(values)} batches of different embeddings (spread of cosines {spreads}) give "
+            "the same value to 6 digits",
+        ),
         ruled_out=("collapse: these embeddings are spread", "learning rate"),
         consequences=("QL-P10", "QL-P13", "QL-P14", "QL-P16", "QL-O02", "QL-O04", "QL-E10"),
-        help="compute the loss from the embeddings of this step   [changes the training step]")
+        help="compute the loss from the embeddings of this step   [changes the training step]",
+    )
 
 
 def _constant(values: list[float]) -> bool:
@@ -183,17 +282,32 @@ def gradient_to_embeddings(x: Examination) -> Iterator[Finding]:
     rows = reading.fixtures[0].detach().clone().requires_grad_(True)
     with torch.enable_grad():
         value = reading.tensor(rows)
-        gradient = torch.autograd.grad(value.sum(), rows, allow_unused=True)[0] if value.requires_grad else None
+        gradient = (
+            torch.autograd.grad(value.sum(), rows, allow_unused=True)[0]
+            if value.requires_grad
+            else None
+        )
     if gradient is not None and (bool((gradient != 0).any()) or not torch.isfinite(value).all()):
         return
     if value.numel() == 1 and float(value.detach()) == 0.0:
         raise Unavailable("the loss of the first batch is 0")
     if gradient is not None and cosine_spread(rows) < COLLAPSED:
         return
-    how = "it does not require a gradient (detached, .item() or no_grad)" if not value.requires_grad else \
-        "no path leads from it to the embeddings" if gradient is None else "it is 0 in every element"
+    how = (
+        "it does not require a gradient (detached, .item() or no_grad)"
+        if not value.requires_grad
+        else "no path leads from it to the embeddings"
+        if gradient is None
+        else "it is 0 in every element"
+    )
     yield Finding(
-        "QL-P16", "error", "the loss gives the embeddings no gradient, so the model cannot learn from it", where=reading.name,
-        evidence=(f"gradient of the loss in embeddings that require one: {how}",), ruled_out=("learning rate", "frozen parameters"),
+        "QL-P16",
+        "error",
+        "the loss gives the embeddings no gradient, so the model cannot learn from it",
+        where=reading.name,
+        evidence=(f"gradient of the loss in embeddings that require one: {how}",),
+        ruled_out=("learning rate", "frozen parameters"),
         consequences=("QL-P10", "QL-O02", "QL-O04", "QL-E10"),
-        help="keep the graph: no detach(), item(), numpy() or no_grad between embeddings and loss   [changes the loss]")
+        help="keep the graph: no detach(), item(), numpy() or no_grad between embeddings and loss  "
+        " [changes the loss]",
+    )

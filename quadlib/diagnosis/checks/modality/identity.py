@@ -1,4 +1,6 @@
-"""Contracts of a stream's identity: it is no other's copy, of its own kind, and names the recording in whose row it stands."""
+"""Contracts of a stream's identity: it is no other's copy, of its own kind, and names the recording
+in whose row it stands.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,16 @@ from quadlib.diagnosis.subject import Unavailable
 MOST_FILES = 24
 HEAD_BYTES = 65_536
 COPIED = 0.9
-EXTENSIONS = {"video": {".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv"},
-              "image": {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"},
-              "audio": {".wav", ".flac", ".mp3", ".ogg", ".m4a", ".aac", ".opus"},
-              "series": {".csv", ".tsv", ".parquet", ".xlsx", ".feather"}}
-SILENT = {"image": "a photo decodes as a video of one frame, so no reader fails on it", "video": "a video decodes as its first picture"}
+EXTENSIONS = {
+    "video": {".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv"},
+    "image": {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"},
+    "audio": {".wav", ".flac", ".mp3", ".ogg", ".m4a", ".aac", ".opus"},
+    "series": {".csv", ".tsv", ".parquet", ".xlsx", ".feather"},
+}
+SILENT = {
+    "image": "a photo decodes as a video of one frame, so no reader fails on it",
+    "video": "a video decodes as its first picture",
+}
 
 
 @check("M10", "no modality is a copy of another", "batch")
@@ -37,27 +44,66 @@ def copies(x: Examination) -> Iterator[Finding]:
         both = columns[a].index.intersection(columns[b].index)
         same = columns[a][both] == columns[b][both]
         if len(both) and same.mean() >= COPIED:
-            found[a, b] = ("the table", f"{int(same.sum())} of {len(both)} recordings name the same file for both")
+            found[a, b] = (
+                "the table",
+                f"{int(same.sum())} of {len(both)} recordings name the same file for both",
+            )
         elif (share := _equal_files(x, columns[a][both], columns[b][both])) >= COPIED:
-            found[a, b] = ("the files", f"{share:.0%} of {min(len(both), MOST_FILES)} recordings compared have equal bytes in both files")
+            found[a, b] = (
+                "the files",
+                f"{share:.0%} of {min(len(both), MOST_FILES)} recordings compared have equal "
+                "bytes in both files",
+            )
     # inputs that only have a number may be views of one modality, and then equal
-    entering = {name: values for name, values in entering_rows(x, required=False).items() if not name.startswith("input")}
-    for where, streams in (("the stored arrays", stored_rows(x, required=False)), ("the first batches", entering)):
-        digests = {name: [hash(row.tobytes()) for row in values] for name, values in streams.items() if not constant(values)}
+    entering = {
+        name: values
+        for name, values in entering_rows(x, required=False).items()
+        if not name.startswith("input")
+    }
+    for where, streams in (
+        ("the stored arrays", stored_rows(x, required=False)),
+        ("the first batches", entering),
+    ):
+        digests = {
+            name: [hash(row.tobytes()) for row in values]
+            for name, values in streams.items()
+            if not constant(values)
+        }
         # recordings of a few values, flags say, agree by chance
-        digests = {name: rows for name, rows in digests.items() if len(rows) >= FEWEST_ROWS and len(set(rows)) > 0.5 * len(rows)}
+        digests = {
+            name: rows
+            for name, rows in digests.items()
+            if len(rows) >= FEWEST_ROWS and len(set(rows)) > 0.5 * len(rows)
+        }
         for a, b in combinations(digests, 2):
             shared = len(set(digests[a]) & set(digests[b])) / len(set(digests[a]))
-            if (a, b) not in found and shared >= COPIED and streams[a].shape[1:] == streams[b].shape[1:]:
-                aligned = np.mean([one == other for one, other in zip(digests[a], digests[b], strict=False)])
-                found[a, b] = (where, f"{shared:.0%} of {len(digests[a])} recordings of {a} are found in {b} bit for bit, {aligned:.0%} of "
-                               "all in the same row")
+            if (
+                (a, b) not in found
+                and shared >= COPIED
+                and streams[a].shape[1:] == streams[b].shape[1:]
+            ):
+                aligned = np.mean(
+                    [one == other for one, other in zip(digests[a], digests[b], strict=False)]
+                )
+                found[a, b] = (
+                    where,
+                    f"{shared:.0%} of {len(digests[a])} recordings of {a} are found in {b} bit "
+                    f"for bit, {aligned:.0%} of all in the same row",
+                )
     for (a, b), (where, evidence) in found.items():
-        yield Finding("QL-M10", "error", f"modality {b} is a copy of {a}, so one of the two is missing", where=f"{a} and {b} in {where}",
-                      evidence=(evidence,), scope=b, consequences=("QL-M11", "QL-M01", "QL-M02"),
-                      ruled_out=("chance (independent recordings do not agree bit for bit)",),
-                      help=f"fill {b} from its own files or arrays: check the folder and pattern behind its column "
-                           "  [changes what the model sees; retrain]")
+        yield Finding(
+            "QL-M10",
+            "error",
+            f"modality {b} is a copy of {a}, so one of the two is missing",
+            where=f"{a} and {b} in {where}",
+            evidence=(evidence,),
+            scope=b,
+            consequences=("QL-M11", "QL-M01", "QL-M02"),
+            ruled_out=("chance (independent recordings do not agree bit for bit)",),
+            help=f"fill {b} from its own files or arrays: check the folder and pattern behind its "
+            "column "
+            "  [changes what the model sees; retrain]",
+        )
 
 
 @check("M11", "the files of a modality are of its kind")
@@ -68,19 +114,30 @@ def wrong_kind(x: Examination) -> Iterator[Finding]:
     kinds = getattr(x.subject.table, "modalities", {})
     for name, texts in columns.items():
         kind = str(getattr(kinds.get(name) if isinstance(kinds, Mapping) else None, "kind", name))
-        paths = [text for text in texts if "|" not in text]  # several pictures in one row may well be a video
+        paths = [
+            text for text in texts if "|" not in text
+        ]  # several pictures in one row may well be a video
         suffixes = Counter(os.path.splitext(path)[1].lower() for path in paths)
         for other, extensions in EXTENSIONS.items():
             share = sum(suffixes[extension] for extension in extensions) / max(len(paths), 1)
             if kind not in EXTENSIONS or other == kind or share < 0.5:
                 continue
             yield Finding(
-                "QL-M11", "error", f"modality {name} is read from {other} files, though it is {kind}", where=f"column {name} of the table",
-                evidence=(f"{share:.0%} of {len(paths)} paths have the extension of {other} files, for example {paths[0]}",
-                          *([SILENT[other]] if other in SILENT else [])),
-                scope=name, consequences=("QL-M04", "QL-M10", "QL-N07"),
+                "QL-M11",
+                "error",
+                f"modality {name} is read from {other} files, though it is {kind}",
+                where=f"column {name} of the table",
+                evidence=(
+                    f"{share:.0%} of {len(paths)} paths have the extension of {other} files, for "
+                    f"example {paths[0]}",
+                    *([SILENT[other]] if other in SILENT else []),
+                ),
+                scope=name,
+                consequences=("QL-M04", "QL-M10", "QL-N07"),
                 ruled_out=(f"a row of pictures joined by | as {kind}",) if other == "image" else (),
-                help=f"fill column {name} from the folder and extension of its own files   [changes what the model sees; retrain]")
+                help=f"fill column {name} from the folder and extension of its own files   "
+                "[changes what the model sees; retrain]",
+            )
 
 
 @check("M01", "all streams of a row name the same recording")
@@ -92,18 +149,24 @@ def other_recordings(x: Examination) -> Iterator[Finding]:
     for name, (known, strange) in told.items():
         if len(strange):
             own = x.frame["sample_id"].astype(str)[strange.index[0]]
-            yield _misaligned(name, len(strange), len(known), f"row {own!r} holds {name} of {strange.iloc[0]!r}")
+            yield _misaligned(
+                name, len(strange), len(known), f"row {own!r} holds {name} of {strange.iloc[0]!r}"
+            )
     yield from _stems_disagree({name: texts for name, texts in columns.items() if name not in told})
 
 
 def named_recordings(x: Examination) -> dict[str, tuple[pd.Series, pd.Series]]:
-    """Modalities whose paths or id columns name the recording of every row: what they name, and where that is another recording."""
+    """Modalities whose paths or id columns name the recording of every row: what they name, and
+    where that is another recording.
+    """
     named = _declared_ids(x)
     columns = path_columns(x)
     if not (columns or named) or "sample_id" not in x.frame:
         return {}
     ids = x.frame["sample_id"].astype(str)
-    named |= {name: _recordings_named(texts, ids) for name, texts in columns.items() if name not in named}
+    named |= {
+        name: _recordings_named(texts, ids) for name, texts in columns.items() if name not in named
+    }
     told = {}
     for name, recordings in named.items():
         known = recordings[recordings.notna() & (recordings != "")]
@@ -113,16 +176,29 @@ def named_recordings(x: Examination) -> dict[str, tuple[pd.Series, pd.Series]]:
     return told
 
 
-def _misaligned(name: str, wrong: int, known: int, example: str, candidates: tuple[str, ...] = ()) -> Finding:
+def _misaligned(
+    name: str, wrong: int, known: int, example: str, candidates: tuple[str, ...] = ()
+) -> Finding:
     return Finding(
-        "QL-M01", "error", f"modality {name} belongs to another recording in {wrong} of {known} rows", where=f"{name} in the table",
-        evidence=(f"{wrong} of {known} rows name another recording; 0 were expected: {example}",
-                  f"rows exchanged at random would leave about {known - 1} wrong of {known}"),
-        scope="" if candidates else name, consequences=("QL-M02", "QL-N07", "QL-M10"), candidates=candidates,
+        "QL-M01",
+        "error",
+        f"modality {name} belongs to another recording in {wrong} of {known} rows",
+        where=f"{name} in the table",
+        evidence=(
+            f"{wrong} of {known} rows name another recording; 0 were expected: {example}",
+            f"rows exchanged at random would leave about {known - 1} wrong of {known}",
+        ),
+        scope="" if candidates else name,
+        consequences=("QL-M02", "QL-N07", "QL-M10"),
+        candidates=candidates,
         decide="compare one file of each with its recording by eye" if candidates else "",
-        ruled_out=(f"a modality that tells nothing ({name} is told by its ids, not by statistics)",),
-        help=f"join {name} to the recordings by id instead of by position: sort both, or frame.merge(files, on='sample_id') "
-             "  [changes what the model sees; retrain]")
+        ruled_out=(
+            f"a modality that tells nothing ({name} is told by its ids, not by statistics)",
+        ),
+        help=f"join {name} to the recordings by id instead of by position: sort both, or "
+        "frame.merge(files, on='sample_id') "
+        "  [changes what the model sees; retrain]",
+    )
 
 
 def _declared_ids(x: Examination) -> dict[str, pd.Series]:
@@ -134,53 +210,89 @@ def _declared_ids(x: Examination) -> dict[str, pd.Series]:
     if "sample_id" not in frame:
         return {}
     names = [str(name) for name in getattr(x.subject.table, "modalities", frame.columns)]
-    columns = {name: [column for column in (f"{name}_id", f"{name}_sample_id", f"id_{name}") if column in frame] for name in names}
-    return {name: frame[found[0]].astype(str) for name, found in columns.items() if found and name != "sample"
-            and frame[found[0]].astype(str).isin(frame["sample_id"].astype(str)).mean() > 0.5}
+    columns = {
+        name: [
+            column
+            for column in (f"{name}_id", f"{name}_sample_id", f"id_{name}")
+            if column in frame
+        ]
+        for name in names
+    }
+    return {
+        name: frame[found[0]].astype(str)
+        for name, found in columns.items()
+        if found
+        and name != "sample"
+        and frame[found[0]].astype(str).isin(frame["sample_id"].astype(str)).mean() > 0.5
+    }
 
 
 def _recordings_named(texts: pd.Series, ids: pd.Series) -> pd.Series:
     known = set(ids)
-    named = [_named_recording(text, own, known) for text, own in zip(texts, ids[texts.index], strict=True)]
+    named = [
+        _named_recording(text, own, known)
+        for text, own in zip(texts, ids[texts.index], strict=True)
+    ]
     return pd.Series(named, index=texts.index, dtype=object)
 
 
 def _named_recording(text: str, own: str, ids: set[str]) -> str | None:
-    """The recording that a path names: its own where it does, else the longest sample_id among the runs of its parts, or None.
+    """The recording that a path names: its own where it does, else the longest sample_id among the
+    runs of its parts, or None.
 
-    A run is whole folders and the file's name without extension, or the start of that name up to a "_", "-" or ".".
+    A run is whole folders and the file's name without extension, or the start of that name up to a
+    "_", "-" or ".".
     """
     *folders, name = text.split("|", 1)[0].split("/")
     stem = os.path.splitext(name)[0]
     if stem == own:
         return own
     parts = [*folders, stem]
-    runs = {"/".join(parts[start:stop]) for start in range(len(parts)) for stop in range(start + 1, len(parts) + 1)}
-    runs |= {stem[:match.start()] for match in re.finditer(r"[_.\-]", stem)}
+    runs = {
+        "/".join(parts[start:stop])
+        for start in range(len(parts))
+        for stop in range(start + 1, len(parts) + 1)
+    }
+    runs |= {stem[: match.start()] for match in re.finditer(r"[_.\-]", stem)}
     return own if own in runs else max(runs & ids, key=len, default=None)
 
 
 def _stems_disagree(columns: Mapping[str, pd.Series]) -> Iterator[Finding]:
     """Files that are named alike in several modalities, but stand in different rows."""
-    stems = {name: texts.map(lambda text: PurePosixPath(text.split("|")[0]).stem) for name, texts in columns.items()}
+    stems = {
+        name: texts.map(lambda text: PurePosixPath(text.split("|")[0]).stem)
+        for name, texts in columns.items()
+    }
     wrong: Counter[str] = Counter()
     counts: dict[tuple[str, str], tuple[int, int, str]] = {}
     for a, b in combinations(stems, 2):
         both = stems[a].index.intersection(stems[b].index)
         one, other = stems[a][both], stems[b][both]
-        if len(both) < FEWEST_ROWS or one.nunique() < 0.9 * len(both) or one.isin(set(other)).mean() < 0.9:
+        if (
+            len(both) < FEWEST_ROWS
+            or one.nunique() < 0.9 * len(both)
+            or one.isin(set(other)).mean() < 0.9
+        ):
             continue  # names that do not tell recordings apart, or that are not shared
         differ = (one != other).to_numpy()
         if differ.any():
             place = int(differ.argmax())
-            counts[a, b] = (int(differ.sum()), len(both), f"row {both[place]} holds {a} {one.iloc[place]!r} and {b} {other.iloc[place]!r}")
+            counts[a, b] = (
+                int(differ.sum()),
+                len(both),
+                f"row {both[place]} holds {a} {one.iloc[place]!r} and {b} {other.iloc[place]!r}",
+            )
             wrong.update((a, b))
     if not counts:
         return
     name, most = wrong.most_common(1)[0]
     pair = next(pair for pair in counts if name in pair)
     alone = [other for other, count in wrong.items() if count == most]
-    yield _misaligned(name if len(alone) == 1 else " or ".join(alone), *counts[pair], candidates=tuple(alone) if len(alone) > 1 else ())
+    yield _misaligned(
+        name if len(alone) == 1 else " or ".join(alone),
+        *counts[pair],
+        candidates=tuple(alone) if len(alone) > 1 else (),
+    )
 
 
 def _equal_files(x: Examination, one: pd.Series, other: pd.Series) -> float:
@@ -190,7 +302,10 @@ def _equal_files(x: Examination, one: pd.Series, other: pd.Series) -> float:
     for place in np.linspace(0, max(len(one) - 1, 0), min(len(one), MOST_FILES)).astype(int):
         files = [Path(root, texts.iloc[place].split("|")[0]) for texts in (one, other)]
         if all(file.is_file() for file in files):
-            same.append(files[0].stat().st_size == files[1].stat().st_size and _head(files[0]) == _head(files[1]))
+            same.append(
+                files[0].stat().st_size == files[1].stat().st_size
+                and _head(files[0]) == _head(files[1])
+            )
     return float(np.mean(same)) if len(same) >= FEWEST_ROWS else 0.0
 
 

@@ -1,4 +1,6 @@
-"""Contracts of the modalities: every stream varies from recording to recording, and the mask says what is there."""
+"""Contracts of the modalities: every stream varies from recording to recording, and the mask says
+what is there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ import numpy as np
 
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.forward import FEWEST_ROWS, inputs_of, presence_of
-from quadlib.diagnosis.evidence.streams import constant, entering_rows, expected_presence, stored_rows, unchanged_rows
+from quadlib.diagnosis.evidence.streams import (
+    constant,
+    entering_rows,
+    expected_presence,
+    stored_rows,
+    unchanged_rows,
+)
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
@@ -19,12 +27,21 @@ FEWEST_VALUES = 5  # a recording of fewer values, a flag say, may well be equal 
 @check("M04", "every modality varies from recording to recording as it is stored")
 def dead_on_disk(x: Examination) -> Iterator[Finding]:
     stored = stored_rows(x)
-    dead = [name for name, values in stored.items() if len(values) >= FEWEST_ROWS and constant(values)]
+    dead = [
+        name for name, values in stored.items() if len(values) >= FEWEST_ROWS and constant(values)
+    ]
     for name in dead:
         values = stored[name]
-        yield _dead(name, f"{len(values)} of {len(values)} training recordings read hold the same {values[0].size} value(s) "
-                    f"({_range(values)}): variance 0 as stored, before any transform", "as it is stored", len(dead) == len(stored),
-                    f"read {name} anew from its source, or leave it out: modalities={[other for other in stored if other != name]}")
+        yield _dead(
+            name,
+            f"{len(values)} of {len(values)} training recordings read hold the same "
+            f"{values[0].size} value(s) ({_range(values)}): variance 0 as stored, before any "
+            "transform",
+            "as it is stored",
+            len(dead) == len(stored),
+            f"read {name} anew from its source, or leave it out: "
+            f"modalities={[other for other in stored if other != name]}",
+        )
 
 
 @check("M04", "every modality varies from recording to recording as it enters its encoder", "batch")
@@ -36,23 +53,50 @@ def dead_at_entry(x: Examination) -> Iterator[Finding]:
         for values in (given, unchanged.get(name, given)):
             rare = len(values) > 0 and values[0].size < FEWEST_VALUES and name not in stored
             # dead as it is stored: the transform cannot help it
-            if len(values) >= FEWEST_ROWS and constant(values) and not rare and not (name in stored and constant(stored[name])):
+            if (
+                len(values) >= FEWEST_ROWS
+                and constant(values)
+                and not rare
+                and not (name in stored and constant(stored[name]))
+            ):
                 dead.setdefault(name, values)
     for name, values in dead.items():
         kept = stored.get(name)
-        source = (f"as stored, {len(kept)} recordings vary ({_range(kept)}), so the transform or the loader loses it" if kept is not None
-                  else "how it is stored could not be read: the file reader or the transform loses it")
-        yield _dead(name, f"{len(values)} of {len(values)} recordings enter the encoder with the same {values[0].size} value(s) "
-                    f"({_range(values)}): variance over the batch 0; {source}", "at the input of its encoder", len(dead) == len(entering),
-                    f"look at what the transform makes of two recordings, batch.inputs[{name!r}][:2], and mend the reader or the scale")
+        source = (
+            f"as stored, {len(kept)} recordings vary ({_range(kept)}), so the transform or the "
+            "loader loses it"
+            if kept is not None
+            else "how it is stored could not be read: the file reader or the transform loses it"
+        )
+        yield _dead(
+            name,
+            f"{len(values)} of {len(values)} recordings enter the encoder with the same "
+            f"{values[0].size} value(s) ({_range(values)}): variance over the batch 0; {source}",
+            "at the input of its encoder",
+            len(dead) == len(entering),
+            f"look at what the transform makes of two recordings, batch.inputs[{name!r}][:2], and "
+            "mend the reader or the scale",
+        )
 
 
 def _dead(name: str, evidence: str, place: str, all_dead: bool, help_text: str) -> Finding:
-    consequences = ("QL-M01", "QL-M02", "QL-M10", "QL-N03", "QL-N04", "QL-N07") + (("QL-P10", "QL-E10") if all_dead else ())
-    return Finding("QL-M04", "error", f"modality {name} is the same in every recording, so nothing can be learned from it",
-                   where=f"{name}, {place}", evidence=(evidence,), scope=name, consequences=consequences,
-                   ruled_out=("a missing modality (only rows that have it were counted)", f"the encoder of {name} (its input is constant)"),
-                   help=f"{help_text}   [changes what the model sees; retrain]")
+    consequences = ("QL-M01", "QL-M02", "QL-M10", "QL-N03", "QL-N04", "QL-N07") + (
+        ("QL-P10", "QL-E10") if all_dead else ()
+    )
+    return Finding(
+        "QL-M04",
+        "error",
+        f"modality {name} is the same in every recording, so nothing can be learned from it",
+        where=f"{name}, {place}",
+        evidence=(evidence,),
+        scope=name,
+        consequences=consequences,
+        ruled_out=(
+            "a missing modality (only rows that have it were counted)",
+            f"the encoder of {name} (its input is constant)",
+        ),
+        help=f"{help_text}   [changes what the model sees; retrain]",
+    )
 
 
 @check("M05", "a batch's mask says which modalities are there", "batch")
@@ -65,9 +109,15 @@ def mask_of_batch(x: Examination) -> Iterator[Finding]:
             raise Unavailable("the batches have no mask `present` (B, M)")
         given, expected = mask.cpu().numpy(), expected_presence(x, batch, list(inputs))
         if expected is None:
-            # Without a table the data speak: what is declared absent holds values, what is declared present holds zeros.
-            full = np.stack([values.flatten(1).ne(0).any(dim=1).cpu().numpy() for values in inputs.values()], axis=1)
-            expected = full if (given != full).mean() >= 0.9 and full.any() and not given.all() else given
+            # Without a table the data speak: what is declared absent holds values, what is declared
+            # present holds zeros.
+            full = np.stack(
+                [values.flatten(1).ne(0).any(dim=1).cpu().numpy() for values in inputs.values()],
+                axis=1,
+            )
+            expected = (
+                full if (given != full).mean() >= 0.9 and full.any() and not given.all() else given
+            )
         claimed.append(given)
         real.append(expected)
     given, expected = np.concatenate(claimed), np.concatenate(real)
@@ -76,17 +126,31 @@ def mask_of_batch(x: Examination) -> Iterator[Finding]:
     if not wrong and not bare:  # hiding some of what is there is modality dropout
         return
     inverted = (given != expected).mean() >= 0.9
-    title = ("the mask of missing modalities is inverted: what is there is hidden, what is missing is read" if inverted
-             else f"the mask declares {wrong} missing modalities present, so their zeros are read as data" if wrong
-             else f"the mask hides every modality of {bare} recordings")
+    title = (
+        "the mask of missing modalities is inverted: what is there is hidden, what is missing is "
+        "read"
+        if inverted
+        else f"the mask declares {wrong} missing modalities present, so their zeros are read as "
+        "data"
+        if wrong
+        else f"the mask hides every modality of {bare} recordings"
+    )
     yield Finding(
-        "QL-M05", "error", title, where=f"present of the first {len(x.batches)} batches, {len(given)} recordings",
-        evidence=(f"mean of the mask {given.mean():.3f}; expected {expected.mean():.3f}; inverted it would be {1 - expected.mean():.3f}",
-                  f"{wrong} of {int((~expected).sum())} missing modalities are declared present, {hidden} of {int(expected.sum())} that "
-                  "are there are declared missing"),
+        "QL-M05",
+        "error",
+        title,
+        where=f"present of the first {len(x.batches)} batches, {len(given)} recordings",
+        evidence=(
+            f"mean of the mask {given.mean():.3f}; expected {expected.mean():.3f}; inverted it "
+            f"would be {1 - expected.mean():.3f}",
+            f"{wrong} of {int((~expected).sum())} missing modalities are declared present, "
+            f"{hidden} of {int(expected.sum())} that are there are declared missing",
+        ),
         consequences=("QL-M04", "QL-N04", "QL-N07", "QL-P10", "QL-O01", "QL-E10"),
         ruled_out=("modality dropout (it leaves one, and adds none)",),
-        help="make True mean present where the batch is put together: present = ~missing   [changes what the model reads; retrain]")
+        help="make True mean present where the batch is put together: present = ~missing   "
+        "[changes what the model reads; retrain]",
+    )
 
 
 @check("M05", "the model reads what is present and nothing that is absent", "batch")
@@ -97,7 +161,12 @@ def mask_in_model(x: Examination) -> Iterator[Finding]:
     if len(forward.base) != forward.rows:
         raise Unavailable(f"{len(forward.base)} embeddings of {forward.rows} recordings")
     for place, name in enumerate(forward.inputs):
-        rows = (forward.present[:, place] & (forward.present.sum(dim=1) >= 2)).nonzero().flatten().tolist()
+        rows = (
+            (forward.present[:, place] & (forward.present.sum(dim=1) >= 2))
+            .nonzero()
+            .flatten()
+            .tolist()
+        )
         if not rows or name not in forward.varying:
             continue
         row, values = rows[0], forward.inputs[name]
@@ -105,18 +174,29 @@ def mask_in_model(x: Examination) -> Iterator[Finding]:
         changed[row] = 2 * values.mean(dim=0) - values[row] + values.std()
         hidden = forward.present.clone()
         hidden[row, place] = False
-        absent_moves = float((forward.embed({name: changed}, hidden) - forward.embed(None, hidden))[row].norm())
+        absent_moves = float(
+            (forward.embed({name: changed}, hidden) - forward.embed(None, hidden))[row].norm()
+        )
         if absent_moves <= 1e-5 * float(forward.base[row].norm()):
             continue
         present_moves = float((forward.embed({name: changed}) - forward.base)[row].norm())
         exactly = "exactly " if present_moves < 1e-3 * absent_moves else ""
         yield Finding(
-            "QL-M05", "error", f"the model reads {name} {exactly}where the mask says it is missing",
-            where=f"the embedding of recording {row} of the first batch", consequences=("QL-N07", "QL-P10", "QL-O01", "QL-E10"),
-            evidence=(f"changing {name} where it is declared missing moves the embedding by {absent_moves:.3g}; 0 was expected",
-                      f"changing it where it is declared present moves the embedding by {present_moves:.3g}"),
+            "QL-M05",
+            "error",
+            f"the model reads {name} {exactly}where the mask says it is missing",
+            where=f"the embedding of recording {row} of the first batch",
+            consequences=("QL-N07", "QL-P10", "QL-O01", "QL-E10"),
+            evidence=(
+                f"changing {name} where it is declared missing moves the embedding by "
+                f"{absent_moves:.3g}; 0 was expected",
+                "changing it where it is declared present moves the embedding by "
+                f"{present_moves:.3g}",
+            ),
             ruled_out=("the loader (this test set the mask itself)", "dropout (evaluation mode)"),
-            help="attend and pool only where present is True: scores.masked_fill(~present, -torch.inf)   [changes the model; retrain]")
+            help="attend and pool only where present is True: scores.masked_fill(~present, "
+            "-torch.inf)   [changes the model; retrain]",
+        )
         return  # one modality shows what the model does with its mask
 
 

@@ -1,4 +1,6 @@
-"""Contracts of the model's weights: finite, unlike one another, trainable where declared, shared only on purpose."""
+"""Contracts of the model's weights: finite, unlike one another, trainable where declared, shared
+only on purpose.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,15 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
-DECLARATIONS = ("freeze", "frozen", "freeze_backbone", "freeze_encoder", "freeze_encoders", "linear_probe", "probe")
+DECLARATIONS = (
+    "freeze",
+    "frozen",
+    "freeze_backbone",
+    "freeze_encoder",
+    "freeze_encoders",
+    "linear_probe",
+    "probe",
+)
 FEWEST_COLUMNS = 4  # shorter rows may be equal by chance in half precision
 
 
@@ -26,35 +36,88 @@ def frozen(x: Examination) -> Iterator[Finding]:
         raise Unavailable("the model has no parameters")
     fixed = {name: p for name, p in parameters.items() if not p.requires_grad}
     declared, prefixes = declared_frozen(x)
-    total, count = sum(p.numel() for p in parameters.values()), sum(p.numel() for p in fixed.values())
+    total, count = (
+        sum(p.numel() for p in parameters.values()),
+        sum(p.numel() for p in fixed.values()),
+    )
     matrices = [name for name, p in parameters.items() if p.ndim >= 2]
     moving = [name for name in matrices if parameters[name].requires_grad]
-    undeclared = {name for name in fixed if not any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)}
-    whole = [part for part, own in parts_of(model).items() if set(own) <= undeclared and any(p.ndim >= 2 for p in own.values())]
-    evidence: tuple[str, ...] = (f"{count} of {total} parameters ({count / total:.1%}) have requires_grad=False; "
-                                 f"{len(moving)} of {len(matrices)} weight matrices are trainable",)
+    undeclared = {
+        name
+        for name in fixed
+        if not any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+    }
+    whole = [
+        part
+        for part, own in parts_of(model).items()
+        if set(own) <= undeclared and any(p.ndim >= 2 for p in own.values())
+    ]
+    evidence: tuple[str, ...] = (
+        f"{count} of {total} parameters ({count / total:.1%}) have requires_grad=False; "
+        f"{len(moving)} of {len(matrices)} weight matrices are trainable",
+    )
     if len(fixed) == len(parameters):
         title = "every parameter of the model is frozen, so no step can change it"
     elif matrices and not moving and not declared:
-        title = f"only norms and biases are trainable: all {len(matrices)} weight matrices of the model are frozen"
-    elif whole and isinstance(x.subject.setting("freeze"), (list, tuple)) and (prefixes or not declared) and not _pretrained(x):
-        title = f"{', '.join(whole)} {'is' if len(whole) == 1 else 'are'} frozen, though the settings do not say so"
-        evidence = (*evidence, f"declared: freeze={list(prefixes)}; frozen beyond that: {len(undeclared)} parameters, for example "
-                    f"{sorted(undeclared)[0]}")
+        title = (
+            f"only norms and biases are trainable: all {len(matrices)} weight matrices of the "
+            "model are frozen"
+        )
+    elif (
+        whole
+        and isinstance(x.subject.setting("freeze"), (list, tuple))
+        and (prefixes or not declared)
+        and not _pretrained(x)
+    ):
+        title = (
+            f"{', '.join(whole)} {'is' if len(whole) == 1 else 'are'} frozen, though the settings "
+            "do not say so"
+        )
+        evidence = (
+            *evidence,
+            f"declared: freeze={list(prefixes)}; frozen beyond that: {len(undeclared)} "
+            f"parameters, for example {sorted(undeclared)[0]}",
+        )
     elif whole and not declared:
-        yield Finding("QL-N01", "note", f"{', '.join(whole)} {'is' if len(whole) == 1 else 'are'} frozen, as for a linear probe",
-                      where=", ".join(whole), evidence=evidence,
-                      help="if this is not meant, call requires_grad_(True) before the optimiser is built; if it is, declare it: "
-                           "settings={'freeze': [...]}   [changes what is trained; retrain]")
+        yield Finding(
+            "QL-N01",
+            "note",
+            f"{', '.join(whole)} {'is' if len(whole) == 1 else 'are'} frozen, as for a linear "
+            "probe",
+            where=", ".join(whole),
+            evidence=evidence,
+            help="if this is not meant, call requires_grad_(True) before the optimiser is built; "
+            "if it is, declare it: "
+            "settings={'freeze': [...]}   [changes what is trained; retrain]",
+        )
         return
     else:
         return
     yield Finding(
-        "QL-N01", "error", title, where=", ".join(whole) or "the model", evidence=evidence,
-        ruled_out=("learning rate and loss (a frozen parameter has no gradient)", "a declared linear probe or freeze setting"),
-        consequences=("QL-N02", "QL-N03", "QL-N05", "QL-N07", "QL-O02", "QL-O04", "QL-P10", "QL-P12", "QL-E10"),
-        help="call model.requires_grad_(True) before building the optimiser, or declare what is frozen on purpose: freeze=[...] "
-             "  [changes what is trained; retrain]")
+        "QL-N01",
+        "error",
+        title,
+        where=", ".join(whole) or "the model",
+        evidence=evidence,
+        ruled_out=(
+            "learning rate and loss (a frozen parameter has no gradient)",
+            "a declared linear probe or freeze setting",
+        ),
+        consequences=(
+            "QL-N02",
+            "QL-N03",
+            "QL-N05",
+            "QL-N07",
+            "QL-O02",
+            "QL-O04",
+            "QL-P10",
+            "QL-P12",
+            "QL-E10",
+        ),
+        help="call model.requires_grad_(True) before building the optimiser, or declare what is "
+        "frozen on purpose: freeze=[...] "
+        "  [changes what is trained; retrain]",
+    )
 
 
 @check("N11", "what the settings declare frozen is frozen")
@@ -62,15 +125,26 @@ def declared_but_trained(x: Examination) -> Iterator[Finding]:
     model = model_of(x)
     _, prefixes = declared_frozen(x)
     for prefix in prefixes:
-        named = {name: p for name, p in model.named_parameters() if name == prefix or name.startswith(prefix + ".")}
+        named = {
+            name: p
+            for name, p in model.named_parameters()
+            if name == prefix or name.startswith(prefix + ".")
+        }
         free = [name for name, p in named.items() if p.requires_grad]
         if not free:
             continue
-        yield Finding("QL-N11", "error", f"the settings freeze {prefix!r}, but {len(free)} of its {len(named)} parameters are trainable",
-                      where=prefix, scope=scope_of(x, prefix),
-                      evidence=(f"requires_grad is True of {', '.join(free[:3])}; False was expected",),
-                      help="freeze it before the optimiser is built: model.get_submodule(name).requires_grad_(False) "
-                           "  [changes what is trained; retrain]")
+        yield Finding(
+            "QL-N11",
+            "error",
+            f"the settings freeze {prefix!r}, but {len(free)} of its {len(named)} parameters are "
+            "trainable",
+            where=prefix,
+            scope=scope_of(x, prefix),
+            evidence=(f"requires_grad is True of {', '.join(free[:3])}; False was expected",),
+            help="freeze it before the optimiser is built: "
+            "model.get_submodule(name).requires_grad_(False) "
+            "  [changes what is trained; retrain]",
+        )
 
 
 @check("N06", "no two units of a layer start from the same weights")
@@ -81,33 +155,62 @@ def equal_units(x: Examination) -> Iterator[Finding]:
     parts = {part_of(model_of(x), name) for name in found}
     name, (equal, rows) = max(found.items(), key=lambda item: item[1][0] / item[1][1])
     weight = dict(model_of(x).named_parameters())[name].detach()
-    value = f", all {float(weight.flatten()[0]):.4g}" if bool((weight == weight.flatten()[0]).all()) else ""
+    value = (
+        f", all {float(weight.flatten()[0]):.4g}"
+        if bool((weight == weight.flatten()[0]).all())
+        else ""
+    )
     yield Finding(
-        "QL-N06", "error", f"{equal} of {rows} units of {name} have equal weights, so they stay equal and count as one",
-        where=f"{len(found)} weight matrices: {', '.join(list(found)[:4])}" + (" ..." if len(found) > 4 else ""),
+        "QL-N06",
+        "error",
+        f"{equal} of {rows} units of {name} have equal weights, so they stay equal and count as "
+        "one",
+        where=f"{len(found)} weight matrices: {', '.join(list(found)[:4])}"
+        + (" ..." if len(found) > 4 else ""),
         scope=scope_of(x, parts.pop()) if len(parts) == 1 else "",
-        evidence=(f"{name} {tuple(weight.shape)}: {equal} of {rows} rows equal another row bit for bit{value}; random weights have 0",
-                  "units with equal weights get equal gradients at every step"),
-        ruled_out=("zero-initialised weights (rows of zeros were not counted)", "frozen kernels (only trainable weights were compared)"),
+        evidence=(
+            f"{name} {tuple(weight.shape)}: {equal} of {rows} rows equal another row bit for "
+            f"bit{value}; random weights have 0",
+            "units with equal weights get equal gradients at every step",
+        ),
+        ruled_out=(
+            "zero-initialised weights (rows of zeros were not counted)",
+            "frozen kernels (only trainable weights were compared)",
+        ),
         consequences=("QL-N04", "QL-N07", "QL-P10", "QL-E10"),
-        help="initialise it at random: torch.nn.init.kaiming_uniform_(weight), or layer.reset_parameters()   [changes the model; retrain]")
+        help="initialise it at random: torch.nn.init.kaiming_uniform_(weight), or "
+        "layer.reset_parameters()   [changes the model; retrain]",
+    )
 
 
 @check("N10", "all weights and buffers are finite")
 def finite(x: Examination) -> Iterator[Finding]:
     model = model_of(x)
-    wrong = {name: int((~torch.isfinite(value)).sum()) for name, value in (*model.named_parameters(), *model.named_buffers())
-             if value.is_floating_point() and not bool(torch.isfinite(value).all())}
+    wrong = {
+        name: int((~torch.isfinite(value)).sum())
+        for name, value in (*model.named_parameters(), *model.named_buffers())
+        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+    }
     if not wrong:
         return
     after = trained(x)
     name = next(iter(wrong))
     yield Finding(
-        "QL-N10", "error", f"{len(wrong)} of the model's tensors hold values that are not finite", where=", ".join(list(wrong)[:4]),
-        evidence=(f"{name}: {wrong[name]} values are NaN or infinite, " + ("after training began" if after else "before any step"),),
-        consequences=("QL-N04", "QL-N06", "QL-P*", "QL-O*", "QL-E*", "QL-M05", "QL-M07"), symptom=after,
-        help="go back to the last checkpoint with finite weights and look at the loss just before" if after else
-             "initialise every parameter; torch.empty and skip_init leave memory as it was   [changes the model; retrain]")
+        "QL-N10",
+        "error",
+        f"{len(wrong)} of the model's tensors hold values that are not finite",
+        where=", ".join(list(wrong)[:4]),
+        evidence=(
+            f"{name}: {wrong[name]} values are NaN or infinite, "
+            + ("after training began" if after else "before any step"),
+        ),
+        consequences=("QL-N04", "QL-N06", "QL-P*", "QL-O*", "QL-E*", "QL-M05", "QL-M07"),
+        symptom=after,
+        help="go back to the last checkpoint with finite weights and look at the loss just before"
+        if after
+        else "initialise every parameter; torch.empty and skip_init leave memory as it was   "
+        "[changes the model; retrain]",
+    )
 
 
 @check("N12", "parts that share weights do so on purpose")
@@ -119,19 +222,33 @@ def shared(x: Examination) -> Iterator[Finding]:
     sharing = {tuple(sorted(set(parts))) for parts in owners.values() if len(set(parts)) > 1}
     for parts in sorted(sharing):
         count = sum(set(found) == set(parts) for found in owners.values())
-        yield Finding("QL-N12", "note", f"{' and '.join(parts)} share {count} parameters", where=", ".join(parts),
-                      evidence=(f"{count} parameter objects are found in each of them",),
-                      help="if each should learn its own, build one module each: [Encoder() for _ in names], not [Encoder()] * n "
-                           "  [changes the model; retrain]")
+        yield Finding(
+            "QL-N12",
+            "note",
+            f"{' and '.join(parts)} share {count} parameters",
+            where=", ".join(parts),
+            evidence=(f"{count} parameter objects are found in each of them",),
+            help="if each should learn its own, build one module each: [Encoder() for _ in names], "
+            "not [Encoder()] * n "
+            "  [changes the model; retrain]",
+        )
 
 
 def declared_frozen(x: Examination) -> tuple[bool, tuple[str, ...]]:
-    """Whether anything is declared frozen, and the prefixes that are named: in the settings, else by the model's own `frozen`."""
+    """Whether anything is declared frozen, and the prefixes that are named: in the settings, else
+    by the model's own `frozen`.
+    """
     given = [value for name in DECLARATIONS if (value := x.subject.setting(name))]
     if not given and x.subject.setting("freeze") is None:
-        given = [value for value in [getattr(x.subject.model, "frozen", None)] if isinstance(value, (list, tuple)) and value]
+        given = [
+            value
+            for value in [getattr(x.subject.model, "frozen", None)]
+            if isinstance(value, (list, tuple)) and value
+        ]
     named = [value for value in given if isinstance(value, (str, list, tuple))]
-    prefixes = [str(prefix) for value in named for prefix in ([value] if isinstance(value, str) else value)]
+    prefixes = [
+        str(prefix) for value in named for prefix in ([value] if isinstance(value, str) else value)
+    ]
     return bool(given), tuple(dict.fromkeys(prefixes))
 
 
@@ -140,10 +257,16 @@ def _pretrained(x: Examination) -> bool:
 
 
 def duplicated_units(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Trainable weight matrices with rows that equal another row bit for bit: how many, and of how many; rows of zeros do not count."""
+    """Trainable weight matrices with rows that equal another row bit for bit: how many, and of how
+    many; rows of zeros do not count.
+    """
     found = {}
     for name, parameter in model.named_parameters():
-        if parameter.ndim < 2 or not parameter.requires_grad or "weight" not in name.rsplit(".", 1)[-1]:
+        if (
+            parameter.ndim < 2
+            or not parameter.requires_grad
+            or "weight" not in name.rsplit(".", 1)[-1]
+        ):
             continue
         rows = parameter.detach().flatten(1)
         rows = rows[(rows != 0).any(dim=1)]
@@ -160,7 +283,12 @@ def _equal_rows(rows: Tensor) -> int:
     values, inverse, counts = np.unique(sums, return_inverse=True, return_counts=True)
     if len(values) == len(sums):
         return 0
-    suspects = rows[torch.as_tensor(np.flatnonzero(counts[inverse.reshape(-1)] > 1), device=rows.device)].float().cpu().numpy()
+    suspects = (
+        rows[torch.as_tensor(np.flatnonzero(counts[inverse.reshape(-1)] > 1), device=rows.device)]
+        .float()
+        .cpu()
+        .numpy()
+    )
     repeats = np.unique(suspects, axis=0, return_counts=True)[1]
     return int(repeats[repeats > 1].sum())
 
@@ -169,7 +297,7 @@ def part_of(model: nn.Module, name: str) -> str:
     """The part of the model that a parameter or module belongs to."""
     pieces = name.split(".")
     nested = isinstance(getattr(model, pieces[0], None), (nn.ModuleDict, nn.ModuleList))
-    return ".".join(pieces[:2 if nested else 1])
+    return ".".join(pieces[: 2 if nested else 1])
 
 
 def scope_of(x: Examination, part: str) -> str:

@@ -1,4 +1,6 @@
-"""Contracts of the wiring: gradient arrives wherever weights shape the loss, and every step moves what it reaches."""
+"""Contracts of the wiring: gradient arrives wherever weights shape the loss, and every step moves
+what it reaches.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def not_in_optimiser(x: Examination) -> Iterator[Finding]:
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     missing = {name: p for name, p in trainable.items() if id(p) not in held}
     if not missing or len(missing) == len(trainable) or declared_frozen(x)[0]:
-        return  # none of the model's parameters in it: the optimiser belongs to another model, which is its own fault
+        # none of the model's parameters in it: the optimiser belongs to another model, which is its
+        # own fault
+        return
     own = {id(p) for p in model.parameters()}
     strange = Counter(tuple(p.shape) for key, p in held.items() if key not in own)
     if Counter(tuple(p.shape) for p in missing.values()) <= strange:
@@ -39,19 +43,35 @@ def not_in_optimiser(x: Examination) -> Iterator[Finding]:
     if not parts:
         return
     name = next(iter(missing))
-    seen = (f"{name}: gradient norm {probe.gradients[name]:.3g}, change in one step {probe.updates[name]:.3g}" if probe is not None
-            else "gradients were not observed (no batch to step on)")
+    seen = (
+        f"{name}: gradient norm {probe.gradients[name]:.3g}, change in one step "
+        f"{probe.updates[name]:.3g}"
+        if probe is not None
+        else "gradients were not observed (no batch to step on)"
+    )
     yield Finding(
-        "QL-N02", "error", f"{', '.join(parts)} {'is' if len(parts) == 1 else 'are'} not in the optimiser, so no step changes "
-        f"{'it' if len(parts) == 1 else 'them'}", where=f"{len(missing)} of {len(trainable)} trainable parameters",
+        "QL-N02",
+        "error",
+        f"{', '.join(parts)} {'is' if len(parts) == 1 else 'are'} not in the optimiser, so no "
+        f"step changes {'it' if len(parts) == 1 else 'them'}",
+        where=f"{len(missing)} of {len(trainable)} trainable parameters",
         scope=scope_of(x, parts[0]) if len(parts) == 1 else "",
-        evidence=(f"{len(missing)} parameter objects with gradient are in none of the {len(optimiser.param_groups)} groups, "
-                  f"{len(trainable) - len(missing)} are", seen),
-        ruled_out=("frozen weights (requires_grad is True)", "a detached branch (gradient arrives)", "learning rate 0 (it has no group)",
-                   "a stale optimiser (it holds no former parameters of these shapes)"),
+        evidence=(
+            f"{len(missing)} parameter objects with gradient are in none of the "
+            f"{len(optimiser.param_groups)} groups, {len(trainable) - len(missing)} are",
+            seen,
+        ),
+        ruled_out=(
+            "frozen weights (requires_grad is True)",
+            "a detached branch (gradient arrives)",
+            "learning rate 0 (it has no group)",
+            "a stale optimiser (it holds no former parameters of these shapes)",
+        ),
         consequences=("QL-N07", "QL-O02", "QL-O04", "QL-O12", "QL-E10"),
-        help=f"add it: optimizer.add_param_group({{'params': model.get_submodule({parts[0]!r}).parameters()}}), or build the optimiser "
-             "from model.parameters()   [changes what is trained; retrain]")
+        help=f"add it: optimizer.add_param_group({{'params': "
+        f"model.get_submodule({parts[0]!r}).parameters()}}), or build the optimiser "
+        "from model.parameters()   [changes what is trained; retrain]",
+    )
 
 
 @check("N03", "gradient arrives wherever a trainable weight changes the loss", "steps")
@@ -59,9 +79,16 @@ def detached(x: Examination) -> Iterator[Finding]:
     model, probe = model_of(x), x.probe
     if not any(probe.gradients.values()):
         raise Unavailable("no parameter received gradient in the observed step")
-    held = None if x.subject.optimizer is None else {id(p) for group in x.subject.optimizer.param_groups for p in group["params"]}
-    without = {name: p for name, p in model.named_parameters()
-               if p.requires_grad and probe.gradients.get(name) is None and (held is None or id(p) in held)}
+    held = (
+        None
+        if x.subject.optimizer is None
+        else {id(p) for group in x.subject.optimizer.param_groups for p in group["params"]}
+    )
+    without = {
+        name: p
+        for name, p in model.named_parameters()
+        if p.requires_grad and probe.gradients.get(name) is None and (held is None or id(p) in held)
+    }
     branches: dict[str, list[str]] = {}
     for name in without:
         branches.setdefault(_largest_without(model, name, set(without)), []).append(name)
@@ -70,64 +97,124 @@ def detached(x: Examination) -> Iterator[Finding]:
         if difference == 0:
             continue  # a head that the loss does not use has nothing to learn
         yield Finding(
-            "QL-N03", "error", f"{branch} is cut off from the loss: it shapes the loss, but no gradient comes back to it",
-            where=f"{branch}, {len(names)} parameters", scope=scope_of(x, part_of(model, names[0])),
-            evidence=(f"grad is None for {len(names)} parameters with requires_grad=True, for example {names[0]}; "
-                      f"{sum(value is not None for value in probe.gradients.values())} others received gradient",
-                      f"moving these weights changes the loss by {difference:.3g}; with a gradient of None, 0 is expected"),
-            ruled_out=("frozen weights (requires_grad is True)", "the optimiser", "an unused head (the loss depends on it)"),
+            "QL-N03",
+            "error",
+            f"{branch} is cut off from the loss: it shapes the loss, but no gradient comes back "
+            "to it",
+            where=f"{branch}, {len(names)} parameters",
+            scope=scope_of(x, part_of(model, names[0])),
+            evidence=(
+                f"grad is None for {len(names)} parameters with requires_grad=True, for example "
+                f"{names[0]}; {sum(value is not None for value in probe.gradients.values())} "
+                "others received gradient",
+                f"moving these weights changes the loss by {difference:.3g}; with a gradient of "
+                "None, 0 is expected",
+            ),
+            ruled_out=(
+                "frozen weights (requires_grad is True)",
+                "the optimiser",
+                "an unused head (the loss depends on it)",
+            ),
             consequences=("QL-N07", "QL-N02", "QL-O02", "QL-O12", "QL-E10"),
-            help=f"remove .detach(), .data, torch.no_grad() or a trip through numpy between {branch} and the loss "
-                 "  [changes the model; retrain]")
+            help="remove .detach(), .data, torch.no_grad() or a trip through numpy between "
+            f"{branch} and the loss "
+            "  [changes the model; retrain]",
+        )
 
 
 @check("N05", "batch normalisation learns the data's statistics in training", "steps")
 def batch_norm(x: Examination) -> Iterator[Finding]:
     model = model_of(x)
-    norms: dict[str, Any] = {name: module for name, module in model.named_modules()
-                             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
-                             and (module.weight is None or module.weight.requires_grad)}
+    norms: dict[str, Any] = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and module.running_mean is not None
+        and (module.weight is None or module.weight.requires_grad)
+    }
     if not norms or declared_frozen(x)[0] or x.subject.setting("freeze_bn", "freeze_batch_norm"):
         return
-    unseen = [name for name, module in norms.items() if module.num_batches_tracked is not None and int(module.num_batches_tracked) == 0]
+    unseen = [
+        name
+        for name, module in norms.items()
+        if module.num_batches_tracked is not None and int(module.num_batches_tracked) == 0
+    ]
     if unseen and trained(x):
-        yield _batch_norm(unseen, f"{len(unseen)} batch norms never saw a training batch, so evaluation uses mean 0 and variance 1",
-                          f"{unseen[0]}: num_batches_tracked 0 after training steps were taken")
+        yield _batch_norm(
+            unseen,
+            f"{len(unseen)} batch norms never saw a training batch, so evaluation uses mean 0 and "
+            "variance 1",
+            f"{unseen[0]}: num_batches_tracked 0 after training steps were taken",
+        )
         return
-    before = {name: (module.running_mean.clone(), module.running_var.clone()) for name, module in norms.items()}
+    before = {
+        name: (module.running_mean.clone(), module.running_var.clone())
+        for name, module in norms.items()
+    }
     sizes: dict[str, int] = {}
-    handles = [module.register_forward_pre_hook(lambda module, inputs, name=name: sizes.__setitem__(name, inputs[0][:, :1].numel()))
-               for name, module in norms.items()]
+    handles = [
+        module.register_forward_pre_hook(
+            lambda module, inputs, name=name: sizes.__setitem__(name, inputs[0][:, :1].numel())
+        )
+        for name, module in norms.items()
+    ]
     try:
         model.train()
         _loss(x)
-        still = [name for name, module in norms.items() if name in sizes and torch.equal(module.running_mean, before[name][0])
-                 and torch.equal(module.running_var, before[name][1])]
+        still = [
+            name
+            for name, module in norms.items()
+            if name in sizes
+            and torch.equal(module.running_mean, before[name][0])
+            and torch.equal(module.running_var, before[name][1])
+        ]
         modes = {name: module.training for name, module in norms.items()}
     finally:
         for handle in handles:
             handle.remove()
         x.restore()
     if still:
-        yield _batch_norm(still, f"{len(still)} of {len(norms)} batch norms keep their running statistics through a training step",
-                          f"{still[0]}: running mean and variance equal bit for bit before and after, "
-                          + (f"momentum {norms[still[0]].momentum}" if modes[still[0]] else "in evaluation mode inside the step, though "
-                             "model.train() was called before it"))
+        yield _batch_norm(
+            still,
+            f"{len(still)} of {len(norms)} batch norms keep their running statistics through a "
+            "training step",
+            f"{still[0]}: running mean and variance equal bit for bit before and after, "
+            + (
+                f"momentum {norms[still[0]].momentum}"
+                if modes[still[0]]
+                else "in evaluation mode inside the step, though model.train() was called before it"
+            ),
+        )
     tiny = [name for name in sizes if name not in still and sizes[name] <= 2]
     if tiny:
-        yield Finding("QL-N05", "warning", f"{len(tiny)} batch norms normalise over {sizes[tiny[0]]} values, which leaves a sign at most",
-                      where=tiny[0], evidence=(f"{tiny[0]}: {sizes[tiny[0]]} values a channel in a batch",),
-                      consequences=("QL-P10", "QL-E02"),
-                      help="use GroupNorm or LayerNorm, or a larger batch   [changes the model; retrain]")
+        yield Finding(
+            "QL-N05",
+            "warning",
+            f"{len(tiny)} batch norms normalise over {sizes[tiny[0]]} values, which leaves a sign "
+            "at most",
+            where=tiny[0],
+            evidence=(f"{tiny[0]}: {sizes[tiny[0]]} values a channel in a batch",),
+            consequences=("QL-P10", "QL-E02"),
+            help="use GroupNorm or LayerNorm, or a larger batch   [changes the model; retrain]",
+        )
 
 
 def _batch_norm(names: list[str], title: str, evidence: str) -> Finding:
     return Finding(
-        "QL-N05", "error", title, where=", ".join(names[:4]), evidence=(evidence, "a training step moves them by momentum x difference"),
-        ruled_out=("frozen batch norms (their weights are trainable)", "an evaluation that forgot model.train() (it was called here)"),
+        "QL-N05",
+        "error",
+        title,
+        where=", ".join(names[:4]),
+        evidence=(evidence, "a training step moves them by momentum x difference"),
+        ruled_out=(
+            "frozen batch norms (their weights are trainable)",
+            "an evaluation that forgot model.train() (it was called here)",
+        ),
         consequences=("QL-E02", "QL-E03", "QL-P10", "QL-O01", "QL-E10"),
-        help="leave batch norms in training mode inside the step; to freeze them on purpose, set requires_grad_(False) on them too "
-             "  [changes training; retrain]")
+        help="leave batch norms in training mode inside the step; to freeze them on purpose, set "
+        "requires_grad_(False) on them too "
+        "  [changes training; retrain]",
+    )
 
 
 def probe_or_none(x: Examination) -> Probe | None:
@@ -139,17 +226,25 @@ def probe_or_none(x: Examination) -> Probe | None:
 
 
 def _largest_without(model: nn.Module, name: str, without: set[str]) -> str:
-    """The outermost module around a parameter of which no trainable parameter received gradient, else the parameter."""
+    """The outermost module around a parameter of which no trainable parameter received gradient,
+    else the parameter.
+    """
     pieces = name.split(".")
     for depth in range(1, len(pieces)):
         prefix = ".".join(pieces[:depth])
-        if all(own in without for own, p in model.named_parameters() if own.startswith(prefix + ".") and p.requires_grad):
+        if all(
+            own in without
+            for own, p in model.named_parameters()
+            if own.startswith(prefix + ".") and p.requires_grad
+        ):
             return prefix
     return name
 
 
 def _loss(x: Examination) -> float:
-    """The loss of the first batch by the subject's own step, from one random state; the caller restores the subject."""
+    """The loss of the first batch by the subject's own step, from one random state; the caller
+    restores the subject.
+    """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(0)
         if x.subject.train_step is not None:
@@ -167,8 +262,12 @@ def _loss_change(x: Examination, parameters: Iterable[nn.Parameter]) -> float:
         x.subject.model.train()
         with torch.no_grad():
             for parameter in parameters:
-                noise = torch.randn(parameter.shape, generator=generator).to(parameter.device, parameter.dtype)
-                parameter.add_(noise * (parameter.std() if parameter.numel() > 1 else 0.0) + 0.1 * noise)
+                noise = torch.randn(parameter.shape, generator=generator).to(
+                    parameter.device, parameter.dtype
+                )
+                parameter.add_(
+                    noise * (parameter.std() if parameter.numel() > 1 else 0.0) + 0.1 * noise
+                )
         after = _loss(x)
     finally:
         x.restore()

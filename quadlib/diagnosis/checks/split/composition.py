@@ -23,15 +23,38 @@ def one_class_train(x: Examination) -> Iterator[Finding]:
     plateau = bounds.collapse_value(max(size, 2))
     counts = [int((x.labels == name).sum()) for name in everything]
     yield Finding(
-        "QL-S01", "error", f"the train split holds one class, so the loss cannot fall below {plateau:.4f}",
+        "QL-S01",
+        "error",
+        f"the train split holds one class, so the loss cannot fall below {plateau:.4f}",
         where=f'split "train", {len(x.train_rows)} recordings',
-        evidence=(f"labels in train: {{{train[0]}: {len(x.train_rows)}}}; in the whole table: {len(everything)} classes of "
-                  f"{sizes_of(counts)}",
-                  f"floor of every possible batch of {size} = plateau = ln {size - 1} = {plateau:.4f}{_observed(x, plateau)}"),
-        ruled_out=("sampler (P(one-class batch | this split) = 1)", f"too few positives ({size - 1} per anchor)", "batch size",
-                   "learning rate", "temperature"),
-        consequences=("QL-B01", "QL-B05", "QL-B13", "QL-S02", "QL-P10", "QL-P11", "QL-E*", "QL-O01", "QL-O02", "QL-M*"),
-        help='split by class and session: assign_splits(table, stratify="label", group="group")   [changes the split; retrain]')
+        evidence=(
+            f"labels in train: {{{train[0]}: {len(x.train_rows)}}}; in the whole table: "
+            f"{len(everything)} classes of {sizes_of(counts)}",
+            f"floor of every possible batch of {size} = plateau = ln {size - 1} = "
+            f"{plateau:.4f}{_observed(x, plateau)}",
+        ),
+        ruled_out=(
+            "sampler (P(one-class batch | this split) = 1)",
+            f"too few positives ({size - 1} per anchor)",
+            "batch size",
+            "learning rate",
+            "temperature",
+        ),
+        consequences=(
+            "QL-B01",
+            "QL-B05",
+            "QL-B13",
+            "QL-S02",
+            "QL-P10",
+            "QL-P11",
+            "QL-E*",
+            "QL-O01",
+            "QL-O02",
+            "QL-M*",
+        ),
+        help='split by class and session: assign_splits(table, stratify="label", group="group")   '
+        "[changes the split; retrain]",
+    )
 
 
 def _batch_size(x: Examination) -> int:
@@ -50,7 +73,11 @@ def _observed(x: Examination, plateau: float) -> str:
     except Unavailable:
         return ""
     steady = np.isfinite(losses) & (np.abs(losses - plateau) < 5e-3)
-    return f"; observed {losses[steady][-1]:.4f} in {int(steady.sum())} of {len(losses)} records" if steady.any() else ""
+    return (
+        f"; observed {losses[steady][-1]:.4f} in {int(steady.sum())} of {len(losses)} records"
+        if steady.any()
+        else ""
+    )
 
 
 @check("S02", "every class that is tested was trained on")
@@ -58,35 +85,54 @@ def unseen_classes(x: Examination) -> Iterator[Finding]:
     trained = set(np.unique(x.train_labels).tolist())
     for split, rows in x.splits.items():
         names, counts = np.unique(np.asarray(x.labels)[rows], return_counts=True)
-        absent = [(name, int(count)) for name, count in zip(names.tolist(), counts, strict=True) if name not in trained]
+        absent = [
+            (name, int(count))
+            for name, count in zip(names.tolist(), counts, strict=True)
+            if name not in trained
+        ]
         if not absent or x.subject.setting("protocol") == "one_class":
             continue
         recordings = sum(count for _, count in absent)
         yield Finding(
-            "QL-S02", "error", f"{len(absent)} of {len(names)} classes of {split} are not in train: {some(name for name, _ in absent)}",
+            "QL-S02",
+            "error",
+            f"{len(absent)} of {len(names)} classes of {split} are not in train: "
+            f"{some(name for name, _ in absent)}",
             where=f'splits "train" and "{split}"',
-            evidence=(f"recordings of them: {', '.join(f'{name} 0 in train, {count} in {split}' for name, count in absent[:4])}",
-                      f"their recall in {split} is 0 whatever is learned: {recordings} of {len(rows)} recordings, so accuracy is at most "
-                      f"{1 - recordings / len(rows):.1%}"),
+            evidence=(
+                "recordings of them: "
+                + ", ".join(f"{name} 0 in train, {count} in {split}" for name, count in absent[:4]),
+                f"their recall in {split} is 0 whatever is learned: {recordings} of {len(rows)} "
+                f"recordings, so accuracy is at most {1 - recordings / len(rows):.1%}",
+            ),
             ruled_out=("class map (the names are compared, not the indices)",),
-            consequences=("QL-E10",), scope=split,
-            help='assign_splits(table, stratify="label"), or leave these classes out of the evaluation and say so   [changes the split; '
-                 'retrain]')
+            consequences=("QL-E10",),
+            scope=split,
+            help='assign_splits(table, stratify="label"), or leave these classes out of the '
+            "evaluation and say so   [changes the split; "
+            "retrain]",
+        )
 
 
 @check("S10", "no recording is in two splits")
 def rows_in_two_splits(x: Examination) -> Iterator[Finding]:
     names = list(x.splits)
     for i, first in enumerate(names):
-        for second in names[i + 1:]:
+        for second in names[i + 1 :]:
             shared = np.intersect1d(x.splits[first], x.splits[second])
             if len(shared):
                 yield Finding(
-                    "QL-S10", "error", f"{len(shared)} recordings are in {first} and in {second}",
+                    "QL-S10",
+                    "error",
+                    f"{len(shared)} recordings are in {first} and in {second}",
                     where=f"splits {first} and {second}: {some(sample_ids(x, shared[:5]))}",
-                    evidence=(f"{first} has {len(x.splits[first])} rows, {second} {len(x.splits[second])}; their intersection must be "
-                              "empty",),
-                    consequences=("QL-B11", "QL-E*"), help="give every row one split   [changes the split; retrain]")
+                    evidence=(
+                        f"{first} has {len(x.splits[first])} rows, {second} "
+                        f"{len(x.splits[second])}; their intersection must be empty",
+                    ),
+                    consequences=("QL-B11", "QL-E*"),
+                    help="give every row one split   [changes the split; retrain]",
+                )
 
 
 @check("S11", "every class in train has two recordings or more")
@@ -97,13 +143,21 @@ def lonely_classes(x: Examination) -> Iterator[Finding]:
         return
     where = [int(x.train_rows[np.flatnonzero(x.train_labels == name)[0]]) for name in lonely[:5]]
     yield Finding(
-        "QL-S11", "warning", f"{len(lonely)} of {len(names)} classes have one single recording in train: {some(lonely)}",
+        "QL-S11",
+        "warning",
+        f"{len(lonely)} of {len(names)} classes have one single recording in train: {some(lonely)}",
         where=f'split "train": {some(sample_ids(x, where))}',
-        evidence=(f"P(positive) = 0 for these {len(lonely)} anchors in every batch of any size; smallest other class: "
-                  f"{int(counts[counts > 1].min(initial=10**9)) if (counts > 1).any() else 0}",),
-        ruled_out=("sampler", "batch size"), consequences=("QL-B13",),
-        help='bring more recordings, leave the class out (rare="drop"), or repeat it knowingly (rare="oversample")   [changes the split; '
-             'retrain]')
+        evidence=(
+            f"P(positive) = 0 for these {len(lonely)} anchors in every batch of any size; "
+            "smallest other class: "
+            f"{int(counts[counts > 1].min(initial=10**9)) if (counts > 1).any() else 0}",
+        ),
+        ruled_out=("sampler", "batch size"),
+        consequences=("QL-B13",),
+        help='bring more recordings, leave the class out (rare="drop"), or repeat it knowingly '
+        '(rare="oversample")   [changes the split; '
+        "retrain]",
+    )
 
 
 @check("S12", "no split is empty, and every row of a split is in the table")
@@ -114,11 +168,19 @@ def splits_hold_rows(x: Examination) -> Iterator[Finding]:
     if not named_train:
         problems.append(f"no split is named train; found {', '.join(splits) or 'none'}")
     outside = {name: rows[(rows < 0) | (rows >= len(x.labels))] for name, rows in splits.items()}
-    problems += [f"{name} holds row {rows[0]} of a table of {len(x.labels)}" for name, rows in outside.items() if len(rows)]
+    problems += [
+        f"{name} holds row {rows[0]} of a table of {len(x.labels)}"
+        for name, rows in outside.items()
+        if len(rows)
+    ]
     if problems:
+        sizes = ", ".join(f"{name} {len(rows)}" for name, rows in splits.items())
         yield Finding(
-            "QL-S12", "error", f"the splits are not whole: {'; '.join(problems)}", where="splits",
-            evidence=(f"rows: {', '.join(f'{name} {len(rows)}' for name, rows in splits.items()) or 'no split has any'}; "
-                      f"the table has {len(x.labels)}",),
+            "QL-S12",
+            "error",
+            f"the splits are not whole: {'; '.join(problems)}",
+            where="splits",
+            evidence=(f"rows: {sizes or 'no split has any'}; the table has {len(x.labels)}",),
             consequences=("QL-B*", "QL-P*", "QL-E*"),
-            help='assign_splits(table, fractions=(0.6, 0.2, 0.2))   [changes the split; retrain]')
+            help="assign_splits(table, fractions=(0.6, 0.2, 0.2))   [changes the split; retrain]",
+        )

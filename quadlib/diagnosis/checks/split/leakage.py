@@ -1,4 +1,6 @@
-"""Contracts between the splits: what is tested was not trained on, not as a copy, not as a session, not as a window."""
+"""Contracts between the splits: what is tested was not trained on, not as a copy, not as a session,
+not as a window.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,42 @@ from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
-INTERVALS = (("start", "end"), ("start_s", "end_s"), ("start_time", "end_time"), ("window_start", "window_end"), ("begin", "end"),
-             ("start_step", "end_step"), ("start_index", "end_index"), ("t0", "t1"), ("onset", "offset"))
-RECORDINGS = ("recording", "recording_id", "record", "source_id", "source", "file", "session", "group", "subject")
-NAMES = ("sample_id", "id", "uid", "uuid", "key", "image_id", "file", "filename", "file_name", "path")
-FEW_COPIES = 0.02  # measured sets hold a few copies; up to this share they change no score that is worth reporting
+INTERVALS = (
+    ("start", "end"),
+    ("start_s", "end_s"),
+    ("start_time", "end_time"),
+    ("window_start", "window_end"),
+    ("begin", "end"),
+    ("start_step", "end_step"),
+    ("start_index", "end_index"),
+    ("t0", "t1"),
+    ("onset", "offset"),
+)
+RECORDINGS = (
+    "recording",
+    "recording_id",
+    "record",
+    "source_id",
+    "source",
+    "file",
+    "session",
+    "group",
+    "subject",
+)
+NAMES = (
+    "sample_id",
+    "id",
+    "uid",
+    "uuid",
+    "key",
+    "image_id",
+    "file",
+    "filename",
+    "file_name",
+    "path",
+)
+# measured sets hold a few copies; up to this share they change no score that is worth reporting
+FEW_COPIES = 0.02
 
 
 @check("S03", "no content is in two splits")
@@ -36,16 +69,31 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
         total = len(x.splits[second])
         twin = {int(codes[row]): int(row) for row in x.splits[first]}
         originals = sample_ids(x, [twin[int(codes[row])] for row in rows[:3]])
-        pairs = [f"{own} = {other}" for own, other in zip(sample_ids(x, rows[:3]), originals, strict=True)]
+        pairs = [
+            f"{own} = {other}"
+            for own, other in zip(sample_ids(x, rows[:3]), originals, strict=True)
+        ]
         many = len(rows) > FEW_COPIES * total
         yield Finding(
-            "QL-S03", "error" if many else "note", f"{len(rows)} of {total} recordings of {second} are copies of recordings of {first}",
+            "QL-S03",
+            "error" if many else "note",
+            f"{len(rows)} of {total} recordings of {second} are copies of recordings of {first}",
             where=f"splits {first} and {second}: {'; '.join(pairs)}",
-            evidence=(f"equal content in every modality under two ids; {len(rows) / total:.1%} of {second} are answered by memory, "
-                      "0 is expected", "a nearest neighbour finds these at distance 0, so the score is too high by up to that share"),
-            ruled_out=("easy data (the contents are equal, not alike)", "a failed decode (the contents vary)"),
-            consequences=("QL-S05", "QL-M01", "QL-E01") if many else (),  # a copy names the recording that it was copied from
-            help="delete the copies from train, then evaluate again   [changes the split; retrain]")
+            evidence=(
+                f"equal content in every modality under two ids; {len(rows) / total:.1%} of "
+                f"{second} are answered by memory, 0 is expected",
+                "a nearest neighbour finds these at distance 0, so the score is too high by up to "
+                "that share",
+            ),
+            ruled_out=(
+                "easy data (the contents are equal, not alike)",
+                "a failed decode (the contents vary)",
+            ),
+            consequences=("QL-S05", "QL-M01", "QL-E01")
+            if many
+            else (),  # a copy names the recording that it was copied from
+            help="delete the copies from train, then evaluate again   [changes the split; retrain]",
+        )
 
 
 @check("S03", "no recording stands in two splits under one name")
@@ -56,19 +104,29 @@ def names_across_splits(x: Examination) -> Iterator[Finding]:
     for first, second, _, two, shared in _in_both(x, names):
         touched = int(np.isin(names[two], shared).sum())
         yield Finding(
-            "QL-S03", "error", f"{touched} of {len(two)} recordings of {second} stand in {first} too, under the same name",
+            "QL-S03",
+            "error",
+            f"{touched} of {len(two)} recordings of {second} stand in {first} too, under the same "
+            "name",
             where=f"splits {first} and {second}, column {column}: {some(shared)}",
-            evidence=(f"{len(shared)} names are in both splits, in different rows; 0 is expected",
-                      f"{len(names) - len(np.unique(names))} of the table's {len(names)} rows repeat a name: they were repeated "
-                      "before they were divided"),
-            ruled_out=("a session in two splits (it is the recordings themselves)",), scope=second,
+            evidence=(
+                f"{len(shared)} names are in both splits, in different rows; 0 is expected",
+                f"{len(names) - len(np.unique(names))} of the table's {len(names)} rows repeat a "
+                "name: they were repeated before they were divided",
+            ),
+            ruled_out=("a session in two splits (it is the recordings themselves)",),
+            scope=second,
             consequences=("QL-S04", "QL-S05", "QL-E01", "QL-D03"),
-            help="divide first, repeat recordings in train afterwards; or let the sampler draw them more often   "
-                 "[changes the split; retrain]")
+            help="divide first, repeat recordings in train afterwards; or let the sampler draw "
+            "them more often   "
+            "[changes the split; retrain]",
+        )
 
 
 def _copied(x: Examination, codes: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(split, later split, rows of the later one whose content the first one has under another row)."""
+    """(split, later split, rows of the later one whose content the first one has under another
+    row).
+    """
     for first, second in combinations(x.splits, 2):
         rows = np.setdiff1d(x.splits[second], x.splits[first])
         held = codes[np.setdiff1d(x.splits[first], x.splits[second])]
@@ -82,32 +140,53 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
     column, groups = _column(x, ("group", "session", "subject", "recording", "recording_id"))
     if len(np.unique(groups)) < 2:
         raise Unavailable("every recording has the same group")
-    # A row in two splits, a copy and an overlapping window are contracts of their own: what they explain is left out here.
+    # A row in two splits, a copy and an overlapping window are contracts of their own: what they
+    # explain is left out here.
     explained = _overlapping_rows(x)
     try:
         codes = whole_rows(x.contents)
-        explained |= {int(row) for first, second, rows in _copied(x, codes)
-                      for row in (*rows, *x.splits[first][np.isin(codes[x.splits[first]], codes[rows])])}
+        explained |= {
+            int(row)
+            for first, second, rows in _copied(x, codes)
+            for row in (*rows, *x.splits[first][np.isin(codes[x.splits[first]], codes[rows])])
+        }
     except Unavailable:  # without contents there are no copies to leave out
         pass
     for first, second, one, two, shared in _in_both(x, groups, explained):
         touched = int(np.isin(groups[two], shared).sum())
         yield Finding(
-            "QL-S04", "error", f"{len(shared)} groups are in {first} and in {second}",
+            "QL-S04",
+            "error",
+            f"{len(shared)} groups are in {first} and in {second}",
             where=f"splits {first} and {second}, column {column}: {some(shared)}",
-            evidence=(f"{touched} of {len(two)} recordings of {second} have recordings of their own group in {first}; 0 is expected",
-                      f"groups: {len(set(groups[one]))} in {first}, {len(set(groups[two]))} in {second}, {len(shared)} in both"),
+            evidence=(
+                f"{touched} of {len(two)} recordings of {second} have recordings of their own "
+                f"group in {first}; 0 is expected",
+                f"groups: {len(set(groups[one]))} in {first}, {len(set(groups[two]))} in "
+                f"{second}, {len(shared)} in both",
+            ),
             ruled_out=("copies (their contents differ)",),
             consequences=("QL-S05",),
-            help='divide whole groups: assign_splits(table, group="group")   [changes the split; retrain; scores will fall to their true '
-                 'value]')
+            help='divide whole groups: assign_splits(table, group="group")   [changes the split; '
+            "retrain; scores will fall to their true "
+            "value]",
+        )
 
 
-def _in_both(x: Examination, values: np.ndarray, left_out: Collection[int] = ()) -> Iterator[tuple[str, str, Any, Any, Any]]:
-    """(split, later split, rows of each that are in it alone, values that both have) for splits that share a value."""
+def _in_both(
+    x: Examination, values: np.ndarray, left_out: Collection[int] = ()
+) -> Iterator[tuple[str, str, Any, Any, Any]]:
+    """(split, later split, rows of each that are in it alone, values that both have) for splits
+    that share a value.
+    """
     for first, second in combinations(x.splits, 2):
-        one, two = (np.array([row for row in np.setdiff1d(x.splits[a], x.splits[b]) if int(row) not in left_out], dtype=np.int64)
-                    for a, b in ((first, second), (second, first)))
+        one, two = (
+            np.array(
+                [row for row in np.setdiff1d(x.splits[a], x.splits[b]) if int(row) not in left_out],
+                dtype=np.int64,
+            )
+            for a, b in ((first, second), (second, first))
+        )
         shared = np.intersect1d(values[one], values[two])
         if len(shared):
             yield first, second, one, two, shared
@@ -132,11 +211,19 @@ def windows_across_splits(x: Examination) -> Iterator[Finding]:
         touched = len({two for _, two in found})
         one, two = found[0]
         yield Finding(
-            "QL-S05", "error", f"{touched} of {len(x.splits[second])} windows of {second} overlap windows of {first}",
-            where=f"splits {first} and {second}: {' and '.join(sample_ids(x, [one, two]))} of one recording",
-            evidence=(f"[{_span(x, one)}) and [{_span(x, two)}) share samples; {len(found)} such pairs, 0 are expected",),
+            "QL-S05",
+            "error",
+            f"{touched} of {len(x.splits[second])} windows of {second} overlap windows of {first}",
+            where=f"splits {first} and {second}: {' and '.join(sample_ids(x, [one, two]))} of one "
+            "recording",
+            evidence=(
+                f"[{_span(x, one)}) and [{_span(x, two)}) share samples; {len(found)} such pairs, "
+                "0 are expected",
+            ),
             ruled_out=("neighbouring windows that only touch (intervals are half open)",),
-            help='divide whole recordings, then cut windows: assign_splits(table, group="recording")   [changes the split; retrain]')
+            help="divide whole recordings, then cut windows: assign_splits(table, "
+            'group="recording")   [changes the split; retrain]',
+        )
 
 
 def _windows(x: Examination) -> tuple[np.ndarray, pd.Series, pd.Series] | None:
@@ -145,7 +232,9 @@ def _windows(x: Examination) -> tuple[np.ndarray, pd.Series, pd.Series] | None:
         if start in x.frame and end in x.frame:
             for name in RECORDINGS:
                 if name in x.frame:
-                    low, high = (pd.to_numeric(x.frame[column], errors="coerce") for column in (start, end))
+                    low, high = (
+                        pd.to_numeric(x.frame[column], errors="coerce") for column in (start, end)
+                    )
                     return x.frame[name].astype(str).to_numpy(), low, high
     return None
 
@@ -156,25 +245,40 @@ def _span(x: Examination, row: int) -> str:
 
 
 def _overlaps(x: Examination) -> list[tuple[str, str, int, int]]:
-    """(split, other split, row, row) of every two neighbouring windows of one recording that share samples across splits.
+    """(split, other split, row, row) of every two neighbouring windows of one recording that share
+    samples across splits.
 
-    Windows of a recording are swept in the order of their starts against the one of every other split that reaches furthest.
+    Windows of a recording are swept in the order of their starts against the one of every other
+    split that reaches furthest.
     """
     windows = _windows(x)
     if windows is None:
         return []
     recording, low, high = windows
-    frame = pd.DataFrame([(name, int(row)) for name, rows in x.splits.items() for row in rows], columns=["split", "row"])
+    frame = pd.DataFrame(
+        [(name, int(row)) for name, rows in x.splits.items() for row in rows],
+        columns=["split", "row"],
+    )
     order = list(x.splits)
-    frame["recording"], frame["low"], frame["high"] = recording[frame["row"]], low.to_numpy()[frame["row"]], high.to_numpy()[frame["row"]]
+    frame["recording"], frame["low"], frame["high"] = (
+        recording[frame["row"]],
+        low.to_numpy()[frame["row"]],
+        high.to_numpy()[frame["row"]],
+    )
     found = []
-    for _, part in frame.dropna().sort_values(["recording", "low"]).groupby("recording", sort=False):
+    for _, part in (
+        frame.dropna().sort_values(["recording", "low"]).groupby("recording", sort=False)
+    ):
         furthest: dict[str, tuple[float, int]] = {}
-        for split, row, start, end in zip(part["split"], part["row"], part["low"], part["high"], strict=True):
+        for split, row, start, end in zip(
+            part["split"], part["row"], part["low"], part["high"], strict=True
+        ):
             for other, (reach, there) in furthest.items():
                 if other != split and start < reach and there != row:
                     ordered = order.index(other) < order.index(split)
-                    found.append((other, split, there, row) if ordered else (split, other, row, there))
+                    found.append(
+                        (other, split, there, row) if ordered else (split, other, row, there)
+                    )
             if end > furthest.get(split, (-np.inf, 0))[0]:
                 furthest[split] = (float(end), int(row))
     return found
