@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from quadlib.loss import SupConLoss as SupConLoss
     from quadlib.loss import bounds as bounds
     from quadlib.model.quad import QuadModel as QuadModel
+    from quadlib.registry import register_check as register_check
+    from quadlib.registry import register_encoder as register_encoder
+    from quadlib.registry import register_kind as register_kind
+    from quadlib.registry import register_loss as register_loss
+    from quadlib.registry import register_source as register_source
     from quadlib.runs import Run as Run
     from quadlib.sampler import StratifiedBatchSampler as StratifiedBatchSampler
     from quadlib.sampler.plan import BatchPlan as BatchPlan
@@ -46,6 +51,11 @@ _HOMES = {
     "Run": "runs",
     "open_dataset": "training.restore",
     "restore": "training.restore",
+    "register_kind": "registry",
+    "register_source": "registry",
+    "register_encoder": "registry",
+    "register_loss": "registry",
+    "register_check": "registry",
 }
 __all__ = ["bounds", *_HOMES]  # noqa: PLE0604
 
