@@ -1,0 +1,270 @@
+"""What a loss compares, read off the autograd graph behind its value.
+
+The product or distance of two activations nearest the loss holds the rows that are compared; the
+scalar factors between it and the softmax are 1 / temperature; a saved target or a saved mask of
+zeros and ones says which row is a positive of which. Only what autograd itself kept is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+MOST_NODES = 4000
+MOST_ROWS = 512
+# Names that autograd gives the nodes of products and distances, with where the operands are kept.
+OPERANDS = {
+    "MmBackward": ("_saved_self", "_saved_mat2"),
+    "BmmBackward": ("_saved_self", "_saved_mat2"),
+    "AddmmBackward": ("_saved_mat1", "_saved_mat2"),
+    "BaddbmmBackward": ("_saved_batch1", "_saved_batch2"),
+    "CdistBackward": ("_saved_x1", "_saved_x2"),
+    "EuclideanDistBackward": ("_saved_x1", "_saved_x2"),
+    "CosineSimilarityBackward": ("_saved_x1", "_saved_x2"),
+}
+PRODUCTS = ("MmBackward", "BmmBackward", "AddmmBackward", "BaddbmmBackward")
+# Nodes that rearrange what passes through them and leave its values as they are.
+REARRANGING = (
+    "View", "UnsafeView", "Permute", "T", "Transpose", "Index", "Cat", "Squeeze", "Unsqueeze",
+    "Slice", "Clone", "MaskedFill", "Where", "Select", "ToCopy", "Reshape", "Expand", "Sub", "Neg",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows that a loss compares, (n, d) and (m, d), as they were before the comparison.
+
+    how: the operation. scale: the factor by which a product is multiplied on its way to the softmax
+    (1 / temperature times the rows' norms where they are equal). softmax: whether one follows.
+    targets: the class that a cross-entropy was given for each row. mask: who is a positive of whom,
+    where the loss multiplies with such a matrix. same: both sides are one tensor. by: "product",
+    "distance" or "outputs" where no comparison was found and a module's outputs stand in. source:
+    the modules whose outputs are nearest behind the rows, with the path of the output.
+    """
+
+    left: Tensor = field(repr=False)
+    right: Tensor = field(repr=False)
+    how: str
+    by: str
+    scale: float
+    softmax: bool
+    same: bool
+    targets: Tensor | None = field(default=None, repr=False)
+    mask: Tensor | None = field(default=None, repr=False)
+    source: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def norms(self) -> tuple[float, float]:
+        """Smallest and largest norm of a row."""
+        lengths = torch.cat([self.left.norm(dim=1), self.right.norm(dim=1)])
+        return float(lengths.min()), float(lengths.max())
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the cosines of different rows; about 0 when all are equal."""
+        return cosine_spread(self.left)
+
+
+def cosine_spread(rows: Tensor) -> float:
+    """Standard deviation of the cosines of all pairs of different rows (n, d)."""
+    unit = normalize(rows.detach()[:MOST_ROWS].float(), dim=1)
+    if len(unit) < 2:
+        return math.nan
+    cosines = unit @ unit.T
+    return float(cosines[~torch.eye(len(unit), dtype=torch.bool, device=unit.device)].std())
+
+
+def read_comparison(loss: Tensor, outputs: dict[Any, tuple[str, str, Tensor]]) -> Comparison | None:
+    """What the loss compares; None where its graph shows neither a comparison nor an output.
+
+    outputs: autograd node -> (module name, output path, the output) of the modules called since the
+    last backward pass, outermost last.
+    """
+    parents: dict[Any, list[Any]] = {}
+    products: list[tuple[Any, Tensor, Tensor]] = []
+    frontier: list[tuple[str, str, Tensor]] = []
+    targets: Tensor | None = None
+    mask: Tensor | None = None
+    softmax = False
+    for node in _walk(loss.grad_fn, parents):
+        name = node.name()
+        if "NllLoss" in name:
+            targets = node._saved_target.detach().cpu()
+        softmax = softmax or "LogSoftmax" in name or "Logsumexp" in name or "ExpBackward" in name
+        mask = _positive_mask(node) if mask is None else mask
+        operands = _operands(node)
+        if operands is not None:
+            products.append((node, *operands))
+        if node in outputs:
+            frontier.append(outputs[node])
+    for node, left, right in products:
+        if not _is_comparison(left, right):
+            continue
+        name = node.name().rstrip("0123456789")
+        by = "product" if name in PRODUCTS else "distance"
+        a, b = _rows(left), _rows(right)
+        scale = _factor_above(node, parents)
+        return Comparison(
+            a, b, name.removesuffix("Backward"), by, scale, softmax, _one_source(node),
+            targets, mask, _sources(node, outputs),
+        )  # fmt: skip
+    matrices = [item for item in frontier if item[2].ndim >= 2]
+    if not matrices:
+        return None
+    rows = _rows(matrices[0][2].detach())
+    return Comparison(
+        rows, rows, "", "outputs", 1.0, softmax, True, targets, mask,
+        tuple((module, path) for module, path, _ in matrices),
+    )  # fmt: skip
+
+
+def _walk(root: Any, parents: dict[Any, list[Any]]) -> Iterator[Any]:
+    """The nodes behind a value, nearest first, noting of each which nodes it feeds."""
+    queue: deque[Any] = deque([root])
+    known: set[Any] = set()
+    while queue and len(known) < MOST_NODES:
+        node = queue.popleft()
+        if node is None or node in known:
+            continue
+        known.add(node)
+        yield node
+        for child, _ in node.next_functions:
+            if child is not None:
+                parents.setdefault(child, []).append(node)
+                queue.append(child)
+
+
+def _operands(node: Any) -> tuple[Tensor, Tensor] | None:
+    """Both sides of a product or distance of activations, rows first; None for a layer's product
+    with its weight.
+    """
+    name = node.name().rstrip("0123456789")
+    if name not in OPERANDS or any(_is_weight(child) for child, _ in node.next_functions):
+        return None
+    pair = []
+    for attribute in OPERANDS[name]:
+        try:
+            value = getattr(node, attribute)
+        except (AttributeError, RuntimeError):  # not kept, or freed by an earlier backward pass
+            return None
+        if not isinstance(value, Tensor):
+            return None
+        pair.append(value.detach())
+    left, right = pair
+    return left, right.mT if name in PRODUCTS else right
+
+
+def _is_weight(node: Any) -> bool:
+    """Whether a value is a parameter, seen through transposes."""
+    while node is not None and node.name().startswith(("TBackward", "Permute", "Transpose")):
+        node = node.next_functions[0][0] if node.next_functions else None
+    return node is not None and "AccumulateGrad" in node.name()
+
+
+def _is_comparison(left: Tensor, right: Tensor) -> bool:
+    """Two sets of rows of one width; attention inside a model compares tokens, in 3 dimensions and
+    with fewer rows than a batch, and stands behind the loss's own comparison.
+    """
+    return left.ndim >= 2 and right.ndim >= 2 and left.shape[-1] == right.shape[-1] > 1
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1, tensor.shape[-1]).float().cpu().clone()
+
+
+def _one_source(node: Any) -> bool:
+    """Whether both sides of a comparison come from one value."""
+    sides = [_behind(child) for child, _ in node.next_functions if child is not None][-2:]
+    return len(sides) == 2 and sides[0] is sides[1]
+
+
+def _behind(node: Any) -> Any:
+    """The node that feeds this one, behind whatever only rearranges."""
+    while node is not None and _plain(node) in REARRANGING and node.next_functions:
+        node = node.next_functions[0][0]
+    return node
+
+
+def _plain(node: Any) -> str:
+    return str(node.name()).rstrip("0123456789").removesuffix("Backward")
+
+
+def _sources(node: Any, outputs: dict[Any, tuple[str, str, Tensor]]) -> tuple[tuple[str, str], ...]:
+    """The modules whose outputs are nearest behind a comparison."""
+    nearest: list[tuple[str, str]] = []
+    queue: deque[Any] = deque([node])
+    known: set[Any] = set()
+    while queue and len(known) < MOST_NODES:
+        here = queue.popleft()
+        if here is None or here in known:
+            continue
+        known.add(here)
+        if here is not node and here in outputs:
+            module, path, _ = outputs[here]
+            nearest.append((module, path))
+            continue
+        queue.extend(child for child, _ in here.next_functions)
+    return tuple(dict.fromkeys(nearest))
+
+
+def _factor_above(node: Any, parents: dict[Any, list[Any]]) -> float:
+    """The factor by which a product is multiplied on its way to the softmax."""
+    factor = 1.0
+    for _ in range(12):
+        above = parents.get(node, [])
+        scaling = next((other for other in above if _scalar_of(other) is not None), None)
+        if scaling is not None:
+            value = _scalar_of(scaling)
+            assert value is not None
+            factor = factor * value if scaling.name().startswith("Mul") else factor / value
+            node = scaling
+            continue
+        node = next((other for other in above if _plain(other) in REARRANGING), None)
+        if node is None:
+            break
+    return factor
+
+
+def _scalar_of(node: Any) -> float | None:
+    """The number that a multiplication or division node applies; None for anything else."""
+    if not node.name().startswith(("MulBackward", "DivBackward")):
+        return None
+    for attribute in ("_saved_other", "_saved_self"):
+        value = _kept(node, attribute)
+        if isinstance(value, Tensor) and value.numel() == 1 and float(value) != 0:
+            return float(value)
+    return None
+
+
+def _kept(node: Any, attribute: str) -> Any:
+    try:
+        return getattr(node, attribute)
+    except (AttributeError, RuntimeError):
+        return None
+
+
+def _positive_mask(node: Any) -> Tensor | None:
+    """A matrix (n, n) of zeros and ones that a multiplication keeps and that is neither the
+    identity nor its complement: who is a positive of whom.
+    """
+    if not node.name().startswith(("MulBackward", "DivBackward")):
+        return None
+    for attribute in ("_saved_other", "_saved_self"):
+        value = _kept(node, attribute)
+        if not isinstance(value, Tensor) or value.requires_grad or not value.is_floating_point():
+            continue
+        if value.ndim != 2 or value.shape[0] != value.shape[1] or len(value) < 3:
+            continue
+        if not bool(((value == 0) | (value == 1)).all()):
+            continue
+        identity = torch.eye(len(value), device=value.device, dtype=value.dtype)
+        if not torch.equal(value, identity) and not torch.equal(value, 1 - identity):
+            return value.detach().cpu().clone()
+    return None

@@ -1,0 +1,52 @@
+"""What each layer does to the variation over the batch: where it dies, the layer is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quadlib.diagnosis.observe.leaves import tensors_in
+from quadlib.diagnosis.observe.record import LayerCall
+
+MOST_LAYERS = 2000
+
+
+class LayerWatch:
+    """Collects the calls of leaf modules between two backward passes."""
+
+    def __init__(self) -> None:
+        self.calls: list[LayerCall] = []
+
+    def saw(self, name: str, module: nn.Module, args: Any, result: Any) -> None:
+        entering, leaving = _variation(args), _variation(result)
+        if entering is None or leaving is None or len(self.calls) >= MOST_LAYERS:
+            return
+        self.calls.append(
+            LayerCall(name, type(module).__name__, entering, leaving, module.training)
+        )
+
+    def take(self) -> tuple[LayerCall, ...]:
+        """The calls so far; the next ones start a new list."""
+        calls, self.calls = tuple(self.calls), []
+        return calls
+
+    def clear(self) -> None:
+        self.calls = []
+
+
+def _variation(value: Any) -> float | None:
+    """Mean variance over the rows relative to the mean square, of the first float tensor of more
+    than one row; None where there is none.
+    """
+    for _, tensor in tensors_in(value):
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim >= 2:
+            if len(tensor) < 2:
+                return None
+            values = tensor.detach().float()
+            square = values.square().mean()
+            if not bool(torch.isfinite(square)) or float(square) == 0:
+                return 0.0 if float(square) == 0 else None
+            return float(values.var(dim=0, unbiased=False).mean() / square)
+    return None

@@ -1,0 +1,46 @@
+"""The tensors inside a nested value, by path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import Tensor
+
+from quadlib.diagnosis.observe.record import Leaf
+
+MOST_LEAVES = 64
+MOST_DEPTH = 6
+
+
+def tensors_in(value: Any) -> list[tuple[str, Tensor]]:
+    """(path, tensor) of the tensors in a value: tuples, lists, mappings, dataclasses and objects
+    that behave like a mapping (a transformers ModelOutput, a tensordict), to a depth of six.
+    """
+    pairs = []
+    for pair in _walk(value, "", 0):
+        pairs.append(pair)
+        if len(pairs) == MOST_LEAVES:
+            break
+    return pairs
+
+
+def describe(path: str, tensor: Tensor) -> Leaf:
+    return Leaf(path, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+def _walk(value: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield path, value
+    elif depth == MOST_DEPTH or isinstance(value, (str, bytes)):
+        return
+    elif isinstance(value, Mapping) or (hasattr(value, "keys") and hasattr(value, "items")):
+        for key, item in value.items():
+            yield from _walk(item, f"{path}[{key!r}]", depth + 1)
+    elif isinstance(value, (tuple, list)):
+        for place, item in enumerate(value):
+            yield from _walk(item, f"{path}[{place}]", depth + 1)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for entry in fields(value):
+            yield from _walk(getattr(value, entry.name), f"{path}.{entry.name}", depth + 1)

@@ -1,0 +1,218 @@
+"""The record of an observed training loop: plain data, one entry an event, in order.
+
+Nothing here is guessed: an event stands here because it happened. Tensors are kept for the traced
+steps alone, on the CPU; of later steps the numbers remain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from quadlib.diagnosis.observe.graph import Comparison
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A tensor inside a nested value: where it lies ("[0]['video']"), its shape and dtype."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.startswith(("float", "bfloat", "complex"))
+
+
+@dataclass(frozen=True)
+class Event:
+    """step: optimiser steps that had been taken when it happened."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class Fetch(Event):
+    """A batch came out of a loader.
+
+    rows: the dataset's rows it was made of, None where they are not numbered. values: copies of
+    its tensors by path, of the traced steps; of later steps only of one-dimensional integers.
+    training: gradients were enabled, so that the batch is trained on rather than evaluated.
+    """
+
+    loader: int
+    leaves: tuple[Leaf, ...]
+    rows: tuple[int, ...] | None
+    training: bool
+    values: Mapping[str, Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ModuleCall(Event):
+    """A module that no other module was calling was called, or one with parameters inside it.
+
+    module: its name in `Record.modules`. depth: how many modules were calling it. inputs: argument
+    path -> the path of the batch leaf that it is, "" where it is none. training: the module's flag.
+    gradient: whether gradients were enabled.
+    """
+
+    module: str
+    kind: str
+    depth: int
+    inputs: Mapping[str, str]
+    outputs: tuple[Leaf, ...]
+    training: bool
+    gradient: bool
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """What a leaf module did to the variation over the batch: the mean variance over the rows,
+    relative to the mean square, of what went in and what came out.
+    """
+
+    module: str
+    kind: str
+    entering: float
+    leaving: float
+    training: bool
+
+
+@dataclass(frozen=True)
+class Backward(Event):
+    """Gradients were computed.
+
+    loss: the value before a scaler multiplied it. reaches: paths of the batch leaves from which
+    something computed reaches the loss, None where it was not traced. hidden: leaves that were read
+    into Python or numpy, which nothing can follow. unread: leaves that no operation touched.
+    stale: the gradients of an earlier step were still there. discarded: earlier gradients had been
+    cleared before a step used them. comparison: the rows that the loss compares.
+    """
+
+    loss: float
+    reaches: frozenset[str] | None
+    hidden: frozenset[str]
+    stale: int
+    discarded: int
+    comparison: Comparison | None
+    layers: tuple[LayerCall, ...] = ()
+
+
+@dataclass(frozen=True)
+class ZeroGrad(Event):
+    """An optimiser's or a module's gradients were cleared."""
+
+
+@dataclass(frozen=True)
+class Clip(Event):
+    """Gradients were clipped to a norm."""
+
+    norm: float
+    limit: float
+
+
+@dataclass(frozen=True)
+class ParameterStep:
+    """One parameter in one optimiser step: norms of its gradient (None: it had none), of its change
+    and of its value before.
+    """
+
+    gradient: float | None
+    update: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class OptimiserStep(Event):
+    """An optimiser stepped: rate and decay of each group, and what happened to each parameter."""
+
+    optimiser: int
+    rates: tuple[float, ...]
+    decays: tuple[float, ...]
+    parameters: Mapping[str, ParameterStep]
+
+
+@dataclass(frozen=True)
+class ScalerStep(Event):
+    """A gradient scaler was asked to step; skipped: it found a gradient that is not finite."""
+
+    scale: float
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class SetMode(Event):
+    """A module was put into training or evaluation mode."""
+
+    module: str
+    training: bool
+
+
+@dataclass(frozen=True)
+class Load(Event):
+    """Weights were loaded into a module; matched: keys that fitted."""
+
+    module: str
+    matched: int
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    strict: bool
+
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass
+class Record:
+    """Everything that was seen, and the living parts that it was seen of.
+
+    ended: "enough" after the wanted steps, "finished" when the loop ended by itself, or the
+    exception that ended it. parameters: name -> parameter of every module that took part and of
+    what the optimisers hold. faults: errors of the recorder's own, which are bugs.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    loaders: list[Any] = field(default_factory=list)
+    optimisers: list[Any] = field(default_factory=list)
+    schedulers: list[Any] = field(default_factory=list)
+    parameters: dict[str, nn.Parameter] = field(default_factory=dict)
+    ended: str = ""
+    error: BaseException | None = None
+    functional_gradients: int = 0
+    seconds_watching: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+    def of(self, kind: type[E], *, step: int | None = None) -> Iterator[E]:
+        """The events of a kind, in order; of one step where it is given."""
+        return (
+            event
+            for event in self.events
+            if isinstance(event, kind) and (step is None or event.step == step)
+        )
+
+    @property
+    def n_steps(self) -> int:
+        """Optimiser steps that were taken, by whichever optimiser."""
+        return sum(1 for _ in self.of(OptimiserStep))
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The loss of every backward pass, (n,) float64."""
+        return np.array([event.loss for event in self.of(Backward)])
+
+    @property
+    def first(self) -> Backward | None:
+        """The first backward pass that was traced."""
+        return next((event for event in self.of(Backward) if event.reaches is not None), None)
+
+    @property
+    def order(self) -> str:
+        """The order of the first events, as words."""
+        words = {Backward: "backward", ZeroGrad: "zero_grad", OptimiserStep: "step", Clip: "clip"}
+        return " ".join(words[type(event)] for event in self.events if type(event) in words)

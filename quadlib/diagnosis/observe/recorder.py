@@ -1,0 +1,368 @@
+"""Watches a training loop, unchanged, and writes down what happens in it.
+
+Hooks stand where every loop must pass: a module's call, a loader's next batch, a backward pass, an
+optimiser's step. They are put in and taken out together; nothing of them is left behind, and the
+loop's numbers are bit for bit those of an unwatched one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
+
+from quadlib.diagnosis.observe.graph import read_comparison
+from quadlib.diagnosis.observe.hooks import Hooks
+from quadlib.diagnosis.observe.layers import LayerWatch
+from quadlib.diagnosis.observe.leaves import describe, tensors_in
+from quadlib.diagnosis.observe.names import Names, schedulers_of
+from quadlib.diagnosis.observe.record import (
+    Backward,
+    Clip,
+    Fetch,
+    Load,
+    ModuleCall,
+    OptimiserStep,
+    ParameterStep,
+    Record,
+    ScalerStep,
+    SetMode,
+    ZeroGrad,
+)
+from quadlib.diagnosis.observe.trace import Trace
+
+MOST_CALLS_A_STEP = 4000
+
+
+class EnoughSeen(BaseException):
+    """Leaves the observed loop; derived from BaseException so that no `except Exception` in it
+    swallows this.
+    """
+
+
+class AlreadyObserving(RuntimeError):
+    """A loop is being observed already; end that first."""
+
+
+_observing = threading.Lock()
+
+
+class Recorder:
+    """Records the loop that runs inside its with-block, in this thread of this process.
+
+    steps: optimiser steps that are watched. traced_steps: of how many it is followed, operation by
+    operation, which parts of a batch reach the loss. stop: whether the loop is left after the last
+    watched step; else it goes on unwatched. Raises AlreadyObserving where two are nested.
+
+    Example:
+        >>> with Recorder(steps=4) as recorder:
+        ...     train()  # your own loop
+        >>> recorder.record.n_steps
+        4
+    """
+
+    def __init__(self, steps: int = 8, *, traced_steps: int = 2, stop: bool = True) -> None:
+        if steps < 1:
+            raise ValueError(f"steps is {steps}; at least one optimiser step must be watched")
+        self.steps, self.traced_steps, self.stop = steps, min(traced_steps, steps), stop
+        self.record = Record()
+        self._hooks = Hooks(self)
+        self._trace: Trace | None = None
+        self._layers = LayerWatch()
+        self._thread, self._process = threading.get_ident(), os.getpid()
+        self._busy = False
+        self._depth = 0
+        self._step = 0
+        self._calls = 0
+        self._outputs: dict[Any, tuple[str, str, Tensor]] = {}
+        self._batch: dict[int, str] = {}  # id of a batch's tensor -> its path
+        self._batch_tensors: list[Tensor] = []
+        self._names = Names(self.record)
+        self._gradient_state: dict[str, str] = {}  # parameter -> "fresh" or "used"
+        self._unscaled: tuple[int, Tensor] | None = None
+        self._before: dict[int, Tensor] = {}
+
+    # entering and leaving
+
+    def __enter__(self) -> Recorder:
+        if not _observing.acquire(blocking=False):
+            raise AlreadyObserving(
+                "a loop is being observed already, and two observers would see each other; "
+                "leave the outer `observe` first"
+            )
+        self._hooks.install()
+        self._trace = Trace()
+        self._trace.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, _traceback: Any) -> bool:
+        self.detach()
+        if kind is EnoughSeen:
+            self.record.ended = "enough"
+            return True
+        self.record.ended = self.record.ended or ("finished" if kind is None else kind.__name__)
+        self.record.error = error
+        return False
+
+    def detach(self) -> None:
+        """Takes every hook out; safe to call twice."""
+        if not self._hooks.installed:
+            return
+        self._end_trace()
+        self._hooks.remove()
+        self._forget_step()
+        self._before.clear()
+        _observing.release()
+
+    # what the hooks call
+
+    def watching(self) -> bool:
+        """Whether an event belongs to the observed loop: its thread, its process, not our own."""
+        return (
+            not self._busy
+            and threading.get_ident() == self._thread
+            and os.getpid() == self._process
+        )
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Around the recorder's own work: it is not observed itself, its errors are ours alone."""
+        started = time.perf_counter()
+        self._busy = True
+        try:
+            with _disable_current_modes(), torch.no_grad():
+                yield
+        except Exception as error:  # a bug of the recorder must not end a stranger's training
+            self.record.faults.append(f"{type(error).__name__}: {error}")
+        finally:
+            self._busy = False
+            self.record.seconds_watching += time.perf_counter() - started
+
+    @contextmanager
+    def passing_on(self) -> Iterator[None]:
+        """Around what torch itself does inside one event: it is no event of the loop's own."""
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+    def fetched(self, loader: Any, batch: Any, rows: tuple[int, ...] | None) -> None:
+        training = torch.is_grad_enabled()
+        with self.looking():
+            if loader not in self.record.loaders:
+                self.record.loaders.append(loader)
+            pairs = tensors_in(batch)
+            kept = {
+                path: tensor.detach().cpu().clone()
+                for path, tensor in pairs
+                if self._trace is not None or (tensor.ndim == 1 and not tensor.is_floating_point())
+            }
+            leaves = tuple(describe(path, tensor) for path, tensor in pairs)
+            place = next(n for n, item in enumerate(self.record.loaders) if item is loader)
+            self.record.events.append(Fetch(self._step, place, leaves, rows, training, kept))
+            if training:
+                self._batch = {id(tensor): path for path, tensor in pairs}
+                self._batch_tensors = [tensor for _, tensor in pairs]
+                if self._trace is not None:
+                    for path, tensor in pairs:
+                        self._trace.mark(tensor, (path,))
+
+    def calling(self, module: nn.Module, args: Any, kwargs: Any) -> dict[str, str] | None:
+        """Before a call: which of its arguments are leaves of the batch, as they are then."""
+        self._depth += 1
+        if self._calls >= MOST_CALLS_A_STEP:
+            return None
+        with self.looking():
+            return {
+                path: self._batch.get(id(tensor), "") for path, tensor in tensors_in((args, kwargs))
+            }
+        return None
+
+    def called(
+        self, module: nn.Module, inputs: dict[str, str] | None, args: Any, result: Any
+    ) -> None:
+        self._depth -= 1
+        if inputs is None or self._calls >= MOST_CALLS_A_STEP:
+            return
+        gradient = torch.is_grad_enabled()
+        with self.looking():
+            self._calls += 1
+            name = self._names.of_module(module)
+            pairs = tensors_in(result)
+            for path, tensor in pairs:
+                if tensor.grad_fn is not None:
+                    self._outputs[tensor.grad_fn] = (name, path, tensor)
+            has_parts = next(module.children(), None) is not None
+            if self._trace is not None and gradient and not has_parts:
+                self._layers.saw(name, module, args, result)
+            if self._depth == 0 or has_parts:
+                outputs = tuple(describe(path, tensor) for path, tensor in pairs)
+                self.record.events.append(
+                    ModuleCall(
+                        self._step,
+                        name,
+                        type(module).__name__,
+                        self._depth,
+                        inputs,
+                        outputs,
+                        module.training,
+                        gradient,
+                    )  # fmt: skip
+                )
+
+    def left_call(self) -> None:
+        """A call that raised."""
+        self._depth -= 1
+
+    def scaled(self, value: Tensor, result: Any) -> None:
+        if isinstance(result, Tensor):
+            self._unscaled = (id(result), value)
+
+    def before_backward(self, tensors: Any) -> None:
+        loss = tensors[0] if isinstance(tensors, (tuple, list)) and tensors else tensors
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            return
+        if self._unscaled is not None and self._unscaled[0] == id(loss):
+            loss = self._unscaled[1]
+        with self.looking():
+            self._names.know_optimisers()
+            present = {
+                name
+                for name, parameter in self.record.parameters.items()
+                if parameter.grad is not None and bool(parameter.grad.any())
+            }
+            used = {name for name, state in self._gradient_state.items() if state == "used"}
+            fresh = {name for name, state in self._gradient_state.items() if state == "fresh"}
+            trace = self._trace
+            leaves = set(self._batch.values())
+            # the graph is read at the traced steps, and again at the last one for what became of it
+            read = trace is not None or self._step >= self.steps - 1
+            self.record.events.append(
+                Backward(
+                    self._step,
+                    float(loss.detach()),
+                    None if trace is None else trace.of(loss) & leaves,
+                    frozenset() if trace is None else frozenset(trace.hidden & leaves),
+                    len(present & used),
+                    0 if present & fresh else len(fresh),
+                    read_comparison(loss, self._outputs) if read else None,
+                    self._layers.take(),
+                )
+            )
+
+    def after_backward(self) -> None:
+        with self.looking():
+            for name, parameter in self.record.parameters.items():
+                if parameter.grad is not None:
+                    self._gradient_state[name] = "fresh"
+            self._forget_step()
+
+    def functional_gradient(self, inputs: Any) -> None:
+        """torch.autograd.grad with respect to parameters: a step made by hand may follow."""
+        wanted = inputs if isinstance(inputs, (tuple, list)) else [inputs]
+        if any(isinstance(item, nn.Parameter) for item in wanted):
+            self.record.functional_gradients += 1
+
+    def cleared(self) -> None:
+        self.record.events.append(ZeroGrad(self._step))
+
+    def clipped(self, norm: Any, limit: Any) -> None:
+        with self.looking():
+            self.record.events.append(Clip(self._step, float(norm), float(limit)))
+
+    def scaler_stepped(self, scaler: Any, skipped: bool) -> None:
+        with self.looking():
+            self.record.events.append(ScalerStep(self._step, float(scaler.get_scale()), skipped))
+            if skipped:  # the gradients were looked at and thrown away on purpose
+                self._gradient_state.clear()
+
+    def before_step(self, optimiser: Any) -> None:
+        with self.looking():
+            if not any(item is optimiser for item in self.record.optimisers):
+                self.record.optimisers.append(optimiser)
+            self._before = {
+                id(parameter): parameter.detach().clone()
+                for group in optimiser.param_groups
+                for parameter in group["params"]
+            }
+
+    def after_step(self, optimiser: Any) -> None:
+        with self.looking():
+            self._names.know_optimisers()
+            parameters = {
+                self._names.of(parameter): self._parameter_step(parameter)
+                for group in optimiser.param_groups
+                for parameter in group["params"]
+            }
+            for name, seen_step in parameters.items():
+                if seen_step.gradient is not None:
+                    self._gradient_state[name] = "used"
+            groups = optimiser.param_groups
+            place = next(n for n, o in enumerate(self.record.optimisers) if o is optimiser)
+            self.record.events.append(
+                OptimiserStep(
+                    self._step,
+                    place,
+                    tuple(float(group.get("lr", 0.0)) for group in groups),
+                    tuple(float(group.get("weight_decay", 0.0)) for group in groups),
+                    parameters,
+                )
+            )
+            self._before.clear()
+        self._step += 1
+        if self._step == self.traced_steps:
+            self._end_trace()
+        if self._step >= self.steps:
+            self.record.schedulers = schedulers_of(self.record.optimisers)
+            self.record.ended = "enough"
+            if self.stop:
+                raise EnoughSeen
+            self.detach()
+
+    def set_mode(self, module: nn.Module, training: bool) -> None:
+        if module.training != training:
+            with self.looking():
+                self.record.events.append(
+                    SetMode(self._step, self._names.of_module(module), training)
+                )
+
+    def loaded(self, module: nn.Module, keys: Any, result: Any, strict: bool) -> None:
+        with self.looking():
+            missing, unexpected = tuple(result.missing_keys), tuple(result.unexpected_keys)
+            matched = len(keys) - len(unexpected)
+            name = self._names.of_module(module)
+            self.record.events.append(Load(self._step, name, matched, missing, unexpected, strict))
+
+    def read_out(self, tensor: Tensor) -> None:
+        """A tensor left for numpy or Python."""
+        if self._trace is not None:
+            self._trace.leave(tensor)
+
+    # inside
+
+    def _parameter_step(self, parameter: Tensor) -> ParameterStep:
+        before = self._before.get(id(parameter))
+        if before is None or before.shape != parameter.shape:
+            return ParameterStep(None, 0.0, float(parameter.norm()))
+        gradient = None if parameter.grad is None else float(parameter.grad.norm())
+        return ParameterStep(gradient, float((parameter - before).norm()), float(before.norm()))
+
+    def _end_trace(self) -> None:
+        if self._trace is not None:
+            self._trace.__exit__(None, None, None)
+            self._trace.clear()
+            self._trace = None
+            self._layers.clear()
+
+    def _forget_step(self) -> None:
+        self._outputs.clear()
+        self._calls = 0
+        self._unscaled = None

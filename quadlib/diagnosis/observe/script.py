@@ -1,0 +1,51 @@
+"""Runs a script, unchanged, under observation."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from quadlib.diagnosis.observe.record import Record
+from quadlib.diagnosis.observe.recorder import EnoughSeen, Recorder
+
+
+def observe_script(script: str, arguments: Sequence[str] = (), *, steps: int = 8) -> Record:
+    """The record of a script's training loop, which is left after `steps` optimiser steps.
+
+    The script runs as `python SCRIPT ARGUMENTS` would run it: as `__main__`, with its own
+    sys.argv, and with its folder first on the path. An exception that it raises ends the
+    observation and stands in the record; only KeyboardInterrupt is passed on.
+
+    Raises:
+        FileNotFoundError: The script does not exist.
+    """
+    path = Path(script)
+    if not path.is_file():
+        raise FileNotFoundError(f"{script} is no file; give the path of a Python script")
+    recorder = Recorder(steps=steps)
+    with _as_main(path, arguments):
+        try:
+            with recorder:
+                runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as leaving:
+            recorder.record.ended = "finished" if not leaving.code else f"exit {leaving.code}"
+        except (KeyboardInterrupt, EnoughSeen):
+            raise
+        except BaseException as error:  # the script's own, told in the verdict
+            recorder.record.error = error
+    return recorder.record
+
+
+@contextmanager
+def _as_main(path: Path, arguments: Sequence[str]) -> Iterator[None]:
+    argv, search = sys.argv, list(sys.path)
+    sys.argv = [str(path), *arguments]
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        sys.path[:] = search
