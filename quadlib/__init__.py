@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quadlib.data.splits import assign_splits as assign_splits
     from quadlib.diagnosis import Subject as Subject
     from quadlib.diagnosis import diagnose as diagnose
+    from quadlib.diagnosis.doors import observe as observe
     from quadlib.evaluation import KnnValidator as KnnValidator
     from quadlib.evaluation.evaluate import evaluate as evaluate
     from quadlib.loss import SupConLoss as SupConLoss
@@ -48,6 +49,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "diagnose": "diagnosis",
     "Subject": "diagnosis",
+    "observe": "diagnosis.doors",
     "Run": "runs",
     "open_dataset": "training.restore",
     "restore": "training.restore",
@@ -70,3 +72,8 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext quadlib` makes the cell magic %%doctor known."""
+    import_module("quadlib.jupyter.magic").load_ipython_extension(shell)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quadlib.diagnosis.observe.record import Record
+
 
 class Unavailable(Exception):
     """A check cannot judge, and why: the part it needs is not there or does not answer."""
@@ -23,7 +25,8 @@ class Subject:
     names per row or a dict name -> row indices. batch_sampler, loader, model, loss, optimizer,
     scheduler, scaler: torch objects or alike. settings: a mapping or an object with attributes.
     history: a list of dicts, one a step or epoch, or of loss values, or a path to history.jsonl.
-    checkpoint: a path or a loaded dict. run: a run folder.
+    checkpoint: a path or a loaded dict. run: a run folder. record: what was seen of a training loop
+    (`quadlib.observe`, `quadlib doctor SCRIPT.py`).
 
     Where your code differs, say so with small callables: embed(model, batch) -> (N, D) tensor,
     labels_of(batch) -> (N,), train_step(batch) -> loss (your own step: forward, backward,
@@ -44,6 +47,7 @@ class Subject:
     history: Any = None
     checkpoint: Any = None
     run: Any = None
+    record: Record | None = None
     embed: Callable[[Any, Any], Tensor] | None = None
     labels_of: Callable[[Any], Any] | None = None
     train_step: Callable[[Any], Any] | None = None

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from quadlib.diagnosis.evidence.given import Given
 from quadlib.diagnosis.observe.probe import Probe, Trajectory, take_steps
+from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.observe.snapshot import Snapshot
 from quadlib.diagnosis.subject import Subject, Unavailable, codes_of
 
@@ -63,6 +64,13 @@ class Examination(Given):
         further = getattr(inner[0], "sampler", None), getattr(inner[2], "dataset", None)
         parts = (s.optimizer, s.scheduler, s.scaler, s.loader, s.batch_sampler, *inner, *further)
         return [item for item in parts if item is not None]
+
+    @property
+    def record(self) -> Record:
+        """What was seen of a training loop."""
+        if self.subject.record is None:
+            raise Unavailable("no training loop was observed")
+        return self.subject.record
 
     @cached_property
     def batch_sampler(self) -> Any:
