@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test lint bench bench-doctor clean
+.PHONY: help setup demo lab test lint bench bench-doctor clean clean-runs
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,7 +36,17 @@ bench: setup  ## loss, sampler and data speed as ratios against named peers
 bench-doctor: setup  ## every fault of the zoo and its healthy look-alikes through the doctor; a quarter of an hour
 	$(BIN)/python tests/bench/doctor.py
 
-clean:  ## remove runs, made data and caches; keeps .venv
-	find outputs -mindepth 1 ! -name README.md -delete
+clean:  ## remove made data, decoded recordings, pages and caches; keeps every run and .venv
+	rm -rf outputs/data outputs/store outputs/docs outputs/index.html
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find quadlib tests -name __pycache__ -type d -exec rm -rf {} +
+
+clean-runs:  ## list the runs in outputs, ask, and remove them
+	@for run in outputs/*/checkpoints outputs/*/run.json; do [ -e "$$run" ] && dirname "$$run"; done | sort -u
+	@printf "Remove these runs with their checkpoints and reports? Type yes: "; read answer; \
+	if [ "$$answer" = yes ]; then \
+		for run in outputs/*/checkpoints outputs/*/run.json; do \
+			if [ -e "$$run" ]; then rm -rf "$$(dirname "$$run")"; fi; \
+		done; \
+		echo "Removed."; \
+	else echo "Nothing was removed."; fi

@@ -7,11 +7,14 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from quadlib.reports import skip_address_grammar
+
+if TYPE_CHECKING:
+    from quadlib.runs import Run
 
 # Nothing heavy is imported up here: `quadlib --help` should answer at once, so each command imports
 # what it needs.
@@ -137,20 +140,35 @@ def run(
 @app.command()
 def runs(outputs: Outputs = "") -> None:
     """List the runs, newest first."""
-    from quadlib.files import outputs_folder, read_json
-    from quadlib.runs import list_runs
+    from quadlib.files import outputs_folder
+    from quadlib.runs import damaged_runs, list_runs
 
-    found = list_runs(outputs)
-    if not found:
-        typer.echo(f"no run in {outputs_folder(outputs)}; the first one: quadlib demo")
-    width = max((len(item.name) for item in found), default=0)
-    for item in found:
-        evaluation = item.path("evaluation.json")
-        score = read_json(evaluation).get("headline", "") if evaluation.exists() else ""
+    listed, damaged = list_runs(outputs), damaged_runs(outputs)
+    if not listed and not damaged:
+        typer.echo(f"No run in {outputs_folder(outputs)} yet. Make the first one: quadlib demo")
+    width = max((len(item.name) for item in listed), default=0)
+    for item in listed:
+        record = item.record
         typer.echo(
-            f"{item.name:<{width}}  {item.record['status']:<9}  "
-            f"{item.record['source'] or '':<10}  {score}".rstrip()
+            f"{item.name:<{width}}  {record['status']:<9}  {record['source'] or '':<10}  "
+            f"{_score(item)}".rstrip()
         )
+    for broken in damaged:
+        typer.echo(f"{broken.run.name}  damaged  {broken.cause}", err=True)
+    raise typer.Exit(1 if damaged else 0)
+
+
+def _score(run: Run) -> str:
+    """The headline of a run's evaluation, empty before it; what is wrong with its file where it is
+    damaged.
+    """
+    from quadlib.files import FileError, read_record
+
+    path = run.path("evaluation.json")
+    try:
+        return read_record(path, "evaluation").get("headline", "") if path.exists() else ""
+    except FileError as error:
+        return f"damaged: {error}"
 
 
 @app.command()

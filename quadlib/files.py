@@ -1,14 +1,22 @@
-"""The one atomic write, content digests, and where outputs live."""
+"""The one atomic write, JSON with a format version, content digests, where outputs live, how many
+cores there are.
+"""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+# The version of each kind of JSON file that a run holds; raised when an older reader would misread
+# what is written now.
+FORMATS = {"run": 1, "evaluation": 1, "diagnosis": 1, "cache": 1}
 
 
 class FileError(OSError):
@@ -22,13 +30,25 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     The new content goes to a hidden file in the same folder (another folder may be another file
     system, where a rename is a copy), is flushed to the disk, renamed over the old one, and the
     folder is flushed too: after a crash at any point the path holds the old or the new content,
-    never a part. Raises FileError when the disk refuses it; the temporary file is then removed.
+    never a part. Its name is this writer's alone, so of several writers the last one wins, whole.
+
+    Args:
+        path: File to replace; its folder is made where it is missing.
+
+    Raises:
+        FileError: The disk refused it; the temporary file is then removed.
+
+    Example:
+        >>> with atomic_write("outputs/notes.txt") as file:
+        ...     _ = file.write(b"whole or not at all")
+        >>> Path("outputs/notes.txt").read_text()
+        'whole or not at all'
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -47,6 +67,14 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def leftovers_of(path: str | Path) -> list[Path]:
+    """Temporary files that killed writers of a file left; remove them only while nobody writes
+    it.
+    """
+    path = Path(path)
+    return list(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -72,11 +100,63 @@ def read_json(path: str | Path) -> Any:
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(
             f"{path} is not valid JSON ({error}); it was not written by quadlib or was damaged "
             "since."
         ) from error
+
+
+def write_record(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
+    """Writes one of a run's JSON files atomically, its format version first.
+
+    Args:
+        path: File to replace.
+        kind: What the file is, one of FORMATS; `run` is written as the format `quadlib.run/1`.
+        content: The entries of the JSON object, kept in their order.
+
+    Raises:
+        FileError: The disk refused it.
+
+    Example:
+        >>> write_record("outputs/a-run/evaluation.json", "evaluation", {"headline": "macro-F1 .9"})
+        >>> read_record("outputs/a-run/evaluation.json", "evaluation")
+        {'headline': 'macro-F1 .9'}
+    """
+    write_json(path, {"format": _format(kind), **content})
+
+
+def read_record(path: str | Path, kind: str) -> dict[str, Any]:
+    """Reads what `write_record` wrote as the same kind, in the version that this quadlib knows.
+
+    Args:
+        path: File to read.
+        kind: What the file should be, one of FORMATS.
+
+    Returns:
+        The entries, without the format.
+
+    Raises:
+        FileError: It is no JSON, no object, or has another format or none.
+    """
+    content, expected = read_json(path), _format(kind)
+    if not isinstance(content, dict):
+        raise FileError(f"{path} holds a {type(content).__name__} where an object was expected.")
+    if "format" not in content:
+        raise FileError(
+            f"{path} has no format, {expected} was expected; quadlib 0.1.0 or another program "
+            "wrote it. Make it again with this version."
+        )
+    if content["format"] != expected:
+        raise FileError(
+            f"{path} has the format {content['format']!r}, this version of quadlib reads "
+            f"{expected}. Make it again, or read it with the version that wrote it."
+        )
+    return {name: value for name, value in content.items() if name != "format"}
+
+
+def _format(kind: str) -> str:
+    return f"quadlib.{kind}/{FORMATS[kind]}"
 
 
 def digest_bytes(*parts: bytes) -> str:
@@ -121,3 +201,12 @@ def outputs_folder(outputs: str = "") -> Path:
     """
     chosen = outputs or os.environ.get("QUADLIB_OUTPUTS", "")
     return Path(chosen).expanduser().resolve() if chosen else project_root() / "outputs"
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, 1 at least; where the system knows no affinity (macOS),
+    all of the machine's.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -15,14 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quadlib.config import RunSettings, Settings, SettingsError, read_settings
-from quadlib.files import outputs_folder, read_json, write_json
+from quadlib.files import FileError, outputs_folder, read_record, write_record
 
-STATUSES = ("queued", "running", "done", "failed", "killed", "timed-out")
+Status = Literal["queued", "running", "done", "failed", "killed", "timed-out"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 RECORDED_PACKAGES = (
     "quadlib",
     "torch",
@@ -44,10 +46,42 @@ class RunError(RuntimeError):
     """A run is missing, taken or not what was asked for; the message names it and a way out."""
 
 
+class RunRecord(BaseModel):
+    """What run.json holds at least; stages may add entries of their own."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: str
+    status: Status
+    created: str  # times are ISO 8601 in UTC
+    started: str | None = None
+    ended: str | None = None
+    settings: dict[str, Any] = {}
+    seed: int = 0
+    versions: dict[str, str] = {}
+    commit: str | None = None
+    device: str | None = None
+    fingerprint: str | None = None
+    source: str | None = None
+    class_names: list[str] = []
+    timings: dict[str, float] = {}
+    error: dict[str, Any] | None = None
+    notebooks: dict[str, dict[str, Any]] = {}
+
+
 @dataclass(frozen=True)
 class Run:
     """One run folder; its record is read afresh from run.json, so that parent, kernel and reader
     see the same.
+
+    Example:
+        >>> from quadlib.config import RunSettings
+        >>> run = Run.create(RunSettings(run="first", outputs="outputs"))
+        >>> run.update(status="running", timings={"load_seconds": 0.5})
+        >>> run.record["status"], run.record["timings"]
+        ('running', {'load_seconds': 0.5})
+        >>> Run.open("first", outputs="outputs") == run
+        True
     """
 
     folder: Path
@@ -62,7 +96,22 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        return read_json(self.folder / "run.json")
+        """What run.json holds (RunRecord); raises FileError naming everything that is wrong with
+        it.
+        """
+        path = self.path("run.json")
+        record = read_record(path, "run")
+        try:
+            return RunRecord(**record).model_dump()
+        except ValidationError as error:
+            problems = [
+                f"  {'.'.join(map(str, item['loc']))}: {_fault(item)}" for item in error.errors()
+            ]
+        raise FileError(
+            f"{path} is not the record of a run:\n"
+            + "\n".join(problems)
+            + "\nRestore the file, or delete its folder."
+        )
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
@@ -70,10 +119,20 @@ class Run:
 
     @classmethod
     def create(cls, settings: RunSettings, *, kind: str = "train") -> Run:
-        """Makes the run folder that the settings name (a new sortable name when empty), or opens it
-        when it is there.
+        """Makes the run folder that the settings name, or opens it when it exists; an existing run
+        keeps its record.
 
-        An existing run keeps its record; settings are recorded by the stage that uses them.
+        Args:
+            settings: `run` is the folder's name (empty: a new sortable one), `outputs` where it
+                lies, `seed` is recorded; the other settings are recorded by the stage that uses
+                them.
+            kind: Word in a new name, such as `train`.
+
+        Returns:
+            The run, status queued when it is new.
+
+        Raises:
+            RunError: The name is not a plain folder name.
         """
         name = settings.run or new_name(kind)
         if name in (".", "..") or "/" in name or "\\" in name or name.startswith("."):
@@ -84,32 +143,28 @@ class Run:
         run.folder.mkdir(parents=True, exist_ok=True)
         with run._record_lock():
             if not run.path("run.json").exists():
-                write_json(
-                    run.path("run.json"),
-                    {
-                        "name": name,
-                        "status": "queued",
-                        "created": _now(),
-                        "started": None,
-                        "ended": None,
-                        "settings": {},
-                        "seed": settings.seed,
-                        "versions": _versions(),
-                        "commit": _commit(),
-                        "device": None,
-                        "fingerprint": None,
-                        "source": None,
-                        "class_names": [],
-                        "timings": {},
-                        "error": None,
-                    },
+                record = RunRecord(
+                    name=name,
+                    status="queued",
+                    created=_now(),
+                    seed=settings.seed,
+                    versions=_versions(),
+                    commit=code_commit(),
                 )
+                write_record(run.path("run.json"), "run", record.model_dump())
         return run
 
     @classmethod
     def open(cls, name: str = "", outputs: str = "") -> Run:
-        """Opens a run by name, by path, or the latest one when the name is empty; raises RunError
-        naming what is there.
+        """Opens a run by name, by path, or the latest trained one when the name is empty.
+
+        Args:
+            name: Name or path of a run folder; empty takes the latest run that was trained.
+            outputs: Outputs folder; empty takes the project's own.
+
+        Raises:
+            RunError: No such run; the message names the newest ones.
+            FileError: The run's record is damaged; the message says how.
         """
         if name and Path(name, "run.json").is_file():
             return cls(Path(name).resolve())
@@ -122,15 +177,21 @@ class Run:
                     "02_train"
                 )
             return trained[0]
-        for run in runs:
-            if run.name == name:
-                return run
+        named = cls(outputs_folder(outputs) / name)
+        if named.path("run.json").is_file() and named.record:
+            return named
         known = ", ".join(run.name for run in runs[:5]) or "none"
         raise RunError(f"run: no {name!r} in {outputs_folder(outputs)}; the newest are {known}")
 
     def update(self, **fields: Any) -> None:
-        """Merges fields into run.json under its lock; `timings` is merged key by key. Raises
-        RunError on an unknown status.
+        """Merges fields into run.json under its lock.
+
+        Args:
+            fields: Entries of RunRecord or a stage's own; `timings` is merged key by key, and
+                `status` also sets when the run started or ended.
+
+        Raises:
+            RunError: The status is none of STATUSES.
         """
         if fields.get("status", "done") not in STATUSES:
             raise RunError(f"status: {fields['status']!r} is none of {', '.join(STATUSES)}")
@@ -142,7 +203,7 @@ class Run:
             if fields.get("status") in ("done", "failed", "killed", "timed-out"):
                 record["ended"] = _now()
             record.update(fields)
-            write_json(self.path("run.json"), record)
+            write_record(self.path("run.json"), "run", record)
 
     def settings(self, model: type[Model]) -> Model:
         """The settings that the run recorded, as their model; raises SettingsError when they do not
@@ -159,17 +220,12 @@ class Run:
         """The records of history.jsonl; empty before training."""
         return read_lines(self.path("history.jsonl"))
 
-    def lock(self) -> FileLock:
-        """The lock that whoever writes checkpoints holds; the system frees it when its holder
-        dies.
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Takes the run for one writer of checkpoints, or raises RunError at once when it is taken;
+        the system frees it when its holder dies.
         """
-        return FileLock(self.folder / ".lock", timeout=0)
-
-    def hold(self) -> FileLock:
-        """Takes the run for this process, or raises RunError at once when another process has
-        it.
-        """
-        lock = self.lock()
+        lock = FileLock(self.folder / ".lock", timeout=0)
         try:
             lock.acquire()
         except Timeout:
@@ -177,7 +233,10 @@ class Run:
                 f"run {self.name} is being written by another process; wait for it, or choose "
                 "another run name"
             ) from None
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def in_progress(self) -> Iterator[None]:
@@ -203,10 +262,51 @@ class Run:
         return FileLock(self.folder / ".record.lock", timeout=30)
 
 
+@dataclass(frozen=True)
+class DamagedRun:
+    """A run folder whose run.json cannot be used, and why."""
+
+    run: Run
+    cause: str
+
+
 def list_runs(outputs: str = "") -> list[Run]:
-    """All runs under the outputs folder, newest first by their record."""
-    found = [Run(path.parent) for path in outputs_folder(outputs).glob("*/run.json")]
-    return sorted(found, key=lambda run: (run.record["created"], run.name), reverse=True)
+    """All runs under the outputs folder whose record is whole, newest first.
+
+    Args:
+        outputs: Outputs folder; empty takes the project's own.
+
+    Example:
+        >>> from quadlib.config import RunSettings
+        >>> run = Run.create(RunSettings(run="only", outputs="other-outputs"))
+        >>> list_runs("other-outputs") == [run]
+        True
+    """
+    records = {run: record for run, record in _scan(outputs) if isinstance(record, dict)}
+    return sorted(records, key=lambda run: (records[run]["created"], run.name), reverse=True)
+
+
+def damaged_runs(outputs: str = "") -> list[DamagedRun]:
+    """The runs under the outputs folder that `list_runs` leaves out, by name, each with the file
+    and the cause.
+    """
+    return [DamagedRun(run, str(cause)) for run, cause in _scan(outputs) if isinstance(cause, str)]
+
+
+def _scan(outputs: str) -> Iterator[tuple[Run, dict[str, Any] | str]]:
+    """Every run folder with its record, or with what is wrong with it."""
+    for path in sorted(outputs_folder(outputs).glob("*/run.json")):
+        run = Run(path.parent)
+        try:
+            yield run, run.record
+        except OSError as error:
+            yield run, str(error)
+
+
+def _fault(item: Any) -> str:
+    return (
+        f"{item['input']!r} does not fit: {item['msg']}" if item["type"] != "missing" else "missing"
+    )
 
 
 def new_name(kind: str) -> str:
@@ -215,10 +315,21 @@ def new_name(kind: str) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; empty when it is not there."""
+    """The records of a JSON-lines file; empty when it is missing. Raises FileError naming the line
+    that is torn.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records += [json.loads(line)] if line else []
+        except ValueError as error:
+            raise FileError(
+                f"{path}, line {number} is not valid JSON ({error}); the file was damaged since "
+                "quadlib wrote it."
+            ) from error
+    return records
 
 
 def lines_text(records: Sequence[Mapping[str, Any]]) -> str:
@@ -240,21 +351,30 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _commit() -> str | None:
-    """The commit of the code, with `+changes` when tracked files differ from it; None outside a git
-    checkout.
+def code_commit(source: Path = Path(__file__)) -> str | None:
+    """The commit of this package's code, with `+changes` when tracked files differ from it; None
+    where no git checkout holds its source.
+
+    An installed package often lies inside somebody's repository, whose commit says nothing of the
+    package: only a repository that tracks the source file counts.
     """
     try:
-        head, changes = (
-            _git("rev-parse", "--short=12", "HEAD"),
-            _git("status", "--porcelain", "--untracked-files=no"),
-        )
+        _git(source, "ls-files", "--error-unmatch", source.name)
+        head = _git(source, "rev-parse", "--short=12", "HEAD")
+        changes = _git(source, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+changes" if changes else "")
 
 
-def _git(*arguments: str) -> str:
+def _git(source: Path, *arguments: str) -> str:
+    # a hook's GIT_DIR would name the repository that it runs for
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     return subprocess.run(
-        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ["git", *arguments],
+        cwd=source.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from quadlib import cli
+from quadlib.config import RunSettings
 from quadlib.demo import run as demo
 from quadlib.reports.execute import Outcome
 from quadlib.runs import Run
@@ -79,6 +80,17 @@ def test_run_executes_renders_and_lists(quadlib, tmp_path):
     (tmp_path / "outputs/mine/reports/01_batches.html").unlink()
     code, said, _ = quadlib("report", "mine")
     assert code == 0 and (tmp_path / "outputs/mine/reports/01_batches.html").exists()
+
+
+def test_one_damaged_run_hides_no_other(quadlib, tmp_path):
+    for name in ("good", "torn", "unscored"):
+        Run.create(RunSettings(run=name, outputs=str(tmp_path / "outputs")))
+    (tmp_path / "outputs/torn/run.json").write_text("{")
+    (tmp_path / "outputs/unscored/evaluation.json").write_text("{}")
+    code, said, complaint = quadlib("runs")
+    assert code == 1 and {"good", "unscored"} <= set(said.split())
+    assert "evaluation.json has no format" in said
+    assert complaint.startswith("torn  damaged") and "torn/run.json is not valid JSON" in complaint
 
 
 def test_a_failing_notebook_is_exit_1_with_a_report(quadlib, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 
 import pytest
@@ -13,7 +14,10 @@ from quadlib.files import (
     outputs_folder,
     project_root,
     read_json,
+    read_record,
+    usable_cores,
     write_json,
+    write_record,
     write_text,
 )
 
@@ -78,3 +82,55 @@ def test_outputs_are_the_projects_wherever_the_kernel_starts(tmp_path, monkeypat
 def test_write_json_keeps_key_order(tmp_path):
     write_json(tmp_path / "a.json", {"z": 1, "a": 2})
     assert list(json.loads((tmp_path / "a.json").read_text())) == ["z", "a"]
+
+
+def _write_often(path, letter, times):
+    for _ in range(times):
+        write_text(path, letter * 20_000)
+
+
+def test_several_processes_write_one_file_and_it_is_whole(tmp_path):
+    path = tmp_path / "index.html"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_often, args=(path, letter, 50)) for letter in "abc"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert path.read_text() in {letter * 20_000 for letter in "abc"}
+    assert os.listdir(tmp_path) == ["index.html"]
+
+
+def test_a_written_file_is_readable_as_any_other(tmp_path):
+    write_text(tmp_path / "ours", "x")
+    (tmp_path / "plain").write_text("x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_cores_are_counted_with_and_without_an_affinity(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7}, raising=False)
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert usable_cores() == 8
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores() == 1
+
+
+def test_a_record_carries_its_format_and_no_other_is_read(tmp_path):
+    path = tmp_path / "run.json"
+    write_record(path, "run", {"b": 1, "a": 2})
+    assert path.read_text().startswith('{\n "format": "quadlib.run/1"')
+    assert list(read_record(path, "run")) == ["b", "a"]
+    with pytest.raises(FileError, match="run.json has the format 'quadlib.run/1'.*diagnosis/1"):
+        read_record(path, "diagnosis")
+    write_json(path, {"b": 1})
+    with pytest.raises(FileError, match="run.json has no format, quadlib.run/1 was expected"):
+        read_record(path, "run")
+    write_json(path, [1])
+    with pytest.raises(FileError, match="run.json holds a list where an object was expected"):
+        read_record(path, "run")
+    path.write_text("[" * 100_000)
+    with pytest.raises(FileError, match="run.json is not valid JSON"):
+        read_json(path)

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
 
 import pytest
 
 from quadlib.config import RunSettings, SettingsError, TrainSettings
-from quadlib.files import write_text
-from quadlib.runs import Run, RunError, lines_text, list_runs, read_lines
+from quadlib.files import FileError, write_text
+from quadlib.runs import (
+    Run,
+    RunError,
+    code_commit,
+    damaged_runs,
+    lines_text,
+    list_runs,
+    read_lines,
+)
 
 
 @pytest.fixture
@@ -88,8 +97,8 @@ def test_a_second_writer_is_refused_at_once_and_a_dead_one_holds_nothing(setting
     other = context.Process(target=_hold, args=(run.folder, ready, done))
     other.start()
     assert ready.wait(60)
-    with pytest.raises(RunError, match="being written by another process"):
-        run.hold()
+    with pytest.raises(RunError, match="being written by another process"), run.hold():
+        pass
     other.kill()
     other.join()
     with run.hold():
@@ -114,3 +123,80 @@ def test_settings_of_another_version_name_their_file(settings):
         match=r"run.json does not fit this version of quadlib(?s:.*)flux: no such setting",
     ):
         run.settings(type(settings))
+
+
+def test_a_run_is_free_again_once_its_holder_is_through(settings):
+    run = Run.create(settings)
+    holder = run.hold()
+    with holder:
+        pass
+    with run.hold():
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ('{"name": "torn', "is not valid JSON"),
+        ("[1, 2]", "holds a list where an object was expected"),
+        ('{"format": "quadlib.run/99"}', "has the format 'quadlib.run/99'"),
+        ("{}", "has no format"),
+        (
+            '{"format": "quadlib.run/1", "name": "bad", "status": "finished", "timings": []}',
+            "status: 'finished' does not fit",
+        ),
+        (
+            '{"format": "quadlib.run/1", "name": "bad", "status": "done", "timings": []}',
+            "timings: [] does not fit",
+        ),
+    ],
+)
+def test_a_damaged_run_is_listed_as_damaged_and_the_others_work(settings, content, cause):
+    good = Run.create(settings.model_copy(update={"run": "good"}))
+    write_text(good.path("history.jsonl"), "")
+    bad = Run.create(settings.model_copy(update={"run": "bad"}))
+    write_text(bad.path("run.json"), content)
+    assert list_runs(settings.outputs) == [good]
+    assert Run.open(outputs=settings.outputs) == good
+    [damaged] = damaged_runs(settings.outputs)
+    assert damaged.run == bad
+    assert cause in damaged.cause and str(bad.path("run.json")) in damaged.cause
+    with pytest.raises(FileError, match="run.json"):
+        Run.open("bad", settings.outputs)
+
+
+def test_a_torn_line_of_the_history_is_named(tmp_path):
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"loss": 1.0}\n{"loss": ')
+    with pytest.raises(FileError, match=r"history.jsonl, line 2 is not valid JSON"):
+        read_lines(path)
+
+
+def test_only_a_checkout_that_holds_the_source_names_the_commit(tmp_path, monkeypatch):
+    def git(*arguments):
+        return subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    source = tmp_path / "site-packages" / "quadlib" / "runs.py"
+    source.parent.mkdir(parents=True)
+    source.touch()
+    assert code_commit(source) is None  # no repository at all
+    (tmp_path / "analysis.py").touch()
+    git("init")
+    git("add", "analysis.py")
+    git("commit", "-m", "the user's own")
+    assert code_commit(source) is None  # installed inside the user's repository
+    git("add", "site-packages")
+    git("commit", "-m", "with the source")
+    assert code_commit(source) == git("rev-parse", "--short=12", "HEAD")
+    source.write_text("changed")
+    assert code_commit(source).endswith("+changes")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in a hook of the user's
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs.py").touch()
+    assert code_commit(tmp_path / "elsewhere" / "runs.py") is None

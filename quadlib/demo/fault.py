@@ -15,7 +15,7 @@ from quadlib.data.open import open_table
 from quadlib.diagnosis import diagnose
 from quadlib.faults.pipeline import Pipeline
 from quadlib.faults.registry import FAULTS
-from quadlib.files import write_json
+from quadlib.files import write_record
 from quadlib.loss import bounds
 from quadlib.runs import Run
 from quadlib.training.objective import ObjectiveValue
@@ -118,6 +118,6 @@ def run_fault(
 def _examined(pipeline: Pipeline, say: Callable[[str], None]) -> int:
     """The whole examination at once, said and written; its exit code."""
     diagnosis = diagnose(pipeline.subject())
-    write_json(pipeline.run.path("diagnosis.json"), diagnosis.to_dict())
+    write_record(pipeline.run.path("diagnosis.json"), "diagnosis", diagnosis.to_dict())
     say(diagnosis.to_text(facts=False))
     return diagnosis.exit_code

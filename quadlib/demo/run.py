@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quadlib.config import TrainSettings, read_settings
-from quadlib.files import read_json
+from quadlib.files import read_record
 from quadlib.reports.execute import Outcome, execute_notebook, find_notebook, settings_model
 from quadlib.reports.gallery import write_gallery
 from quadlib.reports.render import render_outcome
@@ -81,7 +81,7 @@ def run_stages(run: Run, values: dict[str, Any], say: Callable[[str], None]) -> 
 
 def _headline(run: Run) -> str:
     path: Path = run.path("evaluation.json")
-    return read_json(path)["headline"] if path.exists() else "not evaluated"
+    return read_record(path, "evaluation")["headline"] if path.exists() else "not evaluated"
 
 
 def _indented(text: str) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from quadlib.files import usable_cores
+
 
 def demo_side_by_side(
     sources: Sequence[str], *, size: str, outputs: str, say: Callable[[str], None] = print
@@ -25,7 +27,7 @@ def demo_side_by_side(
     process.
     """
     began = time.monotonic()
-    threads = str(max(1, (os.cpu_count() or 1) // len(sources)))
+    threads = str(max(1, usable_cores() // len(sources)))
     environment = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONUNBUFFERED": "1"}
     processes = {
         source: subprocess.Popen(

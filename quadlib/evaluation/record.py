@@ -14,7 +14,7 @@ from quadlib.evaluation.leakage import Leakage
 from quadlib.evaluation.metrics import ClassScore
 from quadlib.evaluation.score import Score, short
 from quadlib.evaluation.subsets import SubsetScore
-from quadlib.files import FileError, atomic_write, read_json, write_json
+from quadlib.files import FileError, atomic_write, read_record, write_record
 from quadlib.runs import Run
 
 
@@ -111,7 +111,9 @@ class Evaluation:
         with atomic_write(folder / "embeddings.npz") as file:
             np.savez(file, allow_pickle=False, **self.arrays)
         content = _ADAPTER.dump_python(self, mode="json", exclude={"arrays"})
-        write_json(folder / "evaluation.json", {"headline": self.headline(), **content})
+        write_record(
+            folder / "evaluation.json", "evaluation", {"headline": self.headline(), **content}
+        )
 
     @classmethod
     def read(cls, run: Run) -> Evaluation:
@@ -125,7 +127,7 @@ class Evaluation:
                 f"run={run.name}"
             )
         try:
-            evaluation = _ADAPTER.validate_python(read_json(path))
+            evaluation = _ADAPTER.validate_python(read_record(path, "evaluation"))
         except ValueError as error:
             raise FileError(
                 f"{path} does not hold what this version of quadlib writes ({error}); evaluate the "

@@ -1,4 +1,4 @@
-"""The one visual language: the plotly template "quad", colours and symbols, number formats, and how
+"""The one visual language: the plotly template, colours and symbols, number formats, and how
 a figure is shown.
 """
 
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-import plotly.io as pio
 
 # Okabe and Ito's palette: told apart by readers with any colour vision, and in grey print together
 # with the symbols.
@@ -68,9 +67,9 @@ def class_marks(names: Sequence[str]) -> dict[str, Mark]:
     return {name: Mark(colours[i % 6], symbols[i // 6 % 4]) for i, name in enumerate(names)}
 
 
-def template() -> go.layout.Template:
-    """The template "quad": transparent, system font, thin grid, no logo, and no button that sends a
-    figure to a cloud.
+def _template() -> go.layout.Template:
+    """The look that each of our figures is given: transparent, system font, thin grid, no logo, and
+    no button that sends a figure to a cloud.
     """
     axis = {
         "gridcolor": GRID,
@@ -129,9 +128,8 @@ def template() -> go.layout.Template:
     )
 
 
-pio.templates["quad"] = template()
-pio.templates.default = "quad"
-pio.renderers["plotly_mimetype"].config = {"displaylogo": False, "responsive": True}
+TEMPLATE = _template()
+CONFIG = {"displaylogo": False, "responsive": True}
 
 
 def finish(
@@ -147,7 +145,7 @@ def finish(
     """
     table = {"columns": list(columns), "rows": [[plain(value) for value in row] for row in rows]}
     figure.update_layout(
-        template="quad", title_text=title, meta={"caption": caption, "table": table}, **layout
+        template=TEMPLATE, title_text=title, meta={"caption": caption, "table": table}, **layout
     )
     return figure
 
@@ -207,6 +205,13 @@ def in_batch() -> bool:
     return os.environ.get("QUADLIB_BATCH", "") not in ("", "0")
 
 
+class Shown(go.Figure):
+    """A figure that a cell displays without plotly's logo, as wide as the cell."""
+
+    def _ipython_display_(self) -> None:
+        self.show(config=CONFIG)
+
+
 def show(item: Any, live: bool = False) -> Any:
     """What a cell displays: a figure, interactively above its caption; anything else as it is
     (widgets know their static twin).
@@ -220,7 +225,7 @@ def show(item: Any, live: bool = False) -> Any:
         return item
     if in_batch():
         return go.Figure(item)
-    figure = go.Figure(item)
+    figure = Shown(item)
     lines = textwrap.wrap(str((figure.layout.meta or {}).get("caption", "")), width=110)
     if lines:
         figure.update_layout(

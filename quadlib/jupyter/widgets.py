@@ -20,7 +20,7 @@ from quadlib.config import BatchesSettings
 from quadlib.data.batches import SplitBatches
 from quadlib.data.samples import SampleTable
 from quadlib.figures.batches import batch_inspection, batch_overview, batch_table, worst_first
-from quadlib.figures.style import in_batch, many, score
+from quadlib.figures.style import CONFIG, in_batch, many, score
 from quadlib.figures.training import SCORES, loss_curve
 from quadlib.figures.verdicts import judge_batches
 from quadlib.sampler.plan import BatchPlan
@@ -91,7 +91,7 @@ def live(figure: go.Figure) -> go.FigureWidget:
     """A figure that fills its cell and can be changed later; without plotly's logo."""
     shown = go.FigureWidget(figure)
     shown.layout.autosize = True
-    shown._config = {**shown._config, "displaylogo": False, "responsive": True}
+    shown._config = {**shown._config, **CONFIG}
     return shown
 
 

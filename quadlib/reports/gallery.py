@@ -11,10 +11,10 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from quadlib.config import DataSettings, RunSettings
-from quadlib.files import outputs_folder, read_json, write_text
+from quadlib.files import FileError, outputs_folder, read_record, write_text
 from quadlib.reports.headline import ENDINGS
 from quadlib.reports.render import environment, shell
-from quadlib.runs import Run, list_runs
+from quadlib.runs import Run, damaged_runs, list_runs
 
 # Whose verdict stands for the whole run: how good it is, else how it trained, else what was found.
 SPOKESMEN = ("04", "02", "03", "01")
@@ -42,11 +42,25 @@ class Card:
 
 
 def write_gallery(outputs: str | Path = "") -> Path:
-    """Writes index.html into the outputs folder, made of what the runs' folders hold, and returns
-    its path; works from the file system.
+    """Writes index.html into the outputs folder, one card a run, and returns its path; a damaged
+    run is a card that names its file and the cause.
+
+    Args:
+        outputs: Outputs folder; empty takes the project's own.
+
+    Returns:
+        The page's path; it opens from the file system.
+
+    Example:
+        >>> write_gallery("outputs").name
+        'index.html'
     """
     runs = list_runs(str(outputs))
-    cards = [_card(run, _before(run, runs[position + 1 :])) for position, run in enumerate(runs)]
+    cards = [
+        _card_or_damage(run, _before(run, runs[position + 1 :]))
+        for position, run in enumerate(runs)
+    ]
+    cards += [_damaged(item.run, item.cause) for item in damaged_runs(str(outputs))]
     page = (
         environment()
         .get_template("gallery.html.j2")
@@ -64,7 +78,7 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
     epochs = [
         record
         for record in history
-        if record["kind"] == "epoch" and record.get("fused") is not None
+        if record.get("kind") == "epoch" and record.get("fused") is not None
     ]
     if len(epochs) < 2:
         return Markup("")
@@ -96,6 +110,30 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
     )
 
 
+def _card_or_damage(run: Run, before: Run | None) -> Card:
+    try:
+        return _card(run, before)
+    except FileError as error:
+        return _damaged(run, str(error))
+
+
+def _damaged(run: Run, cause: str) -> Card:
+    """The card of a run of which a file is damaged."""
+    return Card(
+        name=run.name,
+        tone="broken",
+        status="✕ Damaged",
+        source="",
+        verdict=cause,
+        score="",
+        created="",
+        curve=Markup(""),
+        previous="",
+        changed=(),
+        reports=_reports(run, {}),
+    )
+
+
 def _card(run: Run, before: Run | None) -> Card:
     record = run.record
     notebooks = record.get("notebooks", {})
@@ -123,17 +161,8 @@ def _card(run: Run, before: Run | None) -> Card:
         if error
         else ""
     )
-    evaluation = (
-        read_json(run.path("evaluation.json")) if run.path("evaluation.json").exists() else {}
-    )
-    reports = tuple(
-        (
-            path.stem.replace("_", " "),
-            f"{run.name}/reports/{path.name}",
-            headlines.get(path.stem, {}).get("sign", ""),
-        )
-        for path in sorted(run.path("reports").glob("*.html"))
-    )
+    scored = run.path("evaluation.json")
+    evaluation = read_record(scored, "evaluation") if scored.exists() else {}
     return Card(
         name=run.name,
         tone=tone,
@@ -145,7 +174,19 @@ def _card(run: Run, before: Run | None) -> Card:
         curve=loss_curve(run.history()),
         previous=before.name if before else "",
         changed=_changed(before.record["settings"] if before else {}, record["settings"]),
-        reports=reports,
+        reports=_reports(run, headlines),
+    )
+
+
+def _reports(run: Run, headlines: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    """Name, address and sign of each report of a run."""
+    return tuple(
+        (
+            path.stem.replace("_", " "),
+            f"{run.name}/reports/{path.name}",
+            headlines.get(path.stem, {}).get("sign", ""),
+        )
+        for path in sorted(run.path("reports").glob("*.html"))
     )
 
 

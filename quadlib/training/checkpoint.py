@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from quadlib.files import atomic_write
+from quadlib.files import atomic_write, leftovers_of
 
 FORMAT = 1
 LATEST = "latest_model.pth"
@@ -105,11 +105,12 @@ def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], path: 
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary file that a killed writer may have left; call it only while holding the
-    run's lock.
+    """Removes the temporary files that killed writers may have left; call it only while holding
+    the run's lock.
     """
     for name in (LATEST, BEST):
-        folder.joinpath(f".{name}.tmp").unlink(missing_ok=True)
+        for path in leftovers_of(folder / name):
+            path.unlink()
 
 
 def _other(path: Path) -> str:

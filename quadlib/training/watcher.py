@@ -18,7 +18,7 @@ from quadlib.diagnosis import Diagnosis, Subject, diagnose
 from quadlib.diagnosis.finding import Finding, fold
 from quadlib.diagnosis.registry import Phase
 from quadlib.diagnosis.report import finding_text
-from quadlib.files import write_json
+from quadlib.files import write_record
 from quadlib.training.checkpoint import load_weights
 from quadlib.training.restore import Restored
 from quadlib.training.trainer import Trainer, TrainingError, Watcher
@@ -77,7 +77,7 @@ def subject_of_run(restored: Restored) -> Subject:
 def diagnose_run(restored: Restored, *, deep: bool = False) -> Diagnosis:
     """Examines a restored run and leaves diagnosis.json in its folder."""
     diagnosis = diagnose(subject_of_run(restored), deep=deep)
-    write_json(restored.run.path("diagnosis.json"), diagnosis.to_dict())
+    write_record(restored.run.path("diagnosis.json"), "diagnosis", diagnosis.to_dict())
     return diagnosis
 
 
@@ -203,7 +203,7 @@ class DoctorWatcher(Watcher):
                             "predicts)"
                         )
         if trainer.run.folder.is_dir():
-            write_json(trainer.run.path("diagnosis.json"), self.diagnosis.to_dict())
+            write_record(trainer.run.path("diagnosis.json"), "diagnosis", self.diagnosis.to_dict())
 
 
 def _alone(item: Finding) -> Finding:

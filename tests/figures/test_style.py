@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io as pio
@@ -22,11 +25,42 @@ from quadlib.figures.style import (
 )
 
 
-def test_the_template_is_the_default_and_never_offers_to_upload() -> None:
-    assert pio.templates.default == "quad"
-    layout = pio.templates["quad"].layout
+def test_a_figure_brings_its_template_and_never_offers_to_upload() -> None:
+    layout = drawing().layout.template.layout
     assert "sendChartToCloud" in layout.modebar.remove
     assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
+
+
+def test_the_users_own_plotly_figures_stay_as_they_are() -> None:
+    """Importing every module of figures, reports and jupyter changes nothing of plotly's."""
+    code = (
+        "import pkgutil, importlib, plotly.io as pio, plotly.graph_objects as go\n"
+        "def state():\n"
+        "    renderer = pio.renderers['plotly_mimetype']\n"
+        "    return (pio.templates.default, list(pio.templates), pio.renderers.default,\n"
+        "            dict(renderer.config or {}), go.Figure().to_json())\n"
+        "before = state()\n"
+        "for room in ('figures', 'jupyter', 'reports'):\n"
+        "    folder = importlib.import_module(f'quadlib.{room}')\n"
+        "    for item in pkgutil.iter_modules(folder.__path__, f'quadlib.{room}.'):\n"
+        "        importlib.import_module(item.name)\n"
+        "assert state() == before, (before, state())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_figure_is_shown_without_the_logo_and_as_wide_as_its_cell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    displayed: list[dict[str, Any]] = []
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    monkeypatch.setattr(pio.renderers, "default", "plotly_mimetype")
+    monkeypatch.setattr(
+        pio._renderers.ipython_display, "display", lambda bundle, raw: displayed.append(bundle)
+    )
+    show(drawing())._ipython_display_()
+    config = displayed[0]["application/vnd.plotly.v1+json"]["config"]
+    assert config["displaylogo"] is False and config["responsive"] is True
 
 
 def test_the_four_modalities_keep_their_marks_in_any_order_and_subset() -> None:
@@ -106,7 +140,8 @@ def test_in_batch_a_plain_figure(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_interactively_the_caption_is_with_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QUADLIB_BATCH", raising=False)
     shown = show(drawing())
-    assert type(shown) is go.Figure and shown.layout.title.subtitle.text == "The finding."
+    assert isinstance(shown, go.Figure) and not isinstance(shown, go.FigureWidget)
+    assert shown.layout.title.subtitle.text == "The finding."
     assert isinstance(show(drawing(), live=True), go.FigureWidget)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from bs4 import BeautifulSoup
 
 from quadlib.config import TrainSettings
-from quadlib.files import write_json
+from quadlib.files import write_record
 from quadlib.reports.gallery import loss_curve, write_gallery
 from quadlib.runs import Run
 
@@ -49,7 +49,11 @@ def test_runs_newest_first_with_verdict_score_and_difference(tmp_path):
             "04_evaluate": {"headline": HEADLINE},
         }
     )
-    write_json(second.path("evaluation.json"), {"headline": "macro-F1 .862 | set-points .41"})
+    write_record(
+        second.path("evaluation.json"),
+        "evaluation",
+        {"headline": "macro-F1 .862 | set-points .41"},
+    )
     first.update(status="killed", error={"type": "DeadKernel", "message": HOSTILE})
     soup = BeautifulSoup(write_gallery(tmp_path).read_text(encoding="utf-8"), "html.parser")
     cards = soup.select(".run")
@@ -99,3 +103,22 @@ def test_loss_curve_lies_between_floor_and_collapse():
     assert 12 < heights["fused"][0] < heights["fused"][1] < heights["fused"][2] < 62
     assert soup.svg["aria-label"].startswith("Loss by epoch: 3.00 to 1.00 in 3 epochs")
     assert loss_curve(history(1)) == ""
+
+
+def test_a_damaged_run_has_a_card_that_says_so(tmp_path):
+    make_run(tmp_path, "good", "2026-01-01T10:00:00+00:00")
+    for name, file in (("torn", "run.json"), ("unscored", "evaluation.json")):
+        run = make_run(tmp_path, name, "2026-01-02T10:00:00+00:00")
+        run.path(file).write_text('{"headline')
+    make_run(tmp_path, "cut", "2026-01-03T10:00:00+00:00").path("history.jsonl").write_text("{")
+    soup = BeautifulSoup(write_gallery(tmp_path).read_text(encoding="utf-8"), "html.parser")
+    cards = {card.h2.text: card for card in soup.select(".run")}
+    assert set(cards) == {"good", "torn", "unscored", "cut"}
+    assert "Damaged" not in cards["good"].text
+    for name, file in (
+        ("torn", "run.json"),
+        ("unscored", "evaluation.json"),
+        ("cut", "history.jsonl"),
+    ):
+        assert cards[name].select_one(".status").text == "✕ Damaged"
+        assert str(tmp_path / name / file) in cards[name].text

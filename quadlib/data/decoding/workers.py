@@ -23,6 +23,7 @@ from pathlib import Path
 import quadlib
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job, decode
+from quadlib.files import usable_cores
 
 LIMIT_SECONDS = 600.0
 PROGRAM = "from quadlib.data.decoding.workers import main; main()"
@@ -47,7 +48,7 @@ class WorkerPool:
         """Yields (position in jobs, result or damage) as the jobs finish, in any order, decoded by
         at most one process a core.
         """
-        wanted = min(os.cpu_count() or 1, -(-len(jobs) // JOBS_PER_PROCESS))
+        wanted = min(usable_cores(), -(-len(jobs) // JOBS_PER_PROCESS))
         while len(self.workers) < wanted:
             self.workers.append(Worker(self.limit_seconds, self.program))
         idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()

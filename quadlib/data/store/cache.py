@@ -24,9 +24,9 @@ from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.kinds.series import channel_names
 from quadlib.data.samples import SampleTable, input_shape
-from quadlib.files import FileError, digest_bytes, read_json, write_json
+from quadlib.files import FileError, digest_bytes, read_record, write_record
 
-FORMAT = 1  # raised when a decoder's numbers change
+FORMAT = 2  # raised when a decoder's numbers change, or what index.json holds
 PROGRESS_SECONDS = 30.0
 Arc = tuple[float, float] | None
 
@@ -207,8 +207,9 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
                 print(f"{order.table.name}: decoded {done} of {len(todo)} {order.name}", flush=True)
         file.flush()
         os.fsync(file.fileno())
-    write_json(
+    write_record(
         folder / "index.json",
+        "cache",
         {"keys": order.keys, "entries": {str(row): entries[row] for row in sorted(entries)}},
     )
     return len(todo)
@@ -222,7 +223,7 @@ def _older_rows(root: Path, order: Order) -> Iterator[tuple[int, np.ndarray, dic
     for folder in sorted(root.glob(f"{glob.escape(order.prefix)}*")):
         try:
             index, array = (
-                read_json(folder / "index.json"),
+                read_record(folder / "index.json", "cache"),
                 np.load(folder / "array.npy", mmap_mode="r"),
             )
         except (OSError, ValueError):  # damaged since: its rows are decoded anew
@@ -238,7 +239,8 @@ def _read(folder: Path, order: Order, decoded: int) -> Shelf:
     try:
         array = np.load(folder / "array.npy", mmap_mode="r")
         entries = {
-            int(row): entry for row, entry in read_json(folder / "index.json")["entries"].items()
+            int(row): entry
+            for row, entry in read_record(folder / "index.json", "cache")["entries"].items()
         }
     except (OSError, ValueError, KeyError) as error:
         raise FileError(

@@ -202,7 +202,7 @@ def test_a_half_written_store_is_never_taken(copied, tmp_path, in_process, monke
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shelf, "write_json", fail)
+    monkeypatch.setattr(shelf, "write_record", fail)
     with pytest.raises(
         FileError, match="could not be written .No space left on device.; it needs .* MiB"
     ):

@@ -25,7 +25,7 @@ from quadlib.data.sources.weldsim.process import weld
 from quadlib.data.sources.weldsim.sensor import sensor_csv
 from quadlib.data.sources.weldsim.settings import MODALITIES, Geometry, WeldSimSettings, geometry_of
 from quadlib.data.sources.weldsim.video import write_video
-from quadlib.files import FileError, read_json, write_json
+from quadlib.files import FileError, read_json, usable_cores, write_json
 
 VERSION = 1
 MANIFEST_COLUMNS = (
@@ -134,9 +134,7 @@ def _build(
     from quadlib.data.sources.weldsim.oracles import oracle_scores
 
     folder.mkdir()
-    workers = processes or (
-        1 if wanted["size"] == "tiny" else min(len(os.sched_getaffinity(0)), 16)
-    )
+    workers = processes or (1 if wanted["size"] == "tiny" else min(usable_cores(), 16))
     if workers == 1:
         write_share(folder, wanted, 0, 1)
     else:
