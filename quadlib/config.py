@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from quadlib.registry import SOURCES
+
 
 class SettingsError(ValueError):
     """One or more settings are wrong; the message lists every one of them with what was
@@ -70,9 +72,10 @@ class RunSettings(Settings):
 class DataSettings(Settings):
     """Which recordings, and how they are divided."""
 
-    source: Literal["weldsim", "intel_weld", "mfeat", "table"] = Field(
+    source: str = Field(
         "weldsim",
-        description="weldsim (simulated), intel_weld (folder), mfeat (digits), table (file)",
+        description="weldsim (simulated), intel_weld (folder), mfeat (digits), table (file), "
+        "or one that was registered",
     )
     path: str = Field(
         "",
@@ -94,6 +97,11 @@ class DataSettings(Settings):
     on_damage: Literal["error", "drop_modality"] = Field(
         "error", description="a damaged file stops the run, or its modality is masked and counted"
     )
+
+    @field_validator("source")
+    @classmethod
+    def _source_is_registered(cls, value: str) -> str:
+        return SOURCES.require(value)
 
     @field_validator("fractions")
     @classmethod

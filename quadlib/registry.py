@@ -54,10 +54,12 @@ class Registry(Generic[T]):
             )
         self._entries[name] = entry
 
-    def __getitem__(self, name: str) -> T:
-        """The object of a name; raises RegistryError with the names near it, or all."""
+    def require(self, name: str) -> str:
+        """The name, if it is registered, without importing its object; else raises RegistryError
+        that names the near one and all.
+        """
         known = list(self)
-        if name not in self._entries:
+        if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise RegistryError(
@@ -65,7 +67,11 @@ class Registry(Generic[T]):
                     [f"no {self.what} {name!r}; {hint}known are {', '.join(known)}", *failures()]
                 )
             )
-        entry = self._entries[name]
+        return name
+
+    def __getitem__(self, name: str) -> T:
+        """The object of a name; raises RegistryError as `require` does."""
+        entry = self._entries[self.require(name)]
         if isinstance(entry, str):
             entry = self._entries[name] = resolve_name(entry)
         return entry  # type: ignore[return-value]  # T is never a text

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 
 from quadlib.data.samples import Modality
+from quadlib.registry import KINDS
 
 CHUNK_ROWS = 64
 CLIPPED_PERCENT = (
     0.5  # of a series at each end: one open-circuit reading of 80 V must not set the scale
 )
-# The axes, counted within one recording, that keep statistics of their own; the others are pooled.
-KEPT_AXES = {"video": (1,), "image": (1,), "audio": (0, 1), "series": (0,), "vector": (0,)}
 
 
 class Normaliser:
@@ -47,17 +46,16 @@ class Normaliser:
         outer 0.5 % at each end are clipped first. Raises ValueError when no row has a modality.
         """
         statistics = {}
-        for place, (name, modality) in enumerate(modalities.items()):
-            there = np.asarray(rows)[present[rows, place]]
-            if not len(there):
+        for column, (name, modality) in enumerate(modalities.items()):
+            usable = np.asarray(rows)[present[rows, column]]
+            if not len(usable):
                 raise ValueError(
                     f"none of the {len(rows)} training recordings has {name}, so its scale is "
                     "unknown; choose modalities without it"
                 )
-            kept = tuple(axis + 1 for axis in KEPT_AXES[modality.kind])
-            statistics[name] = _statistics(
-                arrays[name], there, kept, clipped=modality.kind == "series"
-            )
+            kind = KINDS[modality.kind]
+            kept = tuple(axis + 1 for axis in kind.kept_axes)
+            statistics[name] = _statistics(arrays[name], usable, kept, clipped=kind.clipped)
         return cls(statistics)
 
     def apply(self, name: str, array: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,42 @@ import numpy as np
 
 from quadlib.config import BatchesSettings, SettingsError, TrainSettings
 from quadlib.data.samples import SampleTable, some
-from quadlib.data.sources import intel_weld, mfeat, tabular
 from quadlib.data.splits import assign_splits
-from quadlib.files import digest_bytes, outputs_folder
+from quadlib.registry import SOURCES, RegistryError
+
+OF_SETTINGS = ("size", "seed", "outputs")  # what a reader may take from a run's settings
 
 
 def open_source(name: str, path: str | Path | None = None, **options: Any) -> SampleTable:
     """Reads the recordings of a source, and checks every row of its table.
 
-    name: "weldsim" (path: its folder, made on first use; options size, seed and the simulator's
-    switches), "intel_weld" (path: the dataset's folder), "mfeat" (options views, seed; path
-    optional) or "table" (path: a .csv, .parquet or .npz file). Raises SettingsError for an unknown
-    name or option, TableError that lists all problems of the recordings.
+    Args:
+        name: "weldsim" (simulated, made on first use), "intel_weld" (the measured set), "mfeat"
+            (digits), "table" (a file of your own), or one that `register_source` added.
+        path: the folder of weldsim (made there) or intel_weld, the .csv, .parquet or .npz file of a
+            table; None takes the source's own place.
+        **options: of the reader: `size`, `seed` and the simulator's switches for weldsim, `views`
+            and `seed` for mfeat.
+
+    Returns:
+        The table, in the source's order, with the split that it brings or "".
+
+    Raises:
+        SettingsError: no such source or option; the near names are in the message.
+        TableError: all problems of the recordings at once.
+
+    Example:
+        >>> from quadlib import open_source
+        >>> table = open_source("mfeat", views=("fou", "mor"))
+        >>> len(table), list(table.modalities)
+        (2000, ['fou', 'mor'])
     """
-    if name not in READERS:
-        raise SettingsError(f"source {name!r} is unknown; {_nearest(name, list(READERS))}")
-    parameters = inspect.signature(READERS[name]).parameters.values()
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    try:
+        reader = SOURCES[name]
+    except RegistryError as error:
+        raise SettingsError(str(error)) from None
+    parameters = inspect.signature(reader).parameters.values()
+    known = _keywords(reader)
     unknown = [
         f"{key}: {name} has no such option; {_nearest(key, known)}"
         for key in options
@@ -38,7 +56,8 @@ def open_source(name: str, path: str | Path | None = None, **options: Any) -> Sa
     # the simulator's switches are checked by the simulator
     if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         raise SettingsError("\n".join(unknown))
-    return READERS[name](path or None, **options)
+    table: SampleTable = reader(path or None, **options)
+    return table
 
 
 def open_table(settings: TrainSettings | BatchesSettings) -> SampleTable:
@@ -47,16 +66,32 @@ def open_table(settings: TrainSettings | BatchesSettings) -> SampleTable:
 
     split="source" keeps the split that the source brings, and makes one where it brings none;
     split="grouped" always makes one. Whether the result is fit to train on is said by
-    `check_trainable`. Raises SettingsError for fractions that a kept split would leave unread.
+    `check_trainable`.
+
+    Args:
+        settings: of a run; `source`, `path`, `size`, `seed`, `modalities`, `split` and `fractions`
+            count.
+
+    Returns:
+        A table whose every recording is in train, val or test.
+
+    Raises:
+        SettingsError: fractions that a kept split would leave unread.
+        TableError: all problems of the recordings at once.
+
+    Example:
+        >>> from quadlib import open_table
+        >>> from quadlib.config import TrainSettings
+        >>> table = open_table(TrainSettings(source="mfeat", modalities=["mor"], seed=1))
+        >>> table.frame["split"].value_counts().to_dict()
+        {'test': 1200, 'train': 480, 'val': 320}
     """
-    known: dict[str, dict[str, Any]] = {
-        "weldsim": {"size": settings.size, "seed": settings.seed},
-        "mfeat": {"seed": settings.seed},
+    options = {
+        name: getattr(settings, name)
+        for name in _keywords(SOURCES[settings.source])
+        if name in OF_SETTINGS
     }
-    path: str | Path = settings.path
-    if settings.source == "weldsim" and not path:
-        path = default_folder(settings.size, settings.seed, settings.outputs)
-    table = open_source(settings.source, path, **known.get(settings.source, {}))
+    table = open_source(settings.source, settings.path, **options)
     if settings.modalities:
         table = table.with_modalities(settings.modalities)
     if settings.split == "grouped" or (table.frame["split"] == "").all():
@@ -82,16 +117,16 @@ def check_trainable(table: SampleTable, settings: TrainSettings) -> list[str]:
     train, val = table.rows("train"), table.rows("val")
     counts = np.bincount(table.codes[train], minlength=len(table.class_names))
     everywhere = np.bincount(table.codes, minlength=len(table.class_names))
-    held = np.flatnonzero(counts)
+    taught = np.flatnonzero(counts)
     if not len(train):
         problems.append(
             'train holds no recording; take split="grouped", or give train a share in the table\'s '
             "split column"
         )
-    elif len(held) == 1 and "QL-S01" not in settings.allow:
+    elif len(taught) == 1 and "QL-S01" not in settings.allow:
         only = (
             f"train holds {len(train)} recordings of a single class, "
-            f"{table.class_names[held[0]]!r}, so no anchor has a negative"
+            f"{table.class_names[taught[0]]!r}, so no anchor has a negative"
         )
         if (everywhere > 0).sum() == 1:
             problems.append(
@@ -106,14 +141,14 @@ def check_trainable(table: SampleTable, settings: TrainSettings) -> list[str]:
         absent = [
             table.class_names[code] for code in np.flatnonzero((counts == 0) & (everywhere > 0))
         ]
-        if absent and "QL-S02" not in settings.allow and len(held) > 1:
+        if absent and "QL-S02" not in settings.allow and len(taught) > 1:
             problems.append(
                 f"train has no recording of {some(absent)}, which val or test have; take "
                 'split="grouped" or leave them out'
             )
         few = [
             f"{table.class_names[code]} {counts[code]}"
-            for code in held
+            for code in taught
             if counts[code] < settings.min_per_class
         ]
         if few and settings.rare == "error":
@@ -133,45 +168,16 @@ def check_trainable(table: SampleTable, settings: TrainSettings) -> list[str]:
             f"{len(bare)} recording(s) have none of the modalities {', '.join(table.modalities)}: "
             f"{some(bare)}; leave them out or choose other modalities"
         )
-    unseen = [
-        name
-        for name, seen in zip(table.modalities, table.present[train].any(axis=0), strict=True)
-        if not seen
-    ]
+    in_train = table.present[train].any(axis=0)
+    unseen = [name for name, has in zip(table.modalities, in_train, strict=True) if not has]
     if unseen and len(train):
         problems.append(f"no recording of train has {some(unseen)}; choose modalities without it")
     return problems
 
 
-def default_folder(size: str, seed: int, outputs: str = "") -> Path:
-    """Where weldsim's recordings of a size and seed are kept when no path is given."""
-    return outputs_folder(outputs) / "data" / f"weldsim-{size}-{seed}"
-
-
-def _read_weldsim(
-    path: str | Path | None = None, *, size: str = "demo", seed: int = 0, **switches: Any
-) -> SampleTable:
-    from quadlib.data.sources import (
-        weldsim,
-    )  # the simulator loads encoders that no other source needs
-
-    folder = Path(path) if path else default_folder(size, seed)
-    changed = {
-        name: value for name, value in switches.items() if name != "processes"
-    }  # which changes no byte
-    if changed and not path:
-        folder = folder.with_name(
-            f"{folder.name}-{digest_bytes(json.dumps(changed, sort_keys=True).encode())[:8]}"
-        )
-    return intel_weld.read(weldsim.make(folder, size=size, seed=seed, **switches), name="weldsim")
-
-
-READERS: dict[str, Callable[..., SampleTable]] = {
-    "weldsim": _read_weldsim,
-    "intel_weld": intel_weld.read,
-    "mfeat": mfeat.read,
-    "table": tabular.read,
-}
+def _keywords(reader: Callable[..., SampleTable]) -> list[str]:
+    parameters = inspect.signature(reader).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
 def _nearest(name: str, known: list[str]) -> str:

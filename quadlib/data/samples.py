@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from quadlib.config import MediaSettings
 from quadlib.files import digest_bytes
+from quadlib.registry import KINDS
 
-Kind = Literal["video", "image", "audio", "series", "vector"]
 SPLITS = ("train", "val", "test")
 # Absolute, home, parent, drive, share or scheme ("http:", "file:", "concat:"): a path that may
 # leave the root is never opened.
@@ -30,13 +29,14 @@ class TableError(ValueError):
 
 @dataclass(frozen=True)
 class Modality:
-    """What a modality is: its kind, and the shape of one raw recording where the source knows it.
+    """What a modality is: the name of its kind, and the shape of one raw recording where the source
+    knows it.
 
     Shapes: vector (d,); series (channels,) from files or (channels, steps) from arrays; media files
     ().
     """
 
-    kind: Kind
+    kind: str
     shape: tuple[int, ...] = ()
 
 
@@ -47,16 +47,12 @@ def input_shape(modality: Modality, settings: MediaSettings) -> tuple[int, ...]:
     (d,); a modality that came as an array keeps the shape it has. Raises ValueError for a series or
     a vector of unknown shape.
     """
-    if modality.kind == "series" and len(modality.shape) == 1:
-        return (*modality.shape, settings.series_steps)
-    if modality.shape:
+    kind = KINDS[modality.kind]
+    channels_alone = kind.channels is not None and len(modality.shape) == 1
+    if modality.shape and not channels_alone:
         return modality.shape
-    if modality.kind == "video":
-        return (settings.video_frames, 2, settings.video_height_px, settings.video_width_px)
-    if modality.kind == "image":
-        return (settings.image_views, 3, settings.image_height_px, settings.image_width_px)
-    if modality.kind == "audio":
-        return (2, settings.audio_mel_bins, settings.audio_frames)
+    if kind.shape is not None and (kind.channels is None or channels_alone):
+        return kind.shape(modality.shape, settings)
     raise ValueError(
         f"the shape of this {modality.kind} is not known; give Modality its shape, or take the "
         "table of an opened MediaStore"

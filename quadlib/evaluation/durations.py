@@ -4,11 +4,10 @@ an input of the model.
 
 from __future__ import annotations
 
-import av
 import numpy as np
-import soundfile
 
 from quadlib.data.samples import SampleTable
+from quadlib.registry import KINDS
 
 COLUMN = "duration_seconds"
 
@@ -24,23 +23,17 @@ def with_durations(table: SampleTable, rows: np.ndarray) -> SampleTable:
     timed = [
         name
         for name in table.modalities
-        if table.modalities[name].kind in ("video", "audio") and name not in table.arrays
+        if KINDS[table.modalities[name].kind].seconds and name not in table.arrays
     ]
     if COLUMN in table.frame or not timed:
         return table
-    timed.sort(key=lambda name: table.modalities[name].kind != "video")
+    order = list(KINDS)  # video stands before audio
+    timed.sort(key=lambda name: order.index(table.modalities[name].kind))
     seconds = np.full(len(table), np.nan)
     for row in rows:
         for name in timed:
             paths = table.paths(int(row), name)
             if paths:
-                seconds[row] = _header_seconds(str(paths[0]), table.modalities[name].kind)
+                seconds[row] = KINDS[table.modalities[name].kind].seconds(paths[0])
                 break
     return table.with_columns(**{COLUMN: seconds})
-
-
-def _header_seconds(path: str, kind: str) -> float:
-    if kind == "audio":
-        return float(soundfile.info(path).duration)
-    with av.open(path) as container:
-        return float("nan") if container.duration is None else container.duration / av.time_base

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from quadlib.data.augment import SHIFT_FRACTION, _shift, generators, move, vary
+from quadlib.data.augment import generators, move, vary
 from quadlib.data.dataset import Batch, QuadDataset, make_loader
+from quadlib.data.kinds.changes import SHIFT_FRACTION, shift
 from quadlib.data.normalise import Normaliser
 from quadlib.data.samples import Modality, SampleTable
 from quadlib.data.store.store import MediaStore
@@ -174,5 +175,5 @@ def test_a_shift_repeats_the_edge(shares):
         np.clip(np.arange(size) - by, 0, size - 1) for size, by in zip((40, 50), moved, strict=True)
     )
     shifted = frames.copy()
-    _shift(shifted, *shares)
+    shift(shifted, *shares)
     assert np.array_equal(shifted, frames[:, rows][:, :, columns])

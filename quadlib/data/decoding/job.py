@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,23 +10,33 @@ import numpy as np
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError
-from quadlib.data.kinds.audio import decode_audio
-from quadlib.data.kinds.image import decode_images
-from quadlib.data.kinds.series import arc_window, read_series, resample_series
-from quadlib.data.kinds.video import decode_video
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to decode; `arc` is the window of the record as fractions, `channels` how many a series
-    must have (0: any).
+    """What to decode, and the function that does; `kind` is its name for messages.
+
+    `arc` is the window of the record as fractions, None for all of it; `channels` how many the
+    other recordings have, 0 where that does not count.
     """
 
     kind: str
+    decoder: Callable[[Job], Decoded] | None
     paths: tuple[Path, ...]
     settings: MediaSettings
     arc: tuple[float, float] | None = None
     channels: int = 0
+
+    @property
+    def path(self) -> Path:
+        """The one file of a kind that takes no more; raises DamageError where there are several."""
+        if len(self.paths) > 1:
+            raise DamageError(
+                self.paths[1],
+                f"is one of {len(self.paths)} {self.kind} files of one recording",
+                "keep one of them",
+            )
+        return self.paths[0]
 
 
 @dataclass(frozen=True)
@@ -42,31 +53,10 @@ class Decoded:
 
 def decode(job: Job) -> Decoded:
     """Decodes one job. Raises DamageError."""
-    if job.kind == "image":
-        return Decoded(decode_images(job.paths, job.settings))
-    if len(job.paths) != 1:
+    if job.decoder is None:
         raise DamageError(
-            job.paths[1],
-            f"is one of {len(job.paths)} {job.kind} files of one recording",
-            "keep one of them",
+            job.path,
+            f"a {job.kind} cannot be read from a file",
+            "give it as an array in an .npz file",
         )
-    path = job.paths[0]
-    if job.kind == "video":
-        return Decoded(decode_video(path, job.settings, job.arc))
-    if job.kind == "audio":
-        return Decoded(decode_audio(path, job.settings, job.arc))
-    if job.kind != "series":
-        raise DamageError(
-            path, f"a {job.kind} cannot be read from a file", "give it as an array in an .npz file"
-        )
-    series = read_series(path)
-    if job.channels and len(series.channels) != job.channels:
-        raise DamageError(
-            path,
-            f"has {len(series.channels)} channels ({', '.join(series.channels)}), the others have "
-            f"{job.channels}",
-            "give every recording the same columns",
-        )
-    arc = arc_window(series)
-    array = resample_series(series, job.settings.series_steps, arc)
-    return Decoded(array, arc, series.repeated_stamps, series.long_gaps)
+    return job.decoder(job)

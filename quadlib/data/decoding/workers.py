@@ -116,11 +116,12 @@ class Worker:
                 continue
 
     def _start(self) -> subprocess.Popen[bytes]:
+        # A kind from outside lies where this process finds it, in a script's own folder for one.
         root = str(Path(quadlib.__file__).parents[1])
-        search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+        places = dict.fromkeys(os.path.abspath(place) for place in [root, *sys.path])
         environment = {
             **os.environ,
-            "PYTHONPATH": search,
+            "PYTHONPATH": os.pathsep.join(places),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }

@@ -1,1 +1,143 @@
-"""What a modality can be: one file a kind."""
+"""What a modality can be: one file a kind, and this registry of them.
+
+A kind is all that quadlib knows about a sort of data: which files hold it, how one is decoded, the
+shape of the result, its scale, its random changes and its encoder. Nothing else asks for a kind's
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from quadlib.config import MediaSettings
+from quadlib.data.decoding.job import Decoded, Job
+from quadlib.registry import KINDS, RegistryError, register_kind
+
+Change = Callable[[np.ndarray, np.random.Generator], None]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One sort of data, from its files to its encoder; registered under a name by `register_kind`.
+
+    A kind of quadlib's own reads its sizes from the fields of the run's settings that start with
+    `prefix`. A kind from outside holds its sizes as constants in its own file and lists them in
+    `constants`, so that arrays decoded with other numbers are not taken for these.
+
+    Args:
+        axes: of one recording's array, in order: a name where the size is free, a number where it
+            is fixed. An array of an .npz or .npy file is taken for the kind whose axes fit, of
+            several for the one that fixes most.
+        encoder: name of the encoder that `register_encoder` knows.
+        extensions: endings of its files, lower case with their dot.
+        decode: one job, to the raw array of its files; raises DamageError. A function of a module
+            (no lambda, not of a notebook), since it runs in a process of its own. None: the files
+            are .npy arrays, which are read with the table.
+        shape: (what the modality says of its shape, settings) to that of one decoded array; None
+            where only an array tells.
+        prefix: of the settings that its arrays depend on.
+        constants: further numbers that its arrays depend on.
+        dtype: of its raw arrays, "float32" or "uint8".
+        kept_axes: those with a scale of their own; the others are pooled.
+        clipped: whether the outer 0.5 % at each end are left out of the scale.
+        move: a random change of one raw array, in place, before it is normalised.
+        vary: a random change of one normalised array (standard deviations of train), in place.
+        several_files: whether a recording may have more than one file.
+        gives_arc: whether a decoded recording says when the arc burns ...
+        takes_arc: ... and whether this kind is cut to that window.
+        channels: how many channels a file has, where no setting and no source says so.
+        seconds: how long a file lasts, by its header.
+
+    Example:
+        >>> from quadlib.data.kinds import KINDS
+        >>> KINDS["video"].axes
+        ('T', 2, 'H', 'W')
+    """
+
+    axes: tuple[str | int, ...]
+    encoder: str
+    extensions: tuple[str, ...] = ()
+    decode: Callable[[Job], Decoded] | None = None
+    shape: Callable[[tuple[int, ...], MediaSettings], tuple[int, ...]] | None = None
+    prefix: str = ""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+    kept_axes: tuple[int, ...] = (0,)
+    clipped: bool = False
+    move: Change | None = None
+    vary: Change | None = None
+    several_files: bool = False
+    gives_arc: bool = False
+    takes_arc: bool = False
+    channels: Callable[[Path], int] | None = None
+    seconds: Callable[[Path], float] | None = None
+
+    def __post_init__(self) -> None:
+        decode = self.decode
+        if decode and (decode.__module__ == "__main__" or not decode.__qualname__.isidentifier()):
+            raise RegistryError(
+                f"the decode of a kind is {decode.__qualname__} of {decode.__module__}, which the "
+                "processes that decode cannot import; define it at the top of a module, in a .py "
+                "file beside the notebook or script"
+            )
+
+    def numbers(self, settings: MediaSettings) -> dict[str, Any]:
+        """All that its arrays depend on beside their files: the settings of its prefix, and its
+        constants.
+        """
+        chosen = {
+            name: getattr(settings, name)
+            for name in MediaSettings.model_fields
+            if self.prefix and name.startswith(self.prefix)
+        }
+        return {**chosen, **self.constants}
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether one recording's array of this shape can be of this kind."""
+        return len(shape) == len(self.axes) and all(
+            size > 0 and (isinstance(axis, str) or axis == size)
+            for size, axis in zip(shape, self.axes, strict=True)
+        )
+
+
+def kinds_by_extension() -> dict[str, str]:
+    """File ending -> name of its kind. Raises RegistryError where two kinds claim one."""
+    names: dict[str, str] = {}
+    for name, kind in KINDS.items():
+        for extension in kind.extensions:
+            if extension in names:
+                raise RegistryError(
+                    f"kinds {names[extension]!r} and {name!r} both claim {extension} files; give "
+                    "one of them an ending of its own"
+                )
+            names[extension] = name
+    return names
+
+
+def kind_of_file(path: str) -> str:
+    """Name of the kind that a file has by its ending, or ""."""
+    return kinds_by_extension().get(PurePosixPath(path).suffix.lower(), "")
+
+
+def kind_of_array(shape: tuple[int, ...]) -> str:
+    """Name of the kind that fixes most axes of those that an array (without its rows) fits, or
+    "".
+    """
+    fitting = {name: kind for name, kind in KINDS.items() if kind.fits(shape)}
+    return max(
+        fitting,
+        key=lambda name: sum(isinstance(axis, int) for axis in fitting[name].axes),
+        default="",
+    )
+
+
+register_kind("video", "quadlib.data.kinds.video:KIND")
+register_kind("image", "quadlib.data.kinds.image:KIND")
+register_kind("audio", "quadlib.data.kinds.audio:KIND")
+register_kind("series", "quadlib.data.kinds.series:KIND")
+register_kind("vector", "quadlib.data.kinds.vector:KIND")

@@ -15,10 +15,16 @@ import soxr
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.bins import bin_edges, window_steps
 from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.kinds import Kind
+from quadlib.data.kinds.changes import span
 
 WINDOW_SECONDS = 0.032
 HOP_SECONDS = 0.008  # a quarter of the window: no burst falls between two frames
 FLOOR_DB = -100.0  # about the quantisation noise of 16 bits
+LEVEL = 0.15
+TIME_MASK = 0.15  # widest mask, as a share of the axis (SpecAugment, Park et al. 2019)
+BAND_MASK = 0.15
 
 
 def decode_audio(
@@ -108,3 +114,41 @@ def mel_filters(bands: int, window_size: int, rate: int) -> np.ndarray:
     above = np.maximum(edges[2:, None] - centre, step)
     rising, falling = 1 - (centre - frequency) / below, 1 - (frequency - centre) / above
     return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
+
+
+def header_seconds(path: Path) -> float:
+    """How long a sound lasts, by its header."""
+    return float(soundfile.info(str(path)).duration)
+
+
+def decode(job: Job) -> Decoded:
+    """The kind's decoder."""
+    return Decoded(decode_audio(job.path, job.settings, job.arc))
+
+
+def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
+    """Mean and maximum, mel bands, time bins."""
+    return 2, settings.audio_mel_bins, settings.audio_frames
+
+
+def vary(spectrogram: np.ndarray, random: np.random.Generator) -> None:
+    """(2, mel, frames): a small change of level, one masked span of time, one masked span of
+    bands.
+    """
+    spectrogram += np.float32(LEVEL * random.standard_normal())
+    spectrogram[:, :, span(spectrogram.shape[2], TIME_MASK, random)] = 0
+    spectrogram[:, span(spectrogram.shape[1], BAND_MASK, random), :] = 0
+
+
+KIND = Kind(
+    axes=(2, "mel", "frames"),
+    encoder="audio",
+    extensions=(".flac", ".wav", ".ogg", ".mp3"),
+    decode=decode,
+    shape=shape,
+    prefix="audio_",
+    kept_axes=(0, 1),
+    vary=vary,
+    takes_arc=True,
+    seconds=header_seconds,
+)

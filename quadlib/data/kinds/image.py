@@ -11,6 +11,9 @@ from PIL import Image, ImageOps
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.kinds import Kind
+from quadlib.data.kinds.changes import relight, shift
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 
@@ -26,7 +29,7 @@ def decode_images(paths: Sequence[Path], settings: MediaSettings) -> np.ndarray:
     """
     photos = [_decode(path, settings) for path in paths]
     picked = np.linspace(0, len(photos) - 1, settings.image_views).round().astype(int)
-    views = np.stack([photos[place] for place in picked]).transpose(0, 3, 1, 2)
+    views = np.stack([photos[position] for position in picked]).transpose(0, 3, 1, 2)
     views[:, :, : round(settings.image_masked_fraction * settings.image_height_px)] = 0
     return np.ascontiguousarray(views)
 
@@ -57,3 +60,36 @@ def _decode(path: Path, settings: MediaSettings) -> np.ndarray:
             )
             raise DamageError(path, f"the photo cannot be decoded ({reason})") from None
     return np.array(upright.resize(size, Image.Resampling.BILINEAR))
+
+
+def decode(job: Job) -> Decoded:
+    """The kind's decoder."""
+    return Decoded(decode_images(job.paths, job.settings))
+
+
+def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
+    """Views, colours, height, width."""
+    return settings.image_views, 3, settings.image_height_px, settings.image_width_px
+
+
+def move(views: np.ndarray, random: np.random.Generator) -> None:
+    """All views shifted alike, left and right swapped for half of the recordings."""
+    vertical, horizontal, flip = random.random(3)
+    shift(views, vertical, horizontal)
+    if flip < 0.5:
+        views[:] = views[..., ::-1].copy()
+
+
+KIND = Kind(
+    axes=("V", 3, "H", "W"),
+    encoder="image",
+    extensions=(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"),
+    decode=decode,
+    shape=shape,
+    prefix="image_",
+    dtype="uint8",
+    kept_axes=(1,),
+    move=move,
+    vary=relight,
+    several_files=True,
+)

@@ -11,7 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.kinds import Kind
+from quadlib.data.kinds.changes import span
 
 WELD_CHANNELS = (
     "Pressure",
@@ -24,6 +28,10 @@ WELD_CHANNELS = (
 WELD_OTHERS = ("Date", "Time", "Part No", "Remarks")
 CLOCKS = ("time", "time_s", "seconds", "timestamp")
 ARC_CURRENT_A = 5.0
+NOISE = 0.05
+SCALE = 0.05
+SHIFT = 0.04  # share of the steps
+MASK = 0.1
 LONG_GAP_SECONDS = 2.0  # some twenty missed readings of a log at 9 Hz
 REMEDY = "mend or leave out these rows, or take the file again from the original"
 
@@ -216,3 +224,53 @@ def _day(path: Path, text: str) -> float:
     if not isinstance(day, pd.Timestamp):
         raise DamageError(path, f"the date {text!r} is not understood", "write dates as 2023-04-06")
     return day.timestamp()
+
+
+def decode(job: Job) -> Decoded:
+    """The kind's decoder; the number of channels has to be that of the others."""
+    series = read_series(job.path)
+    if job.channels and len(series.channels) != job.channels:
+        raise DamageError(
+            job.path,
+            f"has {len(series.channels)} channels ({', '.join(series.channels)}), the others have "
+            f"{job.channels}",
+            "give every recording the same columns",
+        )
+    arc = arc_window(series)
+    array = resample_series(series, job.settings.series_steps, arc)
+    return Decoded(array, arc, series.repeated_stamps, series.long_gaps)
+
+
+def shape(known: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
+    """Channels, steps."""
+    return (*known, settings.series_steps)
+
+
+def channel_count(path: Path) -> int:
+    """How many channels a log has. Raises DamageError."""
+    return len(channel_names(path))
+
+
+def vary(series: np.ndarray, random: np.random.Generator) -> None:
+    """(channels, steps): noise, a small change of scale and of time, one masked span of time."""
+    steps = series.shape[1]
+    moved = round(SHIFT * steps * (2 * random.random() - 1))
+    series[:] = series[:, np.clip(np.arange(steps) - moved, 0, steps - 1)]
+    series *= (1 + SCALE * random.standard_normal((len(series), 1))).astype(np.float32)
+    series += np.float32(NOISE) * random.standard_normal(series.shape, dtype=np.float32)
+    series[:, span(steps, MASK, random)] = 0
+
+
+KIND = Kind(
+    axes=("channels", "steps"),
+    encoder="series",
+    extensions=(".csv",),
+    decode=decode,
+    shape=shape,
+    prefix="series_",
+    kept_axes=(0,),
+    clipped=True,
+    vary=vary,
+    gives_arc=True,
+    channels=channel_count,
+)

@@ -17,10 +17,14 @@ from PIL import Image
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.bins import bin_edges, window_steps
 from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.kinds import Kind
+from quadlib.data.kinds.changes import relight, shift
 
 # FFmpeg conceals damage by default: a truncated clip decodes silently short. These flags make it
 # raise.
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
+BIN_DROPOUT = 0.3  # chance that one time bin is masked in training
 
 
 def decode_video(
@@ -109,3 +113,49 @@ def _decode(
 
 def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX))
+
+
+def header_seconds(path: Path) -> float:
+    """How long a video lasts, as its container says; NaN where it says nothing."""
+    with av.open(str(path)) as container:
+        return float("nan") if container.duration is None else container.duration / av.time_base
+
+
+def decode(job: Job) -> Decoded:
+    """The kind's decoder."""
+    return Decoded(decode_video(job.path, job.settings, job.arc))
+
+
+def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
+    """Time bins, mean and maximum, height, width."""
+    return settings.video_frames, 2, settings.video_height_px, settings.video_width_px
+
+
+def move(frames: np.ndarray, random: np.random.Generator) -> None:
+    """All frames shifted alike; a weld has a direction, so left and right stay."""
+    vertical, horizontal, _ = random.random(3)
+    shift(frames, vertical, horizontal)
+
+
+def vary(frames: np.ndarray, random: np.random.Generator) -> None:
+    """(T, 2, H, W): contrast, brightness, one masked time bin."""
+    relight(frames, random)
+    chance, position = random.random(2)
+    if chance < BIN_DROPOUT:
+        frames[int(position * len(frames))] = 0
+
+
+KIND = Kind(
+    axes=("T", 2, "H", "W"),
+    encoder="video",
+    extensions=(".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg"),
+    decode=decode,
+    shape=shape,
+    prefix="video_",
+    dtype="uint8",
+    kept_axes=(1,),
+    move=move,
+    vary=vary,
+    takes_arc=True,
+    seconds=header_seconds,
+)

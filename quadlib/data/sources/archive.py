@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from quadlib.data.decoding.damage import open_regular
+from quadlib.data.kinds import kind_of_array
 from quadlib.data.samples import (
-    Kind,
     Modality,
     SampleTable,
     TableError,
@@ -20,14 +20,9 @@ from quadlib.data.samples import (
     table_problems,
 )
 from quadlib.data.sources.text import twins
+from quadlib.registry import KINDS
 
 TEXTS = ("y", "group", "split", "sample_id")
-PLAIN_KINDS: dict[int, Kind] = {2: "vector", 3: "series"}  # by the number of axes
-FRAME_KINDS: dict[int, Kind] = {2: "video", 3: "image"}  # by the number of channels
-SHAPES = (
-    "(n, d) vector; (n, channels, steps) series; (n, 2, mel, frames) audio; (n, T, 2, H, W) video; "
-    "(n, V, 3, H, W) image"
-)
 
 
 def read_archive(file: Path) -> SampleTable:
@@ -58,11 +53,11 @@ def read_archive(file: Path) -> SampleTable:
     for name, array in arrays.items():
         if name in TEXTS:
             continue
-        kind = _kind_of(array)
+        kind = kind_of_array(array.shape[1:])
         if array.dtype.kind not in "fiub":
             problems.append(f"modality {name} holds {array.dtype}, numbers were expected")
         elif not kind:
-            problems.append(f"modality {name} has shape {array.shape}; known are {SHAPES}")
+            problems.append(f"modality {name} has shape {array.shape}; known are {_known_shapes()}")
         elif len(array) != count:
             problems.append(
                 f"modality {name} has {len(array)} rows, y has {count}; give both the same "
@@ -72,7 +67,7 @@ def read_archive(file: Path) -> SampleTable:
             with np.errstate(over="ignore"):
                 values[name] = (
                     array
-                    if array.dtype == np.uint8 and kind in ("video", "image")
+                    if array.dtype == np.uint8 == np.dtype(KINDS[kind].dtype)
                     else array.astype(np.float32)
                 )
             modalities[name] = Modality(kind, array.shape[1:])
@@ -162,12 +157,6 @@ def _load(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     return arrays, problems
 
 
-def _kind_of(array: np.ndarray) -> Kind | None:
-    shape = array.shape
-    if 0 in shape[1:]:
-        return None
-    if len(shape) == 5:
-        return FRAME_KINDS.get(shape[2])
-    if len(shape) == 4:
-        return "audio" if shape[1] == 2 else None
-    return PLAIN_KINDS.get(len(shape))
+def _known_shapes() -> str:
+    shapes = [(name, ", ".join(map(str, ("n", *kind.axes)))) for name, kind in KINDS.items()]
+    return "; ".join(f"({shape}) {name}" for name, shape in shapes)

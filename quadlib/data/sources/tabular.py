@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.kinds import kind_of_array, kind_of_file, kinds_by_extension
 from quadlib.data.samples import (
     LEAVES_ROOT,
-    Kind,
     Modality,
     SampleTable,
     TableError,
@@ -23,14 +23,8 @@ from quadlib.data.samples import (
 )
 from quadlib.data.sources.archive import plain_text, read_archive, unusual_values
 from quadlib.data.sources.text import read_csv, twins
+from quadlib.registry import KINDS
 
-KINDS: dict[str, Kind] = {
-    **dict.fromkeys((".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg"), "video"),
-    **dict.fromkeys((".flac", ".wav", ".ogg", ".mp3"), "audio"),
-    **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"), "image"),
-    ".csv": "series",
-    ".npy": "vector",
-}
 STANDARD = ("sample_id", "label", "group", "split")
 
 
@@ -92,11 +86,10 @@ def read(path: str | Path | None = None) -> SampleTable:
     modalities, arrays = {}, {}
     for name, kind in kinds.items():
         modalities[name] = Modality(kind)
-        if kind == "vector":
+        if KINDS[kind].decode is None:
             arrays[name], rows, more = _load_arrays(frame, name, file.parent)
-            modalities[name] = Modality(
-                "vector" if arrays[name].ndim == 2 else "series", arrays[name].shape[1:]
-            )
+            shape = arrays[name].shape[1:]
+            modalities[name] = Modality(kind_of_array(shape), shape)
             frame, problems, notes = (
                 frame.assign(**{name: rows}),
                 problems + more,
@@ -136,11 +129,11 @@ def _read_parquet(file: Path) -> tuple[pd.DataFrame, list[str]]:
     return pd.DataFrame(columns), problems
 
 
-def _kinds(frame: pd.DataFrame) -> tuple[dict[str, Kind], list[str], list[str]]:
+def _kinds(frame: pd.DataFrame) -> tuple[dict[str, str], list[str], list[str]]:
     """Kind of every modality by the extensions of its files; problems; and a note on the columns
     that are none.
     """
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, str] = {}
     problems, others = [], []
     for name in frame.columns:
         if name in STANDARD:
@@ -149,19 +142,19 @@ def _kinds(frame: pd.DataFrame) -> tuple[dict[str, Kind], list[str], list[str]]:
             others.append(name)
             continue
         filled = frame[name][frame[name] != ""]
-        found = pd.Series([_kind_of(text) for text in filled], index=filled.index, dtype=str)
-        known = set(found) - {""}
-        if not known:
+        by_row = pd.Series([_kind_of(text) for text in filled], index=filled.index, dtype=str)
+        known = by_row[by_row != ""]
+        if known.empty:
             others.append(name)
             continue
-        usual = found[found != ""].value_counts().index[0]
-        for row in found.index[found != usual][:5]:
+        usual = str(known.value_counts().index[0])
+        for row in by_row.index[by_row != usual][:5]:
             problems.append(
                 f"row {row + 1}, {name}: {frame[name][row]!r} is no {usual} file like the others "
                 "of its column; correct it, or leave it empty where missing"
             )
         joined = frame["sample_id"][frame[name].str.contains("|", regex=False)]
-        if usual != "image" and len(joined):
+        if len(joined) and not KINDS[usual].several_files:
             problems.append(
                 f"{name}: {some(joined)} name several files, which only photos may; name one "
                 f"{usual} file a recording"
@@ -169,18 +162,19 @@ def _kinds(frame: pd.DataFrame) -> tuple[dict[str, Kind], list[str], list[str]]:
         kinds[name] = usual
     if not kinds:
         problems.append(
-            f"no column holds paths of media files ({', '.join(KINDS)}); add one column a modality"
+            f"no column holds paths of media files ({', '.join(kinds_by_extension())}); add one "
+            "column a modality"
         )
     return kinds, problems, [f"columns kept as information: {', '.join(others)}"] if others else []
 
 
 def _kind_of(text: str) -> str:
     """The kind that all files of a cell have by their extensions, or ""."""
-    kinds = {KINDS.get(PurePosixPath(part).suffix.lower(), "") for part in text.split("|")}
+    kinds = {kind_of_file(part) for part in text.split("|")}
     return kinds.pop() if len(kinds) == 1 else ""
 
 
-def _shared_files(frame: pd.DataFrame, kinds: Mapping[str, Kind], root: Path) -> list[str]:
+def _shared_files(frame: pd.DataFrame, kinds: Mapping[str, str], root: Path) -> list[str]:
     """Files that lie outside the folder once links are followed, and files that stand in two places
     of the table.
     """

@@ -9,8 +9,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import Damage, DamageError
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.workers import WorkerPool
-from quadlib.data.kinds.series import channel_names
+from quadlib.data.kinds import Kind
 from quadlib.data.samples import SampleTable, input_shape
 from quadlib.files import FileError, digest_bytes, read_record, write_record
+from quadlib.registry import KINDS
 
 FORMAT = 2  # raised when a decoder's numbers change, or what index.json holds
 PROGRESS_SECONDS = 30.0
@@ -32,7 +33,7 @@ Arc = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
-class Shelf:
+class CacheEntry:
     """A modality's memory-mapped array (n, ...), its damage, of a series the arc windows, and what
     this call decoded.
     """
@@ -57,8 +58,8 @@ class Order:
     windows: list[Arc]
 
     @cached_property
-    def kind(self) -> str:
-        return self.table.modalities[self.name].kind
+    def kind(self) -> Kind:
+        return KINDS[self.table.modalities[self.name].kind]
 
     @cached_property
     def keys(self) -> list[str]:
@@ -72,68 +73,68 @@ class Order:
 
     @cached_property
     def prefix(self) -> str:
-        """Start of the name of every shelf whose rows could serve this order: the modality and a
-        digest of its settings.
+        """Start of the name of every entry whose rows could serve this order: the modality and a
+        digest of all that its arrays depend on beside the files.
         """
         modality = self.table.modalities[self.name]
-        chosen = {
-            key: getattr(self.settings, key)
-            for key in MediaSettings.model_fields
-            if key.startswith(f"{self.kind}_")
-        }
-        described = json.dumps([FORMAT, self.kind, modality.shape, chosen])
+        described = json.dumps(
+            [FORMAT, modality.kind, modality.shape, self.kind.numbers(self.settings)]
+        )
         return f"{self.name}-{digest_bytes(described.encode())[:12]}-"
 
     @cached_property
     def jobs(self) -> dict[int, Job]:
         """Row -> job, for the recordings that have the modality."""
-        shape = self.table.modalities[self.name].shape
-        channels = (
-            0 if self.kind != "series" else shape[0] if shape else _first_channels(self.files)
-        )
+        modality, kind = self.table.modalities[self.name], self.kind
+        channels = 0
+        if kind.channels is not None:
+            shape = modality.shape
+            channels = shape[0] if shape else _first_channels(self.files, kind.channels)
         media = MediaSettings(
             **{key: getattr(self.settings, key) for key in MediaSettings.model_fields}
         )
         return {
-            row: Job(self.kind, tuple(paths), media, self.windows[row], channels)
+            row: Job(modality.kind, kind.decode, tuple(paths), media, self.windows[row], channels)
             for row, paths in enumerate(self.files)
             if paths
         }
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one recording's array; a series of which no file is readable counts as one
-        channel, damaged throughout.
+        """Shape of one recording's array; where no file is readable, it counts as one channel,
+        damaged throughout.
         """
         modality = self.table.modalities[self.name]
-        if self.kind != "series" or modality.shape:
-            return input_shape(modality, self.settings)
-        return max([1, *(job.channels for job in self.jobs.values())]), self.settings.series_steps
+        if self.kind.channels is not None and not modality.shape:
+            channels = max([1, *(job.channels for job in self.jobs.values())])
+            modality = replace(modality, shape=(channels,))
+        return input_shape(modality, self.settings)
+
+    @cached_property
+    def stride(self) -> int:
+        """Bytes of one recording's array."""
+        return int(np.prod(self.shape)) * np.dtype(self.kind.dtype).itemsize
 
 
-def fill_shelf(
+def open_entry(
     root: Path,
     table: SampleTable,
     name: str,
     settings: MediaSettings,
     arcs: Sequence[Arc] | None,
     pool: WorkerPool,
-) -> Shelf:
-    """Takes a modality's shelf from `root`, or fills it there: rows from an older shelf where the
+) -> CacheEntry:
+    """Takes a modality's entry from `root`, or fills it there: rows from an older entry where the
     files are the same, others decoded.
 
-    A shelf is filled under a hidden name and renamed when complete, under a lock: a half-written
-    one is never found, and two processes do not fill the same. Raises FileError when the disk is
-    full or a shelf was damaged since.
+    An entry is filled under a hidden name and renamed when complete, under a lock: a half-written
+    one is never taken, and two processes do not fill the same. Raises FileError when the disk is
+    full or an entry was damaged since.
     """
-    windows: list[Arc] = (
-        list(arcs)
-        if arcs is not None and table.modalities[name].kind in ("video", "audio")
-        else [None] * len(table)
-    )
-    order = Order(
-        table, name, settings, [table.paths(row, name) for row in range(len(table))], windows
-    )
+    cut = arcs is not None and KINDS[table.modalities[name].kind].takes_arc
+    windows: list[Arc] = list(arcs) if arcs is not None and cut else [None] * len(table)
+    files = [table.paths(row, name) for row in range(len(table))]
+    order = Order(table, name, settings, files, windows)
     folder = root / (order.prefix + digest_bytes(*(key.encode() for key in order.keys))[:20])
     decoded = 0
     if not folder.is_dir():
@@ -152,7 +153,7 @@ def _fill_whole(folder: Path, order: Order, pool: WorkerPool) -> int:
         decoded = _fill(temporary, order, pool)
         os.replace(temporary, folder)
     except OSError as error:
-        size = len(order.files) * _stride(order) / 2**20
+        size = len(order.files) * order.stride / 2**20
         raise FileError(
             f"the store {folder} could not be written ({error.strerror or error}); it needs "
             f"{size:.0f} MiB. Free some disk space or choose another outputs folder."
@@ -164,7 +165,7 @@ def _fill_whole(folder: Path, order: Order, pool: WorkerPool) -> int:
 
 def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
     """Writes array.npy and index.json; returns how many recordings were decoded."""
-    shape, dtype = order.shape, _dtype(order)
+    shape, dtype = order.shape, np.dtype(order.kind.dtype)
     entries: dict[int, dict[str, Any]] = {}
     with open(folder / "array.npy", "wb") as file:
         header = {
@@ -174,11 +175,11 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
         }
         np.lib.format.write_array_header_1_0(file, header)
         start = file.tell()
-        file.truncate(start + len(order.files) * _stride(order))
+        file.truncate(start + len(order.files) * order.stride)
 
         def write(row: int, array: np.ndarray, entry: dict[str, Any]) -> None:
             # Written, not memory-mapped: a full disk is then an error and not a crash.
-            file.seek(start + row * _stride(order))
+            file.seek(start + row * order.stride)
             file.write(np.ascontiguousarray(array, dtype=dtype).tobytes())
             entries[row] = entry
 
@@ -216,8 +217,8 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
 
 
 def _older_rows(root: Path, order: Order) -> Iterator[tuple[int, np.ndarray, dict[str, Any]]]:
-    """(row, array, entry) of every recording that a shelf of the same settings already holds
-    undamaged.
+    """(row, array, what the index says) of every recording that an entry of the same settings
+    already holds undamaged.
     """
     wanted = {order.keys[row]: row for row in order.jobs}
     for folder in sorted(root.glob(f"{glob.escape(order.prefix)}*")):
@@ -235,7 +236,7 @@ def _older_rows(root: Path, order: Order) -> Iterator[tuple[int, np.ndarray, dic
                 yield row, array[int(source)], entry
 
 
-def _read(folder: Path, order: Order, decoded: int) -> Shelf:
+def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
     try:
         array = np.load(folder / "array.npy", mmap_mode="r")
         entries = {
@@ -259,38 +260,30 @@ def _read(folder: Path, order: Order, decoded: int) -> Shelf:
         "long gaps of a clock bridged": sum(entry["gaps"] for entry in good.values()),
     }
     arcs: list[Arc] | None = None
-    if order.kind == "series":
+    if order.kind.gives_arc:
         arcs = [None] * len(order.files)
         for row, entry in good.items():
             arcs[row] = tuple(entry["arc"]) if entry["arc"] else None
-    return Shelf(
+    return CacheEntry(
         array, damage, arcs, {what: count for what, count in notes.items() if count}, decoded
     )
 
 
-def _dtype(order: Order) -> np.dtype:
-    return np.dtype(np.uint8 if order.kind in ("video", "image") else np.float32)
-
-
-def _stride(order: Order) -> int:
-    return int(np.prod(order.shape)) * _dtype(order).itemsize
-
-
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):  # the decoder says what is wrong with it
         return -1, -1
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
-def _first_channels(files: Sequence[Sequence[Path]]) -> int:
+def _first_channels(files: Sequence[Sequence[Path]], channel_count: Callable[[Path], int]) -> int:
     """How many channels the first readable file has; what is wrong with the others is found when
     they are decoded.
     """
     for paths in filter(None, files):
         try:
-            return len(channel_names(paths[0]))
+            return channel_count(paths[0])
         except DamageError:
             continue
     return 0

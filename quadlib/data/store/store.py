@@ -17,8 +17,9 @@ from quadlib.config import TrainSettings
 from quadlib.data.decoding.damage import Damage, report
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.samples import Modality, SampleTable, TableError
-from quadlib.data.store.cache import Shelf, fill_shelf
+from quadlib.data.store.cache import CacheEntry, open_entry
 from quadlib.files import outputs_folder
+from quadlib.registry import KINDS
 
 
 @dataclass(frozen=True)
@@ -104,36 +105,34 @@ def decode_table(
     """
     root = Path(folder) if folder is not None else outputs_folder(settings.outputs) / "store"
     started, arrays, damage = time.monotonic(), {}, []
-    shelves: dict[str, Shelf] = {}
+    entries: dict[str, CacheEntry] = {}
     modalities = dict(table.modalities)
     # Series first: the arc window of a recording's sensor applies to its video and its sound.
     with WorkerPool() as pool:
-        for name in sorted(modalities, key=lambda name: modalities[name].kind != "series"):
+        for name in sorted(modalities, key=lambda name: not KINDS[modalities[name].kind].gives_arc):
             if name in table.arrays:
-                arrays[name], found = rows_of_array(table, name)
+                arrays[name], damaged = rows_of_array(table, name)
             else:
                 arcs = next(
-                    (shelf.arcs for shelf in shelves.values() if shelf.arcs and any(shelf.arcs)),
+                    (entry.arcs for entry in entries.values() if entry.arcs and any(entry.arcs)),
                     None,
                 )
-                shelf = fill_shelf(root, table, name, settings, arcs, pool)
-                shelves[name], arrays[name], found = shelf, shelf.array, shelf.damage
-                modalities[name] = _with_shape(modalities[name], shelf.array)
-            damage += found
-    _announce(table, shelves, time.monotonic() - started)
+                entry = open_entry(root, table, name, settings, arcs, pool)
+                entries[name], arrays[name], damaged = entry, entry.array, entry.damage
+                modalities[name] = _with_shape(modalities[name], entry.array)
+            damage += damaged
+    _announce(table, entries, time.monotonic() - started)
     order = list(modalities)
     damage.sort(key=lambda item: order.index(item.modality))
-    masked = replace(mask(table, damage), modalities=modalities) if shelves or damage else table
+    masked = replace(mask(table, damage), modalities=modalities) if entries or damage else table
     return MediaStore(masked, {name: arrays[name] for name in order}, damage)
 
 
 def _with_shape(modality: Modality, array: np.ndarray) -> Modality:
     """A series whose channels only its files could tell."""
-    return (
-        replace(modality, shape=array.shape[1:2])
-        if modality.kind == "series" and not modality.shape
-        else modality
-    )
+    if KINDS[modality.kind].channels is None or modality.shape:
+        return modality
+    return replace(modality, shape=array.shape[1:2])
 
 
 def mask(table: SampleTable, damage: Sequence[Damage]) -> SampleTable:
@@ -154,14 +153,14 @@ def rows_of_array(table: SampleTable, name: str) -> tuple[np.ndarray, list[Damag
     array, rows = np.asarray(table.arrays[name]), table.frame[name].to_numpy().astype(np.int64)
     if array.dtype != np.uint8:
         array = array.astype(np.float32, copy=False)
-    there = rows >= 0
+    present = rows >= 0
     if not np.array_equal(rows, np.arange(len(array))):
         array = np.where(
-            there.reshape(-1, *[1] * (array.ndim - 1)), array[rows], array.dtype.type(0)
+            present.reshape(-1, *[1] * (array.ndim - 1)), array[rows], array.dtype.type(0)
         )
     finite = np.isfinite(array).reshape(len(array), -1)
     damage = []
-    for row in np.flatnonzero(there & ~finite.all(axis=1)):
+    for row in np.flatnonzero(present & ~finite.all(axis=1)):
         what = f"{int((~finite[row]).sum())} of {finite.shape[1]} values are not finite numbers"
         damage.append(
             Damage(
@@ -169,20 +168,20 @@ def rows_of_array(table: SampleTable, name: str) -> tuple[np.ndarray, list[Damag
                 name,
                 "",
                 what,
-                "mend the array, or mark the row as missing",
+                "correct the array, or mark the row as missing",
             )
         )
     return array, damage
 
 
-def _announce(table: SampleTable, shelves: Mapping[str, Shelf], seconds: float) -> None:
+def _announce(table: SampleTable, entries: Mapping[str, CacheEntry], seconds: float) -> None:
     """One line about what was decoded; silent where everything was ready."""
-    decoded = {name: shelf.decoded for name, shelf in shelves.items() if shelf.decoded}
+    decoded = {name: entry.decoded for name, entry in entries.items() if entry.decoded}
     if not decoded:
         return
-    notes = sum((Counter(shelf.notes) for shelf in shelves.values()), Counter())
+    notes = sum((Counter(entry.notes) for entry in entries.values()), Counter())
     extra = "".join(f", {count} {what}" for what, count in notes.items())
-    damaged = sum(len(shelf.damage) for shelf in shelves.values())
+    damaged = sum(len(entry.damage) for entry in entries.values())
     print(
         f"{table.name}: decoded {len(table)} recordings "
         f"({', '.join(f'{count} {name}' for name, count in decoded.items())}) in {seconds:.1f} s, "

@@ -1,41 +1,26 @@
-"""One encoder per kind of modality; each maps one modality's batch to tokens (B, width)."""
+"""Encoders by name; each maps one modality's batch to tokens (B, width).
+
+An encoder is registered as a factory `(shape, width, dropout) -> torch.nn.Module`, `shape` being
+one recording's without the batch; a kind names the one it takes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import nn
 
-from quadlib.model.encoders.audio import AudioEncoder
-from quadlib.model.encoders.image import ImageEncoder
-from quadlib.model.encoders.series import SeriesEncoder
-from quadlib.model.encoders.vector import VectorEncoder
-from quadlib.model.encoders.video import VideoEncoder
-
-ENCODERS: Mapping[str, type[nn.Module]] = {
-    "video": VideoEncoder,
-    "image": ImageEncoder,
-    "audio": AudioEncoder,
-    "series": SeriesEncoder,
-    "vector": VectorEncoder,
-}
+from quadlib.registry import ENCODERS, KINDS, register_encoder
 
 
 def build_encoder(kind: str, shape: tuple[int, ...], width: int, dropout: float) -> nn.Module:
     """The encoder of a kind for inputs of `shape` (one recording, without the batch); raises
-    ValueError on an unknown kind.
+    RegistryError on an unknown kind, or one whose encoder is unknown.
     """
-    if kind not in ENCODERS:
-        raise ValueError(f"no encoder for kind {kind!r}; known are {', '.join(ENCODERS)}")
-    return ENCODERS[kind](shape, width, dropout)
+    encoder: nn.Module = ENCODERS[KINDS[kind].encoder](shape, width, dropout)
+    return encoder
 
 
-__all__ = [
-    "ENCODERS",
-    "AudioEncoder",
-    "ImageEncoder",
-    "SeriesEncoder",
-    "VectorEncoder",
-    "VideoEncoder",
-    "build_encoder",
-]
+register_encoder("video", "quadlib.model.encoders.video:VideoEncoder")
+register_encoder("image", "quadlib.model.encoders.image:ImageEncoder")
+register_encoder("audio", "quadlib.model.encoders.audio:AudioEncoder")
+register_encoder("series", "quadlib.model.encoders.series:SeriesEncoder")
+register_encoder("vector", "quadlib.model.encoders.vector:VectorEncoder")

@@ -6,6 +6,7 @@ from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.workers import WorkerPool
+from quadlib.data.kinds import audio
 
 SETTINGS = MediaSettings(audio_frames=8)
 # A decoder that ends its process on some files, as a native crash would, and hangs on another.
@@ -27,7 +28,7 @@ workers.main(stub)
 
 
 def jobs_of(media, names):
-    return [Job("audio", (media.flac(name),), SETTINGS) for name in names]
+    return [Job("audio", audio.decode, (media.flac(name),), SETTINGS) for name in names]
 
 
 def test_a_crash_and_a_hang_are_damage_of_their_files_alone(media):
@@ -47,7 +48,10 @@ def test_a_crash_and_a_hang_are_damage_of_their_files_alone(media):
 def test_the_same_numbers_as_in_this_process(media):
     from quadlib.data.decoding.job import decode
 
-    jobs = [*jobs_of(media, ["a.flac"]), Job("audio", (media.root / "gone.flac",), SETTINGS)]
+    jobs = [
+        *jobs_of(media, ["a.flac"]),
+        Job("audio", audio.decode, (media.root / "gone.flac",), SETTINGS),
+    ]
     with WorkerPool() as pool:
         results = dict(pool.decode_all(jobs))
         processes = [worker.process for worker in pool.workers]

@@ -197,12 +197,12 @@ def test_a_modality_that_the_table_lacks_is_absent_without_damage(copied, tmp_pa
 
 
 def test_a_half_written_store_is_never_taken(copied, tmp_path, in_process, monkeypatch):
-    import quadlib.data.store.cache as shelf
+    import quadlib.data.store.cache as cache
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shelf, "write_record", fail)
+    monkeypatch.setattr(cache, "write_record", fail)
     with pytest.raises(
         FileError, match="could not be written .No space left on device.; it needs .* MiB"
     ):
@@ -211,7 +211,7 @@ def test_a_half_written_store_is_never_taken(copied, tmp_path, in_process, monke
     monkeypatch.undo()
 
 
-def test_a_shelf_damaged_since_says_what_to_delete(copied, tmp_path, in_process):
+def test_an_entry_damaged_since_says_what_to_delete(copied, tmp_path, in_process):
     MediaStore.open(copied, STRICT, tmp_path / "store")
     for array in (tmp_path / "store").glob("audio-*/array.npy"):
         array.write_bytes(array.read_bytes()[:300])
