@@ -55,10 +55,8 @@ def read_labels(labels: Any, unlabelled: int | str | None = -1) -> Labels:
         values = values[:, 0]
     if values.ndim == 2:
         several = _several_labels(values)
-        empty = (
-            several.logical_not().all(1) if isinstance(several, Tensor) else ~several.any(axis=1)
-        )
-        return Labels(several, empty)
+        some = several.any(1) if isinstance(several, Tensor) else np.any(several, axis=1)
+        return Labels(several, ~some)
     if values.ndim != 1:
         raise ValueError(
             f"labels of shape {tuple(values.shape)}; one per sample, shape (N,), or several per "
