@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from quadlib.diagnosis.finding import STAGES, Finding
+from quadlib.diagnosis.sight import Sight
 
 FACT_TITLES = {
     "frozen_parameters": "Frozen parameters",
@@ -26,8 +27,11 @@ FACT_TITLES = {
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Roots first; `ok` is True when no root is an error or a warning. Renders as text, JSON, JUnit
-    and in a notebook.
+    """Roots first. `ok` is False when a root is an error or a warning, True when none is, and None
+    when too little was seen to judge. Renders as text, JSON, JUnit and in a notebook.
+
+    ran: checks that could judge. not_run: those that could not, with the reason. crashed: those
+    that raised an error of their own, which is a bug of the doctor's.
     """
 
     roots: tuple[Finding, ...]
@@ -35,6 +39,8 @@ class Diagnosis:
     not_run: tuple[tuple[str, str], ...]
     facts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     seconds: float = 0.0
+    crashed: tuple[tuple[str, str], ...] = ()
+    sight: Sight = Sight()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -42,30 +48,51 @@ class Diagnosis:
         return tuple(item for root in self.roots for item in (root, *root.folded))
 
     @property
-    def ok(self) -> bool:
-        return not any(root.severity in ("error", "warning") for root in self.roots)
+    def alarms(self) -> tuple[Finding, ...]:
+        """The roots that are no notes."""
+        return tuple(root for root in self.roots if root.severity != "note")
 
     @property
-    def judged(self) -> bool:
-        """Whether anything could be checked at all."""
-        return bool(self.ran)
+    def ok(self) -> bool | None:
+        return False if self.alarms else None if self.sight.blocked else True
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The parts of the pipeline that were seen."""
+        return self.sight.seen
+
+    @property
+    def not_seen(self) -> tuple[str, ...]:
+        """The parts of which nothing was seen, so nothing is said."""
+        return self.sight.not_seen
 
     @property
     def exit_code(self) -> int:
-        """0 nothing found, 1 findings, 2 could not judge."""
-        return 1 if not self.ok else 0 if self.judged else 2
+        """0 no problems found, 1 findings, 2 could not judge."""
+        return {True: 0, False: 1, None: 2}[self.ok]
 
     def headline(self) -> str:
         """The verdict in one line."""
-        alarms = [root for root in self.roots if root.severity != "note"]
-        if not alarms:
-            return f"Nothing found in {len(self.ran)} checks ({len(self.not_run)} not run)"
-        more = f", and {len(alarms) - 1} more independent cause(s)" if len(alarms) > 1 else ""
-        return f"{alarms[0].severity}[{alarms[0].code}]: {alarms[0].title}{more}"
+        if self.alarms:
+            first, others = self.alarms[0], len(self.alarms) - 1
+            more = f", and {others} more independent cause{'s' * (others > 1)}" if others else ""
+            return f"{first.severity}[{first.code}]: {first.title}{more}"
+        if self.ok is None:
+            return f"COULD NOT JUDGE: {self.sight.blocked}"
+        steps = f"{self.sight.steps} steps, " if self.sight.steps else ""
+        looked = f"{steps}{_listed(self.seen)} observed" if self.seen else "nothing observed"
+        notes = len(self.roots)
+        counts = f"{len(self.ran)} checks passed" + f", {notes} note{'s' * (notes > 1)}" * (
+            notes > 0
+        )
+        missing = f"; not seen: {', '.join(self.not_seen)}" if self.not_seen else ""
+        return f"No problems found: {looked}; {counts}{missing}"
 
     def to_text(self, facts: bool = True) -> str:
-        """The whole diagnosis as text, in the manner of a compiler."""
+        """The whole diagnosis as text, in the manner of a compiler; with facts, the tables too."""
         parts = [finding_text(root) for root in self.roots]
+        if not self.alarms:
+            parts.insert(0, self.headline())
         if facts:
             parts += [
                 f"{FACT_TITLES.get(name, name)}\n{_indented(_table_text(table))}"
@@ -88,6 +115,8 @@ class Diagnosis:
             reasons.setdefault(reason, []).append(name.split(" ")[0].removeprefix("QL-"))
         for reason, codes in sorted(reasons.items(), key=lambda item: -len(item[1])):
             lines.append(f"  not run  {reason}: {' '.join(dict.fromkeys(codes))}")
+        for name, error in self.crashed:
+            lines.append(f"  crashed  {name}: {error} (a bug of the doctor's; please report it)")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,6 +126,12 @@ class Diagnosis:
             "roots": [root.to_dict() for root in self.roots],
             "ran": list(self.ran),
             "not_run": [list(item) for item in self.not_run],
+            "crashed": [list(item) for item in self.crashed],
+            "seen": list(self.seen),
+            "not_seen": list(self.not_seen),
+            "steps": self.sight.steps,
+            "blocked": self.sight.blocked,
+            "exit_code": self.exit_code,
             "seconds": round(self.seconds, 3),
             "facts": {
                 name: json.loads(table.to_json(orient="split", index=False))
@@ -120,6 +155,13 @@ class Diagnosis:
             tuple((name, reason) for name, reason in values["not_run"]),
             facts,
             values["seconds"],
+            tuple((name, error) for name, error in values["crashed"]),
+            Sight(
+                tuple(values["seen"]),
+                tuple(values["not_seen"]),
+                values["steps"],
+                values["blocked"],
+            ),
         )
 
     def to_junit(self) -> str:
@@ -169,6 +211,11 @@ class Diagnosis:
             f'class="quad-diagnosis"><p><strong>{html.escape(self.headline())}</strong></p>{"".join(blocks)}{"".join(tables)}'
             f"<p><small>{html.escape(self.summary())}</small></p></div>"
         )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Names as a sentence lists them."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def finding_text(item: Finding) -> str:

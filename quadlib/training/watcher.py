@@ -186,6 +186,8 @@ class DoctorWatcher(Watcher):
             tuple((name, why) for name, why in not_run.items() if name not in ran),
             {**self.diagnosis.facts, **seen.facts},
             self.diagnosis.seconds + seen.seconds,
+            (*self.diagnosis.crashed, *seen.crashed),
+            self.diagnosis.sight | seen.sight,
         )
         new = {(item.code, item.scope) for item in fresh}
         for root in roots:

@@ -52,6 +52,7 @@ def test_example_triggers_its_code(code, capsys, tmp_path, monkeypatch):
     results = [value for value in scope.values() if isinstance(value, Diagnosis)]
     assert results, f"the example of {code} makes no Diagnosis"
     found = [item.code for item in results[-1].findings]
+    assert not results[-1].crashed
     assert code in found, f"the example of {code} gives {found}; not run: {results[-1].not_run}"
 
 

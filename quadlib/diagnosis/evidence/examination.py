@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -174,12 +174,18 @@ class Examination(Given):
     @cached_property
     def batches(self) -> list[Any]:
         """The first two batches of the loader, as it gives them."""
-        if self.subject.loader is None:
-            raise Unavailable("no loader")
-        batches = list(itertools.islice(iter(self.subject.loader), 2))
+        batches = list(itertools.islice(self.iterate(), 2))
         if not batches:
             raise Unavailable("the loader gives no batch")
         return batches
+
+    def iterate(self) -> Iterator[Any]:
+        """A pass over the loader's batches."""
+        if self.subject.loader is None:
+            raise Unavailable("no loader")
+        if not hasattr(self.subject.loader, "__iter__"):
+            raise Unavailable("the loader cannot be iterated")
+        return iter(self.subject.loader)
 
     @cached_property
     def batch_labels(self) -> np.ndarray:

@@ -121,7 +121,7 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
     parts: dict[str, list[np.ndarray]] = {}
     labels: list[np.ndarray] = []
     deadline = time.monotonic() + MOST_SECONDS
-    for batch in itertools.islice(iter(x.subject.loader), MOST_BATCHES):
+    for batch in itertools.islice(x.iterate(), MOST_BATCHES):
         own = inputs_by_name(x.subject.inputs_of(batch))
         present = presence(batch, own)
         batch_labels = x.subject.batch_labels(batch)

@@ -106,7 +106,7 @@ def _two_scales(
     """
     there = np.flatnonzero(place >= 0)
     flat = array[place[there]].reshape(len(there), -1).astype(np.float64)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # zeros and damage have no level
         level = np.log(np.sqrt(np.mean(np.square(flat), axis=1)))
     good = np.isfinite(level)
     if good.sum() < 16:

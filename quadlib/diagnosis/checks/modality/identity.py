@@ -60,8 +60,11 @@ def copies(x: Examination) -> Iterator[Finding]:
         for name, values in entering_rows(x, required=False).items()
         if not name.startswith("input")
     }
+    stored = stored_rows(x, required=False)
+    if not columns and not entering and not stored:
+        raise Unavailable("no modality is known")
     for where, streams in (
-        ("the stored arrays", stored_rows(x, required=False)),
+        ("the stored arrays", stored),
         ("the first batches", entering),
     ):
         digests = {
