@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test lint bench bench-doctor clean clean-runs
+.PHONY: help setup demo lab test lint docs bench bench-doctor clean clean-runs
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,9 +23,18 @@ demo: setup  ## simulated and measured data: made, trained, diagnosed, evaluated
 lab: setup  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks/01_batches.ipynb
 
-lint: setup  ## ruff and mypy, notebooks included
+lint: setup  ## format, style, types, and that imports run downwards only
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
+
+DOCS := outputs/docs
+PAGES = $(sort $(wildcard quadlib/*.py quadlib/*/*.py quadlib/*/*/__init__.py))
+MODULES = $(subst /,.,$(patsubst %.py,%,$(patsubst %/__init__.py,%.py,$(filter-out %/__main__.py,$(PAGES)))))
+
+docs: setup  ## documentation of every room, from its docstrings and README, into outputs/docs
+	$(BIN)/pdoc $(MODULES) --docformat google --no-show-source --output-directory $(DOCS)
 
 test: lint  ## everything that must hold; browser tests need Chromium at /usr/bin/chromium
 	$(BIN)/python -m pytest

@@ -4,12 +4,14 @@ reports to trust.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from quadlib import moved as moved
-
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
     from quadlib.data.open import open_source as open_source
     from quadlib.data.open import open_table as open_table
     from quadlib.data.samples import SampleTable as SampleTable
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from quadlib.training.restore import open_dataset as open_dataset
     from quadlib.training.restore import restore as restore
     from quadlib.training.trainer import Trainer as Trainer
+
+    __version__: str
 
 # Resolved on first use: the command line answers --help without loading torch.
 _HOMES = {
@@ -61,8 +65,18 @@ _HOMES = {
 }
 __all__ = ["bounds", *_HOMES]  # noqa: PLE0604
 
+# Import paths that earlier READMEs and notebooks showed, and where the code stands now.
+_MOVED = {
+    "quadlib.doctor": "quadlib.training.watcher",
+    "quadlib.notebook": "quadlib.jupyter.cells",
+    "quadlib.restore": "quadlib.training.restore",
+    "quadlib.widgets": "quadlib.jupyter.widgets",
+}
+
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("quadlib")
     if name == "bounds":
         return import_module("quadlib.loss.bounds")
     if name not in _HOMES:
@@ -77,3 +91,26 @@ def __dir__() -> list[str]:
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext quadlib` makes the cell magic %%doctor known."""
     import_module("quadlib.jupyter.magic").load_ipython_extension(shell)
+
+
+class _MovedModules:
+    """Finds a module by its old name, and fills it with the names of the new one."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        from importlib.machinery import ModuleSpec
+
+        return ModuleSpec(name, self) if name in _MOVED else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """A plain module will do."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        import warnings
+
+        home = _MOVED[module.__name__]
+        warnings.warn(f"{module.__name__} is now {home}", DeprecationWarning, stacklevel=2)
+        names = vars(import_module(home)).items()
+        vars(module).update({name: value for name, value in names if name[:2] != "__"})
+
+
+sys.meta_path.append(_MovedModules())

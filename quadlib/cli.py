@@ -14,6 +14,7 @@ import typer
 from quadlib.reports import skip_address_grammar
 
 if TYPE_CHECKING:
+    from quadlib.config import Settings
     from quadlib.runs import Run
 
 # Nothing heavy is imported up here: `quadlib --help` should answer at once, so each command imports
@@ -35,7 +36,7 @@ Parameters = Annotated[
         "-p", "--parameter", metavar="NAME=VALUE", help="A setting; give it as often as needed."
     ),
 ]
-Preset = Annotated[Path | None, typer.Option(help="YAML file of settings; -p goes before it.")]
+Preset = Annotated[Path | None, typer.Option(help="TOML file of settings; -p overrides it.")]
 
 
 def main() -> None:
@@ -114,10 +115,18 @@ def run(
     ] = None,
 ) -> None:
     """Run a notebook in batch, into a run folder, with its report."""
-    from quadlib.reports.execute import check_parameters, execute_notebook, find_notebook, open_run
+    from quadlib.reports.execute import (
+        check_parameters,
+        execute_notebook,
+        find_notebook,
+        open_run,
+        settings_model,
+    )
 
     path = find_notebook(notebook)
-    values = _values(parameter, preset) | ({"run": run_name} if run_name else {})
+    values = _values(settings_model(path), parameter, preset) | (
+        {"run": run_name} if run_name else {}
+    )
     settings = check_parameters(path, values)
     target = open_run(path, settings)
     typer.echo(f"{path.stem} in {target.folder}")
@@ -273,7 +282,7 @@ def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
     from quadlib.data.open import open_table
 
     started = time.monotonic()
-    table = open_table(read_settings(BatchesSettings, _values(parameter, preset)))
+    table = open_table(read_settings(BatchesSettings, _values(BatchesSettings, parameter, preset)))
     counts = ", ".join(f"{split} {len(table.rows(split))}" for split in ("train", "val", "test"))
     typer.echo(
         f"{table.name}: {len(table)} recordings ({counts}), {len(table.class_names)} classes, "
@@ -290,7 +299,7 @@ def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
     from quadlib.data.decoding.damage import report as report_damage
     from quadlib.data.open import open_table
 
-    settings = read_settings(TrainSettings, _values(parameter, preset))
+    settings = read_settings(TrainSettings, _values(TrainSettings, parameter, preset))
     table = open_table(settings)
     damage = check_table(table, settings)
     for note in table.notes:
@@ -304,33 +313,33 @@ def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
     raise typer.Exit(1 if damage else 0)
 
 
-def _values(parameters: list[str] | None, preset: Path | None) -> dict[str, Any]:
+def _values(
+    model: type[Settings], parameters: list[str] | None, preset: Path | None
+) -> dict[str, Any]:
     """Settings of the preset and the -p options, still as they were written; raises SettingsError
-    listing every malformed one.
+    listing all that is wrong with the preset and every malformed option.
     """
-    from quadlib.config import SettingsError
+    from quadlib.config import SettingsError, read_preset
 
     values: dict[str, Any] = {}
+    problems = []
     if preset is not None:
-        from quadlib.presets import read_preset
-
-        values |= read_preset(preset)
+        try:
+            values = read_preset(model, preset)
+        except SettingsError as error:
+            problems.append(str(error))
     pairs = [text.partition("=") for text in parameters or []]
     names = [name for name, _, _ in pairs]
-    problems = [
+    problems += [
         f"-p {name}: NAME=VALUE was expected, for example -p batch_size=16"
         for name, equals, _ in pairs
         if not equals or not name
     ]
     problems += [
-        f"-p {name}: stands {names.count(name)} times; keep one"
+        f"-p {name}: occurs {names.count(name)} times; keep one"
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
     if problems:
         raise SettingsError("\n".join(problems))
     return values | {name: value for name, _, value in pairs}
-
-
-if __name__ == "__main__":
-    main()

@@ -53,7 +53,7 @@ def write_notebook(folder, name, *sources):
 
 def test_help_needs_none_of_the_heavy_packages():
     said = subprocess.run(
-        [sys.executable, "-m", "quadlib.cli", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "quadlib", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert all(command in said for command in ("demo", "run", "runs", "report", "data"))
     imported = (
@@ -122,9 +122,9 @@ def test_all_wrong_parameters_in_one_message_before_a_run_is_made(quadlib, tmp_p
         (("run", "02_train", "-p", "epochs"), "-p epochs: NAME=VALUE was expected"),
         (
             ("run", "02_train", "-p", "seed=1", "-p", "seed=2", "-p", "=3"),
-            "-p seed: stands 2 times",
+            "-p seed: occurs 2 times",
         ),
-        (("run", "02_train", "--preset", "none.yaml"), "none.yaml cannot be read"),
+        (("run", "02_train", "--preset", "none.toml", "-p", "=3"), "none.toml cannot be read"),
         (("run", "02_train", "--run", "../x"), "is not a plain folder name"),
         (("run", "04_evaluate"), "no trained run"),
         (("report", "nothing"), "no 'nothing'"),
@@ -139,15 +139,15 @@ def test_wrong_use_is_exit_2_with_one_message(quadlib, tmp_path, arguments, word
     assert code == 2 and words in complaint and "Traceback" not in complaint
 
 
-def test_parameters_go_before_the_preset(quadlib, tmp_path):
+def test_parameters_override_the_preset(quadlib, tmp_path):
     write_notebook(
         tmp_path,
         "02_train",
         "import json, pathlib; pathlib.Path('seen').write_text(json.dumps([batch_size, seed]))",
     )
-    (tmp_path / "small.yaml").write_text("batch_size: 8\nseed: 3\n")
+    (tmp_path / "small.toml").write_text("batch_size = 8\nseed = 3\n")
     assert (
-        quadlib("run", "02_train", "--preset", "small.yaml", "-p", "seed=4", "--run", "mine")[0]
+        quadlib("run", "02_train", "--preset", "small.toml", "-p", "seed=4", "--run", "mine")[0]
         == 0
     )
     assert json.loads((tmp_path / "seen").read_text()) == [8, 4]

@@ -4,8 +4,11 @@ no torch.
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +41,38 @@ def test_the_core_can_be_lifted_out():
         "sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_version_is_the_installed_one():
+    assert quadlib.__version__ == version("quadlib")
+
+
+def test_the_module_is_the_command(tmp_path):
+    said = [
+        subprocess.run(
+            [sys.executable, *how, "runs", "--outputs", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for how in (["-m", "quadlib"], ["-c", "from quadlib.cli import main; main()"])
+    ]
+    assert "quadlib demo" in said[0] and said[0] == said[1]
+
+
+def test_types_are_shipped():
+    assert Path(quadlib.__file__).with_name("py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("quadlib.doctor", "DoctorWatcher"),
+        ("quadlib.notebook", "settings_from"),
+        ("quadlib.restore", "restore"),
+        ("quadlib.widgets", "BatchInspector"),
+    ],
+)
+def test_earlier_import_paths_lead_to_where_the_code_stands(path, name):
+    with pytest.warns(DeprecationWarning, match=f"{path} is now quadlib"):
+        assert hasattr(importlib.import_module(path), name)

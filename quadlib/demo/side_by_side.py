@@ -34,7 +34,7 @@ def demo_side_by_side(
             [
                 sys.executable,
                 "-m",
-                "quadlib.cli",
+                "quadlib",
                 "demo",
                 "--source",
                 source,

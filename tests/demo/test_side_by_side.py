@@ -13,7 +13,7 @@ def test_every_source_is_run_said_and_counted(monkeypatch):
     started = side_by_side.subprocess.Popen
 
     def fake(command, **options):
-        assert command[:4] == [sys.executable, "-m", "quadlib.cli", "demo"]
+        assert command[:4] == [sys.executable, "-m", "quadlib", "demo"]
         assert int(options["env"]["OMP_NUM_THREADS"]) >= 1
         return started([sys.executable, "-c", script, *command[3:]], **options)
 

@@ -62,8 +62,15 @@ class Recorder:
     watched step; else it goes on unwatched. Raises AlreadyObserving where two are nested.
 
     Example:
+        >>> model = torch.nn.Linear(3, 2)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> def train():  # your own loop
+        ...     for _ in range(10):
+        ...         optimizer.zero_grad()
+        ...         model(torch.ones(8, 3)).square().mean().backward()
+        ...         optimizer.step()
         >>> with Recorder(steps=4) as recorder:
-        ...     train()  # your own loop
+        ...     train()
         >>> recorder.record.n_steps
         4
     """

@@ -7,49 +7,12 @@ injects flat names) and each stage still takes only its own model.
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, get_origin
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from quadlib.config.base import Settings
 from quadlib.registry import SOURCES
-
-
-class SettingsError(ValueError):
-    """One or more settings are wrong; the message lists every one of them with what was
-    expected.
-    """
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, documented fields, unknown names refused."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _read_plain_value(cls, value: Any, info: ValidationInfo) -> Any:
-        """Lists may come as text from a command line; a boolean is never a number."""
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        if get_origin(annotation) is list and isinstance(value, str):
-            return _list_from_text(value)
-        if annotation in (int, float) and isinstance(value, bool):
-            raise ValueError("a number was expected, not a boolean")
-        return value
-
-
-def _list_from_text(text: str) -> Any:
-    text = text.strip()
-    if text.startswith("["):
-        try:
-            return json.loads(text.replace("'", '"'))
-        except ValueError:
-            return text
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 class RunSettings(Settings):
@@ -74,8 +37,7 @@ class DataSettings(Settings):
 
     source: str = Field(
         "weldsim",
-        description="weldsim (simulated), intel_weld (folder), mfeat (digits), table (file), "
-        "or one that was registered",
+        description="weldsim, intel_weld (folder), mfeat, table (file) or one registered",
     )
     path: str = Field(
         "",
@@ -325,36 +287,4 @@ class EvaluateSettings(RunSettings):
     )
     resamples: int = Field(
         1000, ge=0, description="session bootstrap resamples for the intervals; 0 leaves them out"
-    )
-
-
-Model = TypeVar("Model", bound=Settings)
-
-
-def read_settings(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Builds settings from plain values, or raises SettingsError that lists every wrong name and
-    value at once.
-    """
-    try:
-        return model(**values)
-    except ValidationError as error:
-        problems = [_explain(model, item) for item in error.errors()]
-    plural = "one setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-    raise SettingsError(f"{plural} wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
-
-
-def _explain(model: type[Settings], item: Any) -> str:
-    """One line for one pydantic error: the setting, the value, what was expected, a way out."""
-    name = str(item["loc"][0]) if item["loc"] else ""
-    if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, list(model.model_fields), n=1)
-        return f"{name}: no such setting; " + (
-            f"did you mean {near[0]}?" if near else f"known are {', '.join(model.model_fields)}"
-        )
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if not name:
-        return message
-    return (
-        f"{name}: {item['input']!r} does not fit: {message} "
-        f"({model.model_fields[name].description})"
     )

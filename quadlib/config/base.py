@@ -1,0 +1,43 @@
+"""What every settings model is: immutable, documented, strict about names."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+
+class SettingsError(ValueError):
+    """One or more settings are wrong; the message lists every one of them with what was
+    expected.
+    """
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, documented fields, unknown names refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_plain_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """Lists may come as text from a command line; a boolean is never a number."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if get_origin(annotation) is list and isinstance(value, str):
+            return _list_from_text(value)
+        if annotation in (int, float) and isinstance(value, bool):
+            raise ValueError("a number was expected, not a boolean")
+        return value
+
+
+def _list_from_text(text: str) -> Any:
+    text = text.strip()
+    if text.startswith("["):
+        try:
+            return json.loads(text.replace("'", '"'))
+        except ValueError:
+            return text
+    return [part.strip() for part in text.split(",") if part.strip()]
