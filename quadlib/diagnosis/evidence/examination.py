@@ -161,15 +161,16 @@ class Examination(Given):
     @cached_property
     def batch_counts(self) -> np.ndarray:
         """Labels per drawn batch: (n_batches, n_classes) in the order of `classes`."""
+        drawn = self.drawn  # first: where nothing can be drawn, no label is sorted
         codes = np.unique(self.labels, return_inverse=True)[1].reshape(-1)
         classes = codes.max(initial=-1) + 1
-        if any(batch.max(initial=-1) >= len(codes) for batch in self.drawn):
+        if any(batch.max(initial=-1) >= len(codes) for batch in drawn):
             raise Unavailable(
                 "the sampler draws indices beyond the labels; give the labels of what it indexes"
             )
-        return np.array(
-            [np.bincount(codes[batch], minlength=classes) for batch in self.drawn]
-        ).reshape(len(self.drawn), classes)
+        return np.array([np.bincount(codes[batch], minlength=classes) for batch in drawn]).reshape(
+            len(drawn), classes
+        )
 
     @cached_property
     def batches(self) -> list[Any]:

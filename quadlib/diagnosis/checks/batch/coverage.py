@@ -45,15 +45,9 @@ def coverage(x: Examination) -> Iterator[Finding]:
     )
     wanted = rows[~dropped[codes.reshape(-1)]]
     unseen = np.setdiff1d(wanted, np.concatenate(drawn))
-    m = np.array(
-        [
-            [
-                len(np.intersect1d(batch, rows[codes.reshape(-1) == code]))
-                for code in range(len(names))
-            ]
-            for batch in drawn
-        ]
-    )
+    code_of = np.zeros(len(labels), dtype=np.int64)
+    code_of[rows] = codes.reshape(-1)
+    m = np.array([np.bincount(code_of[b[np.isin(b, rows)]], minlength=len(names)) for b in drawn])
     chance = np.prod(1 - m / sizes, axis=0)[~dropped]
     expected = float((sizes[~dropped] * chance).sum())
     spread = float(np.sqrt((sizes[~dropped] * chance * (1 - chance)).sum()))

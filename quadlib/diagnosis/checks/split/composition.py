@@ -119,7 +119,7 @@ def rows_in_two_splits(x: Examination) -> Iterator[Finding]:
     names = list(x.splits)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
-            shared = np.intersect1d(x.splits[first], x.splits[second])
+            shared = np.unique(x.splits[first][np.isin(x.splits[first], x.splits[second])])
             if len(shared):
                 yield Finding(
                     "QL-S10",

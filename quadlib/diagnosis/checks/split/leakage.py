@@ -99,10 +99,9 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
 @check("S03", "no recording stands in two splits under one name")
 def names_across_splits(x: Examination) -> Iterator[Finding]:
     column, names = _column(x, NAMES)
-    if len(np.unique(names)) < 0.5 * len(names):
+    if len(set(names)) < 0.5 * len(names):
         raise Unavailable(f"column {column} names groups of recordings, not each by itself")
-    for first, second, _, two, shared in _in_both(x, names):
-        touched = int(np.isin(names[two], shared).sum())
+    for first, second, _, two, shared, touched in _in_both(x, names):
         yield Finding(
             "QL-S03",
             "error",
@@ -111,7 +110,7 @@ def names_across_splits(x: Examination) -> Iterator[Finding]:
             where=f"splits {first} and {second}, column {column}: {some(shared)}",
             evidence=(
                 f"{len(shared)} names are in both splits, in different rows; 0 is expected",
-                f"{len(names) - len(np.unique(names))} of the table's {len(names)} rows repeat a "
+                f"{len(names) - len(set(names))} of the table's {len(names)} rows repeat a "
                 "name: they were repeated before they were divided",
             ),
             ruled_out=("a session in two splits (it is the recordings themselves)",),
@@ -138,7 +137,7 @@ def _copied(x: Examination, codes: np.ndarray) -> Iterator[tuple[str, str, np.nd
 @check("S04", "no session is in two splits")
 def groups_across_splits(x: Examination) -> Iterator[Finding]:
     column, groups = _column(x, ("group", "session", "subject", "recording", "recording_id"))
-    if len(np.unique(groups)) < 2:
+    if len(set(groups)) < 2:
         raise Unavailable("every recording has the same group")
     # A row in two splits, a copy and an overlapping window are contracts of their own: what they
     # explain is left out here.
@@ -152,8 +151,7 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
         }
     except Unavailable:  # without contents there are no copies to leave out
         pass
-    for first, second, one, two, shared in _in_both(x, groups, explained):
-        touched = int(np.isin(groups[two], shared).sum())
+    for first, second, one, two, shared, touched in _in_both(x, groups, explained):
         yield Finding(
             "QL-S04",
             "error",
@@ -175,21 +173,24 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
 
 def _in_both(
     x: Examination, values: np.ndarray, left_out: Collection[int] = ()
-) -> Iterator[tuple[str, str, Any, Any, Any]]:
-    """(split, later split, rows of each that are in it alone, values that both have) for splits
-    that share a value.
+) -> Iterator[tuple[str, str, Any, Any, Any, int]]:
+    """(split, later split, rows of each that are in it alone, values that both have, rows of the
+    later one that have them) for splits that share a value.
     """
+    judged = np.ones(len(values), dtype=bool)
+    judged[list(left_out)] = False
+    within = {name: np.zeros(len(values), dtype=bool) for name in x.splits}
+    for name, rows in x.splits.items():
+        within[name][rows] = True
+    # as numbers by pandas' hash: numpy sorts text, and compares each object with every other
+    codes, distinct = pd.factorize(values)
     for first, second in combinations(x.splits, 2):
-        one, two = (
-            np.array(
-                [row for row in np.setdiff1d(x.splits[a], x.splits[b]) if int(row) not in left_out],
-                dtype=np.int64,
-            )
-            for a, b in ((first, second), (second, first))
-        )
-        shared = np.intersect1d(values[one], values[two])
+        one = np.flatnonzero(within[first] & ~within[second] & judged)
+        two = np.flatnonzero(within[second] & ~within[first] & judged)
+        shared = np.intersect1d(codes[one], codes[two])
         if len(shared):
-            yield first, second, one, two, shared
+            touched = int(np.isin(codes[two], shared).sum())
+            yield first, second, one, two, np.sort(distinct[shared]), touched
 
 
 def _column(x: Examination, names: tuple[str, ...]) -> tuple[str, np.ndarray]:
