@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 
 from quadlib.config import MediaSettings
-from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.decoding.damage import DamageError as DamageError
+from quadlib.data.decoding.damage import open_regular as open_regular
+from quadlib.data.decoding.job import Decoded as Decoded
+from quadlib.data.decoding.job import Job as Job
 from quadlib.registry import KINDS, RegistryError, register_kind
 
 Change = Callable[[np.ndarray, np.random.Generator], None]
