@@ -5,15 +5,19 @@ and evaluated with no change in quadlib.
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from quadlib.config import EvaluateSettings, SettingsError, TrainSettings, read_settings
+from quadlib.data.kinds import Kind
 from quadlib.data.samples import TableError
 from quadlib.evaluation import KnnValidator
 from quadlib.evaluation.evaluate import Evaluation, evaluate
+from quadlib.registry import KINDS
 from quadlib.runs import Run
 from quadlib.training.restore import open_dataset, restore
 from quadlib.training.trainer import Trainer
@@ -87,10 +91,6 @@ def test_a_point_cloud_is_decoded_trained_diagnosed_and_evaluated(install, tmp_p
 
 
 def test_its_numbers_are_part_of_the_stored_arrays_name(install, tmp_path):
-    from dataclasses import replace
-
-    from quadlib.registry import KINDS
-
     install("point_cloud")
     settings = settings_of("table", write_clouds(tmp_path), tmp_path / "outputs")
     open_dataset(settings)
@@ -109,7 +109,6 @@ def test_its_damage_is_reported_like_any_other(install, tmp_path):
 
 
 def test_an_hdf5_source_is_trained_diagnosed_and_evaluated(install, tmp_path):
-    h5py = pytest.importorskip("h5py")
     install("hdf5_source")
     random = np.random.default_rng(0)
     code = np.arange(COUNT) % len(CLASSES)
@@ -136,7 +135,5 @@ def test_a_source_that_is_not_installed_is_refused_with_the_other_settings(tmp_p
 
 
 def test_a_decoder_that_no_other_process_can_import_is_refused_at_once():
-    from quadlib.data.kinds import Kind
-
     with pytest.raises(ValueError, match="define it at the top of a module"):
         Kind(axes=("d",), encoder="vector", decode=lambda job: None)
