@@ -63,7 +63,7 @@ _HOMES = {
     "register_loss": "registry",
     "register_check": "registry",
 }
-__all__ = ["bounds", *_HOMES]  # noqa: PLE0604
+__all__ = ["bounds", "log_to_stdout", *_HOMES]  # noqa: PLE0604
 
 # Import paths that earlier READMEs and notebooks showed, and where the code stands now.
 _MOVED = {
@@ -82,6 +82,34 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module quadlib has no attribute {name!r}")
     return getattr(import_module(f"quadlib.{_HOMES[name]}"), name)
+
+
+def log_to_stdout() -> None:
+    """Shows what quadlib says while it works, one line a message, on standard output.
+
+    The command line and the notebooks call it; a script of your own may. Without it the messages go
+    wherever your program sends those of the logger `quadlib`.
+
+    Example:
+        >>> import logging
+        >>> log_to_stdout()
+        >>> logging.getLogger("quadlib.data").info("decoded 12 recordings")
+        decoded 12 recordings
+    """
+    import logging
+
+    class Stdout(logging.Handler):
+        """Prints to what sys.stdout is at the moment: a notebook's kernel puts its own there."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            print(self.format(record), flush=True)
+
+    logger = logging.getLogger("quadlib")
+    if not any(handler.name == "stdout" for handler in logger.handlers):
+        handler = Stdout()
+        handler.name = "stdout"
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from quadlib import log_to_stdout
 from quadlib.reports import skip_address_grammar
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ Preset = Annotated[Path | None, typer.Option(help="TOML file of settings; -p ove
 def main() -> None:
     """Runs the command; what is wrong with its input ends it with one message and no traceback."""
     skip_address_grammar()
+    log_to_stdout()
     try:
         app()
     except Exception as error:

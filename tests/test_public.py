@@ -4,6 +4,7 @@ no torch.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -76,3 +77,31 @@ def test_types_are_shipped():
 def test_earlier_import_paths_lead_to_where_the_code_stands(path, name):
     with pytest.warns(DeprecationWarning, match=f"{path} is now quadlib"):
         assert hasattr(importlib.import_module(path), name)
+
+
+def test_importing_configures_no_logging_and_the_command_line_shows_every_message(tmp_path):
+    code = (
+        "import logging, sys, quadlib, quadlib.cli, quadlib.jupyter.cells\n"
+        "logger = logging.getLogger('quadlib')\n"
+        "assert not logger.handlers and not logger.level and not logging.getLogger().handlers\n"
+        "logger.info('not shown')\n"
+        "quadlib.log_to_stdout(); quadlib.log_to_stdout()\n"
+        "print('first'); logging.getLogger('quadlib.data').info('100 % decoded'); print('last')"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "first\n100 % decoded\nlast\n" and said.stderr == ""
+
+
+def test_the_library_does_not_print():
+    """What a notebook asks for by name, the labels of every batch, and the handler of the log are
+    the only prints.
+    """
+    root = Path(quadlib.__file__).parent
+    allowed = {"cli.py", "__init__.py", "training/trainer.py", "training/step.py"}
+    printing = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Name) and node.id == "print"
+    }
+    assert printing <= allowed | {"training/watcher.py"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from quadlib.runs import Run
 from quadlib.training.objective import ObjectiveValue
 from quadlib.training.trainer import Trainer, Watcher
 from quadlib.training.watcher import DoctorWatcher
+
+log = logging.getLogger(__name__)
 
 LINES_PER_EPOCH = 6
 
@@ -60,7 +63,7 @@ def run_fault(
     size: str = "demo",
     outputs: str = "",
     epochs: int = 2,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = log.info,
 ) -> int:
     """Injects a fault by its id into the healthy pipeline of a source, trains, diagnoses; returns 1
     when the doctor finds something.

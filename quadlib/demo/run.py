@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from quadlib.reports.gallery import write_gallery
 from quadlib.reports.render import render_outcome
 from quadlib.runs import Run
 
+log = logging.getLogger(__name__)
+
 STAGES = ("01_batches", "02_train", "03_diagnose", "04_evaluate")
 SOURCES = ("weldsim", "mfeat")
 
@@ -23,7 +26,7 @@ def run_demo(
     *,
     size: str = "demo",
     outputs: str = "",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = log.info,
 ) -> int:
     """Runs all four notebooks for each source into one run folder each, with reports and gallery;
     returns the exit code.

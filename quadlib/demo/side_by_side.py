@@ -4,6 +4,7 @@ kernels and renders.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -16,9 +17,11 @@ from types import FrameType
 
 from quadlib.files import usable_cores
 
+log = logging.getLogger(__name__)
+
 
 def demo_side_by_side(
-    sources: Sequence[str], *, size: str, outputs: str, say: Callable[[str], None] = print
+    sources: Sequence[str], *, size: str, outputs: str, say: Callable[[str], None] = log.info
 ) -> int:
     """Runs the demo of each source in a process of its own, the cores shared out evenly; returns
     the highest exit code.

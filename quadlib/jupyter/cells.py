@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 
+from quadlib import log_to_stdout
 from quadlib.config import Settings, SettingsError, read_settings
 from quadlib.data.batches import SplitBatches
 from quadlib.loss import SupConLoss, bounds
@@ -19,12 +20,23 @@ Model = TypeVar("Model", bound=Settings)
 
 
 def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
-    """The settings that the parameter cell (and whatever papermill injected after it) left in the
-    notebook's variables.
+    """The settings that the parameter cell left in a notebook's variables, papermill's values
+    included; from here on the notebook shows what quadlib says while it works.
 
-    Raises SettingsError listing every wrong value, or every parameter that was removed from the
-    cell.
+    Args:
+        model: Settings model of the notebook.
+        namespace: The notebook's variables, `globals()`.
+
+    Raises:
+        SettingsError: Values are wrong, or parameters were removed from the cell; all are listed.
+
+    Example:
+        >>> from quadlib.config import DiagnoseSettings
+        >>> run, outputs, seed, checkpoint, deep = "", "", 0, "best", False
+        >>> settings_from(DiagnoseSettings, locals()).checkpoint
+        'best'
     """
+    log_to_stdout()
     missing = [name for name in model.model_fields if name not in namespace]
     if missing:
         raise SettingsError(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
 import shutil
 import time
@@ -26,6 +27,8 @@ from quadlib.data.kinds import Kind
 from quadlib.data.samples import SampleTable, input_shape
 from quadlib.files import FileError, digest_bytes, read_record, write_record
 from quadlib.registry import KINDS
+
+log = logging.getLogger(__name__)
 
 FORMAT = 2  # raised when a decoder's numbers change, or what index.json holds
 PROGRESS_SECONDS = 30.0
@@ -205,7 +208,7 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
                 entries[row] = {"path": result.path, "what": result.what, "remedy": result.remedy}
             if time.monotonic() - last > PROGRESS_SECONDS:
                 last = time.monotonic()
-                print(f"{order.table.name}: decoded {done} of {len(todo)} {order.name}", flush=True)
+                log.info(f"{order.table.name}: decoded {done} of {len(todo)} {order.name}")
         file.flush()
         os.fsync(file.fileno())
     write_record(

@@ -4,6 +4,7 @@ find ready.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ from quadlib.data.samples import Modality, SampleTable, TableError
 from quadlib.data.store.cache import CacheEntry, open_entry
 from quadlib.files import outputs_folder
 from quadlib.registry import KINDS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,9 @@ class MediaStore:
             )
         if store.damage:
             dropped = Counter(item.modality for item in store.damage)
-            print(
+            log.info(
                 f"{table.name}: masked as damaged: "
-                f"{', '.join(f'{count} {name}' for name, count in dropped.items())}",
-                flush=True,
+                f"{', '.join(f'{count} {name}' for name, count in dropped.items())}"
             )
         return store
 
@@ -182,9 +184,8 @@ def _announce(table: SampleTable, entries: Mapping[str, CacheEntry], seconds: fl
     notes = sum((Counter(entry.notes) for entry in entries.values()), Counter())
     extra = "".join(f", {count} {what}" for what, count in notes.items())
     damaged = sum(len(entry.damage) for entry in entries.values())
-    print(
+    log.info(
         f"{table.name}: decoded {len(table)} recordings "
         f"({', '.join(f'{count} {name}' for name, count in decoded.items())}) in {seconds:.1f} s, "
-        f"{damaged} damaged{extra}",
-        flush=True,
+        f"{damaged} damaged{extra}"
     )

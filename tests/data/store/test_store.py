@@ -71,7 +71,8 @@ def in_process(monkeypatch):
     return decoded
 
 
-def test_shapes_types_and_the_second_open_decodes_nothing(shared, capsys):
+def test_shapes_types_and_the_second_open_decodes_nothing(shared, caplog):
+    caplog.set_level("INFO", "quadlib")
     table, root = shared
     store = MediaStore.open(table, STRICT, root / "store")
     assert {name: (array.shape, array.dtype.name) for name, array in store.arrays.items()} == {
@@ -81,7 +82,7 @@ def test_shapes_types_and_the_second_open_decodes_nothing(shared, capsys):
         "sensor": ((8, 6, 9), "float32"),
     }
     assert all(isinstance(array, np.memmap) for array in store.arrays.values())
-    assert store.present.all() and store.damage == [] and capsys.readouterr().out == ""
+    assert store.present.all() and store.damage == [] and caplog.text == ""
     assert store.table.fingerprint == table.fingerprint
 
 
@@ -163,10 +164,11 @@ def test_all_damage_of_the_table_is_reported_at_once(copied, tmp_path, monkeypat
     assert len(check_table(copied, STRICT)) == 8
 
 
-def test_damage_is_masked_and_counted_on_request(copied, tmp_path, in_process, capsys):
+def test_damage_is_masked_and_counted_on_request(copied, tmp_path, in_process, caplog):
+    caplog.set_level("INFO", "quadlib")
     damage_all_kinds(copied)
     store = MediaStore.open(copied, DROP, tmp_path / "store")
-    assert "masked as damaged: 2 video, 1 image, 2 audio, 3 sensor" in capsys.readouterr().out
+    assert "masked as damaged: 2 video, 1 image, 2 audio, 3 sensor" in caplog.text
     assert store.present.sum() == 24 and len(store.damage) == 8
     assert np.flatnonzero(~store.present[:, 0]).tolist() == [0, 4]
     assert store.arrays["video"][0].max() == 0
@@ -273,7 +275,8 @@ def test_arrays_are_taken_as_they_are(tmp_path):
     assert store.present[:, 0].tolist() == [True, False, True, True]
 
 
-def test_arrays_with_numbers_that_are_not_finite(tmp_path, capsys):
+def test_arrays_with_numbers_that_are_not_finite(tmp_path, caplog):
+    caplog.set_level("INFO", "quadlib")
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
     values[1, 0] = np.nan
     with pytest.raises(TableError, match="x: r1: 1 of 2 values are not finite"):
@@ -281,5 +284,5 @@ def test_arrays_with_numbers_that_are_not_finite(tmp_path, capsys):
     store = MediaStore.open(arrays_table(values, [0, 1, 2]), DROP, tmp_path)
     assert (
         store.present[:, 0].tolist() == [True, False, True]
-        and "masked as damaged: 1 x" in capsys.readouterr().out
+        and "masked as damaged: 1 x" in caplog.text
     )
