@@ -204,9 +204,24 @@ def doctor(
     target: Annotated[
         str,
         typer.Argument(
-            help="A run (empty takes the latest), or module:function that gives a Subject."
+            metavar="[SCRIPT.py | RUN | module:function]",
+            help="A training script, run unchanged and watched; a run folder (empty takes the "
+            "latest); or a function that gives a Subject.",
         ),
     ] = "",
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="-- ARGUMENTS", help="The script's own arguments, behind --."),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Optimiser steps of a script that are watched.")
+    ] = 8,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Let the script go on to its end after them.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Add the tables, and every check that could not run.")
+    ] = False,
     outputs: Outputs = "",
     checkpoint: Annotated[
         Literal["latest", "best"], typer.Option(help="Which checkpoint of a run is examined.")
@@ -215,13 +230,22 @@ def doctor(
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Also write JSON here.")] = None,
 ) -> None:
-    """Examine a run or any PyTorch pipeline; name the root cause. Exit codes: 0 nothing found, 1
-    findings, 2 could not judge.
+    """Watch a training script, or examine a run; name the root cause of what is wrong.
+
+    Exit codes: 0 no problems found, 1 findings, 2 could not judge.
     """
-    from quadlib.diagnosis import diagnose
+    from quadlib.config import SettingsError
     from quadlib.files import write_text
 
-    if ":" in target:
+    if Path(target).suffix == ".py":
+        if not Path(target).is_file():
+            raise SettingsError(f"{target} is no file; give the path of a Python script")
+        from quadlib.diagnosis.doors import diagnose_script
+
+        diagnosis = diagnose_script(target, arguments or [], steps=steps, stop=not watch)
+    elif ":" in target:
+        from quadlib.diagnosis import diagnose
+
         diagnosis = diagnose(_subject(target), deep=deep)
     else:
         from quadlib.runs import Run
@@ -229,7 +253,7 @@ def doctor(
         from quadlib.training.watcher import diagnose_run
 
         diagnosis = diagnose_run(restore(Run.open(target, outputs), checkpoint), deep=deep)
-    typer.echo(diagnosis.to_text())
+    typer.echo(diagnosis.to_text() if verbose else diagnosis.to_short_text())
     for path, text in ((junit, diagnosis.to_junit), (json_path, diagnosis.to_json)):
         if path is not None:
             write_text(path, text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -201,3 +202,48 @@ def test_demo_runs_every_stage_of_both_sources(monkeypatch, tmp_path, endings, c
     assert seen[0] == ("weldsim", "01_batches", {"source": "weldsim", "size": "tiny"})
     assert all(parameters == {} for _, stage, parameters in seen if stage.startswith(("03", "04")))
     assert str(tmp_path / "index.html") in "\n".join(lines) and "wall time" in lines[-1]
+
+
+TRAINING = """
+import sys
+import torch
+from torch.nn import functional as F
+
+torch.manual_seed(0)
+model = torch.nn.Linear(8, 4)
+optimiser = torch.optim.SGD(model.parameters(), float(sys.argv[1]))
+labels = torch.arange(16) % 4
+x = F.one_hot(labels, 8).float() + 0.1 * torch.randn(16, 8)
+for _ in range(20):
+    z = F.normalize(model(x), dim=1)
+    optimiser.zero_grad()
+    F.cross_entropy(z @ z.T / 0.1, labels).backward()
+    optimiser.step()
+print("the end")
+"""
+
+
+def test_doctor_watches_a_script_and_takes_its_arguments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").write_text(TRAINING)
+    command = [sys.executable, "-m", "quadlib", "doctor", "train.py", "--json", "verdict.json"]
+    said = subprocess.run([*command, "--", "0.1"], capture_output=True, text=True, check=False)
+    verdict = json.loads(Path("verdict.json").read_text())
+    assert said.returncode == verdict["exit_code"], said.stdout + said.stderr
+    assert verdict["steps"] == 8 and {"model", "loss", "optimiser"} <= set(verdict["seen"])
+    assert "the end" not in said.stdout and not verdict["crashed"]
+    watched = subprocess.run(
+        [*command, "--watch", "--", "0.1"], capture_output=True, text=True, check=False
+    )
+    assert "the end" in watched.stdout
+
+
+def test_doctor_cannot_judge_a_script_that_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("train.py").write_text("raise RuntimeError('no data here')")
+    command = [sys.executable, "-m", "quadlib", "doctor"]
+    said = subprocess.run([*command, "train.py"], capture_output=True, text=True, check=False)
+    assert said.returncode == 2 and "COULD NOT JUDGE" in said.stdout
+    assert "RuntimeError: no data here" in said.stdout
+    said = subprocess.run([*command, "trian.py"], capture_output=True, text=True, check=False)
+    assert said.returncode == 2 and "trian.py is no file" in said.stderr

@@ -70,10 +70,14 @@ class observe:
         return self.diagnosis._repr_html_()
 
 
-def diagnose_script(script: str, arguments: Sequence[str] = (), *, steps: int = 8) -> Diagnosis:
-    """The verdict on a script's training loop, which is left after `steps` optimiser steps.
+def diagnose_script(
+    script: str, arguments: Sequence[str] = (), *, steps: int = 8, stop: bool = True
+) -> Diagnosis:
+    """The verdict on a script's training loop, which is left after `steps` optimiser steps unless
+    stop is False.
 
     Raises:
         FileNotFoundError: The script does not exist.
     """
-    return diagnose(Subject(record=observe_script(script, arguments, steps=steps)))
+    record = observe_script(script, arguments, steps=steps, stop=stop)
+    return diagnose(Subject(record=record))

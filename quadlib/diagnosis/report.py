@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import html
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,9 @@ FACT_TITLES = {
     "positives_per_batch": "Positive pairs per batch",
     "labels": "Label composition",
 }
+
+
+MOST_NOTES = 5
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,19 @@ class Diagnosis:
             ]
         parts.append(self.summary())
         return "\n\n".join(parts)
+
+    def to_short_text(self) -> str:
+        """The verdict for a terminal: the roots, or one line where there is none, and how much was
+        looked at.
+        """
+        parts = [finding_text(root) for root in self.alarms] or [_wrapped(self.headline())]
+        notes = [
+            f"note[{root.code}]: {root.title}" for root in self.roots if root not in self.alarms
+        ]
+        checks = f"{len(self.ran)} checks ran, {len(self.not_run)} could not"
+        crashes = [f"crashed: {name}: {error}" for name, error in self.crashed]
+        tail = [*notes[:MOST_NOTES], *crashes, f"{checks}; --verbose lists them"]
+        return "\n\n".join([*parts, "\n".join(tail)])
 
     def summary(self) -> str:
         """Counts of checks and findings, and what was not run with the reason."""
@@ -211,6 +228,10 @@ class Diagnosis:
             f'class="quad-diagnosis"><p><strong>{html.escape(self.headline())}</strong></p>{"".join(blocks)}{"".join(tables)}'
             f"<p><small>{html.escape(self.summary())}</small></p></div>"
         )
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 100, subsequent_indent="  "))
 
 
 def _listed(names: tuple[str, ...]) -> str:

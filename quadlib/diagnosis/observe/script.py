@@ -12,8 +12,11 @@ from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.observe.recorder import EnoughSeen, Recorder
 
 
-def observe_script(script: str, arguments: Sequence[str] = (), *, steps: int = 8) -> Record:
-    """The record of a script's training loop, which is left after `steps` optimiser steps.
+def observe_script(
+    script: str, arguments: Sequence[str] = (), *, steps: int = 8, stop: bool = True
+) -> Record:
+    """The record of a script's training loop, which is left after `steps` optimiser steps unless
+    stop is False.
 
     The script runs as `python SCRIPT ARGUMENTS` would run it: as `__main__`, with its own
     sys.argv, and with its folder first on the path. An exception that it raises ends the
@@ -25,7 +28,7 @@ def observe_script(script: str, arguments: Sequence[str] = (), *, steps: int = 8
     path = Path(script)
     if not path.is_file():
         raise FileNotFoundError(f"{script} is no file; give the path of a Python script")
-    recorder = Recorder(steps=steps)
+    recorder = Recorder(steps=steps, stop=stop)
     with _as_main(path, arguments):
         try:
             with recorder:
