@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import quadlib.diagnosis.checks  # noqa: F401 - registers the checks
-from quadlib.diagnosis.evidence.examination import Examination, Unavailable
-from quadlib.diagnosis.finding import ORDER, Finding, fold
-from quadlib.diagnosis.registry import CHECKS, PHASES, Phase
+from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.finding import Finding, fold
+from quadlib.diagnosis.limits import DEFAULT, Limits
+from quadlib.diagnosis.registry import PHASES, Phase, checks
 from quadlib.diagnosis.report import Diagnosis
 from quadlib.diagnosis.sight import sight_of
-from quadlib.diagnosis.subject import Subject
+from quadlib.diagnosis.subject import Subject, Unavailable
 
 # Frames of these folders are the doctor's own code and the libraries that it calls.
 OWN_CODE = (
@@ -29,32 +29,52 @@ NOTHING = (
 
 
 def diagnose(
-    subject: Subject, *, phases: Iterable[Phase] = PHASES, deep: bool = False
+    subject: Subject,
+    *,
+    phases: Iterable[Phase] = PHASES,
+    deep: bool = False,
+    limits: Limits = DEFAULT,
 ) -> Diagnosis:
     """Examines a subject and names the root cause of what is wrong with it; never raises over the
     subject's own faults.
 
     The subject is as it was afterwards, bit for bit: random states, modes, buffers, weights,
     gradients, optimiser. What could not be checked is listed with the reason.
+
+    Args:
+        subject: the parts of a pipeline, all optional.
+        phases: which checks run: "before" reads tables and settings alone, "batch" loads and embeds
+            the first batch, "steps" takes a few training steps and undoes them, "epoch" reads
+            history, evaluation and checkpoint.
+        deep: compare whole files instead of their size, head and tail.
+        limits: the thresholds of all checks; `Limits(few_copies=0.0)` changes one.
+
+    Returns:
+        The roots, earliest stage first, each with the findings that it explains; what ran, what
+        could not run and why; tables of facts.
+
+    Example:
+        >>> from quadlib import Subject, diagnose
+        >>> diagnose(Subject(labels=["good"] * 64)).roots[0].code
+        'QL-L13'
     """
     started = time.perf_counter()
     wanted = set(phases)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     ran: list[str] = []
     not_run: list[tuple[str, str]] = []
     crashed: list[tuple[str, str]] = []
-    with Examination(subject, deep=deep) as examination:
-        for item in sorted(CHECKS, key=lambda each: (ORDER.index(each.code[3]), each.code)):
+    with Examination(subject, deep=deep, limits=limits) as examination:
+        for item in checks():
             if item.phase not in wanted:
                 continue
             try:
-                found.extend(item.look(examination))
+                findings.extend(item.look(examination))
             except Unavailable as reason:
                 not_run.append((item.label, str(reason)))
-            except (
-                Exception
-            ) as error:  # a subject's own code may raise anything: told, not passed on
-                text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            # a subject's own code may raise anything; that is reported, not passed on
+            except Exception as error:
+                text = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
                 if is_ours(error):
                     crashed.append((item.label, text))
                 else:
@@ -65,14 +85,9 @@ def diagnose(
         sight = sight_of(examination, wanted)
     if not sight.blocked and not ran:
         sight = replace(sight, blocked=NOTHING)
+    seconds = time.perf_counter() - started
     return Diagnosis(
-        tuple(fold(found)),
-        tuple(ran),
-        tuple(not_run),
-        facts,
-        time.perf_counter() - started,
-        tuple(crashed),
-        sight,
+        tuple(fold(findings)), tuple(ran), tuple(not_run), facts, seconds, tuple(crashed), sight
     )
 
 

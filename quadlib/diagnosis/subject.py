@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.observe.record import Record
 
 
@@ -93,7 +94,7 @@ class Subject:
         if isinstance(batch, (tuple, list)):
             return batch[0] if len(batch) <= 2 else batch[:-1]
         if isinstance(batch, Mapping):
-            for name in ("inputs", "input", "x", "image", "images", "features"):
+            for name in conventions.BATCH_INPUTS:
                 if name in batch:
                     return batch[name]
         return batch
@@ -103,7 +104,7 @@ class Subject:
         if self.labels_of is not None:
             return as_array(self.labels_of(batch))
         if isinstance(batch, Mapping):
-            for name in ("labels", "label", "y", "target", "targets"):
+            for name in conventions.BATCH_LABELS:
                 if name in batch:
                     return as_array(batch[name])
         elif hasattr(batch, "labels"):

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from scipy.special import gammaln
 from scipy.stats import hypergeom
 
 from quadlib.figures.style import BROKEN, QUIET, SEQUENTIAL, finish, label, many, number
@@ -337,26 +336,16 @@ def chance_of_lone_anchor(class_sizes: np.ndarray, batch_size: int) -> float:
     """Chance that an anchor of a random batch has no positive: C(N - n_c, B - 1) / C(N - 1, B - 1),
     averaged over the recordings.
     """
-    sizes = np.asarray(class_sizes, dtype=float)
+    sizes = np.asarray(class_sizes)
     total = sizes.sum()
-    log_none = _log_choose(total - sizes, batch_size - 1) - _log_choose(total - 1, batch_size - 1)
-    return float((sizes / total * np.exp(log_none)).sum())
+    alone = hypergeom.pmf(0, total - 1, np.maximum(sizes - 1, 0), batch_size - 1)
+    return float((sizes / total * alone).sum())
 
 
 def chance_of_one_class(class_sizes: np.ndarray, batch_size: int) -> float:
     """Chance that a random batch holds one class alone: the sum of C(n_c, B) / C(N, B)."""
-    sizes = np.asarray(class_sizes, dtype=float)
-    return float(
-        np.exp(_log_choose(sizes, batch_size) - _log_choose(sizes.sum(), batch_size)).sum()
-    )
-
-
-def _log_choose(n: np.ndarray | float, k: int) -> np.ndarray:
-    n = np.asarray(n, dtype=float)
-    possible = np.maximum(n, k)
-    return np.where(
-        n >= k, gammaln(possible + 1) - gammaln(k + 1.0) - gammaln(possible - k + 1), -np.inf
-    )
+    sizes = np.asarray(class_sizes)
+    return float(hypergeom.pmf(batch_size, sizes.sum(), sizes, batch_size).sum())
 
 
 def random_odds(plan: BatchPlan) -> go.Figure:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.entry import Entry
 from quadlib.diagnosis.catalogue.pipeline import OPTIMISER, PIPELINE, SHORT
+from quadlib.diagnosis.entry import Entry
 
 CHECK = "diagnosis = diagnose(Subject(model=model, checkpoint=checkpoint))\n"
 

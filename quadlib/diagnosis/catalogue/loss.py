@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.entry import Entry
 from quadlib.diagnosis.catalogue.pipeline import DIAGNOSE, PIPELINE, SHORT
+from quadlib.diagnosis.entry import Entry
 
 ENTRIES: dict[str, Entry] = {
     "QL-P01": Entry(

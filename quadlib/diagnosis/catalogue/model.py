@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.entry import Entry
+from quadlib.diagnosis.entry import Entry
 
 PIPELINE = """
 import torch

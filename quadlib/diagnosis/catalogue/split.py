@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quadlib.diagnosis.catalogue.data import END, TABLE
-from quadlib.diagnosis.catalogue.entry import Entry
+from quadlib.diagnosis.entry import Entry
 
 ENTRIES: dict[str, Entry] = {
     "QL-S01": Entry(

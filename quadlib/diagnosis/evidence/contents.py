@@ -10,24 +10,18 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.features import table_arrays
+from quadlib.diagnosis.limits import DEFAULT, Limits
 from quadlib.diagnosis.subject import Unavailable
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
-
-EDGE_BYTES = 4096
-FEWEST_VALUES = 8  # shorter vectors coincide by chance
-FEWEST_DISTINCT = (
-    64  # arrays of fewer distinct values are codes, and rows of codes coincide by nature
-)
-MOST_SECONDS = 0.5
-FILES = ("file", "files", "filename", "filepath", "file_path", "path", "paths")
 
 
 @dataclass
@@ -60,10 +54,12 @@ def contents_of(x: Examination) -> dict[str, Contents]:
     it has neither.
     """
     arrays = table_arrays(x, partly=True)
-    found = {name: contents_of_array(array, place) for name, (array, place) in arrays.items()}
+    found = {
+        name: contents_of_array(array, place, x.limits) for name, (array, place) in arrays.items()
+    }
     for name, paths in file_paths(x).items():
         if name not in found:
-            found[name] = _of_files(paths, x.deep)
+            found[name] = _of_files(paths, x.deep, x.limits)
     if not found:
         raise Unavailable("the table has neither arrays nor paths of files")
     return found
@@ -98,7 +94,7 @@ def file_paths(x: Examination) -> dict[str, list[list[str]]]:
         else [
             name
             for name in frame.columns
-            if str(name).lower() in FILES or str(name).lower().endswith("_path")
+            if str(name).lower() in conventions.FILE_COLUMNS or str(name).lower().endswith("_path")
         ]
     )
     prefix = f"{root}{os.sep}" if root is not None else ""
@@ -111,7 +107,7 @@ def file_paths(x: Examination) -> dict[str, list[list[str]]]:
     return found
 
 
-def contents_of_array(array: np.ndarray, place: np.ndarray) -> Contents:
+def contents_of_array(array: np.ndarray, place: np.ndarray, limits: Limits = DEFAULT) -> Contents:
     """Contents of the table's rows whose place in an array (n, ...) is given, -1 where absent."""
     flat = np.ascontiguousarray(array).reshape(len(array), -1)
     constant = (
@@ -120,7 +116,10 @@ def contents_of_array(array: np.ndarray, place: np.ndarray) -> Contents:
     seen: dict[bytes, int] = {}
     codes = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in flat], dtype=np.int64)
     absent = place < 0
-    telling = flat.shape[1] >= FEWEST_VALUES and len(np.unique(flat[:64])) >= FEWEST_DISTINCT
+    telling = (
+        flat.shape[1] >= limits.telling_values
+        and len(np.unique(flat[:64])) >= limits.telling_levels
+    )
     finite = (
         np.isfinite(flat).all(axis=1)
         if np.issubdtype(flat.dtype, np.floating)
@@ -137,7 +136,7 @@ def contents_of_array(array: np.ndarray, place: np.ndarray) -> Contents:
     )
 
 
-def _of_files(paths: list[list[str]], deep: bool) -> Contents:
+def _of_files(paths: list[list[str]], deep: bool, limits: Limits) -> Contents:
     n = len(paths)
     absent = np.array([not files for files in paths], dtype=bool)
     result = Contents(np.full(n, -1, dtype=np.int64), np.zeros(n, dtype=bool), absent)
@@ -159,8 +158,9 @@ def _of_files(paths: list[list[str]], deep: bool) -> Contents:
         for row, files in enumerate(paths)
         if files and row not in result.missing and row not in result.empty
     ]
-    deadline = time.monotonic() + MOST_SECONDS
-    for read in (_whole,) if deep else (_tail, _head):
+    deadline = time.monotonic() + limits.file_seconds
+    edge = limits.file_edge_bytes
+    for read in (_whole,) if deep else (partial(_tail, edge=edge), partial(_head, edge=edge)):
         shared = Counter(keys[row] for row in readable)
         for place, row in enumerate(readable):
             if shared[keys[row]] == 1:
@@ -185,19 +185,19 @@ def _whole(path: str, size: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _tail(path: str, size: int) -> bytes:
-    return _piece(path, max(0, size - EDGE_BYTES))
+def _tail(path: str, size: int, edge: int) -> bytes:
+    return _piece(path, max(0, size - edge), edge)
 
 
-def _head(path: str, size: int) -> bytes:
-    return _piece(path, 0)
+def _head(path: str, size: int, edge: int) -> bytes:
+    return _piece(path, 0, edge)
 
 
-def _piece(path: str, start: int) -> bytes:
-    """Digest of EDGE_BYTES of a file from `start` on."""
+def _piece(path: str, start: int, length: int) -> bytes:
+    """Digest of a piece of a file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return hashlib.blake2b(os.pread(descriptor, EDGE_BYTES, start), digest_size=16).digest()
+        return hashlib.blake2b(os.pread(descriptor, length, start), digest_size=16).digest()
     finally:
         os.close(descriptor)
 
@@ -210,22 +210,3 @@ def sample_ids(x: Examination, rows: Any) -> list[str]:
     except Unavailable:
         pass
     return [f"row {row}" for row in rows]
-
-
-def some(values: Any, most: int = 4) -> str:
-    """The first few values, and how many more there are."""
-    values = list(values)
-    return ", ".join(map(str, values[:most])) + (
-        f" and {len(values) - most} more" if len(values) > most else ""
-    )
-
-
-def sizes_of(counts: Any) -> str:
-    """Smallest and largest of some sizes, or the one that all have."""
-    low, high = int(min(counts)), int(max(counts))
-    return f"{low} each" if low == high else f"{low} to {high}"
-
-
-def name_of(path: str) -> str:
-    """The last two parts of a path, enough to find it by."""
-    return "/".join(Path(path).parts[-2:])

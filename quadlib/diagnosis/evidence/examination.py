@@ -16,6 +16,7 @@ import pandas as pd
 from torch import Tensor
 
 from quadlib.diagnosis.evidence.given import Given
+from quadlib.diagnosis.limits import DEFAULT, Limits
 from quadlib.diagnosis.observe.probe import Probe, Trajectory, take_steps
 from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.observe.snapshot import Snapshot
@@ -23,17 +24,14 @@ from quadlib.diagnosis.subject import Subject, Unavailable, codes_of
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.contents import Contents
+    from quadlib.diagnosis.evidence.dataset_rows import DatasetRows
     from quadlib.diagnosis.evidence.forward import Forward
     from quadlib.diagnosis.evidence.plateau import Pinned
     from quadlib.diagnosis.evidence.reference import LossReading
     from quadlib.diagnosis.evidence.schedule import Schedule
-    from quadlib.diagnosis.evidence.served import Served
     from quadlib.diagnosis.evidence.signature import Signature
 
 __all__ = ["Examination", "Unavailable"]
-
-MOST_BATCHES = 5_000
-MOST_SECONDS_DRAWING = 5.0
 
 
 class Examination(Given):
@@ -43,9 +41,9 @@ class Examination(Given):
     Use it as a context manager: leaving it puts the subject back as it was.
     """
 
-    def __init__(self, subject: Subject, *, deep: bool = False) -> None:
+    def __init__(self, subject: Subject, *, deep: bool = False, limits: Limits = DEFAULT) -> None:
         super().__init__(subject)
-        self.deep = deep
+        self.deep, self.limits = deep, limits
 
     def __enter__(self) -> Examination:
         self._snapshot = Snapshot(self.subject.model, self._stateful())
@@ -97,13 +95,13 @@ class Examination(Given):
             raise Unavailable(
                 f"the batch sampler cannot be copied, so drawing would change it: {error}"
             ) from error
-        drawn, ended, deadline = [], True, time.monotonic() + MOST_SECONDS_DRAWING
+        drawn, ended, deadline = [], True, time.monotonic() + self.limits.most_seconds_drawing
         for epoch in epochs:
             if epoch is not None and hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
             batches: list[np.ndarray] = []
             for batch in iter(sampler):
-                if len(batches) == MOST_BATCHES or time.monotonic() > deadline:
+                if len(batches) == self.limits.most_batches_drawn or time.monotonic() > deadline:
                     ended = False
                     break
                 batches.append(np.asarray(batch, dtype=np.int64).reshape(-1))
@@ -175,7 +173,7 @@ class Examination(Given):
     @cached_property
     def batches(self) -> list[Any]:
         """The first two batches of the loader, as it gives them."""
-        batches = list(itertools.islice(self.iterate(), 2))
+        batches = list(itertools.islice(self.iterate(), self.limits.batches_read))
         if not batches:
             raise Unavailable("the loader gives no batch")
         return batches
@@ -203,13 +201,13 @@ class Examination(Given):
         return contents_of(self)
 
     @cached_property
-    def served(self) -> Served:
+    def dataset_rows(self) -> DatasetRows:
         """What the dataset hands out for the table's rows, where nothing is stored that could be
         read instead.
         """
-        from quadlib.diagnosis.evidence.served import served_of
+        from quadlib.diagnosis.evidence.dataset_rows import dataset_rows
 
-        return served_of(self)
+        return dataset_rows(self)
 
     @cached_property
     def features(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -262,7 +260,12 @@ class Examination(Given):
         """The first few training steps, observed and then undone."""
         batches = self.batches
         try:
-            return take_steps(self.subject, batches, most_steps=20, most_seconds=8.0)
+            return take_steps(
+                self.subject,
+                batches,
+                most_steps=self.limits.trial_steps,
+                most_seconds=self.limits.trial_seconds,
+            )
         finally:
             self._snapshot.restore()
 

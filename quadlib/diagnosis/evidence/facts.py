@@ -4,6 +4,7 @@ positives, labels.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,13 +87,13 @@ def gradient_flow(examination: Examination) -> pd.DataFrame:
     for part, parameters in parts_of(model_of(examination)).items():
         gradients = [probe.gradients.get(name) for name in parameters]
         update, weight = (
-            _norm([values[name] for name in parameters])
+            math.hypot(*(values[name] for name in parameters))
             for values in (probe.updates, probe.weights)
         )
         rows.append(
             (
                 part,
-                _norm([g for g in gradients if g is not None]),
+                math.hypot(*(g for g in gradients if g is not None)),
                 sum(g is None for g in gradients),
                 update / max(weight, 1e-12),
             )
@@ -166,7 +167,3 @@ def label_composition(examination: Examination) -> pd.DataFrame:
     }
     frame = pd.DataFrame(table).reindex(examination.classes).fillna(0).astype(int)
     return frame.rename_axis("class").reset_index()
-
-
-def _norm(values: list[float]) -> float:
-    return float(np.sqrt(np.sum(np.square(values)))) if values else 0.0

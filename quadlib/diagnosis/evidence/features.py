@@ -17,10 +17,6 @@ from quadlib.diagnosis.subject import Unavailable
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
 
-MOST_ROWS = 400
-MOST_LOADED_ROWS = 1000  # of batches, which repeat recordings
-MOST_SECONDS = 1.5
-MOST_BATCHES = 32
 POOLED = 8  # longest side of the grid to which an array is averaged
 
 
@@ -100,7 +96,7 @@ def _of_arrays(
     x: Examination, given: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     random = np.random.default_rng([0, 0xFEA7])
-    rows = np.sort(random.permutation(np.asarray(x.train_rows))[:MOST_ROWS])
+    rows = np.sort(random.permutation(np.asarray(x.train_rows))[: x.limits.feature_rows])
     features: dict[str, np.ndarray] = {}
     for name, (array, place) in given.items():
         there = place[rows] >= 0
@@ -120,8 +116,8 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """
     parts: dict[str, list[np.ndarray]] = {}
     labels: list[np.ndarray] = []
-    deadline = time.monotonic() + MOST_SECONDS
-    for batch in itertools.islice(x.iterate(), MOST_BATCHES):
+    deadline = time.monotonic() + x.limits.loading_seconds
+    for batch in itertools.islice(x.iterate(), x.limits.loaded_batches):
         own = inputs_by_name(x.subject.inputs_of(batch))
         present = presence(batch, own)
         batch_labels = x.subject.batch_labels(batch)
@@ -134,7 +130,7 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
             summary[~present[name]] = np.nan
             parts.setdefault(name, []).append(summary)
         labels.append(batch_labels)
-        if sum(map(len, labels)) >= MOST_LOADED_ROWS or time.monotonic() > deadline:
+        if sum(map(len, labels)) >= x.limits.loaded_rows or time.monotonic() > deadline:
             break
     if not labels:
         raise Unavailable("the loader gives no batch")

@@ -19,14 +19,9 @@ from quadlib.diagnosis.subject import Subject, Unavailable
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
 
-DEAD = (
-    1e-9  # variance over the batch as a share of the mean square: below it, only rounding is left
-)
-FEWEST_ROWS = 4
-
 
 @dataclass(frozen=True)
-class Seen:
+class ModuleTrace:
     """One call of a module: its variance over the batch relative to the mean square, of what went
     in and of what came out.
     """
@@ -46,7 +41,7 @@ class Forward:
     """
 
     def __init__(self, x: Examination) -> None:
-        self.subject, self.batch = x.subject, x.batches[0]
+        self.subject, self.batch, self.limits = x.subject, x.batches[0], x.limits
         self.has_view_axis = False  # whether the model gives (N, V, D), known after the first pass
 
     @cached_property
@@ -96,7 +91,7 @@ class Forward:
             name
             for name, values in self.inputs.items()
             if self.there(name).sum() > 1
-            and variation(values[self.there(name).to(values.device)]) > DEAD
+            and variation(values[self.there(name).to(values.device)]) > self.limits.dead_variance
         ]
 
     @cached_property
@@ -121,16 +116,16 @@ class Forward:
         return found
 
     @cached_property
-    def trace(self) -> list[Seen]:
+    def trace(self) -> list[ModuleTrace]:
         """Every module of the model in the order in which it was left."""
-        seen: list[Seen] = []
+        seen: list[ModuleTrace] = []
 
         def hook(name: str, leaf: bool) -> Any:
             def look(module: nn.Module, inputs: Any, output: Any) -> None:
                 entering, leaving = _first_tensor(inputs), _first_tensor(output)
                 if leaving is not None and len(leaving) > 1:
                     seen.append(
-                        Seen(
+                        ModuleTrace(
                             name,
                             leaf,
                             variation(entering) if entering is not None else float("nan"),

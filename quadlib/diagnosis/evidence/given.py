@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.subject import Subject, Unavailable, as_array
 
 
@@ -65,7 +66,7 @@ class Given:
             splits = self.splits
         except Unavailable:
             return np.arange(len(self.labels))
-        for name in ("train", "training", "TRAIN"):
+        for name in conventions.TRAIN_SPLITS:
             if name in splits:
                 return splits[name]
         raise Unavailable(f"no split is named train; found {', '.join(splits)}")

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.reference import declared_temperatures
 from quadlib.diagnosis.subject import Unavailable
 from quadlib.loss import bounds
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
-
-COLLAPSED = 1e-3  # standard deviation of the cosines below which all embeddings are one point
-FEWEST = 3
-LOOKED_AT = 10
 
 
 @dataclass(frozen=True)
@@ -76,30 +73,23 @@ class Declared:
 def declared(x: Examination) -> Declared:
     """The declared sizes; the batch size is counted in a batch where no setting has it."""
     s = x.subject
-    size = _whole(s.setting("batch_size", "train_batch_size"))
+    size = _whole(s.setting(*conventions.BATCH_SIZE))
     if size is None and (s.batch_sampler is not None or s.loader is not None):
         size = _whole(getattr(x.batch_sampler, "batch_size", None)) or (
             len(x.drawn[0]) if x.drawn else None
         )
-    accumulation = (
-        _whole(
-            s.setting(
-                "accumulation_steps", "gradient_accumulation_steps", "accumulate_grad_batches"
-            )
-        )
-        or 1
-    )
-    micro = _whole(s.setting("micro_batch", "micro_batch_size"))
+    accumulation = _whole(s.setting(*conventions.ACCUMULATION)) or 1
+    micro = _whole(s.setting(*conventions.MICRO_BATCH))
     if micro is None and accumulation > 1 and size and size % accumulation == 0:
         micro = size // accumulation
     base = s.setting("base_temperature")
     base = getattr(s.loss, "base_temperature", None) if base is None else base
     return Declared(
         size,
-        _whole(s.setting("n_views", "views")) or _views_seen(x),
+        _whole(s.setting(*conventions.VIEWS)) or _views_seen(x),
         next(declared_temperatures(s), None),
         float(base) if isinstance(base, (int, float)) else None,
-        _whole(s.setting("world_size", "num_processes")) or 1,
+        _whole(s.setting(*conventions.WORLD_SIZE)) or 1,
         micro,
         accumulation,
     )
@@ -119,34 +109,46 @@ def pinned(x: Examination) -> Pinned | None:
     """The constant on which the history ended, where it is a collapse plateau; None where it moves
     or is none. Raises Unavailable.
     """
-    values = x.losses
-    last = values[-LOOKED_AT:]
-    if len(last) < FEWEST or not np.isfinite(last).any():
+    values, limits = x.losses, x.limits
+    last = values[-limits.plateau_window :]
+    if len(last) < limits.plateau_values or not np.isfinite(last).any():
         return None
-    own = _own_plateau(x, len(values))
-    sizes = declared(x)
     centre = float(np.median(last[np.isfinite(last)]))
-    found = sizes.decode(centre)
-    if own is not None:
-        # the history carries the plateau of every batch, whatever its size
-        near = np.abs(values - own) <= _tolerance(own)
-        anchors = round(math.exp(float(np.median(own[-LOOKED_AT:])))) + 1
-        size, how, text = found or (
-            anchors,
-            "batch",
-            f"{centre:.4f} is the collapse plateau ln({anchors - 1}) of its batch of {anchors}: "
-            "all similarities are equal, whatever the labels; the gradient there is 0",
-        )
-    else:
-        if found is None or (found[1] != "batch" and _healthy_end(x, sizes, centre)):
-            return None
-        size, how, text = found
-        near = np.abs(values - centre) <= _tolerance(centre)
-    count = int(near[-LOOKED_AT:].sum())
-    if count < max(FEWEST, math.ceil(0.7 * len(last))):
+    plateau = _recorded_plateau(x, len(values))
+    decoded = _decoded(x, centre) if plateau is None else _named(x, centre, plateau)
+    if decoded is None:
         return None
-    start = next(i for i in range(len(near)) if near[i] and near[i:].mean() >= 0.7)
-    return Pinned(centre, int(near[start:].sum()), start, size, how, text)
+    level = centre if plateau is None else plateau
+    on_it = np.abs(values - level) <= limits.plateau_width * np.maximum(1.0, np.abs(level))
+    fewest = max(limits.plateau_values, math.ceil(limits.plateau_share * len(last)))
+    if on_it[-limits.plateau_window :].sum() < fewest:
+        return None
+    start = next(
+        i for i in range(len(on_it)) if on_it[i] and on_it[i:].mean() >= limits.plateau_share
+    )
+    return Pinned(centre, int(on_it[start:].sum()), start, *decoded)
+
+
+def _decoded(x: Examination, value: float) -> tuple[int, str, str] | None:
+    """Size, how and sentence of the plateau that a value is by the declared sizes; None for none,
+    and for a part of a batch whose plateau is also a healthy end.
+    """
+    sizes = declared(x)
+    plateau = sizes.decode(value)
+    if plateau is not None and plateau[1] != "batch" and _healthy_end(x, sizes, value):
+        return None
+    return plateau
+
+
+def _named(x: Examination, value: float, plateau: np.ndarray) -> tuple[int, str, str]:
+    """The same where the history records the plateau of every batch, whatever its size."""
+    anchors = round(math.exp(float(np.median(plateau[-x.limits.plateau_window :])))) + 1
+    return declared(x).decode(value) or (
+        anchors,
+        "batch",
+        f"{value:.4f} is the collapse plateau ln({anchors - 1}) of its batch of {anchors}: "
+        "all similarities are equal, whatever the labels; the gradient there is 0",
+    )
 
 
 def classes_in_batches(x: Examination) -> int | None:
@@ -166,7 +168,7 @@ def classes_in_batches(x: Examination) -> int | None:
     return None
 
 
-def _own_plateau(x: Examination, count: int) -> np.ndarray | None:
+def _recorded_plateau(x: Examination, count: int) -> np.ndarray | None:
     steps = [item for item in x.history if item.get("kind", "step") == "step"] or x.history
     values = [item.get("collapse") for item in steps]
     return (
@@ -186,12 +188,9 @@ def _healthy_end(x: Examination, sizes: Declared, value: float) -> bool:
         return False
     each = (sizes.batch_size or 0) * sizes.views / max(classes, 1)
     return classes > 1 and any(
-        n > 2 and abs(value - math.log(n - 1)) < 0.02 for n in (math.floor(each), math.ceil(each))
+        n > 2 and abs(value - math.log(n - 1)) < x.limits.healthy_end
+        for n in (math.floor(each), math.ceil(each))
     )
-
-
-def _tolerance(value: Any) -> Any:
-    return 5e-4 * np.maximum(1.0, np.abs(value))
 
 
 def _whole(value: Any) -> int | None:

@@ -17,19 +17,12 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.subject import Unavailable, codes_of
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
 
-NAMES = {
-    "supcon",
-    "supconloss",
-    "supervisedcontrastive",
-    "supervisedcontrastiveloss",
-    "supconcriterion",
-}
-TEMPERATURES = ("temperature", "tau", "temp")
 # What the formula is compared with: the two of Khosla et al. 2020, then common slips.
 VARIANTS = {
     "out": "L_out",
@@ -38,7 +31,6 @@ VARIANTS = {
     "self as positive": "L_out with the anchor itself among its positives",
 }
 RIGHT = ("out", "in")
-TOLERANCE = 2e-3  # relative; a loss computed in bfloat16 differs more and is told from its dtype
 
 
 @dataclass(frozen=True)
@@ -90,7 +82,7 @@ class LossReading:
     """
 
     def __init__(self, x: Examination) -> None:
-        self.subject = x.subject
+        self.subject, self.limits = x.subject, x.limits
         if self.subject.loss is None:
             raise Unavailable("no loss")
         if getattr(self.subject.loss, "memory", None) is not None:
@@ -175,7 +167,10 @@ class LossReading:
     @property
     def declares(self) -> bool:
         """Whether the loss calls itself a supervised contrastive loss."""
-        return "".join(letter for letter in self.name.lower() if letter.isalpha()) in NAMES
+        return (
+            "".join(letter for letter in self.name.lower() if letter.isalpha())
+            in conventions.SUPCON_NAMES
+        )
 
     @cached_property
     def match(self) -> Match | None:
@@ -201,7 +196,7 @@ class LossReading:
                 ratios = values / expected
                 if (
                     np.abs(ratios).min() > 1e-6
-                    and np.ptp(ratios) <= TOLERANCE * np.abs(ratios).max()
+                    and np.ptp(ratios) <= self.limits.same_loss * np.abs(ratios).max()
                 ):
                     return Match(variant, temperature, float(np.median(ratios)))
         return None
@@ -238,7 +233,7 @@ class LossReading:
                 options={"xatol": 1e-5},
             )
             temperature = math.exp(float(found.x))
-            if found.fun <= TOLERANCE / 10 and 5e-3 < temperature < 20:
+            if found.fun <= self.limits.same_loss / 10 and 5e-3 < temperature < 20:
                 expected = np.array(
                     [supcon(item, self.codes, temperature, variant) for item in self.fixtures]
                 )
@@ -257,13 +252,13 @@ class LossReading:
 
 def declared_temperatures(subject: Any) -> Iterator[float]:
     """Temperatures by the loss's attributes, then its defaults, then the settings."""
-    found = [getattr(subject.loss, name, None) for name in TEMPERATURES]
+    found = [getattr(subject.loss, name, None) for name in conventions.TEMPERATURE]
     try:
         parameters = inspect.signature(subject.loss).parameters if callable(subject.loss) else {}
     except (TypeError, ValueError):
         parameters = {}
-    found += [parameters[name].default for name in TEMPERATURES if name in parameters]
-    found.append(subject.setting(*TEMPERATURES))
+    found += [parameters[name].default for name in conventions.TEMPERATURE if name in parameters]
+    found.append(subject.setting(*conventions.TEMPERATURE))
     for value in found:
         if (
             isinstance(value, (int, float, Tensor, np.floating))

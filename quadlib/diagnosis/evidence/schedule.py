@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.subject import Unavailable
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
-
-MOST_STEPS = 5_000
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,12 @@ def planned_calls(x: Examination) -> int:
     """Optimiser steps of the declared training: epochs x batches, at most 5000; 5000 where not
     declared.
     """
-    epochs = x.subject.setting("epochs", "n_epochs", "num_epochs", "max_epochs")
+    epochs = x.subject.setting(*conventions.EPOCHS)
     try:
         steps = int(epochs) * len(x.batch_sampler)
     except (TypeError, ValueError, Unavailable):
-        return MOST_STEPS
-    return min(max(steps, 2), MOST_STEPS)
+        return x.limits.schedule_calls
+    return min(max(steps, 2), x.limits.schedule_calls)
 
 
 def calls_per_step(x: Examination) -> int:

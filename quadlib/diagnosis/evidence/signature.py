@@ -15,16 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quadlib.diagnosis.limits import DEFAULT, Limits
 from quadlib.diagnosis.subject import Unavailable
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
-
-MOST_ROWS = 150
-FEWEST_ROWS = 32
-PERMUTATIONS = 199
-LABEL_PERMUTATIONS = 999  # permuting labels costs a matrix product only
-MOST_FEATURES = 512
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Signature:
 
     labels is empty and joint None where there are fewer than three rows a class. within: (a, b) ->
     Link where rows are permuted inside their class only: what a and b share beyond the class. A
-    Link of fewer than FEWEST_ROWS rows or of a constant modality is left out.
+    Link of fewer than limits.permuted_rows rows or of a constant modality is left out.
     """
 
     names: tuple[str, ...]
@@ -77,13 +72,14 @@ def signature(
     features: Mapping[str, np.ndarray],
     labels: Any,
     *,
-    permutations: int = PERMUTATIONS,
-    most_rows: int = MOST_ROWS,
+    permutations: int | None = None,
+    most_rows: int | None = None,
+    limits: Limits = DEFAULT,
     within: bool = True,
     seed: int = 0,
 ) -> Signature:
     """Tests every modality against the labels and against every other one, on at most most_rows
-    random rows.
+    random rows; both numbers are those of the limits unless they are given here.
 
     features: name -> (n, d), one summary vector a row, a row of NaN where the modality is absent.
     labels: (n,), any dtype. p is (1 + permutations as strong as the data) / (1 + permutations);
@@ -100,19 +96,24 @@ def signature(
             f"{'; '.join(wrong)}; one row for each of the {len(codes)} labels was expected"
         )
     random = np.random.default_rng([seed, 0x51])
+    most_rows = most_rows or limits.signature_rows
+    permutations = permutations or limits.permutations
     rows = np.sort(random.permutation(len(codes))[:most_rows])
     codes = codes[rows]
-    points = {name: _standardised(np.asarray(values)[rows]) for name, values in features.items()}
+    points = {
+        name: _standardised(np.asarray(values)[rows], limits.signature_features)
+        for name, values in features.items()
+    }
     points = {
         name: values
         for name, values in points.items()
-        if values.shape[1] and (~np.isnan(values[:, 0])).sum() >= FEWEST_ROWS
+        if values.shape[1] and (~np.isnan(values[:, 0])).sum() >= limits.permuted_rows
     }
-    to_label, joint = _label_links(points, codes, random)
+    to_label, joint = _label_links(points, codes, random, limits.label_permutations)
     pairs, inside = {}, {}
     for a, b in combinations(points, 2):
         both = ~np.isnan(points[a][:, 0]) & ~np.isnan(points[b][:, 0])
-        if both.sum() < FEWEST_ROWS:
+        if both.sum() < limits.permuted_rows:
             continue
         left, right = _centred(points[a][both]), _centred(points[b][both])
         free = np.argsort(random.random((permutations, int(both.sum()))), axis=1)
@@ -131,16 +132,17 @@ def signature_of(x: Examination) -> Signature:
     Raises Unavailable where the modalities cannot be read row by row or are too few.
     """
     features, labels = x.features
-    if not features or len(labels) < FEWEST_ROWS:
-        raise Unavailable(f"{len(labels)} rows of features; a permutation test needs {FEWEST_ROWS}")
-    return signature(features, labels)
+    fewest = x.limits.permuted_rows
+    if not features or len(labels) < fewest:
+        raise Unavailable(f"{len(labels)} rows of features; a permutation test needs {fewest}")
+    return signature(features, labels, limits=x.limits)
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
+def _standardised(values: np.ndarray, most: int) -> np.ndarray:
     """(n, d) with mean 0 and deviation 1 over the present rows, constant features left out, absent
     rows all NaN.
     """
-    values = values.reshape(len(values), -1)[:, :MOST_FEATURES].astype(np.float64)
+    values = values.reshape(len(values), -1)[:, :most].astype(np.float64)
     there = np.isfinite(values).all(axis=1)
     result = np.full(values.shape, np.nan)
     if there.any():
@@ -160,7 +162,10 @@ def _centred(points: np.ndarray) -> np.ndarray:
 
 
 def _label_links(
-    points: Mapping[str, np.ndarray], codes: np.ndarray, random: np.random.Generator
+    points: Mapping[str, np.ndarray],
+    codes: np.ndarray,
+    random: np.random.Generator,
+    permutations: int,
 ) -> tuple[dict[str, Link], Link | None]:
     """Each modality, and all together, against the classes; the same permutations for all, so that
     they can be added.
@@ -168,7 +173,8 @@ def _label_links(
     n, classes = len(codes), int(codes.max(initial=-1)) + 1
     if classes < 2 or classes > n / 3 or not points:
         return {}, None
-    shuffles = np.argsort(random.random((LABEL_PERMUTATIONS, n)), axis=1)
+    # permuting labels costs a matrix product only, so that there may be many
+    shuffles = np.argsort(random.random((permutations, n)), axis=1)
     labelings = np.concatenate([codes[None], codes[shuffles]])
     one_hot = (labelings.T[:, :, None] == np.arange(classes)).astype(np.float32)
     same = np.equal.outer(codes, codes).astype(np.float64)

@@ -12,14 +12,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.features import stored_arrays, table_arrays
 from quadlib.diagnosis.evidence.forward import inputs_of, presence_of
+from quadlib.diagnosis.limits import Limits
 from quadlib.diagnosis.subject import Unavailable, as_array
-
-MOST_ROWS = 64  # of large arrays; of small ones every row is read
-SMALL = 4096
-OWN_COLUMNS = ("sample_id", "label", "group", "split")
 
 
 def stored_rows(x: Examination, required: bool = True) -> dict[str, np.ndarray]:
@@ -37,9 +35,11 @@ def stored_rows(x: Examination, required: bool = True) -> dict[str, np.ndarray]:
     for name, (array, place) in given.items():
         there = place[rows]
         there = there[(there >= 0) & (there < len(array))]
-        if int(np.prod(array.shape[1:])) > SMALL:
+        if int(np.prod(array.shape[1:])) > x.limits.small_sample:
             there = there[
-                np.linspace(0, max(len(there) - 1, 0), min(MOST_ROWS, len(there))).astype(int)
+                np.linspace(
+                    0, max(len(there) - 1, 0), min(x.limits.stored_rows, len(there))
+                ).astype(int)
             ]
         if len(there):
             found[name] = np.asarray(array[there])
@@ -63,7 +63,14 @@ def unchanged_rows(x: Examination) -> dict[str, np.ndarray]:
     batches = getattr(getattr(x.subject.loader, "dataset", None), "batches", None)
     if not callable(batches):
         return {}
-    return _rows_of(x, list(itertools.islice(batches(x.train_rows[:MOST_ROWS], MOST_ROWS // 2), 2)))
+    return _rows_of(
+        x,
+        list(
+            itertools.islice(
+                batches(x.train_rows[: x.limits.stored_rows], x.limits.stored_rows // 2), 2
+            )
+        ),
+    )
 
 
 def _rows_of(x: Examination, batches: list[Any]) -> dict[str, np.ndarray]:
@@ -94,7 +101,7 @@ def _rows_of(x: Examination, batches: list[Any]) -> dict[str, np.ndarray]:
     }
 
 
-def constant(values: np.ndarray) -> bool:
+def constant(values: np.ndarray, limits: Limits) -> bool:
     """Whether all rows are equal, up to rounding in float32; rows with values that are not finite
     are not judged.
     """
@@ -104,7 +111,9 @@ def constant(values: np.ndarray) -> bool:
     if not np.isfinite(flat).all():
         return False
     low, high = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
-    return bool((high - low <= 2e-7 * np.maximum(np.abs(low), np.abs(high))).all())
+    return bool(
+        (high - low <= limits.constant_stream * np.maximum(np.abs(low), np.abs(high))).all()
+    )
 
 
 def expected_presence(x: Examination, batch: Any, names: list[str]) -> np.ndarray | None:
@@ -141,7 +150,7 @@ def path_columns(x: Examination) -> dict[str, pd.Series]:
     arrays = getattr(x.subject.table, "arrays", {})
     found = {}
     for name in getattr(x.subject.table, "modalities", frame.columns):
-        if name not in frame or name in arrays or name in OWN_COLUMNS:
+        if name not in frame or name in arrays or name in conventions.TABLE_COLUMNS:
             continue
         given = frame[name].dropna()
         texts = given[given.map(lambda value: isinstance(value, str) and value != "")]

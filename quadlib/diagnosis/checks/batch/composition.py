@@ -4,29 +4,23 @@ given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import binom, hypergeom, multivariate_hypergeom
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.labels.assignment import views_of
-from quadlib.diagnosis.evidence.chance import (
-    binomial_tail,
-    composition_log10,
-    lone_share,
-    one_class_log10,
-    power_of_ten,
-)
-from quadlib.diagnosis.evidence.contents import sizes_of
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.facts import model_of
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.words import power_of_ten, sizes_of
 from quadlib.loss import bounds
 
-IMPOSSIBLE = 1e-6
-SORTED_Z = -6.0
-LONE_WARNING, LONE_NOTE = 0.4, 0.15
 STUCK = ("QL-B02", "QL-B03", "QL-B12", "QL-B13", "QL-P10", "QL-P11", "QL-E*", "QL-O01", "QL-O02")
 
 
@@ -39,6 +33,23 @@ def request_of(x: Examination) -> Any:
     """What a sampler of ours, or one inside it, was asked for; None of another's."""
     inner = getattr(x.batch_sampler, "sampler", None)
     return getattr(x.batch_sampler, "request", None) or getattr(inner, "request", None)
+
+
+def one_class_log10(sizes: np.ndarray, batch: int) -> float:
+    """log10 of P(all of a random batch are of one class) = sum_c C(n_c, B) / C(N, B)."""
+    logs = hypergeom.logpmf(batch, int(sizes.sum()), sizes, batch)
+    return float(logsumexp(logs) / math.log(10))
+
+
+def lone_share(sizes: np.ndarray, batch: int) -> float:
+    """Expected share of anchors without a positive in a random batch:
+    sum_c (n_c / N) C(N - n_c, B - 1) / C(N - 1, B - 1).
+    """
+    total = int(sizes.sum())
+    if batch > total or total < 2:
+        return float("nan")
+    alone = hypergeom.pmf(0, total - 1, sizes - 1, batch - 1)
+    return float((sizes / total * alone).sum())
 
 
 def is_sequential(batches: list[np.ndarray]) -> bool:
@@ -83,7 +94,7 @@ def one_class_batches(x: Examination) -> Iterator[Finding]:
     one_class = one_class_log10(sizes, size)
     if (
         not len(single)
-        or binomial_tail(len(single), len(judged), min(10**one_class, 1.0)) > IMPOSSIBLE
+        or binom.sf(len(single) - 1, len(judged), min(10**one_class, 1.0)) > x.limits.impossible
     ):
         return
     try:
@@ -93,7 +104,9 @@ def one_class_batches(x: Examination) -> Iterator[Finding]:
         pass
     classes = int((sizes > 0).sum())
     example = counts[single[0]]
-    likelihood = composition_log10(np.sort(example)[::-1], np.sort(sizes)[::-1])
+    likelihood = multivariate_hypergeom.logpmf(
+        np.sort(example)[::-1], np.sort(sizes)[::-1], int(example.sum())
+    ) / math.log(10)
     plateau = bounds.collapse_value(size)
     yield Finding(
         "QL-B01",
@@ -136,7 +149,7 @@ def unshuffled(x: Examination) -> Iterator[Finding]:
     counts = x.batch_counts
     single = int(((counts > 0).sum(axis=1) == 1).sum())
     size = len(x.drawn[0])
-    if z < SORTED_Z and changes < expected / 2:
+    if z < x.limits.sorted_z and changes < expected / 2:
         yield Finding(
             "QL-B05",
             "error",
@@ -183,14 +196,14 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
     possible = counts[:, sizes >= 2] if counts.shape[1] == len(sizes) else counts
     anchors = int(possible[held >= 2].sum())
     alone = int((possible[held >= 2] == 1).sum())
-    if not anchors or alone / anchors < LONE_NOTE or views_of(x) > 1:
+    if not anchors or alone / anchors < x.limits.lone_note or views_of(x) > 1:
         return
     observed, size = alone / anchors, int(np.median(held[held >= 2]))
     predicted = lone_share(sizes[sizes >= 2], size)
     chance = bool(
         abs(observed - predicted) < 0.05 + 4 * np.sqrt(predicted * (1 - predicted) / anchors)
     )
-    warn = observed >= LONE_WARNING
+    warn = observed >= x.limits.lone_warning
     plateau = bounds.collapse_value(max(size, 2))
     yield Finding(
         "QL-B02",
@@ -298,7 +311,7 @@ def _law(x: Examination) -> dict[str, int]:
     """What the sampler itself declares, else a mapping of settings that was given; raises
     Unavailable where neither says.
     """
-    names = ("batch_size", "min_classes", "min_per_class")
+    names = conventions.SAMPLER_LAW
     for holder in (
         request_of(x),
         x.batch_sampler,

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from quadlib.diagnosis.checks.batch.composition import request_of
-from quadlib.diagnosis.evidence.contents import sample_ids, some
+from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.words import some
 
 EPOCHS = (101, 102, 103)
-SIGMAS = 6.0
 
 
 @check("B03", "every training row is drawn sooner or later")
@@ -29,61 +29,72 @@ def coverage(x: Examination) -> Iterator[Finding]:
         np.unique(np.concatenate(x.as_rows(batches))) if batches else np.zeros(0, dtype=np.int64)
         for batches in epochs
     ]
-    rows, labels = x.train_rows, np.asarray(x.labels)
-    if any(batch.max(initial=-1) >= len(labels) for batch in drawn):
+    if any(rows.max(initial=-1) >= len(x.labels) for rows in drawn):
         raise Unavailable("the sampler draws indices beyond the labels")
-    if not all(len(batch) for batch in drawn):
+    if not all(len(rows) for rows in drawn):
         return
-    names, codes = np.unique(labels[rows], return_inverse=True)
-    # a class that the sampler declares to drop is not expected
-    request = request_of(x)
-    sizes = np.bincount(codes.reshape(-1))
-    dropped = (
-        sizes < getattr(request, "min_per_class", 0)
-        if getattr(request, "rare", "") == "drop"
-        else np.zeros(len(sizes), dtype=bool)
-    )
-    wanted = rows[~dropped[codes.reshape(-1)]]
-    unseen = np.setdiff1d(wanted, np.concatenate(drawn))
-    code_of = np.zeros(len(labels), dtype=np.int64)
-    code_of[rows] = codes.reshape(-1)
-    m = np.array([np.bincount(code_of[b[np.isin(b, rows)]], minlength=len(names)) for b in drawn])
-    chance = np.prod(1 - m / sizes, axis=0)[~dropped]
-    expected = float((sizes[~dropped] * chance).sum())
-    spread = float(np.sqrt((sizes[~dropped] * chance * (1 - chance)).sum()))
-    size = max(len(batch) for epoch in epochs for batch in epoch)
-    if len(unseen) <= expected + SIGMAS * spread + 2:
+    wanted = _wanted(x)
+    undrawn = np.setdiff1d(wanted, np.concatenate(drawn))
+    expected, most = _chance(x, wanted, drawn)
+    if len(undrawn) <= most:
         return
-    per_epoch = int(np.mean([len(batch) for batch in drawn]))
-    benign = len(unseen) < size
-    left_out = (
-        np.setdiff1d(unseen, x.rows_of_subset) if x.rows_of_subset is not None else unseen[:0]
+    held_out = (
+        np.setdiff1d(undrawn, x.rows_of_subset) if x.rows_of_subset is not None else undrawn[:0]
     )
-    chosen = len(left_out) > 0 and len(unseen) - len(left_out) <= expected + SIGMAS * spread + 2
     undivided = x.subject.splits is None and (x.subject.table is None or "split" not in x.frame)
+    dropped_batch = len(undrawn) < max(len(batch) for epoch in epochs for batch in epoch)
+    # what may explain that rows are left out
+    reasons = {
+        ": the short last batch that is dropped from an order that never changes": dropped_batch,
+        f"; {len(held_out)} of them are not in the loader's Subset": len(held_out) > 0,
+        "; no split is given, so they may be held out": undivided,
+    }
+    chosen = len(held_out) > 0 and len(undrawn) - len(held_out) <= most
     yield Finding(
         "QL-B03",
-        "note" if benign or undivided or chosen else "error",
-        f"{len(unseen)} of {len(wanted)} {'recordings' if undivided else 'training recordings'} "
-        "are never drawn",
-        where=f"batch sampler, {len(EPOCHS)} epochs drawn: {some(sample_ids(x, unseen[:5]))}",
+        "note" if dropped_batch or undivided or chosen else "error",
+        f"{len(undrawn)} of {len(wanted)} {'samples' if undivided else 'training samples'} are "
+        "never drawn",
+        where=f"batch sampler, {len(EPOCHS)} epochs drawn: {some(sample_ids(x, undrawn[:5]))}",
         evidence=(
-            f"{per_epoch} distinct rows an epoch; if each epoch chose anew, n (1 - "
-            f"m/n)^{len(EPOCHS)} = {expected:.1f} would be unseen, observed {len(unseen)}",
+            f"{int(np.mean([len(rows) for rows in drawn]))} distinct rows an epoch; if each epoch "
+            f"chose anew, n (1 - m/n)^{len(EPOCHS)} = {expected:.1f} would never be drawn, "
+            f"observed {len(undrawn)}",
             "the same rows are left out every time"
-            + (
-                ": the short last batch that is dropped from an order that never changes"
-                if benign
-                else ""
-            )
-            + (f"; {len(left_out)} of them are not in the loader's Subset" if len(left_out) else "")
-            + ("; no split is given, so they may be those that are held out" if undivided else ""),
+            + "".join(text for text, applies in reasons.items() if applies),
         ),
-        ruled_out=("drop_last with shuffling (its left-over changes every epoch)",),
+        ruled_out=("drop_last with shuffling (what it leaves out changes every epoch)",),
         consequences=("QL-E10", "QL-B12"),
         help="shuffle every epoch and draw the whole split: check the sampler's length and its "
         "set_epoch   [changes the batches; retrain]",
     )
+
+
+def _wanted(x: Examination) -> np.ndarray:
+    """Training rows that an epoch should draw: all but those of classes that the sampler declares
+    to drop.
+    """
+    request = request_of(x)
+    if getattr(request, "rare", "") != "drop":
+        return x.train_rows
+    _, codes, sizes = np.unique(x.train_labels, return_inverse=True, return_counts=True)
+    return x.train_rows[sizes[codes.reshape(-1)] >= getattr(request, "min_per_class", 0)]
+
+
+def _chance(x: Examination, wanted: np.ndarray, drawn: list[np.ndarray]) -> tuple[float, float]:
+    """How many of the wanted rows chance leaves out of all epochs, and how many it may: of a class
+    of n rows of which an epoch draws m, n times the product of (1 - m/n).
+    """
+    names, codes = np.unique(np.asarray(x.labels)[wanted], return_inverse=True)
+    sizes = np.bincount(codes.reshape(-1), minlength=len(names))
+    shares = [
+        np.bincount(codes.reshape(-1)[np.isin(wanted, rows)], minlength=len(names)) / sizes
+        for rows in drawn
+    ]
+    missed = np.prod(1 - np.array(shares), axis=0)
+    expected = float((sizes * missed).sum())
+    deviation = float(np.sqrt((sizes * missed * (1 - missed)).sum()))
+    return expected, expected + x.limits.coverage_sigmas * deviation + 2
 
 
 @check("B10", "an epoch holds batches")

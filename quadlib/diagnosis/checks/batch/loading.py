@@ -15,16 +15,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from quadlib.diagnosis.evidence.contents import sample_ids, some
+from quadlib.diagnosis import conventions
+from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import as_array
+from quadlib.diagnosis.words import some
 
-INDEX_NAMES = ("index", "indices", "idx", "rows", "row")
 SEEDS = (20_251, 77_003)
-# where rows are known by their order alone, more wrong labels than this speak against the order
-MOST_WRONG = 0.3
 
 
 @check("B04", "the labels of a batch are those of its rows", "batch")
@@ -43,7 +42,7 @@ def stale_labels(x: Examination) -> Iterator[Finding]:
         )
     if not len(wrong):
         return
-    if not told and len(wrong) > MOST_WRONG * len(rows):
+    if not told and len(wrong) > x.limits.stale_labels * len(rows):
         raise Unavailable(
             "the dataset does not seem to stand in the table's order, and its batches do not say "
             "which rows they hold (index)"
@@ -108,7 +107,7 @@ def _rows_and_labels(x: Examination) -> tuple[np.ndarray, np.ndarray, bool]:
 
 
 def _index_of(batch: Any) -> np.ndarray | None:
-    for name in INDEX_NAMES:
+    for name in conventions.BATCH_ROWS:
         value = batch.get(name) if isinstance(batch, Mapping) else getattr(batch, name, None)
         if isinstance(value, (Tensor, np.ndarray)):
             return as_array(value).astype(np.int64)

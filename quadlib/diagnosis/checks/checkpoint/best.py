@@ -7,26 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
-
-HIGHER = (
-    "acc",
-    "f1",
-    "map",
-    "auc",
-    "auroc",
-    "recall",
-    "precision",
-    "mrr",
-    "top1",
-    "score",
-    "progress",
-)
-LOWER = ("loss", "error", "excess", "perplexity", "distance", "eer")
-MONITORS = ("monitor", "metric_for_best_model", "best_metric", "checkpoint_metric")
-MODES = ("monitor_mode", "mode", "greater_is_better")
 
 
 def direction(name: str) -> int:
@@ -36,9 +20,9 @@ def direction(name: str) -> int:
     lowered = name.lower()
     return (
         -1
-        if any(word in lowered for word in LOWER)
+        if any(word in lowered for word in conventions.LOWER_IS_BETTER)
         else 1
-        if any(word in lowered for word in HIGHER)
+        if any(word in lowered for word in conventions.HIGHER_IS_BETTER)
         else 0
     )
 
@@ -47,16 +31,16 @@ def monitored(x: Examination) -> str:
     """The figure that picks the best model, by the settings or the checkpoint. Raises
     Unavailable.
     """
-    name = x.subject.setting(*MONITORS)
+    name = x.subject.setting(*conventions.MONITOR)
     if name is None and (x.subject.checkpoint is not None or x.subject.run is not None):
-        name = next((x.checkpoint[key] for key in MONITORS if key in x.checkpoint), None)
+        name = next((x.checkpoint[key] for key in conventions.MONITOR if key in x.checkpoint), None)
     if not isinstance(name, str):
         raise Unavailable("no monitor is declared")
     return name
 
 
 def declared_mode(x: Examination) -> int:
-    mode = x.subject.setting(*MODES)
+    mode = x.subject.setting(*conventions.MONITOR_MODE)
     if isinstance(mode, bool):
         return 1 if mode else -1
     return {"max": 1, "min": -1}.get(str(mode).lower(), 0)

@@ -13,48 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.evaluation.scores import optimiser_steps
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
-
-MODEL_KEYS = (
-    "model",
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "net",
-    "network",
-    "encoder",
-    "weights",
-)
-OPTIMISER_KEYS = (
-    "optimiser",
-    "optimizer",
-    "optimizer_state_dict",
-    "optimiser_state_dict",
-    "optimizer_state",
-    "optim",
-)
-SCHEDULER_KEYS = ("scheduler", "lr_scheduler", "scheduler_state_dict", "lr_scheduler_state_dict")
-PREFIXES = (
-    "module.",
-    "_orig_mod.",
-    "model.",
-    "encoder_q.",
-    "encoder.",
-    "backbone.",
-    "net.",
-    "student.",
-    "teacher.",
-)
 
 
 def weights_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The model's weights in a checkpoint: under one of the usual keys, or the checkpoint itself.
     Raises Unavailable.
     """
-    for candidate in (*(content.get(key) for key in MODEL_KEYS), content):
+    for candidate in (*(content.get(key) for key in conventions.MODEL_KEYS), content):
         if isinstance(candidate, Mapping):
             found = {
                 str(name): value for name, value in candidate.items() if isinstance(value, Tensor)
@@ -63,7 +33,8 @@ def weights_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
                 return found
     held = ", ".join(map(str, list(content)[:6]))
     raise Unavailable(
-        f"the checkpoint holds no weights under {', '.join(MODEL_KEYS[:3])}; it holds {held}"
+        f"the checkpoint holds no weights under {', '.join(conventions.MODEL_KEYS[:3])}; it holds "
+        f"{held}"
     )
 
 
@@ -131,7 +102,7 @@ def keys_match(x: Examination) -> Iterator[Finding]:
     matched = [name for name in own if name in stored and own[name].shape == stored[name].shape]
     misshapen = [name for name in own if name in stored and own[name].shape != stored[name].shape]
     share = max(len(matched) / max(len(own), 1), len(matched) / max(len(stored), 1))
-    if share >= 0.5:
+    if share >= x.limits.matching_tensors:
         yield from _misshapen(x, own, stored, misshapen)
         return
     prefix, after, renamed = _prefix(own, stored)
@@ -140,7 +111,7 @@ def keys_match(x: Examination) -> Iterator[Finding]:
         for name in own
         if name in renamed and torch.equal(own[name].cpu(), renamed[name].cpu())
     ]
-    if len(held) >= 0.5 * len(own):
+    if len(held) >= x.limits.matching_tensors * len(own):
         yield Finding(
             "QL-C01",
             "note",
@@ -205,7 +176,7 @@ def _prefix(
     tensors by their new names.
     """
     tries: dict[str, Mapping[str, Tensor]] = {"as it is": stored}
-    for prefix in PREFIXES:
+    for prefix in conventions.WEIGHT_PREFIXES:
         inside = {
             name.removeprefix(prefix): value
             for name, value in stored.items()
@@ -250,17 +221,22 @@ def finite_weights(x: Examination) -> Iterator[Finding]:
 @check("C03", "a resume finds the optimiser, its steps and the schedule", "epoch")
 def resume_state(x: Examination) -> Iterator[Finding]:
     content = x.checkpoint
-    done = _number(content, "step", "global_step", "iteration")
-    epoch = _number(content, "epoch", "epochs")
+    done = _number(content, *conventions.STEP_KEYS)
+    epoch = _number(content, *conventions.EPOCH_KEYS)
     if not (done or epoch):
         raise Unavailable("the checkpoint does not say how far training was (epoch, step)")
     state = next(
-        (content[key] for key in OPTIMISER_KEYS if isinstance(content.get(key), Mapping)), None
+        (
+            content[key]
+            for key in conventions.OPTIMISER_KEYS
+            if isinstance(content.get(key), Mapping)
+        ),
+        None,
     )
     progress = f"epoch {epoch}" if not done else f"step {done}"
     declared = x.subject.setting("resume", default="")
     resumes = declared not in ("", "never", False, None) or any(
-        word in Path(_where(x)).name for word in ("latest", "last")
+        word in Path(_where(x)).name for word in conventions.RESUMED_FILES
     )
     if state is None:
         if resumes or x.subject.optimizer is not None:
@@ -294,7 +270,12 @@ def resume_state(x: Examination) -> Iterator[Finding]:
     scheduler = x.subject.scheduler
     if scheduler is not None:
         kept = next(
-            (content[key] for key in SCHEDULER_KEYS if isinstance(content.get(key), Mapping)), None
+            (
+                content[key]
+                for key in conventions.SCHEDULER_KEYS
+                if isinstance(content.get(key), Mapping)
+            ),
+            None,
         )
         if kept is None or kept.get("last_epoch", 1) == 0:
             state_text = "no" if kept is None else "a fresh"
@@ -324,9 +305,7 @@ def live_steps(x: Examination) -> Iterator[Finding]:
         return  # plain SGD keeps nothing; SGD with momentum keeps its buffers and counts no steps
     accumulation = (
         x.subject.setting(
-            "accumulation_steps",
-            "gradient_accumulation_steps",
-            "accumulate_grad_batches",
+            *conventions.ACCUMULATION,
             default=1,
         )
         or 1
@@ -337,7 +316,7 @@ def live_steps(x: Examination) -> Iterator[Finding]:
             f"the optimiser has counted one step for {round(share)} of the history: gradients are "
             "accumulated"
         )
-    if (counted or 0) < 0.5 * done / accumulation:
+    if (counted or 0) < x.limits.counted_steps * done / accumulation:
         yield _reset(
             x,
             f"the optimiser has counted {counted or 0} steps where the history has {done}: its "
@@ -408,7 +387,9 @@ def labels_and_normaliser(x: Examination) -> Iterator[Finding]:
             "score]",
         )
     if "normaliser" in content and normaliser is not None and hasattr(normaliser, "state_dict"):
-        differing = _differing(content["normaliser"], normaliser.state_dict())
+        differing = _differing(
+            content["normaliser"], normaliser.state_dict(), x.limits.same_statistics
+        )
         if differing:
             yield Finding(
                 "QL-C04",
@@ -426,7 +407,7 @@ def labels_and_normaliser(x: Examination) -> Iterator[Finding]:
 
 
 def _class_names(content: Mapping[str, Any]) -> list[str] | None:
-    for key in ("class_names", "classes", "class_to_idx", "label_map"):
+    for key in conventions.CLASS_KEYS:
         value = content.get(key)
         if isinstance(value, Mapping):
             return [str(name) for name, _ in sorted(value.items(), key=lambda item: item[1])]
@@ -435,14 +416,14 @@ def _class_names(content: Mapping[str, Any]) -> list[str] | None:
     return None
 
 
-def _differing(one: Any, other: Any, path: str = "") -> list[str]:
+def _differing(one: Any, other: Any, room: float, path: str = "") -> list[str]:
     """Paths of numbers that differ in two nested structures."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         found = [f"{path}{key} is in one of them" for key in one.keys() ^ other.keys()]
         return found + [
             text
             for key in one.keys() & other.keys()
-            for text in _differing(one[key], other[key], f"{path}{key} ")
+            for text in _differing(one[key], other[key], room, f"{path}{key} ")
         ]
     if isinstance(one, (Tensor, np.ndarray, float, int, list, tuple)) and not isinstance(one, bool):
         try:
@@ -451,7 +432,8 @@ def _differing(one: Any, other: Any, path: str = "") -> list[str]:
             return []
         return (
             [path.strip()]
-            if a.shape != b.shape or not np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)
+            if a.shape != b.shape
+            or not np.allclose(a, b, rtol=room, atol=room / 100, equal_nan=True)
             else []
         )
     return []

@@ -4,13 +4,13 @@ other.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from quadlib.diagnosis.evidence.contents import Contents, name_of, sample_ids, some, whole_rows
+from quadlib.diagnosis import conventions
+from quadlib.diagnosis.evidence.contents import Contents, sample_ids, whole_rows
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.features import (
     inputs_by_name,
@@ -20,14 +20,7 @@ from quadlib.diagnosis.evidence.features import (
 )
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
-
-JUNK = re.compile(r"\.|__|~|lost\+found$|thumbs\.db$|desktop\.ini$|\$recycle\.bin$", re.IGNORECASE)
-# above this share of constant recordings the whole modality is dead, which the modality stage tells
-DEAD = 0.9
-FEW_DUPLICATES = 0.01
-MOST_BLANK = 0.2  # share of a recording's values
-STRAY_COPIES = 3  # in a small train split, what measured sets hold
-MANY_SHARED = 0.05
+from quadlib.diagnosis.words import name_of, some
 
 
 @check("D01", "no recording holds a constant or another recording's content in one modality")
@@ -45,7 +38,7 @@ def replaced_content(x: Examination) -> Iterator[Finding]:
             constants[name] = _constant_rows(array, place)
     for name, constant in constants.items():
         there = stored[name][1] >= 0 if name in stored else ~contents[name].absent
-        if 2 <= constant.sum() <= DEAD * there.sum():
+        if 2 <= constant.sum() <= x.limits.dead_modality * there.sum():
             yield _constant_finding(x, name, np.flatnonzero(constant), int(there.sum()))
     yield from _shared_contents(x, contents)
 
@@ -57,24 +50,25 @@ def replaced_content(x: Examination) -> Iterator[Finding]:
     "batch",
 )
 def replaced_on_reading(x: Examination) -> Iterator[Finding]:
-    for name, array in x.served.arrays.items():
-        place = x.served.place[name]
+    for name, array in x.dataset_rows.arrays.items():
+        place = x.dataset_rows.place[name]
         constant = _constant_rows(array, place)
         there = int((place >= 0).sum())
-        if 2 <= constant.sum() <= DEAD * there and not _blank_by_nature(
-            array[place[(place >= 0) & ~constant]], array[place[constant]]
+        if 2 <= constant.sum() <= x.limits.dead_modality * there and (
+            _blank_share(array[place[(place >= 0) & ~constant]], array[place[constant]])
+            <= x.limits.blank_values
         ):
             yield _constant_finding(x, name, np.flatnonzero(constant), there)
-    if x.served.steady:
-        yield from _shared_contents(x, x.served.contents)
+    if x.dataset_rows.steady:
+        yield from _shared_contents(x, x.dataset_rows.contents)
 
 
-def _blank_by_nature(others: np.ndarray, constant: np.ndarray) -> bool:
-    """Whether other recordings hold the constant's value so often that a blank one is no surprise,
-    as in line drawings.
+def _blank_share(others: np.ndarray, constant: np.ndarray) -> float:
+    """Share of the constant's value in a usual other sample: large in line drawings, where a blank
+    one is no surprise.
     """
     value = np.median(constant)
-    return bool((np.median((others.reshape(len(others), -1) == value).mean(axis=1))) > MOST_BLANK)
+    return float(np.median((others.reshape(len(others), -1) == value).mean(axis=1)))
 
 
 def _constant_finding(x: Examination, name: str, rows: np.ndarray, there: int) -> Finding:
@@ -137,7 +131,7 @@ def _shared_content(
         return
     rows = [row for group in shared for row in group]
     # a pair may coincide where a feature is invariant to what tells the two apart; a third does not
-    same = max(map(len, shared)) > 2 or len(rows) > MANY_SHARED * (~item.absent).sum()
+    same = max(map(len, shared)) > 2 or len(rows) > x.limits.shared_contents * (~item.absent).sum()
     yield Finding(
         "QL-D01",
         "error" if same else "note",
@@ -177,7 +171,11 @@ def _constant_rows(array: np.ndarray, place: np.ndarray) -> np.ndarray:
 def junk_class(x: Examination) -> Iterator[Finding]:
     names, source = declared_classes(x)
     held = {str(label) for label in x.classes}
-    junk = [name for name in dict.fromkeys([*names, *sorted(held)]) if JUNK.match(name)]
+    junk = [
+        name
+        for name in dict.fromkeys([*names, *sorted(held)])
+        if conventions.JUNK_CLASSES.match(name)
+    ]
     if junk:
         rows = int(np.isin(np.asarray(x.labels).astype(str), junk).sum())
         total = len(set(names) | held)
@@ -232,7 +230,9 @@ def duplicates_in_train(x: Examination) -> Iterator[Finding]:
 
 @check("D03", "every recording, as the dataset hands it out, stands once in train", "batch")
 def duplicates_on_reading(x: Examination) -> Iterator[Finding]:
-    yield from _duplicates(x, x.served.contents, "compared: every value that the dataset hands out")
+    yield from _duplicates(
+        x, x.dataset_rows.contents, "compared: every value that the dataset hands out"
+    )
 
 
 def _duplicates(x: Examination, contents: dict[str, Contents], how: str) -> Iterator[Finding]:
@@ -242,7 +242,7 @@ def _duplicates(x: Examination, contents: dict[str, Contents], how: str) -> Iter
     extra = int((counts - 1).sum())
     if not extra:
         return
-    few = extra <= max(FEW_DUPLICATES * len(own), STRAY_COPIES)
+    few = extra <= max(x.limits.few_duplicates * len(own), x.limits.stray_copies)
     groups = [x.train_rows[own == code][:3] for code in found[counts > 1][:3]]
     yield Finding(
         "QL-D03",
@@ -274,7 +274,11 @@ def finite_arrays(x: Examination) -> Iterator[Finding]:
 @check("D06", "every number that the dataset hands out is finite", "batch")
 def finite_on_reading(x: Examination) -> Iterator[Finding]:
     yield from _not_finite(
-        x, {name: (array, x.served.place[name]) for name, array in x.served.arrays.items()}
+        x,
+        {
+            name: (array, x.dataset_rows.place[name])
+            for name, array in x.dataset_rows.arrays.items()
+        },
     )
 
 

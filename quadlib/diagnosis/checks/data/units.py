@@ -10,36 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from quadlib.diagnosis.evidence.contents import file_paths, sample_ids, some
+from quadlib.diagnosis import conventions
+from quadlib.diagnosis.evidence.contents import file_paths, sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.features import stored_arrays, table_arrays
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
-
-# Ratios that a wrong unit or sample rate leaves behind.
-CONSTANTS = {
-    9.80665: "g against m/s2",
-    44100 / 16000: "44.1 kHz against 16 kHz",
-    3.0: "48 kHz against 16 kHz",
-    1000.0: "milli against 1",
-    100.0: "per cent or centi against 1",
-    60.0: "minutes against seconds",
-    25.4: "inch against mm",
-    57.29578: "degrees against radians",
-    3.6: "km/h against m/s",
-    6.894757: "psi against kPa",
-    14.50377: "bar against psi",
-    255.0: "bytes against 0 to 1",
-    32768.0: "16-bit integers against -1 to 1",
-}
-TOLERANCE = 0.08  # of a median ratio to the constant
-CLEAR_GAP = (
-    0.4  # the empty interval between the two scales, as a share of the logarithm of the ratio
-)
-DECLARED_RATE = ("sample_rate_hz", "sample_rate", "expected_sample_rate_hz", "sampling_rate")
-RATE_COLUMNS = ("sample_rate_hz", "sample_rate", "sampling_rate", "rate_hz")
-MOST_HEADERS = 200
-MOST_CHANNELS = 32
+from quadlib.diagnosis.words import some
 
 
 @check("D04", "one unit and one sample rate for all recordings")
@@ -50,7 +27,7 @@ def units(x: Examination) -> Iterator[Finding]:
     )
     yield from _scales(x, arrays)
     judged = bool(arrays)
-    declared = x.subject.setting(*DECLARED_RATE)
+    declared = x.subject.setting(*conventions.SAMPLE_RATE)
     if declared is not None:
         for finding in _rates(x, float(declared)):
             judged = True
@@ -68,7 +45,11 @@ def units_on_reading(x: Examination) -> Iterator[Finding]:
     yield from _scales(
         x,
         _series(
-            {name: (array, x.served.place[name]) for name, array in x.served.arrays.items()}, {}
+            {
+                name: (array, x.dataset_rows.place[name])
+                for name, array in x.dataset_rows.arrays.items()
+            },
+            {},
         ),
     )
 
@@ -91,7 +72,7 @@ def _series(
 
 def _scales(x: Examination, arrays: dict[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[Finding]:
     for name, (array, place) in arrays.items():
-        several = array.ndim == 3 and array.shape[1] <= MOST_CHANNELS
+        several = array.ndim == 3 and array.shape[1] <= x.limits.unit_channels
         channels = [array[:, channel] for channel in range(array.shape[1])] if several else [array]
         yield from itertools.islice(
             (item for values in channels for item in _two_scales(x, name, values, place)), 1
@@ -109,7 +90,7 @@ def _two_scales(
     with np.errstate(invalid="ignore", divide="ignore"):  # zeros and damage have no level
         level = np.log(np.sqrt(np.mean(np.square(flat), axis=1)))
     good = np.isfinite(level)
-    if good.sum() < 16:
+    if good.sum() < x.limits.unit_samples:
         return
     units_of = _sources(x)[there[good]]
     found, inverse = np.unique(units_of, return_inverse=True)
@@ -126,10 +107,10 @@ def _two_scales(
     if min(high.sum(), (~high).sum()) < 2:
         return
     ratio = float(np.exp(np.median(levels[high]) - np.median(levels[~high])))
-    constant = min(CONSTANTS, key=lambda value: abs(np.log(ratio / value)))
-    if abs(np.log(ratio / constant)) > TOLERANCE or order[split + 1] - order[
+    constant = min(conventions.UNIT_RATIOS, key=lambda value: abs(np.log(ratio / value)))
+    if abs(np.log(ratio / constant)) > x.limits.unit_ratio or order[split + 1] - order[
         split
-    ] < CLEAR_GAP * np.log(ratio):
+    ] < x.limits.unit_gap * np.log(ratio):
         return
     # a unit scales every statistic alike; another level, or a signal beside noise, does not
     for statistic in (
@@ -141,7 +122,10 @@ def _two_scales(
             np.median(statistic[~high[per_row]]),
             np.median(statistic[high[per_row]]),
         )
-        if not low_median > 0 or abs(np.log(high_median / low_median / constant)) > 2 * TOLERANCE:
+        if (
+            not low_median > 0
+            or abs(np.log(high_median / low_median / constant)) > 2 * x.limits.unit_ratio
+        ):
             return
     rows = there[good]
     labels = np.asarray(x.labels)
@@ -156,13 +140,13 @@ def _two_scales(
     yield Finding(
         "QL-D04",
         "warning",
-        f"{name} comes in two scales, {ratio:.3g} to 1: {CONSTANTS[constant]}?",
+        f"{name} comes in two scales, {ratio:.3g} to 1: {conventions.UNIT_RATIOS[constant]}?",
         where=f"modality {name}, {len(odd)} of {len(rows)} recordings: "
         f"{some(sample_ids(x, odd[:5]))}",
         evidence=(
             f"root mean square: {np.exp(np.median(levels[~high])):.3g} and "
-            f"{np.exp(np.median(levels[high])):.3g}, ratio {ratio:.4g}; {CONSTANTS[constant]} "
-            f"predicts {constant:.4g}",
+            f"{np.exp(np.median(levels[high])):.3g}, ratio {ratio:.4g}; "
+            f"{conventions.UNIT_RATIOS[constant]} predicts {constant:.4g}",
             f"nothing lies between {np.exp(order[split]):.3g} and {np.exp(order[split + 1]):.3g}; "
             f"{len(shared)} classes have recordings of both scales",
         ),
@@ -187,7 +171,7 @@ def _labels_lost(x: Examination) -> bool:
 
 
 def _sources(x: Examination) -> np.ndarray:
-    for column in ("source", "device", "subject", "session", "group"):
+    for column in conventions.SOURCE_COLUMNS:
         if x.subject.table is not None and column in x.frame:
             return x.frame[column].astype(str).to_numpy()
     return np.arange(len(x.labels)).astype(str)
@@ -198,7 +182,7 @@ def _rates(x: Examination, declared: float) -> Iterator[Finding | None]:
     the declared one.
     """
     found: dict[str, tuple[list[int], list[float]]] = {}
-    for column in RATE_COLUMNS:
+    for column in conventions.RATE_COLUMNS:
         if column in x.frame:
             found[f"column {column}"] = (
                 list(range(len(x.frame))),
@@ -208,9 +192,9 @@ def _rates(x: Examination, declared: float) -> Iterator[Finding | None]:
         rows = [
             row
             for row, files in enumerate(paths)
-            if files and files[0].lower().endswith((".wav", ".flac"))
+            if files and files[0].lower().endswith(conventions.RATE_HEADERS)
         ]
-        rows = rows[:: max(1, len(rows) // MOST_HEADERS)]
+        rows = rows[:: max(1, len(rows) // x.limits.sample_rate_headers)]
         if rows:
             found[f"headers of {name}"] = (rows, [header_rate(paths[row][0]) for row in rows])
     for source, (rows, rates) in found.items():

@@ -5,7 +5,6 @@ mean.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,15 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
-SCORES = re.compile(r"acc|top.?1|precision|p@|recall|f1|map|mrr|r_prec", re.IGNORECASE)
 MODAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-MOST_SECONDS = 5.0
-PERFECT = 0.99
-TRAIN_NAMES = ("train", "training")
 
 
 @dataclass
@@ -100,7 +96,7 @@ def _figures(x: Examination) -> dict[str, float]:
 def again(x: Examination) -> dict[str, float]:
     """The figures of one more evaluation; raises Unavailable where one takes long."""
     first = evaluated(x)
-    if first.seconds > MOST_SECONDS:
+    if first.seconds > x.limits.evaluation_seconds:
         raise Unavailable(f"one evaluation takes {first.seconds:.0f} s, so it is not repeated")
     try:
         return _figures(x)
@@ -117,7 +113,7 @@ def query_in_gallery(x: Examination) -> Iterator[Finding]:
     scores = {
         name: value
         for name, value in evaluated(x).figures.items()
-        if SCORES.search(name) and "train" not in name
+        if conventions.SCORES.search(name) and "train" not in name
     }
     if not scores or not isinstance(model, nn.Module):
         raise Unavailable(
@@ -131,7 +127,7 @@ def query_in_gallery(x: Examination) -> Iterator[Finding]:
         raise Unavailable("the evaluation does not call the model as model(batch)")
     top = max(abs(value) for value in scores.values())
     whole = 100.0 if top > 1.5 else 1.0
-    perfect = [name for name in scores if blind.get(name, 0.0) >= PERFECT * whole]
+    perfect = [name for name in scores if blind.get(name, 0.0) >= x.limits.perfect * whole]
     if perfect:
         name = perfect[0]
         yield Finding(

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from quadlib.diagnosis.checks.evaluation.protocol import MODAL, TRAIN_NAMES, _stored
+from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.evaluation.protocol import MODAL, _stored
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.observe.probe import cosine_spread
 from quadlib.diagnosis.registry import check
-
-CONE = 0.5
 
 
 @check("E03", "training steps run in training mode", "steps")
@@ -77,12 +76,12 @@ def statistics_stopped(x: Examination) -> Iterator[Finding]:
         for name, module in norms.items()
         if module.num_batches_tracked is not None
     }
-    if not seen or x.subject.setting("freeze_bn", "freeze_batch_norm"):
+    if not seen or x.subject.setting(*conventions.FREEZE_NORM):
         return
     name, most = max(seen.items(), key=lambda item: item[1])
     # an encoder from elsewhere brings its own count, and a deliberately still one has none of this
     # training
-    if not 0 < most < 0.75 * steps:
+    if not 0 < most < x.limits.norm_batches * steps:
         return
     yield Finding(
         "QL-E03",
@@ -128,7 +127,7 @@ def cone(x: Examination) -> Iterator[Finding]:
     similar = unit @ unit.T
     mean = float((similar.sum() - similar.diagonal().sum()) / (len(unit) * (len(unit) - 1)))
     centred = cosine_spread(unit - unit.mean(dim=0))
-    if mean > CONE and centred > 0.1:
+    if mean > x.limits.cone and centred > x.limits.cone_spread:
         yield Finding(
             "QL-E05",
             "note",
@@ -163,7 +162,7 @@ def at_chance(x: Examination) -> Iterator[Finding]:
     chance = float(share.max()) if "f1" not in name else 1 / len(share)
     error = math.sqrt(chance * (1 - chance) / len(labels))
     best = float(values[-min(3, len(values)) :].max())
-    if best > chance + 2 * error:
+    if best > chance + x.limits.chance_errors * error:
         return
     yield Finding(
         "QL-E10",
@@ -189,8 +188,8 @@ def at_chance(x: Examination) -> Iterator[Finding]:
 
 def _score(name: str) -> bool:
     lowered = name.lower()
-    return lowered.startswith(("val", "test", "eval")) and any(
-        word in lowered for word in ("acc", "f1", "top1", "precision", "recall")
+    return lowered.startswith(conventions.VALIDATION_PREFIXES) and any(
+        word in lowered for word in conventions.VALIDATION_SCORES
     )
 
 
@@ -199,7 +198,7 @@ def _validation_labels(x: Examination) -> np.ndarray:
     rows = next(
         (
             splits[name]
-            for name in ("val", "valid", "validation", "test")
+            for name in conventions.VALIDATION_SPLITS
             if name in splits and len(splits[name])
         ),
         None,
@@ -211,8 +210,8 @@ def _validation_labels(x: Examination) -> np.ndarray:
 
 @check("E11", "what is scored was not trained on", "epoch")
 def evaluated_on_train(x: Examination) -> Iterator[Finding]:
-    declared = x.subject.setting("eval_split", "evaluate_on", "val_split")
-    if isinstance(declared, str) and declared.lower() in TRAIN_NAMES:
+    declared = x.subject.setting(*conventions.EVALUATED_SPLIT)
+    if isinstance(declared, str) and declared.lower() in conventions.TRAIN_NAMES:
         yield _on_train(x, f"the settings name it: {declared!r}")
         return
     if (
@@ -221,7 +220,7 @@ def evaluated_on_train(x: Examination) -> Iterator[Finding]:
         and "split" in (stored := _stored(x))
     ):
         names = list(dict.fromkeys(stored["split"].astype(str)))
-        if len(names) == 1 and names[0] in TRAIN_NAMES:
+        if len(names) == 1 and names[0] in conventions.TRAIN_NAMES:
             yield _on_train(x, f"embeddings.npz holds the split {names[0]!r} alone")
             return
     records = x.history

@@ -10,23 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from quadlib.diagnosis.evidence.contents import sample_ids, some, whole_rows
+from quadlib.diagnosis import conventions
+from quadlib.diagnosis.evidence.contents import sample_ids, whole_rows
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
-
-CODE_COLUMNS = (
-    "label_index",
-    "label_id",
-    "label_code",
-    "class_index",
-    "class_id",
-    "class_code",
-    "code",
-    "target",
-    "y",
-)
-NO_CLASS = "-1"  # the convention for a recording that has no label
+from quadlib.diagnosis.words import some
 
 
 @check("L04", "a label names a class, not a recording")
@@ -34,7 +23,11 @@ def unique_labels(x: Examination) -> Iterator[Finding]:
     labels = x.train_labels
     found, counts = np.unique(labels, return_counts=True)
     single = int((counts == 1).sum())
-    if len(labels) < 8 or single < 0.9 * len(labels) or views_of(x) > 1:
+    if (
+        len(labels) < x.limits.judged_labels
+        or single < x.limits.unique_labels * len(labels)
+        or views_of(x) > 1
+    ):
         return
     ids = (
         x.frame["sample_id"].astype(str).to_numpy()[x.train_rows]
@@ -83,8 +76,8 @@ def indices_for_labels(x: Examination) -> Iterator[Finding]:
     classes = len(np.unique(x.train_labels))
     if (
         given.ndim != 1
-        or len(given) < 8
-        or len(np.unique(given)) <= max(classes, 0.9 * len(given))
+        or len(given) < x.limits.judged_labels
+        or len(np.unique(given)) <= max(classes, x.limits.unique_labels * len(given))
         or views_of(x) > 1
     ):
         return
@@ -108,7 +101,7 @@ def indices_for_labels(x: Examination) -> Iterator[Finding]:
 
 def views_of(x: Examination) -> int:
     """Embeddings per sample: declared, else as many as the first batch gives, else one."""
-    declared = x.subject.setting("n_views", "views")
+    declared = x.subject.setting(*conventions.VIEWS)
     if isinstance(declared, int):
         return declared
     try:
@@ -298,7 +291,9 @@ def labels_there(x: Examination) -> Iterator[Finding]:
             "unlabelled   "
             "[changes the labels; retrain]",
         )
-    elif len(np.unique(labels)) == 1 and str(labels[0]) != NO_CLASS and views_of(x) == 1:
+    elif (
+        len(np.unique(labels)) == 1 and str(labels[0]) != conventions.NO_CLASS and views_of(x) == 1
+    ):
         yield Finding(
             "QL-L13",
             "error",
@@ -324,7 +319,7 @@ def _names_and_codes(x: Examination) -> tuple[np.ndarray, dict[str, np.ndarray]]
     names = x.frame["label"].astype(str).to_numpy()
     maps = {
         f"column {column}": x.frame[column].astype(str).to_numpy()
-        for column in CODE_COLUMNS
+        for column in conventions.CODE_COLUMNS
         if column in x.frame
     }
     if x.subject.labels is not None and len(x.labels) == len(names):

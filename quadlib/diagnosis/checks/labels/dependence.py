@@ -9,23 +9,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binom
 
-from quadlib.diagnosis.evidence.chance import binomial_tail
-from quadlib.diagnosis.evidence.contents import sample_ids, some
+from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.features import stored_arrays, table_arrays
 from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.limits import Limits
 from quadlib.diagnosis.registry import check
-
-LOST = 0.01
-NEIGHBOURS = 10
-AGREED = 0.6  # share of a recording's neighbours that must name one class
-OWN_AT_MOST = 0.2
-FEWEST_JUDGED = 30
-USUAL_NOISE = 0.05
-# share of rows whose name agrees with their label, above which the names are taken to spell classes
-SPELLED = 0.5
-MOST_PARTS = 8
+from quadlib.diagnosis.words import some
 
 
 def _from_arrays(x: Examination) -> bool:
@@ -72,9 +64,9 @@ def labels_shuffled(x: Examination) -> Iterator[Finding]:
             f"{len(seen.labels)} modality: with two or more, their links would tell shuffled "
             "labels from bad inputs"
         )
-    if not seen.label_lost(LOST) or seen.joint is None:
+    if not seen.label_lost(x.limits.label_link) or seen.joint is None:
         return
-    linked = sum(link.p <= LOST for link in seen.pairs.values())
+    linked = sum(link.p <= x.limits.label_link for link in seen.pairs.values())
     to_label = ", ".join(f"{name} p = {link.p:.3g}" for name, link in seen.labels.items())
     between = ", ".join(f"{a}-{b} p = {link.p:.3g}" for (a, b), link in seen.pairs.items())
     yield Finding(
@@ -119,18 +111,18 @@ def label_noise(x: Examination) -> Iterator[Finding]:
     features, labels = x.features
     codes = np.unique(labels, return_inverse=True)[1].reshape(-1)
     classes = int(codes.max(initial=0)) + 1
-    if classes < 2 or len(features) < 2 or len(codes) < max(64, 4 * classes):
+    if classes < 2 or len(features) < 2 or len(codes) < max(x.limits.noise_samples, 4 * classes):
         raise Unavailable(
-            f"{len(codes)} recordings of {classes} classes in {len(features)} modalities; two "
-            "modalities and 64 recordings are needed"
+            f"{len(codes)} samples of {classes} classes in {len(features)} modalities; two "
+            f"modalities and {x.limits.noise_samples} samples are needed"
         )
-    votes = [_votes(values, codes, classes) for values in features.values()]
-    judged, against = _agreed_against(votes, codes)
-    if judged < FEWEST_JUDGED:
+    votes = [_votes(values, codes, classes, x.limits.neighbours) for values in features.values()]
+    judged, against = _agreed_against(votes, codes, x.limits)
+    if judged < x.limits.judged_samples:
         return
     share = len(against) / judged
-    p = binomial_tail(len(against), judged, USUAL_NOISE)
-    if share < 2 * USUAL_NOISE or p > 1e-3:
+    p = float(binom.sf(len(against) - 1, judged, x.limits.usual_noise))
+    if share < 2 * x.limits.usual_noise or p > x.limits.noise_p:
         return
     names = np.unique(labels)
     examples = some(
@@ -142,9 +134,9 @@ def label_noise(x: Examination) -> Iterator[Finding]:
         f"{share:.0%} of the labels that can be judged contradict what all modalities agree on",
         where=f"label column of train, {len(codes)} recordings tested",
         evidence=(
-            f"{judged} recordings whose {NEIGHBOURS} nearest neighbours name one class in every "
-            f"modality; for {len(against)} of them it is another class than their label",
-            f"p = {p:.1g} for that many at a usual {USUAL_NOISE:.0%} of wrong labels",
+            f"{judged} recordings whose {x.limits.neighbours} nearest neighbours name one class in "
+            f"every modality; for {len(against)} of them it is another class than their label",
+            f"p = {p:.1g} for that many at a usual {x.limits.usual_noise:.0%} of wrong labels",
             f"for example {examples}",
         ),
         ruled_out=(
@@ -167,8 +159,8 @@ def spelled_classes(x: Examination) -> Iterator[Finding]:
     ]
     for column in columns:
         values = x.frame[column]
-        for place, tokens in _tokens(values):
-            wrong = _against_tokens(tokens, labels)
+        for place, tokens in _tokens(values, x.limits.name_parts):
+            wrong = _against_tokens(tokens, labels, x.limits.spelled_classes)
             if wrong is None or not len(wrong):
                 continue
             row = wrong[0]
@@ -194,16 +186,16 @@ def spelled_classes(x: Examination) -> Iterator[Finding]:
             return
 
 
-def _tokens(values: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
+def _tokens(values: pd.Series, most: int) -> Iterator[tuple[str, np.ndarray]]:
     """Parts of ids or paths by their place, counted from the start and from the end."""
     parts = [re.split(r"[/_\\\-. |]+", value) for value in values.astype(str)]
     shortest = min(map(len, parts), default=0)
-    for place in range(min(shortest, MOST_PARTS)):
+    for place in range(min(shortest, most)):
         yield f"{place + 1}", np.array([part[place] for part in parts])
         yield f"{place + 1} from the end", np.array([part[-1 - place] for part in parts])
 
 
-def _against_tokens(tokens: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+def _against_tokens(tokens: np.ndarray, labels: np.ndarray, agreed: float) -> np.ndarray | None:
     """Rows whose token belongs to another class, where tokens and classes correspond one to one for
     most rows; else None.
     """
@@ -214,12 +206,13 @@ def _against_tokens(tokens: np.ndarray, labels: np.ndarray) -> np.ndarray | None
     table = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(table, (own, codes), 1)
     modal = table.argmax(axis=1)
-    if len(np.unique(modal)) < len(names) or table.max(axis=1).sum() < SPELLED * len(labels):
+    agreeing = int(table.max(axis=1).sum())
+    if len(np.unique(modal)) < len(names) or agreeing < agreed * len(labels):
         return None
     return np.flatnonzero(modal[own] != codes)
 
 
-def _votes(values: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
+def _votes(values: np.ndarray, codes: np.ndarray, classes: int, neighbours: int) -> np.ndarray:
     """Share of each class among the nearest neighbours of every row, (n, classes); NaN where the
     modality is absent.
     """
@@ -231,13 +224,14 @@ def _votes(values: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
     distance = square[:, None] + square - 2 * points @ points.T
     np.fill_diagonal(distance, np.inf)
     result = np.full((len(codes), classes), np.nan)
-    near = np.argpartition(distance, min(NEIGHBOURS, len(points) - 1) - 1, axis=1)[:, :NEIGHBOURS]
+    last = min(neighbours, len(points) - 1) - 1
+    near = np.argpartition(distance, last, axis=1)[:, :neighbours]
     result[there] = np.eye(classes)[codes[there][near]].mean(axis=1)
     return result
 
 
 def _agreed_against(
-    votes: list[np.ndarray], codes: np.ndarray
+    votes: list[np.ndarray], codes: np.ndarray, limits: Limits
 ) -> tuple[int, list[tuple[int, int]]]:
     """How many rows have one class that leads in every modality, clearly; and (row, class) where it
     is not the row's own.
@@ -253,7 +247,7 @@ def _agreed_against(
     leads = np.where(heard, stacked.argmax(axis=2) == lead, True).all(axis=0) & (
         heard.sum(axis=0) >= 2
     )
-    clear = leads & (mean.max(axis=1) >= AGREED)
+    clear = leads & (mean.max(axis=1) >= limits.neighbours_agree)
     own = mean[np.arange(len(codes)), codes]
-    against = np.flatnonzero(clear & (lead != codes) & (own <= OWN_AT_MOST))
+    against = np.flatnonzero(clear & (lead != codes) & (own <= limits.own_class_votes))
     return int(clear.sum()), [(int(row), int(lead[row])) for row in against]

@@ -13,28 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from quadlib.diagnosis.checks.loss.value import UNIT, normalises
+from quadlib.diagnosis.checks.loss.value import normalises
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
-from quadlib.diagnosis.evidence.reference import (
-    RIGHT,
-    TOLERANCE,
-    VARIANTS,
-    LossReading,
-    Match,
-    supcon,
-)
+from quadlib.diagnosis.evidence.reference import RIGHT, VARIANTS, LossReading, Match, supcon
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.loss import bounds
-
-HALF_EXPONENT = 11.09  # ln 65504: exp of more overflows in float16
 
 
 @check("P08", "the loss has SupCon's own scale", "batch")
 def scale(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     match = reading.known()
-    if match.scale < 0 or abs(match.scale - 1) < 5e-3:
+    if match.scale < 0 or abs(match.scale - 1) < x.limits.loss_scale:
         return
     yield Finding(
         "QL-P08",
@@ -87,7 +78,7 @@ def half_precision(x: Examination) -> Iterator[Finding]:
         return
     temperature = next(iter(reading.temperatures), math.nan)
     broken = [value for value in values if not math.isfinite(value)]
-    if broken or 1 / temperature > HALF_EXPONENT:
+    if broken or 1 / temperature > x.limits.half_exponent:
         same = torch.ones_like(reading.fixtures[0]) / math.sqrt(reading.rows.shape[1])
         at_one = reading.value(same)
         if not broken and math.isfinite(at_one):
@@ -99,8 +90,8 @@ def half_precision(x: Examination) -> Iterator[Finding]:
             "overflows",
             where=reading.name,
             evidence=(
-                f"1/T = {1 / temperature:.2f}; float16 holds exp up to {HALF_EXPONENT}; loss of "
-                f"equal embeddings: {at_one}",
+                f"1/T = {1 / temperature:.2f}; float16 holds exp up to {x.limits.half_exponent}; "
+                f"loss of equal embeddings: {at_one}",
                 f"{len(broken)} of {len(values)} batches of unit embeddings give a value that is "
                 "not finite",
             ),
@@ -177,7 +168,7 @@ def temperature_at_work(x: Examination) -> Iterator[Finding]:
 def recomputation(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     if reading.match is not None and reading.match.variant in RIGHT:
-        yield from _batch_value(reading, reading.match)
+        yield from _batch_value(x, reading, reading.match)
         return
     if reading.match is None and not reading.declares:
         reading.known()
@@ -214,18 +205,20 @@ def recomputation(x: Examination) -> Iterator[Finding]:
     )
 
 
-def _batch_value(reading: LossReading, match: Match) -> Iterator[Finding]:
+def _batch_value(x: Examination, reading: LossReading, match: Match) -> Iterator[Finding]:
     """The batch itself, where its rows are what the formula expects."""
     rows = reading.rows.double()
     if not torch.isfinite(rows).all():
         raise Unavailable("the embeddings are not finite")
-    if not normalises(reading, reading.rows) and bool(((rows.norm(dim=1) - 1).abs() > UNIT).any()):
+    if not normalises(reading, reading.rows) and bool(
+        ((rows.norm(dim=1) - 1).abs() > x.limits.unit_norm).any()
+    ):
         return  # judged by the contract of the norm
     expected = match.scale * supcon(
         nn.functional.normalize(rows, dim=1), reading.codes, match.temperature, match.variant
     )
     value = reading.value(reading.rows)
-    room = max(1.0, abs(expected)) * (5 * TOLERANCE if rows.shape[0] else 0.0)
+    room = max(1.0, abs(expected)) * (5 * x.limits.same_loss if rows.shape[0] else 0.0)
     if math.isfinite(expected) and not abs(value - expected) <= room:
         yield Finding(
             "QL-P13",

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
-from quadlib.diagnosis.evidence.plateau import COLLAPSED, FEWEST, classes_in_batches, declared
+from quadlib.diagnosis.evidence.plateau import classes_in_batches, declared
 from quadlib.diagnosis.evidence.reference import declared_temperatures
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -32,7 +33,6 @@ LABELS_OF_A_BATCH = (
     "the labels of one batch: one distinct value leads to S1, B1 or B5, several to N4 (from the "
     "first step) or O1 (later)"
 )
-HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE = 2.0, 0.01
 
 
 @check("P10", "the loss of the history leaves the collapse plateau", "epoch")
@@ -97,11 +97,15 @@ def pinned_history(x: Examination) -> Iterator[Finding]:
 @check("P10", "the embeddings are not all equal in the first steps", "steps")
 def collapsed_trial(x: Examination) -> Iterator[Finding]:
     seen = x.trajectory
-    last = [value for value in seen.spreads[-FEWEST:] if math.isfinite(value)]
-    if len(last) < FEWEST or max(last) >= COLLAPSED or (_has_history(x) and x.pinned is not None):
+    last = [value for value in seen.spreads[-x.limits.plateau_values :] if math.isfinite(value)]
+    if (
+        len(last) < x.limits.plateau_values
+        or max(last) >= x.limits.collapsed
+        or (_has_history(x) and x.pinned is not None)
+    ):
         return
     anchors, classes = len(x.embeddings), len(np.unique(x.batch_labels))
-    at_once = seen.spreads[0] < COLLAPSED
+    at_once = seen.spreads[0] < x.limits.collapsed
     candidates = ONE_CLASS if classes == 1 else AT_ONCE if at_once else LATER
     if anchors < 2:
         return
@@ -122,7 +126,7 @@ def collapsed_trial(x: Examination) -> Iterator[Finding]:
         decide=LABELS_OF_A_BATCH,
         consequences=("QL-P11", "QL-E10"),
         symptom=True,
-        step=next((i for i, spread in enumerate(seen.spreads) if spread < COLLAPSED), 0),
+        step=next((i for i, spread in enumerate(seen.spreads) if spread < x.limits.collapsed), 0),
         help="look at the labels of one batch: BatchPlan.draw(batch_sampler, labels).summary()   "
         "[changes nothing]",
     )
@@ -192,7 +196,7 @@ def not_finite_step(x: Examination) -> Iterator[Finding]:
 
 def _recorded(x: Examination, index: int) -> bool:
     steps = [item for item in x.history if item.get("kind", "step") == "step"] or x.history
-    return any(steps[index].get(name) is not None for name in ("fused", "loss", "train_loss"))
+    return any(steps[index].get(name) is not None for name in conventions.HISTORY_LOSS)
 
 
 def _not_finite(x: Examination, where: str, evidence: str, step: int) -> Finding:
@@ -232,7 +236,7 @@ def above_ceiling(x: Examination) -> Iterator[Finding]:
     )
     ceiling = scale * bounds.ceiling(sizes.batch_size * sizes.views, sizes.temperature)
     highest = float(np.nanmax(np.where(np.isfinite(x.losses), x.losses, np.nan)))
-    if not highest > ceiling * 1.01:
+    if not highest > ceiling * x.limits.above_ceiling:
         return
     yield Finding(
         "QL-P17",
@@ -260,11 +264,11 @@ def temperature_regime(x: Examination) -> Iterator[Finding]:
     temperature = next(declared_temperatures(x.subject), None)
     if temperature is None:
         raise Unavailable("no temperature is declared")
-    if LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
+    if x.limits.lowest_temperature <= temperature <= x.limits.highest_temperature:
         return
     negatives = 30
     effective = _effective_negatives(negatives, temperature)
-    low = temperature < LOWEST_TEMPERATURE
+    low = temperature < x.limits.lowest_temperature
     what = (
         "one negative is all an anchor sees"
         if low
@@ -280,8 +284,8 @@ def temperature_regime(x: Examination) -> Iterator[Finding]:
             f"{effective:.1f}",
             "largest possible weight of one negative over another: exp(2/T) = "
             f"{_exp_text(2 / temperature)}",
-            f"usual temperatures are 0.05 to 0.5; judged outside {LOWEST_TEMPERATURE:g} to "
-            f"{HIGHEST_TEMPERATURE:g}",
+            "usual temperatures are 0.05 to 0.5; judged outside "
+            f"{x.limits.lowest_temperature:g} to {x.limits.highest_temperature:g}",
         ),
         ruled_out=("learning rate: the range of the logits is fixed by T alone",),
         consequences=("QL-P10", "QL-P12", "QL-P17", "QL-E10", "QL-O01", "QL-O02"),

@@ -11,26 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
-from quadlib.diagnosis.evidence.plateau import COLLAPSED
 from quadlib.diagnosis.evidence.reference import RIGHT, LossReading, supcon
 from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.limits import Limits
 from quadlib.diagnosis.observe.probe import cosine_spread
 from quadlib.diagnosis.registry import check
 from quadlib.loss import bounds
 
-UNIT = 2e-2  # half precision keeps a norm to about 1e-2
-LABEL_FREE = (
-    "ntxent",
-    "infonce",
-    "simclr",
-    "self",
-    "uniform",
-    "align",
-    "vicreg",
-    "barlow",
-    "reconstruct",
-)
 WRONG_VALUE = ("QL-P06", "QL-P10", "QL-P12", "QL-P13", "QL-P17", "QL-E10", "QL-O01")
 
 
@@ -41,7 +30,7 @@ def unit_norm(x: Examination) -> Iterator[Finding]:
     if not torch.isfinite(rows).all():
         raise Unavailable("the embeddings are not finite")
     norms = rows.norm(dim=1)
-    if bool(((norms - 1).abs() < UNIT).all()):
+    if bool(((norms - 1).abs() < x.limits.unit_norm).all()):
         return
     axis = _unit_axis(rows, reading)
     if axis:
@@ -84,14 +73,23 @@ def normalises(reading: LossReading, rows: Tensor) -> bool:
 
 def _unit_axis(rows: Tensor, reading: LossReading) -> str:
     """Which other axis the embeddings have unit norm over, in words; empty for none."""
-    if len(rows) > 1 and bool(((rows.norm(dim=0) - 1).abs() < 1e-3).all()):
-        return "over the batch (dim=0)"
-    views = rows.unflatten(0, (reading.views, -1))
-    if bool(((views.norm(dim=0) - 1).abs() < 1e-3).all()):
-        return "over the views (dim=1 of (N, V, D))"
-    if reading.views > 1 and bool(((views.norm(dim=1) - 1).abs() < 1e-3).all()):
-        return "over the batch of each view (dim=0 of (N, V, D))"
-    return ""
+    views = rows.reshape(reading.views, -1, rows.shape[1])
+    axes = {
+        "over the batch (dim=0)": rows.norm(dim=0) if len(rows) > 1 else None,
+        "over the views (dim=1 of (N, V, D))": views.norm(dim=0),
+        "over the batch of each view (dim=0 of (N, V, D))": views.norm(dim=1)
+        if reading.views > 1
+        else None,
+    }
+    room = reading.limits.unit_axis
+    return next(
+        (
+            axis
+            for axis, norms in axes.items()
+            if norms is not None and bool(((norms - 1).abs() < room).all())
+        ),
+        "",
+    )
 
 
 def _wrong_axis(x: Examination, norms: Tensor, axis: str) -> Finding:
@@ -170,7 +168,7 @@ def below_floor(x: Examination) -> Iterator[Finding]:
     below = [
         item
         for item in steps
-        if item["fused"] < item["floor"] - 1e-3 * max(1.0, abs(item["floor"]))
+        if item["fused"] < item["floor"] - x.limits.below_floor * max(1.0, abs(item["floor"]))
     ]
     if (
         not below
@@ -179,7 +177,11 @@ def below_floor(x: Examination) -> Iterator[Finding]:
     ):
         x.loss_reading.known()
         values = x.losses[np.isfinite(x.losses)]
-        below = [{"fused": float(value), "floor": 0.0} for value in values if value < -1e-3]
+        below = [
+            {"fused": float(value), "floor": 0.0}
+            for value in values
+            if value < -x.limits.below_floor
+        ]
         steps = [{"fused": float(value)} for value in values]
     if below:
         yield Finding(
@@ -211,10 +213,10 @@ def label_sensitivity(x: Examination) -> Iterator[Finding]:
         raise Unavailable(
             "several views need no labels" if reading.views > 1 else "one class in the batch"
         )
-    if any(word in reading.name.lower() for word in LABEL_FREE):
+    if any(word in reading.name.lower() for word in conventions.LABEL_FREE_LOSSES):
         raise Unavailable(f"{reading.name} is meant to work without labels")
     rows, value = reading.fixtures[1], reading.fixture_values[1]
-    if _constant(reading.fixture_values):
+    if _constant(reading.fixture_values, x.limits):
         raise Unavailable("the loss does not depend on the embeddings")
     permutations = [np.roll(labels, shift) for shift in range(1, 4)] + [
         np.random.default_rng(0).permutation(labels)
@@ -225,7 +227,7 @@ def label_sensitivity(x: Examination) -> Iterator[Finding]:
     if (
         not changed
         or not math.isfinite(value)
-        or any(abs(other - value) > 1e-6 * max(1.0, abs(value)) for other in changed)
+        or any(abs(other - value) > x.limits.same_value * max(1.0, abs(value)) for other in changed)
     ):
         return
     claims = reading.declares or bool(reading.temperatures)
@@ -252,7 +254,7 @@ def _same_partition(one: np.ndarray, other: np.ndarray) -> bool:
 def embedding_sensitivity(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     values = [*reading.fixture_values, reading.value(reading.rows)]
-    if not all(map(math.isfinite, values)) or not _constant(values):
+    if not all(map(math.isfinite, values)) or not _constant(values, x.limits):
         return
     if values[0] == 0.0 and np.isnan(supcon(reading.fixtures[0], reading.codes, 1.0)):
         raise Unavailable("no anchor of the first batch has a positive")
@@ -272,8 +274,8 @@ def embedding_sensitivity(x: Examination) -> Iterator[Finding]:
     )
 
 
-def _constant(values: list[float]) -> bool:
-    return bool(np.ptp(values) <= 1e-6 * max(1.0, abs(values[0])))
+def _constant(values: list[float], limits: Limits) -> bool:
+    return bool(np.ptp(values) <= limits.same_value * max(1.0, abs(values[0])))
 
 
 @check("P16", "the loss carries a gradient to the embeddings", "batch")
@@ -291,7 +293,7 @@ def gradient_to_embeddings(x: Examination) -> Iterator[Finding]:
         return
     if value.numel() == 1 and float(value.detach()) == 0.0:
         raise Unavailable("the loss of the first batch is 0")
-    if gradient is not None and cosine_spread(rows) < COLLAPSED:
+    if gradient is not None and cosine_spread(rows) < x.limits.collapsed:
         return
     how = (
         "it does not require a gradient (detached, .item() or no_grad)"

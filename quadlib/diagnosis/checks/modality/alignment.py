@@ -19,19 +19,6 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
-LINKED = 0.005  # the smallest p of 199 permutations
-UNLINKED = 0.05
-MOST_ROWS = 400
-FEWEST_COMPARED = 16
-OWN, OTHERS = (
-    0.5,
-    0.1,
-    # shares of recordings that are found in their own row: at least, where all is well; at most,
-    # where
-    # it is not
-)
-MOVED = 1e-3  # of the largest change of a row; below it, rounding
-
 
 @check(
     "M01",
@@ -46,15 +33,18 @@ def aligned(x: Examination) -> Iterator[Finding]:
         )
     for name in found.labels:
         rest = [other for other in found.labels if other != name]
-        if _links(found, name) or not all(_links(found, other) for other in rest):
+        linked = {each: _links(found, each, x.limits.linked) for each in found.labels}
+        if linked[name] or not all(linked[other] for other in rest):
             continue
         if name in named_recordings(x):
             continue  # its files name their recordings, and that is judged exactly
         features, labels = features_of(x)
-        to_label = signature({name: features[name]}, labels, most_rows=MOST_ROWS).labels.get(name)
-        if to_label is None or to_label.p <= UNLINKED:
+        to_label = signature(
+            {name: features[name]}, labels, most_rows=x.limits.alignment_rows
+        ).labels.get(name)
+        if to_label is None or to_label.p <= x.limits.unlinked:
             continue
-        own = _unlinked(features, labels, name, within=False)
+        own = _unlinked(x, features, labels, name, within=False)
         if not own:
             continue
         pointers, structure, sessions = (
@@ -64,8 +54,8 @@ def aligned(x: Examination) -> Iterator[Finding]:
         )
         if not pointers and (
             structure is None
-            or structure.p > LINKED
-            or (sessions is not None and sessions.p <= UNLINKED)
+            or structure.p > x.limits.linked
+            or (sessions is not None and sessions.p <= x.limits.unlinked)
         ):
             continue  # noise, or still linked to its session: it may simply tell nothing
         evidence = (
@@ -123,7 +113,7 @@ def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
                 continue
             loaded.append(summaries(inputs[name].detach().float().cpu().numpy()[there]))
             stored.append(summaries(np.asarray(array[place[rows][there]])))
-        if sum(map(len, loaded)) >= FEWEST_COMPARED:
+        if sum(map(len, loaded)) >= x.limits.compared_rows:
             own[name] = (
                 _own_nearest(np.concatenate(loaded), np.concatenate(stored)),
                 sum(map(len, loaded)),
@@ -132,13 +122,13 @@ def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
         raise Unavailable(
             "the batches do not say which rows they hold, or no stored arrays to compare them with"
         )
-    if max(share for share, _ in own.values()) < OWN:
+    if max(share for share, _ in own.values()) < x.limits.own_row:
         raise Unavailable(
             "no modality in the batches resembles what is stored: augmentation hides it, or all "
             "are in other rows"
         )
     for name, (share, n) in own.items():
-        if share > max(OTHERS, 3 / n):
+        if share > max(x.limits.other_row, 3 / n):
             continue
         yield Finding(
             "QL-M01",
@@ -174,16 +164,16 @@ def aligned_within_class(x: Examination) -> Iterator[Finding]:
         few = [link for pair, link in found.within.items() if name in pair]
         others = [link for pair, link in found.within.items() if name not in pair]
         pointers = _rows_differ(x, name)
-        linked = [link.p <= LINKED for link in others]
+        linked = [link.p <= x.limits.linked for link in others]
         suspect = (
             few
-            and min(link.p for link in few) > LINKED
+            and min(link.p for link in few) > x.limits.linked
             and others
             and (any(linked) if pointers else all(linked))
         )
         own = (
-            _unlinked(*features_of(x), name, within=True)
-            if suspect and found.labels[name].p <= LINKED
+            _unlinked(x, *features_of(x), name, within=True)
+            if suspect and found.labels[name].p <= x.limits.linked
             else []
         )
         if not own:
@@ -236,7 +226,7 @@ def own_row(x: Examination) -> Iterator[Finding]:
         moves = (forward.embed(changed) - forward.base).norm(dim=1)
         if float(moves.max()) <= 1e-6 * float(forward.base.norm(dim=1).max()):
             continue
-        moved = (moves > MOVED * moves.max()).nonzero().flatten().tolist()
+        moved = (moves > x.limits.moved_row * moves.max()).nonzero().flatten().tolist()
         by_view, by_row = (
             [row + view * rows for view in range(views)],
             list(range(row * views, (row + 1) * views)),
@@ -279,15 +269,22 @@ def own_row(x: Examination) -> Iterator[Finding]:
     )
 
 
-def _links(found: Signature, name: str) -> list[str]:
+def _links(found: Signature, name: str, p: float) -> list[str]:
     """What a modality is linked to, as surely as the permutations can tell: the label, other
     modalities.
     """
-    return [*(["the label"] if found.labels[name].p <= LINKED else []), *found.linked(name, LINKED)]
+    return [
+        *(["the label"] if found.labels[name].p <= p else []),
+        *found.linked(name, p),
+    ]
 
 
 def _unlinked(
-    features: Mapping[str, np.ndarray], labels: np.ndarray, name: str, within: bool
+    x: Examination,
+    features: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    name: str,
+    within: bool,
 ) -> list[Link]:
     """The links of a modality to every other one, on as many rows as are read, where none of them
     is there; else nothing.
@@ -298,11 +295,11 @@ def _unlinked(
         found = signature(
             {name: features[name], other: features[other]},
             labels,
-            most_rows=MOST_ROWS,
+            most_rows=x.limits.alignment_rows,
             within=within,
         )
         link = (found.within if within else found.pairs).get((name, other))
-        if link is None or link.p <= UNLINKED / len(others):
+        if link is None or link.p <= x.limits.unlinked / len(others):
             return []
         links.append(link)
     return links
@@ -351,7 +348,7 @@ def _structure(x: Examination, name: str) -> Link | None:
     if given is None or given[0].ndim < 2 or given[0].shape[-1] < 2:
         return None
     rows = np.asarray(x.train_rows)
-    values = np.asarray(given[0][given[1][rows[given[1][rows] >= 0][:MOST_ROWS]]])
+    values = np.asarray(given[0][given[1][rows[given[1][rows] >= 0][: x.limits.alignment_rows]]])
     middle = values.shape[-1] // 2
     halves = (
         (values[..., ::2], values[..., 1::2])
@@ -377,7 +374,7 @@ def _session_link(x: Examination, name: str) -> Link | None:
     if given is None or x.subject.table is None or "group" not in x.frame:
         return None
     rows = np.asarray(x.train_rows)
-    rows = rows[given[1][rows] >= 0][:MOST_ROWS]
+    rows = rows[given[1][rows] >= 0][: x.limits.alignment_rows]
     groups = x.frame["group"].to_numpy()[rows]
     if not 1 < len(set(groups)) <= len(groups) / 2:
         return None

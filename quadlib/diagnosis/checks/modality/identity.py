@@ -14,22 +14,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.examination import Examination
-from quadlib.diagnosis.evidence.forward import FEWEST_ROWS
 from quadlib.diagnosis.evidence.streams import constant, entering_rows, path_columns, stored_rows
 from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.limits import Limits
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
-MOST_FILES = 24
-HEAD_BYTES = 65_536
-COPIED = 0.9
-EXTENSIONS = {
-    "video": {".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv"},
-    "image": {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"},
-    "audio": {".wav", ".flac", ".mp3", ".ogg", ".m4a", ".aac", ".opus"},
-    "series": {".csv", ".tsv", ".parquet", ".xlsx", ".feather"},
-}
 SILENT = {
     "image": "a photo decodes as a video of one frame, so no reader fails on it",
     "video": "a video decodes as its first picture",
@@ -38,62 +30,21 @@ SILENT = {
 
 @check("M10", "no modality is a copy of another", "batch")
 def copies(x: Examination) -> Iterator[Finding]:
-    found: dict[tuple[str, str], tuple[str, str]] = {}
     columns = path_columns(x)
-    for a, b in combinations(columns, 2):
-        both = columns[a].index.intersection(columns[b].index)
-        same = columns[a][both] == columns[b][both]
-        if len(both) and same.mean() >= COPIED:
-            found[a, b] = (
-                "the table",
-                f"{int(same.sum())} of {len(both)} recordings name the same file for both",
-            )
-        elif (share := _equal_files(x, columns[a][both], columns[b][both])) >= COPIED:
-            found[a, b] = (
-                "the files",
-                f"{share:.0%} of {min(len(both), MOST_FILES)} recordings compared have equal "
-                "bytes in both files",
-            )
     # inputs that only have a number may be views of one modality, and then equal
-    entering = {
+    named = {
         name: values
         for name, values in entering_rows(x, required=False).items()
         if not name.startswith("input")
     }
     stored = stored_rows(x, required=False)
-    if not columns and not entering and not stored:
-        raise Unavailable("no modality is known")
-    for where, streams in (
-        ("the stored arrays", stored),
-        ("the first batches", entering),
-    ):
-        digests = {
-            name: [hash(row.tobytes()) for row in values]
-            for name, values in streams.items()
-            if not constant(values)
-        }
-        # recordings of a few values, flags say, agree by chance
-        digests = {
-            name: rows
-            for name, rows in digests.items()
-            if len(rows) >= FEWEST_ROWS and len(set(rows)) > 0.5 * len(rows)
-        }
-        for a, b in combinations(digests, 2):
-            shared = len(set(digests[a]) & set(digests[b])) / len(set(digests[a]))
-            if (
-                (a, b) not in found
-                and shared >= COPIED
-                and streams[a].shape[1:] == streams[b].shape[1:]
-            ):
-                aligned = np.mean(
-                    [one == other for one, other in zip(digests[a], digests[b], strict=False)]
-                )
-                found[a, b] = (
-                    where,
-                    f"{shared:.0%} of {len(digests[a])} recordings of {a} are found in {b} bit "
-                    f"for bit, {aligned:.0%} of all in the same row",
-                )
-    for (a, b), (where, evidence) in found.items():
+    if not columns and not stored and not named:
+        raise Unavailable("there are no files, stored arrays or named inputs to compare")
+    copied = dict(_copied_files(x, columns))
+    for where, streams in (("the stored arrays", stored), ("the first batches", named)):
+        for pair, evidence in _copied_rows(x, streams):
+            copied.setdefault(pair, (where, evidence))
+    for (a, b), (where, evidence) in copied.items():
         yield Finding(
             "QL-M10",
             "error",
@@ -102,10 +53,62 @@ def copies(x: Examination) -> Iterator[Finding]:
             evidence=(evidence,),
             scope=b,
             consequences=("QL-M11", "QL-M01", "QL-M02"),
-            ruled_out=("chance (independent recordings do not agree bit for bit)",),
+            ruled_out=("chance (independent samples do not agree bit for bit)",),
             help=f"fill {b} from its own files or arrays: check the folder and pattern behind its "
-            "column "
-            "  [changes what the model sees; retrain]",
+            "column   [changes what the model sees; retrain]",
+        )
+
+
+Pair = tuple[str, str]
+
+
+def _copied_files(
+    x: Examination, columns: Mapping[str, pd.Series]
+) -> Iterator[tuple[Pair, tuple[str, str]]]:
+    """Pairs of modalities of the same files, or files of equal bytes: where, and evidence."""
+    for a, b in combinations(columns, 2):
+        both = columns[a].index.intersection(columns[b].index)
+        same = columns[a][both] == columns[b][both]
+        if len(both) and same.mean() >= x.limits.copied_modality:
+            yield (
+                (a, b),
+                (
+                    "the table",
+                    f"{int(same.sum())} of {len(both)} samples name the same file for both",
+                ),
+            )
+            continue
+        share = _equal_files(x, columns[a][both], columns[b][both])
+        if share >= x.limits.copied_modality:
+            compared = min(len(both), x.limits.compared_files)
+            yield (
+                (a, b),
+                (
+                    "the files",
+                    f"{share:.0%} of {compared} samples compared have equal bytes in both",
+                ),
+            )
+
+
+def _copied_rows(x: Examination, streams: Mapping[str, np.ndarray]) -> Iterator[tuple[Pair, str]]:
+    """Pairs of modalities whose rows are found in each other bit for bit, and the evidence."""
+    digests = {
+        name: [hash(row.tobytes()) for row in values]
+        for name, values in streams.items()
+        if not constant(values, x.limits) and len(values) >= x.limits.judged_rows
+    }
+    # samples of a few values, flags say, agree by chance
+    digests = {name: rows for name, rows in digests.items() if len(set(rows)) > 0.5 * len(rows)}
+    for a, b in combinations(digests, 2):
+        shared = len(set(digests[a]) & set(digests[b])) / len(set(digests[a]))
+        if shared < x.limits.copied_modality or streams[a].shape[1:] != streams[b].shape[1:]:
+            continue
+        pairs = zip(digests[a], digests[b], strict=False)
+        aligned = np.mean([one == other for one, other in pairs])
+        yield (
+            (a, b),
+            f"{shared:.0%} of {len(digests[a])} samples of {a} are found in {b} bit for bit, "
+            f"{aligned:.0%} of all in the same row",
         )
 
 
@@ -121,9 +124,13 @@ def wrong_kind(x: Examination) -> Iterator[Finding]:
             text for text in texts if "|" not in text
         ]  # several pictures in one row may well be a video
         suffixes = Counter(os.path.splitext(path)[1].lower() for path in paths)
-        for other, extensions in EXTENSIONS.items():
+        for other, extensions in conventions.EXTENSIONS.items():
             share = sum(suffixes[extension] for extension in extensions) / max(len(paths), 1)
-            if kind not in EXTENSIONS or other == kind or share < 0.5:
+            if (
+                kind not in conventions.EXTENSIONS
+                or other == kind
+                or share < x.limits.files_of_kind
+            ):
                 continue
             yield Finding(
                 "QL-M11",
@@ -155,7 +162,9 @@ def other_recordings(x: Examination) -> Iterator[Finding]:
             yield _misaligned(
                 name, len(strange), len(known), f"row {own!r} holds {name} of {strange.iloc[0]!r}"
             )
-    yield from _stems_disagree({name: texts for name, texts in columns.items() if name not in told})
+    yield from _stems_disagree(
+        {name: texts for name, texts in columns.items() if name not in told}, x.limits
+    )
 
 
 def named_recordings(x: Examination) -> dict[str, tuple[pd.Series, pd.Series]]:
@@ -174,7 +183,8 @@ def named_recordings(x: Examination) -> dict[str, tuple[pd.Series, pd.Series]]:
     for name, recordings in named.items():
         known = recordings[recordings.notna() & (recordings != "")]
         # names that repeat are those of sessions or classes, and tell no recordings apart
-        if len(known) > 0.5 * len(recordings) and known.nunique() >= 0.9 * len(known):
+        enough = x.limits.unique_names * len(known)
+        if len(known) > 0.5 * len(recordings) and known.nunique() >= enough:
             told[name] = (known, known[known != ids[known.index]])
     return told
 
@@ -216,7 +226,7 @@ def _declared_ids(x: Examination) -> dict[str, pd.Series]:
     columns = {
         name: [
             column
-            for column in (f"{name}_id", f"{name}_sample_id", f"id_{name}")
+            for column in (pattern.format(name) for pattern in conventions.MODALITY_ID_COLUMNS)
             if column in frame
         ]
         for name in names
@@ -260,7 +270,7 @@ def _named_recording(text: str, own: str, ids: set[str]) -> str | None:
     return own if own in runs else max(runs & ids, key=len, default=None)
 
 
-def _stems_disagree(columns: Mapping[str, pd.Series]) -> Iterator[Finding]:
+def _stems_disagree(columns: Mapping[str, pd.Series], limits: Limits) -> Iterator[Finding]:
     """Files that are named alike in several modalities, but stand in different rows."""
     stems = {
         name: texts.map(lambda text: PurePosixPath(text.split("|")[0]).stem)
@@ -272,9 +282,9 @@ def _stems_disagree(columns: Mapping[str, pd.Series]) -> Iterator[Finding]:
         both = stems[a].index.intersection(stems[b].index)
         one, other = stems[a][both], stems[b][both]
         if (
-            len(both) < FEWEST_ROWS
-            or one.nunique() < 0.9 * len(both)
-            or one.isin(set(other)).mean() < 0.9
+            len(both) < limits.judged_rows
+            or one.nunique() < limits.unique_names * len(both)
+            or one.isin(set(other)).mean() < limits.unique_names
         ):
             continue  # names that do not tell recordings apart, or that are not shared
         differ = (one != other).to_numpy()
@@ -302,16 +312,19 @@ def _equal_files(x: Examination, one: pd.Series, other: pd.Series) -> float:
     """Share of a few rows whose files of two modalities agree in size and in their first bytes."""
     root = getattr(x.subject.table, "root", None) or ""
     same = []
-    for place in np.linspace(0, max(len(one) - 1, 0), min(len(one), MOST_FILES)).astype(int):
+    for place in np.linspace(
+        0, max(len(one) - 1, 0), min(len(one), x.limits.compared_files)
+    ).astype(int):
         files = [Path(root, texts.iloc[place].split("|")[0]) for texts in (one, other)]
         if all(file.is_file() for file in files):
             same.append(
                 files[0].stat().st_size == files[1].stat().st_size
-                and _head(files[0]) == _head(files[1])
+                and _head(files[0], x.limits.compared_file_bytes)
+                == _head(files[1], x.limits.compared_file_bytes)
             )
-    return float(np.mean(same)) if len(same) >= FEWEST_ROWS else 0.0
+    return float(np.mean(same)) if len(same) >= x.limits.judged_rows else 0.0
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, size: int) -> bytes:
     with path.open("rb") as file:
-        return file.read(HEAD_BYTES)
+        return file.read(size)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from quadlib.diagnosis.evidence.examination import Examination
-from quadlib.diagnosis.evidence.forward import FEWEST_ROWS, inputs_of, presence_of
+from quadlib.diagnosis.evidence.forward import inputs_of, presence_of
 from quadlib.diagnosis.evidence.streams import (
     constant,
     entering_rows,
@@ -21,14 +21,14 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
-FEWEST_VALUES = 5  # a recording of fewer values, a flag say, may well be equal throughout a batch
-
 
 @check("M04", "every modality varies from recording to recording as it is stored")
 def dead_on_disk(x: Examination) -> Iterator[Finding]:
     stored = stored_rows(x)
     dead = [
-        name for name, values in stored.items() if len(values) >= FEWEST_ROWS and constant(values)
+        name
+        for name, values in stored.items()
+        if len(values) >= x.limits.judged_rows and constant(values, x.limits)
     ]
     for name in dead:
         values = stored[name]
@@ -51,13 +51,15 @@ def dead_at_entry(x: Examination) -> Iterator[Finding]:
     dead: dict[str, np.ndarray] = {}
     for name, given in entering.items():
         for values in (given, unchanged.get(name, given)):
-            rare = len(values) > 0 and values[0].size < FEWEST_VALUES and name not in stored
+            rare = (
+                len(values) > 0 and values[0].size < x.limits.judged_values and name not in stored
+            )
             # dead as it is stored: the transform cannot help it
             if (
-                len(values) >= FEWEST_ROWS
-                and constant(values)
+                len(values) >= x.limits.judged_rows
+                and constant(values, x.limits)
                 and not rare
-                and not (name in stored and constant(stored[name]))
+                and not (name in stored and constant(stored[name], x.limits))
             ):
                 dead.setdefault(name, values)
     for name, values in dead.items():
@@ -116,7 +118,11 @@ def mask_of_batch(x: Examination) -> Iterator[Finding]:
                 axis=1,
             )
             expected = (
-                full if (given != full).mean() >= 0.9 and full.any() and not given.all() else given
+                full
+                if (given != full).mean() >= x.limits.inverted_mask
+                and full.any()
+                and not given.all()
+                else given
             )
         claimed.append(given)
         real.append(expected)
@@ -125,7 +131,7 @@ def mask_of_batch(x: Examination) -> Iterator[Finding]:
     bare = int((~given.any(axis=1) & expected.any(axis=1)).sum())
     if not wrong and not bare:  # hiding some of what is there is modality dropout
         return
-    inverted = (given != expected).mean() >= 0.9
+    inverted = (given != expected).mean() >= x.limits.inverted_mask
     title = (
         "the mask of missing modalities is inverted: what is there is hidden, what is missing is "
         "read"
@@ -177,7 +183,7 @@ def mask_in_model(x: Examination) -> Iterator[Finding]:
         absent_moves = float(
             (forward.embed({name: changed}, hidden) - forward.embed(None, hidden))[row].norm()
         )
-        if absent_moves <= 1e-5 * float(forward.base[row].norm()):
+        if absent_moves <= x.limits.absent_reads * float(forward.base[row].norm()):
             continue
         present_moves = float((forward.embed({name: changed}) - forward.base)[row].norm())
         exactly = "exactly " if present_moves < 1e-3 * absent_moves else ""

@@ -4,91 +4,57 @@ only on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.facts import model_of, parts_of
 from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.limits import Limits
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
-
-DECLARATIONS = (
-    "freeze",
-    "frozen",
-    "freeze_backbone",
-    "freeze_encoder",
-    "freeze_encoders",
-    "linear_probe",
-    "probe",
-)
-FEWEST_COLUMNS = 4  # shorter rows may be equal by chance in half precision
 
 
 @check("N01", "the weights that nobody declared frozen are trainable")
 def frozen(x: Examination) -> Iterator[Finding]:
-    model = model_of(x)
-    parameters = dict(model.named_parameters())
+    parameters = dict(model_of(x).named_parameters())
     if not parameters:
         raise Unavailable("the model has no parameters")
-    fixed = {name: p for name, p in parameters.items() if not p.requires_grad}
     declared, prefixes = declared_frozen(x)
-    total, count = (
-        sum(p.numel() for p in parameters.values()),
-        sum(p.numel() for p in fixed.values()),
-    )
-    matrices = [name for name, p in parameters.items() if p.ndim >= 2]
-    moving = [name for name in matrices if parameters[name].requires_grad]
+    fixed = {name: p for name, p in parameters.items() if not p.requires_grad}
     undeclared = {
         name
         for name in fixed
-        if not any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+        if not any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)
     }
-    whole = [
+    parts = [
         part
-        for part, own in parts_of(model).items()
+        for part, own in parts_of(model_of(x)).items()
         if set(own) <= undeclared and any(p.ndim >= 2 for p in own.values())
     ]
-    evidence: tuple[str, ...] = (
-        f"{count} of {total} parameters ({count / total:.1%}) have requires_grad=False; "
-        f"{len(moving)} of {len(matrices)} weight matrices are trainable",
-    )
+    evidence = [_share_frozen(parameters)]
+    matrices = [p for p in parameters.values() if p.ndim >= 2]
+    verb = "is" if len(parts) == 1 else "are"
     if len(fixed) == len(parameters):
         title = "every parameter of the model is frozen, so no step can change it"
-    elif matrices and not moving and not declared:
+    elif matrices and not declared and not any(p.requires_grad for p in matrices):
         title = (
             f"only norms and biases are trainable: all {len(matrices)} weight matrices of the "
             "model are frozen"
         )
-    elif (
-        whole
-        and isinstance(x.subject.setting("freeze"), (list, tuple))
-        and (prefixes or not declared)
-        and not _pretrained(x)
-    ):
-        title = (
-            f"{', '.join(whole)} {'is' if len(whole) == 1 else 'are'} frozen, though the settings "
-            "do not say so"
+    elif parts and _settings_rule_it_out(x, declared, prefixes):
+        title = f"{', '.join(parts)} {verb} frozen, though the settings do not say so"
+        evidence.append(
+            f"declared: freeze={list(prefixes)}; frozen beyond that: {len(undeclared)} parameters, "
+            f"for example {sorted(undeclared)[0]}"
         )
-        evidence = (
-            *evidence,
-            f"declared: freeze={list(prefixes)}; frozen beyond that: {len(undeclared)} "
-            f"parameters, for example {sorted(undeclared)[0]}",
-        )
-    elif whole and not declared:
-        yield Finding(
-            "QL-N01",
-            "note",
-            f"{', '.join(whole)} {'is' if len(whole) == 1 else 'are'} frozen, as for a linear "
-            "probe",
-            where=", ".join(whole),
-            evidence=evidence,
-            help="if this is not meant, call requires_grad_(True) before the optimiser is built; "
-            "if it is, declare it: "
-            "settings={'freeze': [...]}   [changes what is trained; retrain]",
+    elif parts and not declared:
+        yield _linear_probe(
+            f"{', '.join(parts)} {verb} frozen, as for a linear probe", parts, evidence
         )
         return
     else:
@@ -97,8 +63,8 @@ def frozen(x: Examination) -> Iterator[Finding]:
         "QL-N01",
         "error",
         title,
-        where=", ".join(whole) or "the model",
-        evidence=evidence,
+        where=", ".join(parts) or "the model",
+        evidence=tuple(evidence),
         ruled_out=(
             "learning rate and loss (a frozen parameter has no gradient)",
             "a declared linear probe or freeze setting",
@@ -115,8 +81,38 @@ def frozen(x: Examination) -> Iterator[Finding]:
             "QL-E10",
         ),
         help="call model.requires_grad_(True) before building the optimiser, or declare what is "
-        "frozen on purpose: freeze=[...] "
-        "  [changes what is trained; retrain]",
+        "frozen on purpose: freeze=[...]   [changes what is trained; retrain]",
+    )
+
+
+def _share_frozen(parameters: Mapping[str, nn.Parameter]) -> str:
+    total = sum(p.numel() for p in parameters.values())
+    count = sum(p.numel() for p in parameters.values() if not p.requires_grad)
+    matrices = [p.requires_grad for p in parameters.values() if p.ndim >= 2]
+    return (
+        f"{count} of {total} parameters ({count / total:.1%}) have requires_grad=False; "
+        f"{sum(matrices)} of {len(matrices)} weight matrices are trainable"
+    )
+
+
+def _settings_rule_it_out(x: Examination, declared: bool, prefixes: tuple[str, ...]) -> bool:
+    """Whether the settings list what is frozen, so that anything else is a mistake; weights that
+    come from elsewhere are often frozen without being listed.
+    """
+    lists = isinstance(x.subject.setting("freeze"), (list, tuple))
+    pretrained = bool(x.subject.setting(*conventions.PRETRAINED))
+    return lists and (bool(prefixes) or not declared) and not pretrained
+
+
+def _linear_probe(title: str, parts: list[str], evidence: list[str]) -> Finding:
+    return Finding(
+        "QL-N01",
+        "note",
+        title,
+        where=", ".join(parts),
+        evidence=tuple(evidence),
+        help="if this is not intended, call requires_grad_(True) before the optimiser is built; "
+        "if it is, declare it: settings={'freeze': [...]}   [changes what is trained; retrain]",
     )
 
 
@@ -149,7 +145,7 @@ def declared_but_trained(x: Examination) -> Iterator[Finding]:
 
 @check("N06", "no two units of a layer start from the same weights")
 def equal_units(x: Examination) -> Iterator[Finding]:
-    found = duplicated_units(model_of(x))
+    found = duplicated_units(model_of(x), x.limits)
     if not found:
         return
     parts = {part_of(model_of(x), name) for name in found}
@@ -238,7 +234,7 @@ def declared_frozen(x: Examination) -> tuple[bool, tuple[str, ...]]:
     """Whether anything is declared frozen, and the prefixes that are named: in the settings, else
     by the model's own `frozen`.
     """
-    given = [value for name in DECLARATIONS if (value := x.subject.setting(name))]
+    given = [value for name in conventions.FREEZE if (value := x.subject.setting(name))]
     if not given and x.subject.setting("freeze") is None:
         given = [
             value
@@ -252,11 +248,7 @@ def declared_frozen(x: Examination) -> tuple[bool, tuple[str, ...]]:
     return bool(given), tuple(dict.fromkeys(prefixes))
 
 
-def _pretrained(x: Examination) -> bool:
-    return bool(x.subject.setting("pretrained", "pretrained_encoders", "backbone"))
-
-
-def duplicated_units(model: nn.Module) -> dict[str, tuple[int, int]]:
+def duplicated_units(model: nn.Module, limits: Limits) -> dict[str, tuple[int, int]]:
     """Trainable weight matrices with rows that equal another row bit for bit: how many, and of how
     many; rows of zeros do not count.
     """
@@ -270,9 +262,9 @@ def duplicated_units(model: nn.Module) -> dict[str, tuple[int, int]]:
             continue
         rows = parameter.detach().flatten(1)
         rows = rows[(rows != 0).any(dim=1)]
-        if len(rows) < 2 or rows.shape[1] < FEWEST_COLUMNS:
+        if len(rows) < 2 or rows.shape[1] < limits.unit_columns:
             continue
-        if (equal := _equal_rows(rows)) >= max(2, 0.1 * len(parameter)):
+        if (equal := _equal_rows(rows)) >= max(2, limits.equal_units * len(parameter)):
             found[name] = (equal, len(parameter))
     return found
 

@@ -5,12 +5,14 @@ what it reaches.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.model.parameters import declared_frozen, part_of, scope_of, trained
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.facts import model_of
@@ -124,82 +126,96 @@ def detached(x: Examination) -> Iterator[Finding]:
 
 @check("N05", "batch normalisation learns the data's statistics in training", "steps")
 def batch_norm(x: Examination) -> Iterator[Finding]:
-    model = model_of(x)
-    norms: dict[str, Any] = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        and module.running_mean is not None
-        and (module.weight is None or module.weight.requires_grad)
-    }
-    if not norms or declared_frozen(x)[0] or x.subject.setting("freeze_bn", "freeze_batch_norm"):
+    norms = _trainable_norms(model_of(x))
+    if not norms or declared_frozen(x)[0] or x.subject.setting(*conventions.FREEZE_NORM):
         return
-    unseen = [
-        name
-        for name, module in norms.items()
-        if module.num_batches_tracked is not None and int(module.num_batches_tracked) == 0
-    ]
-    if unseen and trained(x):
-        yield _batch_norm(
-            unseen,
-            f"{len(unseen)} batch norms never saw a training batch, so evaluation uses mean 0 and "
-            "variance 1",
-            f"{unseen[0]}: num_batches_tracked 0 after training steps were taken",
+    untouched = [name for name, norm in norms.items() if _batches_seen(norm) == 0]
+    if untouched and trained(x):
+        yield _statistics_kept(
+            untouched,
+            f"{len(untouched)} batch norms never saw a training batch, so evaluation uses mean 0 "
+            "and variance 1",
+            f"{untouched[0]}: num_batches_tracked 0 after training steps were taken",
         )
         return
-    before = {
-        name: (module.running_mean.clone(), module.running_var.clone())
-        for name, module in norms.items()
-    }
-    sizes: dict[str, int] = {}
-    handles = [
-        module.register_forward_pre_hook(
-            lambda module, inputs, name=name: sizes.__setitem__(name, inputs[0][:, :1].numel())
-        )
-        for name, module in norms.items()
-    ]
-    try:
-        model.train()
-        _loss(x)
-        still = [
-            name
-            for name, module in norms.items()
-            if name in sizes
-            and torch.equal(module.running_mean, before[name][0])
-            and torch.equal(module.running_var, before[name][1])
-        ]
-        modes = {name: module.training for name, module in norms.items()}
-    finally:
-        for handle in handles:
-            handle.remove()
-        x.restore()
+    step = _norms_in_a_step(x, norms)
+    still = [name for name, kept in step.kept.items() if kept]
     if still:
-        yield _batch_norm(
+        yield _statistics_kept(
             still,
             f"{len(still)} of {len(norms)} batch norms keep their running statistics through a "
             "training step",
             f"{still[0]}: running mean and variance equal bit for bit before and after, "
             + (
                 f"momentum {norms[still[0]].momentum}"
-                if modes[still[0]]
+                if step.training[still[0]]
                 else "in evaluation mode inside the step, though model.train() was called before it"
             ),
         )
-    tiny = [name for name in sizes if name not in still and sizes[name] <= 2]
+    tiny = {
+        name: size
+        for name, size in step.sizes.items()
+        if name not in still and size <= x.limits.norm_values
+    }
     if tiny:
-        yield Finding(
-            "QL-N05",
-            "warning",
-            f"{len(tiny)} batch norms normalise over {sizes[tiny[0]]} values, which leaves a sign "
-            "at most",
-            where=tiny[0],
-            evidence=(f"{tiny[0]}: {sizes[tiny[0]]} values a channel in a batch",),
-            consequences=("QL-P10", "QL-E02"),
-            help="use GroupNorm or LayerNorm, or a larger batch   [changes the model; retrain]",
+        yield _tiny_batches(tiny)
+
+
+@dataclass(frozen=True)
+class NormStep:
+    """Batch norms in one training step, by name: values a channel that each normalised over,
+    whether its statistics stayed what they were, and its mode after the step.
+    """
+
+    sizes: dict[str, int]
+    kept: dict[str, bool]
+    training: dict[str, bool]
+
+
+def _norms_in_a_step(x: Examination, norms: Mapping[str, Any]) -> NormStep:
+    before = {
+        name: (norm.running_mean.clone(), norm.running_var.clone()) for name, norm in norms.items()
+    }
+    sizes: dict[str, int] = {}
+    handles = [
+        norm.register_forward_pre_hook(
+            lambda module, inputs, name=name: sizes.__setitem__(name, inputs[0][:, :1].numel())
         )
+        for name, norm in norms.items()
+    ]
+    try:
+        model_of(x).train()
+        _loss(x)
+        kept = {
+            name: torch.equal(norms[name].running_mean, before[name][0])
+            and torch.equal(norms[name].running_var, before[name][1])
+            for name in norms
+            if name in sizes
+        }
+        return NormStep(sizes, kept, {name: norm.training for name, norm in norms.items()})
+    finally:
+        for handle in handles:
+            handle.remove()
+        x.restore()
 
 
-def _batch_norm(names: list[str], title: str, evidence: str) -> Finding:
+def _trainable_norms(model: nn.Module) -> dict[str, Any]:
+    """Batch norms that keep running statistics and are not frozen."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and module.running_mean is not None
+        and (module.weight is None or module.weight.requires_grad)
+    }
+
+
+def _batches_seen(norm: Any) -> int | None:
+    """How many training batches a batch norm has counted; None where it does not count."""
+    return None if norm.num_batches_tracked is None else int(norm.num_batches_tracked)
+
+
+def _statistics_kept(names: list[str], title: str, evidence: str) -> Finding:
     return Finding(
         "QL-N05",
         "error",
@@ -212,8 +228,20 @@ def _batch_norm(names: list[str], title: str, evidence: str) -> Finding:
         ),
         consequences=("QL-E02", "QL-E03", "QL-P10", "QL-O01", "QL-E10"),
         help="leave batch norms in training mode inside the step; to freeze them on purpose, set "
-        "requires_grad_(False) on them too "
-        "  [changes training; retrain]",
+        "requires_grad_(False) on them too   [changes training; retrain]",
+    )
+
+
+def _tiny_batches(sizes: dict[str, int]) -> Finding:
+    name, size = next(iter(sizes.items()))
+    return Finding(
+        "QL-N05",
+        "warning",
+        f"{len(sizes)} batch norms normalise over {size} values, which leaves a sign at most",
+        where=name,
+        evidence=(f"{name}: {size} values a channel in a batch",),
+        consequences=("QL-P10", "QL-E02"),
+        help="use GroupNorm or LayerNorm, or a larger batch   [changes the model; retrain]",
     )
 
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.labels.assignment import views_of
-from quadlib.diagnosis.evidence.contents import sample_ids, sizes_of, some
+from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.words import sizes_of, some
 from quadlib.loss import bounds
 
 
@@ -163,7 +165,7 @@ def lonely_classes(x: Examination) -> Iterator[Finding]:
 @check("S12", "no split is empty, and every row of a split is in the table")
 def splits_hold_rows(x: Examination) -> Iterator[Finding]:
     splits = x.splits
-    named_train = [name for name in splits if name.lower() in ("train", "training")]
+    named_train = [name for name in splits if name.lower() in conventions.TRAIN_NAMES]
     problems = [f"{name} is empty" for name, rows in splits.items() if not len(rows)]
     if not named_train:
         problems.append(f"no split is named train; found {', '.join(splits) or 'none'}")

@@ -11,47 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quadlib.diagnosis.evidence.contents import sample_ids, some, whole_rows
+from quadlib.diagnosis import conventions
+from quadlib.diagnosis.evidence.contents import sample_ids, whole_rows
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
-
-INTERVALS = (
-    ("start", "end"),
-    ("start_s", "end_s"),
-    ("start_time", "end_time"),
-    ("window_start", "window_end"),
-    ("begin", "end"),
-    ("start_step", "end_step"),
-    ("start_index", "end_index"),
-    ("t0", "t1"),
-    ("onset", "offset"),
-)
-RECORDINGS = (
-    "recording",
-    "recording_id",
-    "record",
-    "source_id",
-    "source",
-    "file",
-    "session",
-    "group",
-    "subject",
-)
-NAMES = (
-    "sample_id",
-    "id",
-    "uid",
-    "uuid",
-    "key",
-    "image_id",
-    "file",
-    "filename",
-    "file_name",
-    "path",
-)
-# measured sets hold a few copies; up to this share they change no score that is worth reporting
-FEW_COPIES = 0.02
+from quadlib.diagnosis.words import some
 
 
 @check("S03", "no content is in two splits")
@@ -61,7 +26,7 @@ def copies_across_splits(x: Examination) -> Iterator[Finding]:
 
 @check("S03", "no content, as the dataset hands it out, is in two splits", "batch")
 def copies_on_reading(x: Examination) -> Iterator[Finding]:
-    yield from _copies(x, whole_rows(x.served.contents))
+    yield from _copies(x, whole_rows(x.dataset_rows.contents))
 
 
 def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
@@ -73,7 +38,7 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
             f"{own} = {other}"
             for own, other in zip(sample_ids(x, rows[:3]), originals, strict=True)
         ]
-        many = len(rows) > FEW_COPIES * total
+        many = len(rows) > x.limits.few_copies * total
         yield Finding(
             "QL-S03",
             "error" if many else "note",
@@ -98,7 +63,7 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
 
 @check("S03", "no recording stands in two splits under one name")
 def names_across_splits(x: Examination) -> Iterator[Finding]:
-    column, names = _column(x, NAMES)
+    column, names = _column(x, conventions.NAME_COLUMNS)
     if len(set(names)) < 0.5 * len(names):
         raise Unavailable(f"column {column} names groups of recordings, not each by itself")
     for first, second, _, two, shared, touched in _in_both(x, names):
@@ -136,7 +101,7 @@ def _copied(x: Examination, codes: np.ndarray) -> Iterator[tuple[str, str, np.nd
 
 @check("S04", "no session is in two splits")
 def groups_across_splits(x: Examination) -> Iterator[Finding]:
-    column, groups = _column(x, ("group", "session", "subject", "recording", "recording_id"))
+    column, groups = _column(x, conventions.SESSION_COLUMNS)
     if len(set(groups)) < 2:
         raise Unavailable("every recording has the same group")
     # A row in two splits, a copy and an overlapping window are contracts of their own: what they
@@ -229,9 +194,9 @@ def windows_across_splits(x: Examination) -> Iterator[Finding]:
 
 def _windows(x: Examination) -> tuple[np.ndarray, pd.Series, pd.Series] | None:
     """Recording, start and end of every row, where the table has them."""
-    for start, end in INTERVALS:
+    for start, end in conventions.WINDOW_COLUMNS:
         if start in x.frame and end in x.frame:
-            for name in RECORDINGS:
+            for name in conventions.RECORDING_COLUMNS:
                 if name in x.frame:
                     low, high = (
                         pd.to_numeric(x.frame[column], errors="coerce") for column in (start, end)
