@@ -1,1 +1,3 @@
-"""Recordings: the table, its sources and splits, decoded media, and batches."""
+"""
+.. include:: README.md
+"""

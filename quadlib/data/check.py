@@ -56,9 +56,9 @@ def _splits(table: SampleTable) -> Iterator[Damage]:
     if table.frame["label"].nunique() < 2:
         return
     for split in SPLITS:
-        held = Counter(table.frame["label"].iloc[table.rows(split)])
-        if len(held) == 1:
-            label, count = held.popitem()
+        counts = Counter(table.frame["label"].iloc[table.rows(split)])
+        if len(counts) == 1:
+            label, count = counts.popitem()
             yield Damage(
                 "",
                 "",

@@ -61,15 +61,36 @@ def input_shape(modality: Modality, settings: MediaSettings) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class SampleTable:
-    """Recordings with unique ids, labels, sessions and splits; reading one checks everything and
+    """Samples with unique ids, labels, sessions and splits; making one checks everything and
     reports all problems at once.
 
-    `frame` has the columns sample_id, label, group (session), split ("train", "val", "test", or ""
-    where not assigned), one column per modality, and any further columns of the source (`info`:
-    durations, set-points). A modality's column holds a path relative to `root` ("" where missing;
-    several photos joined by "|"), or, for a modality in `arrays`, the row in that array (-1 where
-    missing). `notes` are what the reader found that is no error, such as manifest rows without a
-    folder, one line each. Raises TableError.
+    Args:
+        frame: one row a sample, with the columns sample_id, label, group (session), split ("train",
+            "val", "test", or "" where not assigned), one column for each modality, and any further
+            columns of the source (durations, set-points). A modality's column holds a path
+            relative to `root` ("" where missing; several photos joined by "|"), or, for a modality
+            in `arrays`, the row in that array (-1 where missing).
+        modalities: name -> what it is, in the order that the model takes.
+        root: folder of all paths; none of them may leave it.
+        arrays: name -> (n, ...) for modalities that are not files.
+        classes: names of the classes in the order of their codes; empty sorts the labels.
+        name: what messages call the table.
+        notes: what the reader met that is no error, such as manifest rows without a folder.
+
+    Raises:
+        TableError: every law that the table breaks, a line each, with its remedy.
+
+    Example:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from quadlib import SampleTable
+        >>> from quadlib.data.samples import Modality
+        >>> frame = pd.DataFrame({"sample_id": ["a", "b"], "label": ["good", "bad"],
+        ...     "group": ["s1", "s2"], "split": "", "pose": [0, 1]})
+        >>> table = SampleTable(frame, {"pose": Modality("vector", (3,))},
+        ...     arrays={"pose": np.zeros((2, 3), dtype=np.float32)})
+        >>> len(table), table.class_names, table.codes.tolist()
+        (2, ('bad', 'good'), [1, 0])
     """
 
     frame: pd.DataFrame

@@ -31,12 +31,31 @@ def assign_splits(
     """The same table with a new split: no group in two splits, class shares as near to `fractions`
     as whole groups allow.
 
-    fractions: shares of train, val and test. A class is in every split that has a share, if it has
-    as many groups; one of two groups is in train and test; one of a single group raises, since it
-    could be trained on or tested, not both. A group may hold several classes. protocol "one_class":
-    train holds the normal class alone (`good`, else the first class); the rest of it and all other
-    classes are divided over val and test. The result depends on the table, the arguments and the
-    seed alone. Raises TableError that lists every reason.
+    A class is in every split that has a share, if it has as many groups; one of two groups is in
+    train and test; one of a single group raises, since it could be trained on or tested, not both.
+    A group may hold several classes. The result depends on the table, the arguments and the seed
+    alone.
+
+    Args:
+        table: whose `split` column is replaced.
+        fractions: shares of train, val and test, which add up to 1.
+        group: column whose values stay in one split.
+        stratify: column whose values keep their shares.
+        protocol: "one_class" trains on the normal class alone (`good`, else the first); what is
+            left of it and all other classes are divided over val and test.
+        seed: of the choice among equally good divisions.
+
+    Returns:
+        A new table, every sample in train, val or test.
+
+    Raises:
+        TableError: every reason why the table cannot be divided so.
+
+    Example:
+        >>> from quadlib import assign_splits, open_source
+        >>> table = assign_splits(open_source("mfeat"), (0.5, 0.25, 0.25), seed=1)
+        >>> {name: len(table.rows(name)) for name in ("train", "val", "test")}
+        {'train': 1000, 'val': 500, 'test': 500}
     """
     refusal = f"{table.name} cannot be divided"
     share = np.asarray(fractions, dtype=float)

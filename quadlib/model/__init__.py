@@ -1,4 +1,6 @@
-"""The model: one encoder per kind, cross-attention fusion, heads to the unit sphere."""
+"""
+.. include:: README.md
+"""
 
 from __future__ import annotations
 

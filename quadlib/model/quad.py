@@ -44,9 +44,23 @@ class QuadModel(nn.Module):
     """Named modalities to one fused and one embedding each; an absent modality is masked out
     everywhere.
 
-    `specs` maps each modality's name to its kind and input shape (one recording, without the
-    batch), in order. Module names for freezing: `encoders.<name>`, `fusion`, `fused_head`,
-    `modality_heads.<name>`.
+    Module names for freezing: `encoders.<name>`, `fusion`, `fused_head`, `modality_heads.<name>`.
+
+    Args:
+        specs: each modality's name -> its kind and input shape (one recording, without the batch),
+            in order.
+        settings: sizes of encoders, fusion and embedding.
+
+    Raises:
+        ValueError: no modality, or a name that cannot name a module.
+
+    Example:
+        >>> from quadlib import QuadModel
+        >>> from quadlib.config import TrainSettings
+        >>> specs = {"sensor": ("series", (6, 96)), "pose": ("vector", (7,))}
+        >>> model = QuadModel(specs, TrainSettings(width=32, embedding_dim=16))
+        >>> list(model.modalities)
+        ['sensor', 'pose']
     """
 
     def __init__(
@@ -91,6 +105,23 @@ class QuadModel(nn.Module):
 
         Weights come from settings.seed (0 where the settings have none) alone; the global generator
         is left as it was.
+
+        Args:
+            table: its modalities give the encoders.
+            settings: sizes, `freeze`, and the media settings that give the input shapes.
+
+        Returns:
+            A model in training mode, on the CPU.
+
+        Raises:
+            ValueError: `freeze` names what the model does not have; the near names are said.
+
+        Example:
+            >>> from quadlib import QuadModel, open_source
+            >>> from quadlib.config import TrainSettings
+            >>> table = open_source("mfeat", views=("mor", "zer"))
+            >>> QuadModel.from_table(table, TrainSettings(source="mfeat", width=32)).modalities
+            ('mor', 'zer')
         """
         specs = {
             name: (modality.kind, input_shape(modality, settings))
@@ -115,12 +146,12 @@ class QuadModel(nn.Module):
             ],
             dim=1,
         )
-        seen = (
+        offered = (
             hide_modalities(present, self.modality_dropout)
             if self.training and self.modality_dropout
             else present
         )
-        fused, weights = self.fusion(tokens, seen)
+        fused, weights = self.fusion(tokens, offered)
         by_modality = torch.stack(
             [
                 unit(self.modality_heads[name](tokens[:, m]))

@@ -16,7 +16,7 @@ RESTORE = "copy it again from the original"
 
 
 class DamageError(ValueError):
-    """A file cannot be used: which one, what is wrong with it, and what would mend it."""
+    """A file cannot be used: which one, what is wrong with it, and what would fix it."""
 
     def __init__(self, path: str | Path, what: str, remedy: str = RESTORE) -> None:
         super().__init__(path, what, remedy)  # all three, so that the error survives pickling
@@ -51,18 +51,18 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
     decoders given a string would follow URLs. Raises DamageError.
     """
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
             kinds = {
                 stat.S_IFDIR: "a folder",
                 stat.S_IFIFO: "a named pipe",
                 stat.S_IFSOCK: "a socket",
             }
-            kind = kinds.get(stat.S_IFMT(found.st_mode), "a device")
+            kind = kinds.get(stat.S_IFMT(status.st_mode), "a device")
             raise DamageError(
                 path, f"is {kind}, not a file", "put the recording's file in its place"
             )
-        if found.st_size == 0:
+        if status.st_size == 0:
             raise DamageError(path, "is empty (0 bytes)")
         file = open(path, "rb")  # noqa: SIM115 - closed below, its opening alone is guarded here
     except FileNotFoundError:
@@ -102,7 +102,6 @@ def report(damage: Sequence[Damage], most: int = 50) -> str:
             lines.append(f"    and {len(items) - most} more")
     if any(item.modality for item in damage):
         lines.append(
-            'Mend these, or set on_damage="drop_modality" to go on without them, masked and '
-            "counted."
+            'Fix these, or set on_damage="drop_modality" to go on without them, masked and counted.'
         )
     return "\n".join(lines)

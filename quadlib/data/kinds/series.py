@@ -33,7 +33,7 @@ SCALE = 0.05
 SHIFT = 0.04  # share of the steps
 MASK = 0.1
 LONG_GAP_SECONDS = 2.0  # some twenty missed readings of a log at 9 Hz
-REMEDY = "mend or leave out these rows, or take the file again from the original"
+REMEDY = "correct or leave out these rows, or take the file again from the original"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def read_series(path: Path) -> Series:
         raise DamageError(
             path,
             f"its clock runs backwards, {int((steps < 0).sum())} time(s)",
-            f"sort or mend its rows, the first at line {row + 2}",
+            f"sort or correct its rows, the first at line {row + 2}",
         )
     stamps, place, count = np.unique(seconds, return_inverse=True, return_counts=True)
     if len(stamps) < 2:
@@ -182,11 +182,11 @@ def _numbers(path: Path, column: pd.Series) -> np.ndarray:
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
-        found = column.iloc[wrong[0]]
+        first = column.iloc[wrong[0]]
         raise DamageError(
             path,
             f"{len(wrong)} value(s) of {column.name} are not finite numbers",
-            f"{REMEDY}; the first is {found!r} at line {wrong[0] + 2}",
+            f"{REMEDY}; the first is {first!r} at line {wrong[0] + 2}",
         )
     return values
 
