@@ -51,9 +51,9 @@ class MediaStore:
         """The store of a table: decoded now, or taken from `folder` (default: outputs/store) where
         that was done before.
 
-        Files are known by path, size and time of change, so that a changed file is decoded again and
-        a new split is not. With on_damage="error" any damage raises one TableError that lists all
-        of it; with "drop_modality" a damaged modality is masked and counted in one printed line. A
+        Files are known by path, size and time of change: a changed file is decoded again, a new
+        split decodes nothing. With on_damage="error" any damage raises one TableError that lists
+        all of it; with "drop_modality" a damaged modality is masked and counted in one line. A
         recording that has no modality left is an error always.
         """
         store = decode_table(table, settings, folder)
