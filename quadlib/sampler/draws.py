@@ -1,50 +1,12 @@
-"""Which recordings go where: how often each is drawn in an epoch, and the dealing of a class's
-recordings over its batches.
+"""Which samples go where: how often each is drawn in an epoch, and the dealing of a class's samples
+over its batches.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from quadlib.sampler.fill import Cells
-
-
-def draws_per_class(
-    class_sizes: np.ndarray, batch_size: int, min_per_class: int, rare: str, balance: str
-) -> np.ndarray:
-    """How many samples of each class an epoch draws, (n_classes,) int64.
-
-    natural: all of them. equal: the same number of every class, as near as distinct samples inside
-    a batch allow (a class of n samples can be drawn at most n times the number of batches); N draws
-    together. A class below min_per_class is drawn min_per_class times ("oversample"), not at all
-    ("drop"), or left as it is for the check to refuse ("error").
-    """
-    small = class_sizes < min_per_class
-    draws = class_sizes.copy()
-    if rare == "drop":
-        draws[small] = 0
-    if balance == "equal" and draws.sum():
-        draws = _equal_draws(draws, -(-int(draws.sum()) // batch_size), min_per_class)
-    if rare == "oversample":
-        draws[small & (class_sizes > 0)] = min_per_class
-    return draws
-
-
-def _equal_draws(class_sizes: np.ndarray, n_batches: int, min_per_class: int) -> np.ndarray:
-    """Equal shares of the total, filled up to each class's limit of n_batches times its size, the
-    rest shared by the others.
-    """
-    limit = class_sizes * n_batches
-    draws = np.zeros_like(class_sizes)
-    left = int(class_sizes.sum())
-    for i, label in enumerate(np.argsort(limit, kind="stable")):
-        draws[label] = min(int(limit[label]), left // (len(limit) - i))
-        left -= int(draws[label])
-    # blocks of a class may not outgrow its distinct samples
-    n_blocks = np.minimum(n_batches, draws // min_per_class)
-    return np.where(
-        n_blocks > 0, np.minimum(draws, n_blocks * class_sizes), np.minimum(draws, class_sizes)
-    )
+from quadlib.sampler.cells import Cells, stable_order
 
 
 def times_drawn(
@@ -57,10 +19,10 @@ def times_drawn(
     epoch, so that n / (draws mod n) epochs see all of them.
     """
     whole, window = np.divmod(draws, np.maximum(class_sizes, 1))
-    times = whole[codes]
+    times: np.ndarray = whole[codes]
     if window.any():
         order = np.random.default_rng([seed]).permutation(len(codes))
-        order = order[np.argsort(codes[order], kind="stable")]
+        order = order[stable_order(codes[order])]
         rank = np.empty(len(codes), dtype=np.int64)
         rank[order] = np.arange(len(codes)) - np.repeat(
             np.cumsum(class_sizes) - class_sizes, class_sizes
@@ -85,33 +47,70 @@ def deal(
     has more samples than there are cells, and a cell is of one session only if that session is so
     large that the samples of the others do not suffice for one a cell: no dealing leaves fewer such
     cells. Copies of one sample, no more than cells, never meet.
+
+    That is so where a class's cells are of one size, within one. Where they are not, the rounds
+    that not all cells take part in come first, so that the second promise still holds. Where then
+    samples are drawn more than once, they fill one cell after the other, all of them before any
+    comes again: no cell holds one twice, and sessions are not spread.
     """
     order = rng.permutation(len(codes))
+    repeated = bool((times > 1).any())
     samples = np.repeat(order, times[order]) if (times != 1).any() else order
     if groups is None:
-        samples = samples[np.argsort(codes[samples], kind="stable")]
+        samples = samples[stable_order(codes[samples])]
     else:
-        samples = samples[np.argsort(_session_rank(codes, groups, rng)[samples], kind="stable")]
+        samples = samples[stable_order(_session_rank(codes, groups, rng)[samples])]
     batch = np.repeat(cells.batch, cells.count)
-    if groups is None and (times <= 1).all():
+    if groups is None and not repeated:
         return samples, batch
+    label = np.repeat(cells.label, cells.count)
     turn = np.arange(len(batch)) - np.repeat(np.cumsum(cells.count) - cells.count, cells.count)
-    slots = np.argsort(
-        np.repeat(cells.label, cells.count) * (int(turn.max()) + 1) + turn, kind="stable"
-    )
+    uneven = _uneven_classes(cells, int(codes.max()) + 1)
+    if uneven.any():
+        again = uneven & (np.bincount(codes[times > 1], minlength=len(uneven)) > 0)
+        turn[uneven[label]] = turn.max() - turn[uneven[label]]  # the round of all cells comes last
+        turn[again[label]] = 0  # cell after cell
+        samples = _in_rounds(samples, codes, times, again)
+    slots = np.argsort(label * (int(turn.max()) + 1) + turn, kind="stable")
     dealt = np.empty_like(samples)
     dealt[slots] = samples
     return dealt, batch
+
+
+def _uneven_classes(cells: Cells, n_classes: int) -> np.ndarray:
+    """Which classes have cells whose counts are more than one apart, (n_classes,) bool."""
+    largest = np.zeros(n_classes, dtype=np.int64)
+    smallest = np.full(n_classes, np.iinfo(np.int64).max)
+    np.maximum.at(largest, cells.label, cells.count)
+    np.minimum.at(smallest, cells.label, cells.count)
+    return np.asarray(largest > np.minimum(smallest, largest) + 1)
+
+
+def _in_rounds(
+    samples: np.ndarray, codes: np.ndarray, times: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """The drawn samples, of which those of the chosen classes come in rounds: each once, those that
+    are drawn most often first, before any comes again.
+    """
+    order = np.argsort(samples, kind="stable")
+    copy = np.empty(len(samples), dtype=np.int64)
+    in_order = samples[order]
+    first = np.flatnonzero(np.r_[True, in_order[1:] != in_order[:-1]])
+    copy[order] = np.arange(len(samples)) - np.repeat(first, np.diff(np.r_[first, len(samples)]))
+    own = chosen[codes[samples]]
+    round_of = np.where(own, copy, 0)
+    often = np.where(own, -times[samples], 0)
+    return samples[np.lexsort((often, round_of, codes[samples]))]
 
 
 def _session_rank(codes: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Per sample, the place of its session within its class: classes in order, in each the largest
     session first, ties at random.
     """
-    found, inverse, size = np.unique(
+    sessions, inverse, size = np.unique(
         codes * (int(groups.max()) + 1) + groups, return_inverse=True, return_counts=True
     )
-    order = np.lexsort((rng.random(len(found)), -size, found // (int(groups.max()) + 1)))
-    rank = np.empty(len(found), dtype=np.int64)
-    rank[order] = np.arange(len(found))
+    order = np.lexsort((rng.random(len(sessions)), -size, sessions // (int(groups.max()) + 1)))
+    rank = np.empty(len(sessions), dtype=np.int64)
+    rank[order] = np.arange(len(sessions))
     return rank[inverse]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quadlib.loss.bounds import floor_of_counts
+from quadlib.loss.labels import class_codes, read_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,7 @@ class BatchPlan:
             batches,
             codes,
             names,
-            None if groups is None else encode_labels(groups)[0],
+            None if groups is None else encode_groups(groups),
             tuple(notes),
         )
 
@@ -103,10 +104,11 @@ class BatchPlan:
     @cached_property
     def counts(self) -> np.ndarray:
         """Samples of each class in each batch, (n_batches, n_classes) int64; a repeated sample
-        counts each time.
+        counts each time, an unlabelled one not at all.
         """
         n_classes = len(self.class_names)
-        flat = self._batch_of_slot * n_classes + self.codes[self._flat]
+        code = self.codes[self._flat]
+        flat = (self._batch_of_slot * n_classes + code)[code >= 0]
         return np.bincount(flat, minlength=len(self) * n_classes).reshape(len(self), n_classes)
 
     def positives(self) -> list[np.ndarray]:
@@ -124,7 +126,7 @@ class BatchPlan:
     @cached_property
     def lone_anchors(self) -> np.ndarray:
         """Anchors without a positive, per batch, (n_batches,) int64."""
-        return (self.counts == 1).sum(1)
+        return np.asarray((self.counts == 1).sum(1))
 
     @cached_property
     def repeats(self) -> np.ndarray:
@@ -155,8 +157,9 @@ class BatchPlan:
                 "the sessions are not known; give groups= to the sampler or to BatchPlan.draw"
             )
         n_classes = len(self.class_names)
-        cell = self._batch_of_slot * n_classes + self.codes[self._flat]
-        group = self.groups[self._flat]
+        labelled = self.codes[self._flat] >= 0
+        cell = (self._batch_of_slot * n_classes + self.codes[self._flat])[labelled]
+        group = self.groups[self._flat][labelled]
         low, high = (
             np.full(len(self) * n_classes, np.iinfo(np.int64).max),
             np.full(len(self) * n_classes, -1),
@@ -164,13 +167,15 @@ class BatchPlan:
         np.minimum.at(low, cell, group)
         np.maximum.at(high, cell, group)
         single = (low == high).reshape(len(self), n_classes) & (self.counts >= 2)
-        return np.where(single, self.counts, 0).sum(1)
+        return np.asarray(np.where(single, self.counts, 0).sum(1))
 
     def floor(self, temperature: float, n_views: int = 1) -> np.ndarray:
         """The floor of SupCon for each batch, (n_batches,) float64; NaN where no anchor has a
-        positive.
+        positive. An unlabelled sample is nobody's positive: a class of its own.
         """
-        return floor_of_counts(self.counts * n_views, temperature)
+        unlabelled = self.sizes - self.counts.sum(1)
+        alone = np.arange(unlabelled.max(initial=0)) < unlabelled[:, None]
+        return floor_of_counts(np.hstack([self.counts, alone]) * n_views, temperature)
 
     def collapse(self, n_views: int = 1) -> np.ndarray:
         """The collapse plateau ln(N - 1) of each batch, (n_batches,) float64; NaN for batches of
@@ -215,7 +220,8 @@ class BatchPlan:
 
     @cached_property
     def _own_count(self) -> np.ndarray:
-        return self.counts[self._batch_of_slot, self.codes[self._flat]]
+        code = self.codes[self._flat]
+        return np.where(code >= 0, self.counts[self._batch_of_slot, code], 1)
 
     def _split(self, values: np.ndarray) -> list[np.ndarray]:
         return np.split(values, np.cumsum(self.sizes)[:-1]) if self.batches else []
@@ -224,39 +230,67 @@ class BatchPlan:
 def encode_labels(
     labels: Any, class_names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class codes (n,) int64 and class names of labels of any dtype; with class_names, whole
-    numbers are codes into them and text is looked up.
+    """Class codes (n,) int64, -1 where unlabelled, and class names.
 
-    Raises PlanError on labels that are no class, and on anything but one label per sample.
+    Args:
+        labels: One per sample; what counts as a label is said in quadlib.loss.labels.
+        class_names: Names that whole numbers index, and in which text is looked up; by default the
+            labels themselves.
+
+    Raises:
+        PlanError: Labels that are no class, or not one per sample.
+
+    Example:
+        >>> encode_labels(["pore", "crack", None, "pore"])
+        (array([ 1,  0, -1,  1]), ('crack', 'pore'))
     """
-    values = labels.detach().cpu().numpy() if hasattr(labels, "detach") else np.asarray(labels)
+    try:
+        if class_names is None:
+            return class_codes(labels)
+        values, missing = (np.asarray(part) for part in read_labels(labels))
+    except (TypeError, ValueError) as error:
+        raise PlanError(str(error)) from error
     if values.ndim != 1:
         raise PlanError(f"one label per sample was expected, shape (n,); got shape {values.shape}")
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        raise PlanError(
-            f"{int(np.isnan(values).sum())} labels are NaN; leave these samples out or label them"
-        )
-    if values.dtype == object:
-        values = values.astype(str)
-    if class_names is None:
-        found, codes = np.unique(values, return_inverse=True)
-        return codes.astype(np.int64), tuple(str(name) for name in found)
     names = tuple(str(name) for name in class_names)
+    codes = np.full(len(values), -1, dtype=np.int64)
+    known = values[~missing]
     if values.dtype.kind in "iub":
-        if values.size and (values.min() < 0 or values.max() >= len(names)):
+        if known.size and (known.min() < 0 or known.max() >= len(names)):
             raise PlanError(
-                f"labels reach from {values.min()} to {values.max()}, but there are {len(names)} "
+                f"labels reach from {known.min()} to {known.max()}, but there are {len(names)} "
                 "class names; codes from 0 were expected"
             )
-        return values.astype(np.int64), names
+        codes[~missing] = known
+        return codes, names
     position = {name: code for code, name in enumerate(names)}
-    found, inverse = np.unique(values, return_inverse=True)
-    unknown = [str(name) for name in found if str(name) not in position]
+    distinct, inverse = np.unique(known, return_inverse=True)
+    unknown = [str(name) for name in distinct if str(name) not in position]
     if unknown:
         raise PlanError(
             f"labels {', '.join(unknown[:5])} are none of the class names {', '.join(names[:12])}"
         )
-    return np.array([position[str(name)] for name in found], dtype=np.int64)[inverse], names
+    of_distinct = np.array([position[str(name)] for name in distinct], dtype=np.int64)
+    codes[~missing] = of_distinct[inverse]
+    return codes, names
+
+
+def encode_groups(groups: Any) -> np.ndarray:
+    """Session codes (n,) int64 of one session per sample, numbers or names.
+
+    Raises:
+        PlanError: Some are missing, or they are floats.
+    """
+    try:
+        codes, _ = class_codes(groups, unlabelled=None)
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"groups: {str(error).replace('label', 'session')}") from error
+    if (codes < 0).any():
+        raise PlanError(
+            f"{int((codes < 0).sum())} of {len(codes)} groups are missing; give each of these "
+            "samples a session of its own"
+        )
+    return codes
 
 
 def _epoch_length(sampler: Any, n_samples: int) -> int:

@@ -109,7 +109,7 @@ def test_wrong_indices_and_labels_are_refused() -> None:
         BatchPlan.draw([[0]], LABELS, ["a", "b"])
     with pytest.raises(PlanError, match="reach from 0 to 3"):
         BatchPlan.draw([[0]], [0, 3], ["a", "b"])
-    with pytest.raises(PlanError, match="NaN"):
+    with pytest.raises(PlanError, match="floats"):
         BatchPlan.draw([[0]], [0.0, float("nan")])
     with pytest.raises(PlanError, match="shape"):
         BatchPlan.draw([[0]], [[0, 1]])
@@ -124,3 +124,20 @@ def test_a_plan_of_the_stratified_sampler_equals_its_draw() -> None:
     sampler = StratifiedBatchSampler(LABELS[:8], 4)
     drawn = BatchPlan.draw(sampler, LABELS[:8])
     assert (drawn.counts == sampler.plan().counts).all() and not drawn.notes
+
+
+def test_unlabelled_samples_are_no_class() -> None:
+    for labels in (["a", "a", None, "b"], ["a", "a", float("nan"), "b"]):
+        plan = BatchPlan.draw([[0, 1, 2, 3]], labels)
+        assert plan.class_names == ("a", "b") and plan.codes.tolist() == [0, 0, -1, 1]
+        assert plan.counts.tolist() == [[2, 1]] and plan.sizes.tolist() == [4]
+        assert plan.positives()[0].tolist() == [1, 1, 0, 0]
+        assert plan.negatives()[0].tolist() == [2, 2, 3, 3]
+        assert plan.lone_anchors.tolist() == [1] and plan.summary()["size"].tolist() == [4]
+        # in the denominator of the others an unlabelled sample is a class of its own
+        assert plan.floor(0.1)[0] == pytest.approx(floor(list("aabc"), 0.1))
+    assert BatchPlan.draw([[0, 1]], torch.tensor([[3], [-1]])).codes.tolist() == [0, -1]
+    named = BatchPlan.draw([[0, 1, 2]], [1, -1, 0], ["x", "y"], groups=["s", "s", "t"])
+    assert named.codes.tolist() == [1, -1, 0] and named.without_other_session.tolist() == [0]
+    with pytest.raises(PlanError, match="1 of 2 groups are missing"):
+        BatchPlan.draw([[0]], [0, 1], groups=["s", None])
