@@ -33,9 +33,7 @@ app.add_typer(data_app, name="data")
 Outputs = Annotated[str, typer.Option(help="Outputs folder; empty takes the project's own.")]
 Parameters = Annotated[
     list[str] | None,
-    typer.Option(
-        "-p", "--parameter", metavar="NAME=VALUE", help="A setting; give it as often as needed."
-    ),
+    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A setting; may be repeated."),
 ]
 Preset = Annotated[Path | None, typer.Option(help="TOML file of settings; -p overrides it.")]
 
@@ -108,7 +106,7 @@ def run(
     run_name: Annotated[
         str,
         typer.Option(
-            "--run", help="Run folder to write into; empty makes a new one, or takes the latest."
+            "--run", help="Run to write into; empty makes a new one, or takes the latest."
         ),
     ] = "",
     preset: Preset = None,
@@ -301,7 +299,7 @@ def _subject(target: str) -> Any:
 
 @data_app.command("make")
 def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
-    """Make or read a source's recordings and say what is there (weldsim by default; -p
+    """Make or read a source's recordings and summarise them (weldsim by default; -p
     source=mfeat, -p size=tiny).
     """
     from quadlib.config import BatchesSettings, read_settings
@@ -319,7 +317,7 @@ def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
 
 @data_app.command("check")
 def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
-    """Read every file of a table and list all that is wrong with it, before any training."""
+    """Read every file of a table and list everything that is wrong with it, before training."""
     from quadlib.config import TrainSettings, read_settings
     from quadlib.data.check import check_table
     from quadlib.data.decoding.damage import report as report_damage
@@ -334,7 +332,7 @@ def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
         typer.echo(report_damage(damage))
     typer.echo(
         f"{table.name}: {len(table)} recordings checked, "
-        + (f"{len(damage)} problem(s)" if damage else "nothing wrong")
+        + (f"{len(damage)} problem{'s' * (len(damage) != 1)}" if damage else "no problems")
     )
     raise typer.Exit(1 if damage else 0)
 

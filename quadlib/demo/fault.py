@@ -95,7 +95,7 @@ def run_fault(
     )
     run = Run.create(settings, kind=f"fault-{name}")
     say(
-        f"{name}: {fault.title} ({fault.occurrence})\ninjected at the stage: {fault.stage}; run "
+        f"{name}: {fault.title} ({fault.occurrence})\ninjected at stage: {fault.stage}; run "
         f"{run.folder}\n"
     )
     pipeline = Pipeline(open_table(settings), settings, run=run)
@@ -112,8 +112,8 @@ def run_fault(
         say(f"training stopped: {type(error).__name__}: {error}\n")
         return _examined(pipeline, say)
     say(
-        f"\n{doctor.diagnosis.headline()}\n{doctor.diagnosis.summary()}\ninjected was {fault.id}, "
-        f"whose code is {fault.code}"
+        f"\n{doctor.diagnosis.headline()}\n{doctor.diagnosis.summary()}\n"
+        f"the injected fault was {fault.id}, whose code is {fault.code}"
     )
     return doctor.diagnosis.exit_code
 

@@ -63,7 +63,7 @@ def demo_side_by_side(
         for reader in readers:
             reader.join()
         codes = [process.wait() for process in processes.values()]
-    say(f"both in {time.monotonic() - began:.0f} s, {threads} thread(s) each")
+    say(f"both in {time.monotonic() - began:.0f} s, {threads} thread{'s' * (threads != '1')} each")
     return max(code if code >= 0 else 128 - code for code in codes)
 
 

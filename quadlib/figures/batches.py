@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
-from scipy.stats import hypergeom
 
-from quadlib.figures.style import BROKEN, QUIET, SEQUENTIAL, finish, label, many, number
+from quadlib.figures.style import BROKEN, SEQUENTIAL, finish, label, many, number
 from quadlib.sampler.plan import BatchPlan
 
 MOST_BATCHES = 60  # columns that a heat map still shows legibly
@@ -86,18 +85,14 @@ def batch_heatmap(plan: BatchPlan, temperature: float, order: str = "worst") -> 
     part = (
         ""
         if len(chosen) == len(table)
-        else f" The {len(chosen)} {'worst' if order == 'worst' else 'first'} of {len(table)} "
-        "batches are shown."
+        else f" Shown are the {len(chosen)} {'worst' if order == 'worst' else 'first'} of "
+        f"{len(table)} batches."
     )
     rows = [[batch, *plan.counts[batch]] for batch in chosen]
-    side = (
-        "The worst batch comes first."
-        if order == "worst"
-        else "Batches are in the order of the epoch."
-    )
+    side = "Batches are sorted worst first." if order == "worst" else "Batches are in epoch order."
     return finish(
         figure,
-        "Label composition of every batch",
+        "Label composition of each batch",
         f"{composition_sentence(plan, table)} {side}{part}",
         ["batch", *names],
         rows,
@@ -163,8 +158,8 @@ def batch_inspection(plan: BatchPlan, temperature: float, chosen: int | None = N
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     return finish(
         figure,
-        "Label composition of every batch",
-        f"{meta['caption']} On the right, batch {chosen}.",
+        "Label composition of each batch",
+        f"{meta['caption']} Right: batch {chosen}.",
         meta["table"]["columns"],
         meta["table"]["rows"],
         height=heatmap.layout.height,
@@ -177,12 +172,15 @@ def composition_sentence(plan: BatchPlan, table: pd.DataFrame) -> str:
     sizes, classes, each = span(table["size"]), span(table["classes"]), span(counts[counts > 0])
     lone = int(table["lone_anchors"].sum())
     tail = (
-        "no anchor is without a positive"
+        "every anchor has a positive"
         if not lone
-        else f"{lone:,} of {int(table['size'].sum()):,} anchors have no positive and teach nothing"
+        else f"{lone:,} of {int(table['size'].sum()):,} anchors have no positive and contribute no "
+        "gradient"
     )
     plural = "class" if classes == "1" else "classes"
-    return f"Every batch of {sizes} holds {classes} {plural}, {each} of each; {tail}."
+    return (
+        f"Each batch holds {sizes} recordings of {classes} {plural}, {each} of each class; {tail}."
+    )
 
 
 def span(values: pd.Series | np.ndarray) -> str:
@@ -197,221 +195,3 @@ def span(values: pd.Series | np.ndarray) -> str:
     else:
         low, high = number(float(np.nanmin(known))), number(float(np.nanmax(known)))
     return low if low == high else f"{low} to {high}"
-
-
-def positives_per_anchor(plan: BatchPlan, temperature: float) -> go.Figure:
-    """Fewest and median positives that an anchor of each batch has; a batch with lone anchors is
-    crossed out.
-    """
-    table = batch_table(plan, temperature)
-    lone = table[table["positives_min"] == 0]
-    figure = go.Figure()
-    gaps_x = np.stack([table.index, table.index, table.index], axis=1).astype(object)
-    gaps_y = np.stack(
-        [table["positives_min"], table["positives_median"], np.full(len(table), None)], axis=1
-    )
-    figure.add_scatter(
-        x=gaps_x.ravel(),
-        y=gaps_y.ravel(),
-        mode="lines",
-        line={"color": QUIET, "width": 2},
-        hoverinfo="skip",
-        showlegend=False,
-    )
-    figure.add_scatter(
-        x=table.index,
-        y=table["positives_median"],
-        mode="markers",
-        name="median",
-        marker={"color": "#0072B2", "size": 8},
-        hovertemplate="batch %{x}: median %{y} positives<extra></extra>",
-    )
-    figure.add_scatter(
-        x=table.index,
-        y=table["positives_min"],
-        mode="markers",
-        name="fewest",
-        marker={"color": "#E69F00", "size": 8, "symbol": "square"},
-        hovertemplate="batch %{x}: fewest %{y} positives<extra></extra>",
-    )
-    if len(lone):
-        figure.add_scatter(
-            x=lone.index,
-            y=lone["positives_min"],
-            mode="markers",
-            name="anchors without a positive",
-            customdata=lone["lone_anchors"],
-            marker={"color": BROKEN, "size": 11, "symbol": "x"},
-            hovertemplate="batch %{x}: %{customdata} lone anchors<extra></extra>",
-        )
-    caption = (
-        f"{int(lone['lone_anchors'].sum()):,} anchors in {len(lone)} of {len(table)} batches have "
-        "no positive; the loss leaves them out."
-        if len(lone)
-        else f"Every anchor has {many(table['positives_min'].min(), 'positive')} or more, "
-        f"in the median {table['positives_median'].median():g}."
-    )
-    return finish(
-        figure,
-        "Positives per anchor",
-        caption,
-        ["batch", "fewest", "median", "lone anchors"],
-        table[["positives_min", "positives_median", "lone_anchors"]].itertuples(),
-        xaxis={
-            "title": "batch",
-            "range": [-0.5, len(table) - 0.5],
-            "dtick": max(1, round(len(table) / 20)),
-        },
-        yaxis={
-            "title": "positives per anchor",
-            "rangemode": "tozero",
-            "dtick": 1 if table["positives_median"].max() < 8 else None,
-        },
-        height=300,
-        margin_t=88,
-    )
-
-
-def batch_floors(plan: BatchPlan, temperature: float) -> go.Figure:
-    """The lowest loss that each batch allows, against the plateau of a collapsed network: the gap
-    is what can be learned.
-    """
-    table = batch_table(plan, temperature)
-    figure = go.Figure()
-    figure.add_scatter(
-        x=table.index,
-        y=table["collapse"],
-        mode="lines",
-        name="collapse plateau",
-        line={"color": BROKEN, "dash": "dash", "width": 1.5},
-        hovertemplate="batch %{x}: plateau %{y:.4f}<extra></extra>",
-    )
-    figure.add_scatter(
-        x=table.index,
-        y=table["floor"],
-        mode="lines+markers",
-        name="floor",
-        line={"color": "#0072B2", "width": 1.5},
-        fill="tonexty",
-        fillcolor="rgba(0,158,115,0.10)",
-        hovertemplate="batch %{x}: floor %{y:.4f}<extra></extra>",
-    )
-    size, plateau = int(table["size"].mode().iloc[0]), float(table["collapse"].mode().iloc[0])
-    stuck = int((table["classes"] == 1).sum())
-    caption = (
-        f"{stuck} of {len(table)} batches hold one class: their floor is the plateau, so no "
-        "network can lower their loss."
-        if stuck
-        else f"The floor of a batch is {span(table['floor'])}; a collapsed network stays at ln "
-        f"{size - 1} = {plateau:.3f}."
-    )
-    figure.add_annotation(
-        x=0.99,
-        xref="paper",
-        xanchor="right",
-        y=plateau,
-        yanchor="bottom",
-        showarrow=False,
-        text=f"ln {size - 1} = {plateau:.3f}: collapse",
-    )
-    return finish(
-        figure,
-        f"Floor and plateau of every batch, T = {temperature:g}",
-        caption,
-        ["batch", "floor", "plateau"],
-        table[["floor", "collapse"]].itertuples(),
-        xaxis={
-            "title": "batch",
-            "range": [-0.5, len(table) - 0.5],
-            "dtick": max(1, round(len(table) / 20)),
-        },
-        yaxis_title="loss (nats)",
-        yaxis_rangemode="tozero",
-        height=300,
-        margin_t=88,
-    )
-
-
-def chance_of_lone_anchor(class_sizes: np.ndarray, batch_size: int) -> float:
-    """Chance that an anchor of a random batch has no positive: C(N - n_c, B - 1) / C(N - 1, B - 1),
-    averaged over the recordings.
-    """
-    sizes = np.asarray(class_sizes)
-    total = sizes.sum()
-    alone = hypergeom.pmf(0, total - 1, np.maximum(sizes - 1, 0), batch_size - 1)
-    return float((sizes / total * alone).sum())
-
-
-def chance_of_one_class(class_sizes: np.ndarray, batch_size: int) -> float:
-    """Chance that a random batch holds one class alone: the sum of C(n_c, B) / C(N, B)."""
-    sizes = np.asarray(class_sizes)
-    return float(hypergeom.pmf(batch_size, sizes.sum(), sizes, batch_size).sum())
-
-
-def random_odds(plan: BatchPlan) -> go.Figure:
-    """How many positives an anchor has under this plan, beside what batches drawn at random would
-    give (hypergeometric).
-    """
-    counts = plan.counts
-    sizes = counts.sum(axis=0)
-    sizes = sizes[sizes > 0]
-    batch_size = int(np.median(counts.sum(axis=1)))
-    planned = np.bincount((counts[counts > 0] - 1), weights=counts[counts > 0]) / counts.sum()
-    # The tail of the random draw is cut where less than one anchor in ten thousand is left.
-    kept = min(
-        batch_size, int(hypergeom.ppf(0.9999, sizes.sum() - 1, sizes.max() - 1, batch_size - 1)) + 1
-    )
-    positives = np.arange(max(len(planned), kept))
-    random = sum(
-        size / sizes.sum() * hypergeom.pmf(positives, sizes.sum() - 1, size - 1, batch_size - 1)
-        for size in sizes
-    )
-    planned = np.pad(planned, (0, len(positives) - len(planned)))
-    figure = go.Figure()
-    figure.add_bar(
-        x=positives,
-        y=100 * random,
-        name="drawn at random",
-        marker_color=QUIET,
-        hovertemplate="%{x} positives: %{y:.2f} % at random<extra></extra>",
-    )
-    figure.add_bar(
-        x=positives,
-        y=100 * planned,
-        name="this plan",
-        marker_color="#0072B2",
-        hovertemplate="%{x} positives: %{y:.2f} % here<extra></extra>",
-    )
-    lone, one_class = (
-        chance_of_lone_anchor(sizes, batch_size),
-        chance_of_one_class(sizes, batch_size),
-    )
-    caption = (
-        f"At random an anchor would be without a positive with probability {_chance(lone)}, "
-        f"{number(lone * counts.sum())} anchors an epoch; here {_chance(planned[0])}. A random "
-        f"batch would hold one class alone with probability {_chance(one_class)}."
-    )
-    return finish(
-        figure,
-        f"Positives per anchor, against batches of {batch_size} at random",
-        caption,
-        ["positives", "at random (%)", "this plan (%)"],
-        zip(positives, 100 * np.asarray(random), 100 * planned, strict=True),
-        xaxis={"title": "positives of an anchor", "dtick": 1 if len(positives) < 24 else None},
-        yaxis_title="share of anchors (%)",
-        barmode="group",
-        height=300,
-        margin_t=88,
-    )
-
-
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def _chance(value: float) -> str:
-    if value == 0:
-        return "0"
-    if value < 1e-4:
-        mantissa, exponent = f"{value:.0e}".split("e")
-        return f"{mantissa} · 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
-    return f"{100 * value:.3g} %"

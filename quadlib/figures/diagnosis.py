@@ -59,14 +59,12 @@ def label_composition(labels: pd.DataFrame) -> go.Figure:
     )
     held = {split: int((labels[split] > 0).sum()) for split in splits}
     caption = (
-        "; ".join(
-            f"{split} holds {count} of {len(labels)} classes" for split, count in held.items()
-        )
+        "; ".join(f"{split} has {count} of {len(labels)} classes" for split, count in held.items())
         + "."
     )
     return finish(
         figure,
-        "Label composition of the splits (recordings)",
+        "Recordings per class and split",
         caption,
         ["class", *splits],
         labels[["class", *splits]].itertuples(index=False),
@@ -85,7 +83,7 @@ def positives_per_batch(batches: pd.DataFrame) -> go.Figure:
     figure = go.Figure()
     for column, name, colour, symbol in (
         ("classes", "classes", "#0072B2", "circle"),
-        ("positives_min", "fewest positives of an anchor", "#E69F00", "square"),
+        ("positives_min", "fewest positives per anchor", "#E69F00", "square"),
     ):
         figure.add_scatter(
             x=batches["batch"],
@@ -98,15 +96,16 @@ def positives_per_batch(batches: pd.DataFrame) -> go.Figure:
         )
     stuck, lone = int((batches["classes"] < 2).sum()), int(batches["lone_anchors"].sum())
     caption = (
-        f"{stuck} of {len(batches)} batches hold one class, and {many(lone, 'anchor')} of the "
-        "epoch have no positive."
+        f"{stuck} of {len(batches)} batches hold one class; "
+        f"{many(lone, 'anchor has', 'anchors have')} no positive."
         if stuck or lone
         else f"Each of the {len(batches)} batches holds {span(batches['classes'])} classes, "
-        f"and every anchor has {many(int(batches['positives_min'].min()), 'positive')} or more."
+        f"and every anchor has at least "
+        f"{many(int(batches['positives_min'].min()), 'positive')}."
     )
     return finish(
         figure,
-        "Classes and positives of the batches",
+        "Classes and positives per batch",
         caption,
         [str(column).replace("_", " ") for column in batches.columns],
         batches.itertuples(index=False),
@@ -151,7 +150,7 @@ def trainable_share(parts: pd.DataFrame) -> go.Figure:
     )
     return finish(
         figure,
-        "Trainable share of the parameters",
+        "Trainable parameters",
         caption,
         [str(column).replace("_", " ") for column in parts.columns],
         parts.itertuples(index=False),
@@ -189,12 +188,12 @@ def gradient_flow(parts: pd.DataFrame) -> go.Figure:
     caption = (
         f"No gradient reaches {', '.join(dead)}."
         if dead
-        else f"A gradient reaches all {len(parts)} parts, from {number(norms.min())} to "
+        else f"A gradient reaches all {len(parts)} modules; its norm is {number(norms.min())} to "
         f"{number(norms.max())}."
     )
     return finish(
         figure,
-        "Gradient flow on the first batch",
+        "Gradient norms on the first batch",
         caption,
         [str(column).replace("_", " ") for column in parts.columns],
         parts.itertuples(index=False),
@@ -234,10 +233,13 @@ def similarity_histogram(similarity: np.ndarray, same_class: np.ndarray) -> go.F
         else float("nan")
     )
     caption = (
-        f"All cosines lie within {number(float(np.ptp(cosines)))} of each other: the embedding has "
-        "collapsed."
+        f"All cosines lie within {number(float(np.ptp(cosines)))} of each other: the embeddings "
+        "have collapsed."
         if np.ptp(cosines) < 1e-3
-        else f"Pairs of the same class are closer by {number(apart)} in mean cosine."
+        else f"The mean cosine of same-class pairs is {number(abs(apart))} "
+        f"{'higher' if apart >= 0 else 'lower'} than that of different-class pairs."
+        if not np.isnan(apart)
+        else "The batch has pairs of one sort only, so there is nothing to compare."
     )
     edges = np.arange(-1, 1.01, 0.2)
     counts = [np.histogram(cosines[chosen], edges)[0] for chosen in (same, ~same)]
@@ -247,13 +249,13 @@ def similarity_histogram(similarity: np.ndarray, same_class: np.ndarray) -> go.F
     ]
     return finish(
         figure,
-        "Similarity of pairs",
+        "Cosine similarity of pairs",
         caption,
         ["cosine", "same class", "different classes"],
         rows,
         barmode="overlay",
         xaxis={"title": "cosine", "range": [-1, 1.02]},
-        yaxis_title="share of the pairs (%)",
+        yaxis_title="share of pairs (%)",
         height=300,
         margin_t=88,
     )
@@ -286,14 +288,14 @@ def loss_place(value: float, floor: float, plateau: float) -> go.Figure:
         )
     room = plateau - floor
     caption = (
-        "Floor and plateau are the same: this batch holds one class, and no network can do better."
+        "Floor and plateau coincide: this batch holds one class, and no network can lower its loss."
         if room < 1e-9
-        else f"The loss stands {100 * (plateau - value) / room:.1f} % of the way from collapse to "
-        "the floor of its batch."
+        else f"The loss is {100 * (plateau - value) / room:.1f} % of the way from collapse to the "
+        "floor of its batch."
     )
     return finish(
         figure,
-        "The loss between floor and plateau",
+        "Loss between floor and collapse plateau",
         caption,
         ["floor", "loss", "plateau"],
         [[floor, value, plateau]],
@@ -307,6 +309,4 @@ def not_run_table(diagnosis: Diagnosis) -> Styler:
     """The checks that could not be made, by the reason: what they would need. Styled, since a plain
     frame cuts long reasons.
     """
-    return pd.DataFrame(diagnosis.not_run, columns=["check", "why it was not run"]).style.hide(
-        axis="index"
-    )
+    return pd.DataFrame(diagnosis.not_run, columns=["check", "reason"]).style.hide(axis="index")

@@ -38,7 +38,7 @@ def score_line(evaluation: Evaluation) -> go.Figure:
     """Macro-F1 with its interval, above the best single modality and the baselines that see no
     recording.
     """
-    entries: list[tuple[str, Score]] = [("all modalities fused", evaluation.scores["macro_f1"])]
+    entries: list[tuple[str, Score]] = [("all modalities", evaluation.scores["macro_f1"])]
     if evaluation.best_single is not None and len(evaluation.modalities) > 1:
         entries.append((f"best single: {evaluation.best_single[0]}", evaluation.best_single[1]))
     entries += [
@@ -84,14 +84,14 @@ def score_line(evaluation: Evaluation) -> go.Figure:
     absent = [name for name, score in entries if score.value is None]
     caption = (
         f"On {evaluation.n_queries:,} {evaluation.split} recordings: {evaluation.headline()}."
-        + (f" Not to be had from this table: {', '.join(absent)}." if absent else "")
+        + (f" Not available for this table: {', '.join(absent)}." if absent else "")
     )
     rows = [[name, score.value, score.low, score.high, score.reason] for name, score in entries]
     return finish(
         figure,
-        "Macro-F1, against what needs no recording",
+        "Macro-F1, with baselines that see no recording",
         caption,
-        ["what", "macro-F1", "low", "high", "why not"],
+        ["model", "macro-F1", "low", "high", "reason if missing"],
         rows,
         xaxis={"title": "macro-F1", "range": [0, 1.02]},
         margin_r=130,
@@ -102,9 +102,9 @@ def score_line(evaluation: Evaluation) -> go.Figure:
 def baseline_name(name: str) -> str:
     """The plain name of a baseline: what it sees."""
     return {
-        "majority": "always the commonest class",
-        "set-points": "set-points only",
-        "duration": "duration only",
+        "majority": "most common class",
+        "set-points": "set-points alone",
+        "duration": "duration alone",
     }.get(name, name)
 
 
@@ -123,8 +123,8 @@ def confusion_order(confusion: np.ndarray) -> np.ndarray:
 
 
 def confusion_map(evaluation: Evaluation) -> go.Figure:
-    """Which class is taken for which, in percent of the true class; confused classes are
-    neighbours, counts show on hover.
+    """Confusion matrix in percent of the true class; confused classes are neighbours, counts show on
+    hover.
     """
     counts = np.array(evaluation.confusion)
     order = confusion_order(counts)
@@ -155,28 +155,33 @@ def confusion_map(evaluation: Evaluation) -> go.Figure:
                 "thickness": 10,
                 "outlinewidth": 0,
             },
-            hovertemplate="%{y} taken for %{x}: %{customdata} recordings, %{z:.1f} "
+            hovertemplate="%{y} predicted as %{x}: %{customdata} recordings, %{z:.1f} "
             "%<extra></extra>",
         )
     )
     wrong = np.where(np.eye(len(counts), dtype=bool), -1.0, np.nan_to_num(rates, nan=-1.0))
     true, taken = np.unravel_index(int(wrong.argmax()), wrong.shape)
     caption = (
-        f"The commonest confusion: {counts[true, taken]} of {int(totals[true, 0])} recordings of "
-        f"{raw[true]} are taken for {raw[taken]}."
+        f"Most common error: {counts[true, taken]} of {int(totals[true, 0])} recordings of "
+        f"{raw[true]} are predicted as {raw[taken]}."
         if wrong.max() > 0
-        else "No recording is taken for another class."
+        else "Every recording is predicted correctly."
     )
     rows = [[name, *row] for name, row in zip(raw, counts, strict=True)]
     return finish(
         figure,
-        "What is taken for what (% of the true class)",
+        "Confusion matrix (% of the true class)",
         caption,
         ["true class", *raw],
         rows,
         height=190 + max(26 * len(names), 120),
-        xaxis={"title": "predicted", "type": "category", "showgrid": False, "tickangle": -40},
-        yaxis={"title": "true", "type": "category", "autorange": "reversed", "showgrid": False},
+        xaxis={"title": "predicted class", "type": "category", "showgrid": False, "tickangle": -40},
+        yaxis={
+            "title": "true class",
+            "type": "category",
+            "autorange": "reversed",
+            "showgrid": False,
+        },
     )
 
 
@@ -221,12 +226,12 @@ def per_class(evaluation: Evaluation) -> go.Figure:
     )
     empty = [score.name for score in evaluation.per_class if not score.support]
     caption = (
-        f"{classes[0].name} is found least often: recall {classes[0].recall} of "
-        f"{classes[0].support} recordings."
+        f"{classes[0].name} has the lowest recall: {classes[0].recall} of {classes[0].support} "
+        "recordings."
         if classes
         else "No class has a recording."
     )
-    caption += f" No recording of {', '.join(empty)} in this split." if empty else ""
+    caption += f" This split has no recording of {', '.join(empty)}." if empty else ""
     rows = [
         [
             score.name,
@@ -241,7 +246,7 @@ def per_class(evaluation: Evaluation) -> go.Figure:
     ]
     return finish(
         figure,
-        "Every class, the weakest first",
+        "Per-class recall and precision, worst first",
         caption,
         ["class", "recordings", "recall", "low", "high", "precision", "F1"],
         rows,
@@ -264,9 +269,11 @@ def worst_recordings(evaluation: Evaluation) -> pd.DataFrame:
                 "recording": item.sample_id,
                 "session": item.group,
                 "class": item.label,
-                "taken for": item.predicted,
+                "predicted": item.predicted,
                 "margin": None if item.margin is None else round(item.margin, 3),
-                "leaning on": max(item.weights, key=lambda name: item.weights[name], default=""),
+                "heaviest modality": max(
+                    item.weights, key=lambda name: item.weights[name], default=""
+                ),
             }
             for item in evaluation.worst
         ],

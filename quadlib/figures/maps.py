@@ -26,7 +26,7 @@ def embedding_map(evaluation: Evaluation) -> go.Figure:
     hover = np.array(
         [
             f"{label(str(sample))}<br>{label(names[true])}, session {label(str(group))}"
-            + ("" if true == taken else f"<br>taken for {label(names[taken])}")
+            + ("" if true == taken else f"<br>predicted as {label(names[taken])}")
             for sample, group, true, taken in zip(
                 arrays["sample_id"], arrays["group"], labels, predictions, strict=True
             )
@@ -106,7 +106,7 @@ def embedding_map(evaluation: Evaluation) -> go.Figure:
     ]
     missed = int((asked & wrong).sum())
     caption = (
-        f"{missed} of {int(asked.sum()):,} evaluated recordings are nearest to another class "
+        f"{missed} of {int(asked.sum()):,} evaluated recordings are predicted as another class "
         f"({evaluation.map_method} of {len(labels):,} embeddings; distances on the map are not to "
         "scale)."
     )
@@ -116,9 +116,9 @@ def embedding_map(evaluation: Evaluation) -> go.Figure:
     ]
     return finish(
         figure,
-        "Map of the embeddings",
+        "Map of embeddings",
         caption,
-        ["class", "evaluated", "taken for another"],
+        ["class", "evaluated", "predicted as another class"],
         rows,
         annotations=written,
         height=560,

@@ -39,22 +39,22 @@ def shapley_bars(evaluation: Evaluation) -> go.Figure:
         else ("", "")
     )
     caption = (
-        f"{first} carries most of the score ({known[first]:+.3f}), {last} least "
+        f"{first} contributes most to the score ({known[first]:+.3f}), {last} least "
         f"({known[last]:+.3f})."
         if known
-        else "Without scored subsets there are no shares."
+        else "No subset of the modalities was scored, so contributions are undefined."
     )
     rows = [
         [name, evaluation.shapley[name].value, evaluation.shapley[name].reason] for name in names
     ]
     return finish(
         figure,
-        "What each modality adds",
+        "Contribution of each modality (Shapley values)",
         caption,
-        ["modality", "macro-F1 added", "why not"],
+        ["modality", "macro-F1 added", "reason if missing"],
         rows,
         margin_r=70,
-        xaxis_title="macro-F1 added, over always the commonest class",
+        xaxis_title="macro-F1 added, relative to the most common class",
         yaxis={"autorange": "reversed", "showgrid": False},
         height=110 + 40 * len(names),
     )
@@ -118,15 +118,15 @@ def subset_dots(evaluation: Evaluation) -> go.Figure:
     caption = "No subset could be scored."
     if best is not None:
         caption = (
-            f"Best are {texts[0]} with {best.macro_f1}"
+            f"The best subset is {texts[0]} with {best.macro_f1}"
             if len(best.modalities) < len(names)
-            else f"All {len(names)} modalities together are best, with {best.macro_f1}"
+            else f"All {len(names)} modalities together score best, with {best.macro_f1}"
         )
         if everything is not None and everything is not best:
             caption += f"; all {len(names)} reach {everything.macro_f1}"
         alone = [subset for subset in subsets if len(subset.modalities) == 1]
         caption += (
-            f"; the best alone is {alone[0].modalities[0]} with {alone[0].macro_f1}."
+            f"; the best single modality is {alone[0].modalities[0]} with {alone[0].macro_f1}."
             if alone
             else "."
         )
@@ -155,7 +155,7 @@ def subset_dots(evaluation: Evaluation) -> go.Figure:
     figure.update_yaxes(autorange="reversed", showticklabels=False, zeroline=False, dtick=1)
     return finish(
         figure,
-        "Every subset of the modalities",
+        "Macro-F1 of every subset of modalities",
         caption,
         ["visible", "recordings", "macro-F1", "accuracy", "MAP@R"],
         rows,
@@ -195,14 +195,14 @@ def fusion_weights(evaluation: Evaluation) -> go.Figure:
         )
     heaviest = max(rows, key=lambda row: row[2], default=None)
     caption = (
-        f"The fusion leans most on {heaviest[0]}, mean weight {heaviest[2]:.2f}; equal weights "
-        f"would be {1 / len(evaluation.modalities):.2f}."
+        f"{heaviest[0]} has the largest mean fusion weight, {heaviest[2]:.2f}; equal weights would "
+        f"be {1 / len(evaluation.modalities):.2f}."
         if heaviest
         else "No recording was scored."
     )
     return finish(
         figure,
-        "Weights that the fusion gives",
+        "Fusion weights",
         caption,
         ["modality", "recordings", "mean", "median", "5 %", "95 %"],
         rows,
@@ -241,22 +241,22 @@ def modality_retrieval(evaluation: Evaluation) -> go.Figure:
             text=printed,
             texttemplate="%{text}",
             showscale=False,
-            hovertemplate="%{y} finds its class among %{x}: %{z:.3f}<extra></extra>",
+            hovertemplate="query %{y}, gallery %{x}: %{z:.3f}<extra></extra>",
         )
     )
     crossed = evaluation.scores["modality_to_modality_map_at_r"]
     caption = (
-        f"From one modality to another, MAP@R is {crossed} on average; the diagonal is search "
-        "within a modality."
+        f"MAP@R from one modality to another is {crossed} on average; the diagonal is retrieval "
+        "within one modality."
     )
     rows = [[name, *row] for name, row in zip(evaluation.modalities, values, strict=True)]
     return finish(
         figure,
-        "One modality searches among another (MAP@R)",
+        "Cross-modal retrieval (MAP@R)",
         caption,
-        ["searches", *evaluation.modalities],
+        ["query", *evaluation.modalities],
         rows,
         height=150 + 46 * len(names),
-        xaxis={"title": "is found", "showgrid": False},
-        yaxis={"title": "searches", "autorange": "reversed", "showgrid": False},
+        xaxis={"title": "gallery", "showgrid": False},
+        yaxis={"title": "query", "autorange": "reversed", "showgrid": False},
     )

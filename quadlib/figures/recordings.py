@@ -7,7 +7,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from quadlib.data.samples import SPLITS, SampleTable
-from quadlib.figures.style import SEQUENTIAL, finish, label, modality_marks
+from quadlib.figures.style import SEQUENTIAL, finish, label, many, modality_marks
 
 
 def split_table(table: SampleTable) -> go.Figure:
@@ -57,20 +57,22 @@ def split_table(table: SampleTable) -> go.Figure:
         f"{len(frame):,} recordings of {len(names)} classes from {frame['group'].nunique():,} "
         "sessions; "
         + (
-            "each class is in every split; "
+            "every split has every class; "
             if not empty
-            else f"missing: {', '.join(empty[:6])}{' and more' if len(empty) > 6 else ''}; "
+            else f"missing: {', '.join(empty[:6])}"
+            + (f" and {len(empty) - 6} more; " if len(empty) > 6 else "; ")
         )
         + (
-            "no session is in two splits."
+            "no session is in more than one split."
             if not shared
-            else f"{shared} sessions are in two splits, so scores will flatter."
+            else f"{many(shared, 'session is', 'sessions are')} in more than one split, so scores "
+            "will be too high."
         )
     )
     rows = [[name, *row] for name, row in zip(names, text, strict=True)]
     return finish(
         figure,
-        "Recordings / sessions of each class and split",
+        "Recordings / sessions per class and split",
         caption,
         ["class", *labels],
         rows,
@@ -107,15 +109,15 @@ def availability(table: SampleTable) -> go.Figure:
         if count < len(table)
     ]
     caption = f"{complete:,} of {len(table):,} recordings have all {len(names)} modalities" + (
-        f"; {', '.join(lacking)}, which is masked, not filled." if lacking else "."
+        f"; {', '.join(lacking)} (masked, never filled with zeros)." if lacking else "."
     )
     return finish(
         figure,
-        "Availability of the modalities",
+        "Available modalities",
         caption,
         ["modality", "present", "missing"],
         zip(names, have, len(table) - have, strict=True),
-        xaxis={"title": "recordings that have it (%)", "range": [0, 100]},
+        xaxis={"title": "recordings with this modality (%)", "range": [0, 100]},
         yaxis={"type": "category", "autorange": "reversed", "showgrid": False},
         height=110 + 40 * len(names),
     )

@@ -14,14 +14,15 @@ import numpy as np
 from quadlib.evaluation.record import Evaluation
 from quadlib.figures.batches import batch_table, composition_sentence, span
 from quadlib.figures.evaluation import baseline_name
-from quadlib.figures.style import BROKEN, FINE, LOOK_HERE, number, score
-from quadlib.figures.training import SCORES, split_history
+from quadlib.figures.history import split_history
+from quadlib.figures.style import ATTENTION, BROKEN, FINE, many, number, score
+from quadlib.figures.training import SCORES
 from quadlib.runs import Run
 from quadlib.sampler.plan import BatchPlan
 from quadlib.training.checkpoint import BEST, LATEST
 
-Level = Literal["fine", "look here", "broken"]
-SIGNS = {"fine": ("✓", FINE), "look here": ("▲", LOOK_HERE), "broken": ("✕", BROKEN)}
+Level = Literal["fine", "needs attention", "broken"]
+SIGNS = {"fine": ("✓", FINE), "needs attention": ("▲", ATTENTION), "broken": ("✕", BROKEN)}
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,12 @@ def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
     table = batch_table(plan, temperature)
     one_class, lone = int((table["classes"] == 1).sum()), int(table["lone_anchors"].sum())
     numbers = (
-        ("batches in an epoch", f"{len(table):,}"),
+        ("batches per epoch", f"{len(table):,}"),
         (
-            "positives per anchor, fewest / median",
+            "positives per anchor, minimum / median",
             f"{table['positives_min'].min()} / {table['positives_median'].median():g}",
         ),
-        ("floor of a batch", span(table["floor"])),
+        ("loss floor", span(table["floor"])),
         ("collapse plateau", number(float(table["collapse"].mode().iloc[0]), 4)),
     )
     sentence = composition_sentence(plan, table)
@@ -114,7 +115,7 @@ def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
         else ()
     )
     notes += (
-        (f"{repeats:,} places are filled by a recording that its batch holds already.",)
+        (f"{many(repeats, 'recording occurs', 'recordings occur')} more than once in a batch.",)
         if repeats
         else ()
     )
@@ -122,12 +123,14 @@ def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
         size = int(table["size"].mode().iloc[0])
         return Verdict(
             "broken",
-            f"{one_class} of {len(table)} batches hold one class, so their loss cannot leave ln "
-            f"{size - 1} = {np.log(size - 1):.4f}. {sentence}",
+            f"{one_class} of {len(table)} batches hold one class, so their loss cannot fall below "
+            f"ln {size - 1} = {np.log(size - 1):.4f}. {sentence}",
             numbers,
             notes,
         )
-    return Verdict("look here" if lone or unseen or repeats else "fine", sentence, numbers, notes)
+    return Verdict(
+        "needs attention" if lone or unseen or repeats else "fine", sentence, numbers, notes
+    )
 
 
 def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0) -> Verdict:
@@ -136,7 +139,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
     """
     steps, epochs = split_history(history)
     if not len(epochs):
-        return Verdict("broken", "No epoch was finished.", (("steps", f"{len(steps):,}"),))
+        return Verdict("broken", "No epoch was completed.", (("steps", f"{len(steps):,}"),))
     last = epochs.iloc[-1]
     done = int(last["epoch"])
     stopped = (
@@ -163,7 +166,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
         (f"validation {SCORES[name][0]}, best model", score(float(best[name]))) for name in shown
     ]
     where = (
-        f"validation {SCORES[shown[0]][0]} {score(float(best[shown[0]]))} at epoch "
+        f"best validation {SCORES[shown[0]][0]} {score(float(best[shown[0]]))} in epoch "
         f"{int(best['epoch'])}; trained to {stopped}."
         if shown
         else f"trained to {stopped}."
@@ -171,22 +174,23 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
     if progress != progress:
         return Verdict(
             "broken",
-            "Nothing to learn: in each batch floor and collapse plateau coincide, or the fused "
-            f"term is off; {where}",
+            "Nothing to learn: floor and collapse plateau coincide in every batch, or the fused "
+            f"term is switched off; {where}",
             tuple(numbers),
         )
-    numbers.insert(0, ("from collapse to optimum", f"{100 * progress:.0f} %"))
+    numbers.insert(0, ("progress from collapse to floor", f"{100 * progress:.0f} %"))
     if progress < 0.05:
         return Verdict(
             "broken",
-            f"Collapsed: the loss stands {100 * progress:.0f} % of the way from collapse to the "
-            f"optimum; {where}",
+            f"Collapsed: the loss is only {100 * progress:.0f} % of the way from collapse to its "
+            f"floor; {where}",
             tuple(numbers),
         )
-    word = "Learned" if progress >= 0.5 else "Learned a part"
+    word = "Learned" if progress >= 0.5 else "Partly learned"
     return Verdict(
-        "fine" if progress >= 0.5 else "look here",
-        f"{word}: progress {100 * progress:.0f} % of the way from collapse to the optimum, {where}",
+        "fine" if progress >= 0.5 else "needs attention",
+        f"{word}: the loss is {100 * progress:.0f} % of the way from collapse to its floor; "
+        f"{where}",
         tuple(numbers),
     )
 
@@ -212,12 +216,12 @@ def judge_diagnosis(diagnosis: Any) -> Verdict:
         ("checks run", str(len(diagnosis.ran))),
         ("checks not run", str(len(diagnosis.not_run))),
         ("root causes", str(len(alarms))),
-        ("findings that follow from them", str(folded)),
+        ("consequences of those", str(folded)),
     )
     level: Level = (
         "broken"
         if any(root.severity == "error" for root in alarms)
-        else "look here"
+        else "needs attention"
         if alarms or not diagnosis.ran
         else "fine"
     )
@@ -225,7 +229,7 @@ def judge_diagnosis(diagnosis: Any) -> Verdict:
         level,
         f"{diagnosis.headline()}.",
         numbers,
-        tuple(f"help for {root.code}: {root.help}" for root in alarms),
+        tuple(f"To fix {root.code}: {root.help}" for root in alarms),
     )
 
 
@@ -237,16 +241,16 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
     scores = [
         ("macro-F1", reached),
         ("accuracy", evaluation.scores["accuracy"]),
-        ("AUROC good against defect", auroc),
+        ("AUROC, good vs defect", auroc),
     ]
     scores += [
         (baseline_name(baseline.name), baseline.macro_f1) for baseline in evaluation.baselines
     ]
-    scores += [(f"best single, {single[0]}", single[1])] if single else []
+    scores += [(f"best single modality, {single[0]}", single[1])] if single else []
     # what has no value gets a sentence with its reason, not a tile
     numbers = [(name, str(value)) for name, value in scores if value.value is not None]
     notes = tuple(evaluation.notes) + (
-        (f"AUROC good against defect: not defined, {auroc.reason}.",) if auroc.value is None else ()
+        (f"AUROC, good vs defect: undefined, {auroc.reason}.",) if auroc.value is None else ()
     )
     if reached.value is None:
         return Verdict("broken", f"Not scored: {reached.reason}.", tuple(numbers), notes)
@@ -267,5 +271,5 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
         return Verdict("fine", sentence, tuple(numbers), notes)
     surely = any(value >= reached.value for value in beaten_by.values())
     others = ", ".join(f"{name} ({score(value)})" for name, value in beaten_by.items())
-    doubt = f" {'No better than' if surely else 'Within its interval lies'}: {others}."
-    return Verdict("look here", sentence + doubt, tuple(numbers), notes)
+    doubt = f" {'No better than' if surely else 'Not clearly better than'} {others}."
+    return Verdict("needs attention", sentence + doubt, tuple(numbers), notes)

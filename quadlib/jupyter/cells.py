@@ -40,8 +40,8 @@ def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
     missing = [name for name in model.model_fields if name not in namespace]
     if missing:
         raise SettingsError(
-            f"the notebook has no {', '.join(missing)}; run its parameter cell first, or put the "
-            "line back"
+            f"the notebook has no {', '.join(missing)}; run its parameter cell first, or restore "
+            "the lines that were removed"
         )
     return read_settings(model, {name: namespace[name] for name in model.model_fields})
 

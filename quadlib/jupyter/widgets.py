@@ -5,9 +5,8 @@ static twin in batch.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, wraps
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
@@ -20,9 +19,10 @@ from quadlib.config import BatchesSettings
 from quadlib.data.batches import SplitBatches
 from quadlib.data.samples import SampleTable
 from quadlib.figures.batches import batch_inspection, batch_overview, batch_table, worst_first
-from quadlib.figures.style import CONFIG, in_batch, many, score
+from quadlib.figures.style import in_batch, many, score
 from quadlib.figures.training import SCORES, loss_curve
 from quadlib.figures.verdicts import judge_batches
+from quadlib.jupyter.live import live, refresh, reported
 from quadlib.sampler.plan import BatchPlan
 from quadlib.training.trainer import Trainer, Watcher
 
@@ -65,53 +65,6 @@ def plan_batches(
         codes,
         class_names=table.class_names,
     )
-
-
-def refresh(shown: go.FigureWidget, fresh: go.Figure) -> None:
-    """Makes a displayed figure look like a fresh one, in one message, without making a new
-    widget.
-    """
-    with shown.batch_update():
-        for old, new in zip(shown.data, fresh.data, strict=False):
-            wanted = {name: value for name, value in new.to_plotly_json().items() if name != "type"}
-            old.update(
-                {
-                    **dict.fromkeys(set(old.to_plotly_json()) - set(wanted) - {"type", "uid"}),
-                    **wanted,
-                }
-            )
-        # Only what differs is sent: an axis written anew as a whole would lose its type in the
-        # browser.
-        shown.layout.update({"shapes": (), "annotations": (), **fresh.layout.to_plotly_json()})
-    if len(fresh.data) > len(shown.data):
-        shown.add_traces(fresh.data[len(shown.data) :])
-
-
-def live(figure: go.Figure) -> go.FigureWidget:
-    """A figure that fills its cell and can be changed later; without plotly's logo."""
-    shown = go.FigureWidget(figure)
-    shown.layout.autosize = True
-    shown._config = {**shown._config, **CONFIG}
-    return shown
-
-
-def _reported(handler: Callable[..., None]) -> Callable[..., None]:
-    """An error in a widget's callback would vanish in the browser's log: this puts it into the
-    status line.
-    """
-
-    @wraps(handler)
-    def handle(self: Any, *arguments: Any) -> None:
-        try:
-            handler(self, *arguments)
-        except Exception as error:  # every error has the same reader, at the same screen
-            text = html.escape(str(error)).replace("\n", "<br>")
-            self.status.value = (
-                '<p role="alert"><strong>✕ '
-                f"{html.escape(type(error).__name__)}</strong>: {text}</p>"
-            )
-
-    return handle
 
 
 class BatchInspector:
@@ -211,7 +164,7 @@ class BatchInspector:
                 description="batch",
                 options=self._batch_options(),
                 value=self.batch,
-                tooltip="batch that is opened, worst first",
+                tooltip="batch to open, worst first",
                 layout={"width": "22em"},
                 style={"description_width": "auto"},
             ),
@@ -221,7 +174,7 @@ class BatchInspector:
     def worst_button(self) -> widgets.Button:
         return widgets.Button(
             description="worst batch",
-            tooltip="open the batch from which least can be learned",
+            tooltip="open the batch with the least to learn from",
             layout={"width": "auto"},
         )
 
@@ -241,8 +194,8 @@ class BatchInspector:
         table = batch_table(self.plan, self.settings.temperature)
         return [
             (
-                f"{batch}: {many(int(table['classes'][batch]), 'class', 'classes')}, fewest "
-                f"positives {table['positives_min'][batch]}",
+                f"{batch}: {many(int(table['classes'][batch]), 'class', 'classes')}, at least "
+                f"{many(int(table['positives_min'][batch]), 'positive')} per anchor",
                 int(batch),
             )
             for batch in worst_first(table)
@@ -251,7 +204,7 @@ class BatchInspector:
     def _worst(self) -> int:
         return int(worst_first(batch_table(self.plan, self.settings.temperature))[0])
 
-    @_reported
+    @reported
     def _on_settings(self, _change: Any) -> None:
         values = {name: control.value for name, control in self.controls.items()}
         self.controls["balance"].disabled = values["sampler"] != "stratified"
@@ -265,17 +218,17 @@ class BatchInspector:
         control.value = self.batch
         self._show_batch()
 
-    @_reported
+    @reported
     def _on_batch(self, change: Any) -> None:
         if change["new"] is not None and change["new"] != self.batch:
             self.batch = change["new"]
             self._show_batch()
 
-    @_reported
+    @reported
     def _on_worst(self, _button: Any) -> None:
         self.controls["batch"].value = self._worst()
 
-    @_reported
+    @reported
     def _on_click(self, _trace: Any, points: Any, _state: Any) -> None:
         if points.xs:  # plotly calls the handler of every trace; only the clicked one has points
             self.controls["batch"].value = int(points.xs[0])
@@ -316,7 +269,7 @@ def recordings_html(table: SampleTable, selection: Selection) -> str:
         f"Batch {selection.batch}: {many(len(frame), 'recording')}, "
         f"{many(frame['label'].nunique(), 'class', 'classes')}, "
         f"{many(frame['group'].nunique(), 'session')}; "
-        f"{', '.join(lacking) or 'no modality is missing'}"
+        f"{', '.join(lacking) or 'all modalities present'}"
     )
     return (
         f"<details open><summary>{html.escape(summary)}</summary><div "
@@ -338,7 +291,7 @@ class TrainingMonitor(Watcher):
 
     @cached_property
     def status(self) -> widgets.HTML:
-        return widgets.HTML("<p>The first epoch is not over yet.</p>")
+        return widgets.HTML("<p>The first epoch is still running.</p>")
 
     @cached_property
     def figure(self) -> go.FigureWidget:
@@ -350,7 +303,7 @@ class TrainingMonitor(Watcher):
         if not in_batch():
             display(self.widget)
 
-    @_reported
+    @reported
     def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
         if in_batch():
             return
@@ -361,6 +314,6 @@ class TrainingMonitor(Watcher):
         )
         self.status.value = (
             f"<p>Epoch {record['epoch']} of {trainer.settings.epochs}: "
-            f"{scores or 'not validated'}; best is epoch {trainer.best_epoch}.</p>"
+            f"{scores or 'not validated'}; best so far: epoch {trainer.best_epoch}.</p>"
         )
         refresh(self.figure, loss_curve(trainer.history))

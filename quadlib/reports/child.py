@@ -100,7 +100,7 @@ def _explain(error: Exception, output: Path) -> tuple[dict[str, Any], int]:
         return _failure("failed", error.ename, error.evalue, error.cell_index, shown), 1
     if isinstance(error, DeadKernelError):
         message = (
-            "the kernel died without a Python error; most often the machine ran out of memory, or "
+            "the kernel died without a Python error; usually the machine ran out of memory, or "
             "native code crashed"
         )
         return _failure("killed", "DeadKernel", message, _last_started_cell(output)), DEAD_KERNEL

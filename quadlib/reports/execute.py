@@ -5,21 +5,14 @@ kernel.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 from quadlib.config import (
@@ -31,7 +24,8 @@ from quadlib.config import (
     TrainSettings,
     read_settings,
 )
-from quadlib.files import project_root, read_json
+from quadlib.files import project_root
+from quadlib.reports.process import run_child
 from quadlib.runs import Run, RunError
 
 NOTEBOOK_SETTINGS: dict[str, type[RunSettings]] = {
@@ -40,12 +34,8 @@ NOTEBOOK_SETTINGS: dict[str, type[RunSettings]] = {
     "03_diagnose": DiagnoseSettings,
     "04_evaluate": EvaluateSettings,
 }
-GRACE_SECONDS = (
-    20.0  # what an interrupted cell gets to end its step and save before everything is killed
-)
-DAY_SECONDS = (
-    86_400.0  # nbclient can wait for ever on a kernel that has nothing to say; nothing here may
-)
+# nbclient can wait for ever on a kernel that has nothing to say; nothing here may
+DAY_SECONDS = 86_400.0
 LOG_LINES = 20
 
 
@@ -146,7 +136,7 @@ def execute_notebook(
     with _only_one(run):
         _record(run, notebook.stem, "running", parameters=given)
         started = time.monotonic()
-        status, error, stopped_by = _run_child(
+        status, error, stopped_by = run_child(
             notebook, run, given, timeout_seconds or DAY_SECONDS, echo
         )
         seconds = time.monotonic() - started
@@ -181,156 +171,6 @@ def _record(
     run.update(status=status, error=error, timings=timings, notebooks=notebooks | {name: entry})
 
 
-def _run_child(
-    notebook: Path,
-    run: Run,
-    parameters: dict[str, Any],
-    timeout_seconds: float,
-    echo: Callable[[str], None] | None,
-) -> tuple[str, dict[str, Any] | None, int]:
-    """Status, error and the signal that stopped it, of one child process from start to end."""
-    folder = run.path("notebooks")
-    folder.mkdir(exist_ok=True)
-    commit_path, log_path = (
-        folder / f".{notebook.stem}.commit.json",
-        folder / f"{notebook.stem}.log",
-    )
-    commit_path.unlink(missing_ok=True)
-    job = {
-        "notebook": str(notebook),
-        "output": str(folder / f"{notebook.stem}.ipynb"),
-        "commit": str(commit_path),
-        "parent": os.getpid(),
-        "parameters": parameters,
-        "timeout_seconds": round(timeout_seconds),
-    }
-    environment = os.environ | {
-        "QUADLIB_BATCH": "1",
-        "PYTHONUNBUFFERED": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-    with (
-        _signals_caught() as caught,
-        open(log_path, "wb") as log,
-        open(log_path, encoding="utf-8", errors="replace") as reader,
-    ):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "quadlib.reports.child"],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(job).encode())
-            process.stdin.close()
-            deadline = time.monotonic() + timeout_seconds
-            while process.poll() is None and not caught and time.monotonic() < deadline:
-                time.sleep(0.05)
-                _echo(reader, echo)
-            timed_out = process.poll() is None and not caught
-            _stop(process, caught)
-            _echo(reader, echo)
-        finally:
-            _kill_tree(process)
-    commit = read_json(commit_path) if commit_path.exists() else None
-    commit_path.unlink(missing_ok=True)
-    if caught:
-        return (
-            "killed",
-            _reason(commit, "Signal", f"stopped by {signal.Signals(caught[0]).name}"),
-            caught[0],
-        )
-    if timed_out:
-        return (
-            "timed-out",
-            _reason(commit, "Timeout", f"not finished after {timeout_seconds:g} s"),
-            0,
-        )
-    if commit is None:
-        return (
-            "killed",
-            _reason(
-                None,
-                "DeadProcess",
-                f"the notebook's process ended with code {process.returncode} and left no record",
-            ),
-            0,
-        )
-    if commit["status"] == "done" and process.returncode != 0:
-        return (
-            "failed",
-            _reason(
-                None,
-                "DeadProcess",
-                f"the notebook's process ended with code {process.returncode} after its last cell",
-            ),
-            0,
-        )
-    return commit["status"], commit["error"], 0
-
-
-def _reason(commit: dict[str, Any] | None, kind: str, message: str) -> dict[str, Any]:
-    """Why it was stopped, with the cell and traceback that the interrupted child could still
-    record.
-    """
-    seen = (commit or {}).get("error") or {"cell": None, "traceback": []}
-    return {**seen, "type": kind, "message": message}
-
-
-def _stop(process: subprocess.Popen[bytes], caught: list[int]) -> None:
-    """Interrupts the running cell and waits; a second signal, or the end of the grace time, leaves
-    the rest to `_kill_tree`.
-    """
-    if process.poll() is not None:
-        return
-    signals_seen = len(caught)
-    for kernel in psutil.Process(process.pid).children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            kernel.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + GRACE_SECONDS
-    while process.poll() is None and len(caught) == signals_seen and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def _kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """Kills what is left of the child, its kernel and the kernel's loaders, and waits until they
-    are gone.
-    """
-    if process.poll() is not None:
-        return
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(family, timeout=5)
-    process.wait()
-
-
-@contextlib.contextmanager
-def _signals_caught() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT while a notebook runs; only the main thread may do so, elsewhere
-    the list stays empty.
-    """
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @contextlib.contextmanager
 def _only_one(run: Run) -> Iterator[None]:
     """Holds the run for one notebook at a time; the system frees the lock when its holder dies."""
@@ -341,8 +181,8 @@ def _only_one(run: Run) -> Iterator[None]:
     except Timeout:
         holder = note.read_text() if note.exists() else "another process"
         raise RunError(
-            f"run {run.name} is busy: {holder} is running a notebook in it; wait for it, or choose "
-            "another run name"
+            f"run {run.name} is busy: {holder} is running a notebook in it; wait until it is "
+            "done, or choose another run name"
         ) from None
     try:
         note.write_text(f"process {os.getpid()} on {socket.gethostname()}")
@@ -350,11 +190,6 @@ def _only_one(run: Run) -> Iterator[None]:
     finally:
         note.unlink(missing_ok=True)
         lock.release()
-
-
-def _echo(reader: Any, echo: Callable[[str], None] | None) -> None:
-    if echo is not None and (text := reader.read()):
-        echo(text)
 
 
 def _last_lines(log: Path) -> list[str]:

@@ -111,7 +111,7 @@ def _table_html(table: Mapping[str, Any]) -> str:
     head = "".join(f'<th scope="col">{escape(str(column))}</th>' for column in table["columns"])
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows[:MOST_ROWS])
     cut = (
-        f'<p class="note">The first {MOST_ROWS} of {len(rows)} rows.</p>'
+        f'<p class="note">First {MOST_ROWS} of {len(rows)} rows.</p>'
         if len(rows) > MOST_ROWS
         else ""
     )

@@ -97,7 +97,7 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
         drawn.append(f'<polyline class="spark {key}" points="{points}"/>')
     words = (
         f"Loss by epoch: {epochs[0]['fused']:.2f} to {epochs[-1]['fused']:.2f} in {len(epochs)} "
-        "epochs, between floor and collapse"
+        "epochs, between floor and collapse plateau"
     )
     texts = (
         f'<text x="0" y="{MARGIN - 4}">collapse</text><text x="0" y="{HEIGHT - 1}">floor</text>'

@@ -17,7 +17,7 @@ from quadlib.runs import Run
 VERDICT_MIME = "application/vnd.quadlib.verdict+json"
 LEVELS = {
     "fine": ("fine", "✓", "Fine"),
-    "look here": ("look", "▲", "Look here"),
+    "needs attention": ("look", "▲", "Needs attention"),
     "broken": ("broken", "✕", "Broken"),
 }
 ENDINGS = {
@@ -69,9 +69,9 @@ def headline(
     sentence = (
         f"{error['type']}: {error['message']}"
         if error
-        else "No verdict was given."
+        else "The notebook gave no verdict."
         if status == "done"
-        else "There is no result yet."
+        else "No result yet."
     )
     return Headline(*ENDINGS[status], sentence)
 
@@ -117,13 +117,12 @@ def _where(notebook: NotebookNode, cell: int | None) -> str:
 def _remedy(run: Run, name: str, status: str) -> tuple[str, str]:
     again = f"quadlib run {name} --run {run.name}"
     if run.path("checkpoints", "latest_model.pth").exists() and name.startswith("02"):
-        kept = "The last whole checkpoint is kept; the same command goes on from it."
+        kept = "The last complete checkpoint was kept; the same command resumes from it."
     else:
         kept = "The same command runs it again."
     hints = {
-        "killed": "If memory ran out, take a smaller batch_size or fewer num_workers. ",
-        "timed-out": "Give it more time with --timeout, or fewer epochs. ",
-        "failed": "Mend what the message names: a setting with -p name=value, a file at its "
-        "place. ",
+        "killed": "If memory ran out, use a smaller batch_size or fewer num_workers. ",
+        "timed-out": "Allow more time with --timeout, or train fewer epochs. ",
+        "failed": "Fix what the message names: a setting with -p name=value, or a file. ",
     }
     return hints.get(status, "") + kept, again

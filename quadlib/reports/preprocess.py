@@ -153,8 +153,7 @@ def _clean_output(output: NotebookNode) -> NotebookNode | None:
         )
     if WIDGET_MIME in data:
         return _html_output(
-            '<p class="note">An interactive part stands here when the notebook is open in '
-            "JupyterLab.</p>"
+            '<p class="note">This part is interactive when the notebook is open in JupyterLab.</p>'
         )
     if VERDICT_MIME in data:
         return NotebookNode(
@@ -184,8 +183,7 @@ def _clean_output(output: NotebookNode) -> NotebookNode | None:
 def _stream_html(name: str, text: str) -> str:
     text = text.rstrip()
     cut = (
-        f"… {len(text) - MOST_CHARACTERS:,} characters left out here, they are in the executed "
-        "notebook …\n"
+        f"… {len(text) - MOST_CHARACTERS:,} characters left out; the executed notebook has them …\n"
         if len(text) > MOST_CHARACTERS
         else ""
     )
@@ -195,7 +193,7 @@ def _stream_html(name: str, text: str) -> str:
     return (
         block
         if lines <= LONGEST_OPEN_STREAM
-        else f"<details><summary>{lines} printed lines</summary>{block}</details>"
+        else f"<details><summary>{lines} lines of output</summary>{block}</details>"
     )
 
 

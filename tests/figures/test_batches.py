@@ -11,16 +11,18 @@ import pytest
 
 from quadlib.data.samples import SampleTable
 from quadlib.figures.batches import (
-    batch_floors,
     batch_heatmap,
     batch_inspection,
     batch_overview,
     batch_table,
+    worst_first,
+)
+from quadlib.figures.positives import (
+    batch_floors,
     chance_of_lone_anchor,
     chance_of_one_class,
     positives_per_anchor,
     random_odds,
-    worst_first,
 )
 from quadlib.figures.recordings import availability, split_table
 from quadlib.sampler.plan import BatchPlan
@@ -44,13 +46,14 @@ def test_captions_state_the_finding(plan: BatchPlan, bad_plan: BatchPlan) -> Non
         batch_heatmap(plan, 0.1)
         .layout.meta["caption"]
         .startswith(
-            "Every batch of 16 holds 4 classes, 4 of each; no anchor is without a positive."
+            "Each batch holds 16 recordings of 4 classes, 4 of each class; every anchor has a "
+            "positive."
         )
     )
     assert "1 of 11 anchors have no positive" in batch_heatmap(bad_plan, 0.1).layout.meta["caption"]
     assert (
         positives_per_anchor(plan, 0.1).layout.meta["caption"]
-        == "Every anchor has 3 positives or more, in the median 3."
+        == "Every anchor has at least 3 positives; the median is 3."
     )
     assert "1 of 3 batches hold one class" in batch_floors(bad_plan, 0.1).layout.meta["caption"]
     assert "ln 15 = 2.708" in batch_floors(plan, 0.1).layout.meta["caption"]
@@ -76,7 +79,7 @@ def test_many_batches_are_cut_and_said_so(table: SampleTable) -> None:
     many = BatchPlan([np.arange(start, start + 4) for start in range(0, 400, 4)], codes, ("a", "b"))
     figure = batch_heatmap(many, 0.1)
     assert figure.data[0].z.shape == (2, 60)
-    assert "The 60 worst of 100 batches are shown." in figure.layout.meta["caption"]
+    assert "Shown are the 60 worst of 100 batches." in figure.layout.meta["caption"]
 
 
 def test_chances_equal_counting_every_batch() -> None:
@@ -111,9 +114,9 @@ def test_recordings_and_sessions_of_each_split(table: SampleTable) -> None:
     figure = split_table(table)
     assert list(figure.data[0].x) == ["train", "val", "test"]
     assert list(figure.data[0].text[0]) == ["16 / 2", "4 / 2", "4 / 2"]
-    assert "no session is in two splits" in figure.layout.meta["caption"]
+    assert "no session is in more than one split" in figure.layout.meta["caption"]
     shared = table.with_columns(group=["one"] * len(table))
-    assert "1 sessions are in two splits" in split_table(shared).layout.meta["caption"]
+    assert "1 session is in more than one split" in split_table(shared).layout.meta["caption"]
 
 
 def test_missing_modalities_are_counted(table: SampleTable) -> None:

@@ -48,7 +48,7 @@ FACTS = {
 
 def test_a_missing_class_is_counted() -> None:
     figure = label_composition(FACTS["labels"])
-    assert figure.layout.meta["caption"] == "train holds 2 of 2 classes; val holds 1 of 2 classes."
+    assert figure.layout.meta["caption"] == "train has 2 of 2 classes; val has 1 of 2 classes."
     assert list(figure.data[0].x) == ["train", "val"] and figure.layout.yaxis.type == "category"
 
 
@@ -59,7 +59,7 @@ def test_a_one_class_batch_is_called_out() -> None:
         .startswith("1 of 2 batches hold one class")
     )
     assert (
-        "holds 4 classes, and every anchor has 1 positive or more"
+        "holds 4 classes, and every anchor has at least 1 positive"
         in positives_per_batch(FACTS["positives_per_batch"].iloc[:1]).layout.meta["caption"]
     )
 
@@ -80,10 +80,10 @@ def test_a_part_without_gradient_is_crossed_out() -> None:
 def test_facts_are_drawn_in_the_order_of_the_pipeline() -> None:
     titles = [figure.layout.title.text for figure in facts_figures(FACTS)]
     assert titles == [
-        "Label composition of the splits (recordings)",
-        "Classes and positives of the batches",
-        "Trainable share of the parameters",
-        "Gradient flow on the first batch",
+        "Recordings per class and split",
+        "Classes and positives per batch",
+        "Trainable parameters",
+        "Gradient norms on the first batch",
     ]
     assert facts_figures({"labels": pd.DataFrame({"not available": ["no labels"]})}) == []
 
@@ -103,8 +103,10 @@ def test_similarities_of_a_collapsed_and_of_a_learned_batch() -> None:
     learned = similarity_histogram(np.where(same, 0.9, -0.1), same)
     assert (
         learned.layout.meta["caption"]
-        == "Pairs of the same class are closer by 1.00 in mean cosine."
+        == "The mean cosine of same-class pairs is 1.00 higher than that of different-class pairs."
     )
+    alone = similarity_histogram(np.arange(9.0).reshape(3, 3) / 9, np.eye(3, dtype=bool))
+    assert "nothing to compare" in alone.layout.meta["caption"]
     assert sum(row[1] for row in learned.layout.meta["table"]["rows"]) == 2
 
 

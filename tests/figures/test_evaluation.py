@@ -41,11 +41,11 @@ def scored(evaluation: Evaluation) -> Evaluation:
 def test_the_score_stands_beside_its_baselines(evaluation: Evaluation) -> None:
     figure = score_line(evaluation)
     rows = {row[0]: row for row in figure.layout.meta["table"]["rows"]}
-    assert list(rows)[0] == "all modalities fused"
-    assert {"always the commonest class", "set-points only", "duration only"} <= set(rows)
-    assert rows["set-points only"][1] is None and rows["set-points only"][4]
+    assert list(rows)[0] == "all modalities"
+    assert {"most common class", "set-points alone", "duration alone"} <= set(rows)
+    assert rows["set-points alone"][1] is None and rows["set-points alone"][4]
     assert (
-        "Not to be had from this table: set-points only, duration only."
+        "Not available for this table: set-points alone, duration alone."
         in figure.layout.meta["caption"]
     )
     assert figure.data[-1].error_x.array  # the fused score has its interval
@@ -64,7 +64,7 @@ def test_confusion_is_by_true_class_and_says_the_commonest(evaluation: Evaluatio
     assert np.nansum(figure.data[0].z, axis=1) == pytest.approx(100)
     assert (
         figure.layout.meta["caption"]
-        == "The commonest confusion: 2 of 4 recordings of spatter are taken for <b>porosity</b>."
+        == "Most common error: 2 of 4 recordings of spatter are predicted as <b>porosity</b>."
     )
     assert figure.layout.xaxis.type == "category"
 
@@ -92,14 +92,14 @@ def test_subsets_best_first(scored: Evaluation) -> None:
     ]
     assert tuple(figure.data[0].y) == (0, 1)  # video is visible in the two best
     assert figure.data[-1].marker.color[1] == "#0072B2"
-    assert "the best alone is video with .500" in figure.layout.meta["caption"]
+    assert "the best single modality is video with .500" in figure.layout.meta["caption"]
 
 
 def test_shares_of_the_modalities(scored: Evaluation) -> None:
     figure = shapley_bars(scored)
     assert (
         figure.layout.meta["caption"]
-        == "video carries most of the score (+0.300), audio least (+0.200)."
+        == "video contributes most to the score (+0.300), audio least (+0.200)."
     )
     assert figure.data[0].text == ("+0.300", "+0.200", "")
 
@@ -126,13 +126,13 @@ def test_the_map_has_three_views(evaluation: Evaluation) -> None:
     assert (shown.sum(axis=0) == 1).all()  # each trace belongs to one view
     assert "&lt;b&gt;porosity&lt;/b&gt;" in figure.layout.annotations[2].text
     assert figure.layout.meta["caption"].startswith(
-        "2 of 16 evaluated recordings are nearest to another class"
+        "2 of 16 evaluated recordings are predicted as another class"
     )
 
 
 def test_worst_recordings_name_what_they_lean_on(evaluation: Evaluation) -> None:
     worst = worst_recordings(evaluation)
-    assert worst["class"].iloc[0] == "spatter" and worst["taken for"].iloc[0] == "<b>porosity</b>"
+    assert worst["class"].iloc[0] == "spatter" and worst["predicted"].iloc[0] == "<b>porosity</b>"
     assert worst["margin"].is_monotonic_increasing
 
 
@@ -142,4 +142,4 @@ def test_every_figure_draws(evaluation: Evaluation, scored: Evaluation) -> None:
             assert figure.layout.meta["caption"] and figure.layout.meta["table"]["columns"]
             figure.to_json()
     assert len(evaluation_figures(scored)) == len(evaluation_figures(evaluation)) + 2
-    assert baseline_name("set-points") == "set-points only" and baseline_name("other") == "other"
+    assert baseline_name("set-points") == "set-points alone" and baseline_name("other") == "other"

@@ -8,28 +8,20 @@ from typing import Any
 
 import pytest
 
-from quadlib.figures.training import (
-    gradient_curves,
-    learning_rate_curve,
-    loss_curve,
-    split_history,
-    time_per_epoch,
-    training_figures,
-    validation_curve,
-)
+from quadlib.figures.history import split_history
+from quadlib.figures.telemetry import gradient_curves, learning_rate_curve, time_per_epoch
+from quadlib.figures.training import loss_curve, training_figures, validation_curve
 
 
 def test_the_plateau_is_named(history: list[dict[str, Any]]) -> None:
     figure = loss_curve(history)
     assert "ln 31 = 3.434: collapse" in [trace.name for trace in figure.data]
     assert "ln 31 = 3.434: collapse" in [note.text for note in figure.layout.annotations]
-    assert figure.layout.meta["caption"].endswith(
-        "81 % of the way from collapse to the optimum of these batches."
-    )
+    assert figure.layout.meta["caption"].endswith("81 % of the way from collapse to the floor.")
 
 
 def test_the_floor_band_is_of_each_epoch(history: list[dict[str, Any]]) -> None:
-    band = next(trace for trace in loss_curve(history).data if trace.name == "floor of the batches")
+    band = next(trace for trace in loss_curve(history).data if trace.name == "floor")
     assert min(band.y) == pytest.approx(0.55) and max(band.y) == pytest.approx(0.59)
 
 
@@ -66,8 +58,8 @@ def test_the_best_epoch_is_marked(history: list[dict[str, Any]]) -> None:
     assert tuple(best.x) == (3,) and best.y[0] == pytest.approx(0.8)
     assert (
         figure.layout.meta["caption"]
-        == "The best model is that of epoch 3, validation macro-F1 .800; 1 epoch followed without "
-        "a better one."
+        == "The best model is from epoch 3, with validation macro-F1 .800; 1 later epoch was no "
+        "better."
     )
 
 
@@ -75,7 +67,7 @@ def test_a_rate_of_zero_is_called_out(history: list[dict[str, Any]]) -> None:
     for line in history:
         if line["kind"] == "step":
             line["learning_rate"] = 0.0
-    assert "nothing can have been learned" in learning_rate_curve(history).layout.meta["caption"]
+    assert "so nothing was learned" in learning_rate_curve(history).layout.meta["caption"]
 
 
 def test_batches_that_only_accumulate_have_no_rate(history: list[dict[str, Any]]) -> None:
@@ -89,7 +81,8 @@ def test_a_silent_part_is_named_and_gapped(history: list[dict[str, Any]]) -> Non
             line["gradient_norms"]["encoders.video"] = 0.0
     figure = gradient_curves(history)
     assert (
-        figure.layout.meta["caption"] == "No gradient ever reached video: it is frozen or cut off."
+        figure.layout.meta["caption"]
+        == "No gradient ever reached video: frozen or disconnected from the loss."
     )
     assert all(math.isnan(value) for value in figure.data[0].y)
     assert figure.data[0].line.color == "#0072B2"
@@ -110,7 +103,7 @@ def test_time_is_split_by_phase() -> None:
     assert [trace.name for trace in figure.data] == ["load", "forward", "backward", "validate"]
     assert (
         figure.layout.meta["caption"]
-        == "16.0 s in 2 epochs, 8.00 s each; most of it, 50 %, went to backward."
+        == "16.0 s in 2 epochs, 8.00 s each; backward took most, 50 %."
     )
 
 

@@ -46,35 +46,34 @@ def test_a_verdict_never_speaks_by_colour_alone_and_escapes_its_text() -> None:
 
 def test_batches(plan: BatchPlan, bad_plan: BatchPlan) -> None:
     good = judge_batches(plan, 0.1)
-    assert (
-        good.level == "fine"
-        and good.sentence
-        == "Every batch of 16 holds 4 classes, 4 of each; no anchor is without a positive."
+    assert good.level == "fine"
+    assert good.sentence == (
+        "Each batch holds 16 recordings of 4 classes, 4 of each class; every anchor has a positive."
     )
-    assert ("positives per anchor, fewest / median", "3 / 3") in good.numbers
+    assert ("positives per anchor, minimum / median", "3 / 3") in good.numbers
     bad = judge_batches(bad_plan, 0.1)
     assert bad.level == "broken" and "1 of 3 batches hold one class" in bad.sentence
     assert bad.notes == ("53 of 64 recordings are in no batch of this epoch.",)
     lone = judge_batches(replace(bad_plan, batches=bad_plan.batches[:2]), 0.1)
-    assert lone.level == "look here"
+    assert lone.level == "needs attention"
 
 
 def test_training(history: list[dict[str, Any]]) -> None:
     verdict = judge_training(history, epochs_planned=10)
     assert verdict.level == "fine"
     assert verdict.sentence.startswith(
-        "Learned: progress 89 % of the way from collapse to the optimum, validation macro-F1 .800 "
-        "at epoch 3;"
+        "Learned: the loss is 89 % of the way from collapse to its floor; best validation macro-F1 "
+        ".800 in epoch 3;"
     )
     assert verdict.sentence.endswith("trained to epoch 4 of 10 (stopped early).")
-    assert judge_training(history[:3]).sentence == "No epoch was finished."
+    assert judge_training(history[:3]).sentence == "No epoch was completed."
 
 
 @pytest.mark.parametrize(
     ("progress", "level", "words"),
     [
         (0.01, "broken", "Collapsed"),
-        (0.3, "look here", "Learned a part"),
+        (0.3, "needs attention", "Partly learned"),
         (None, "broken", "Nothing to learn"),
     ],
 )
@@ -88,13 +87,15 @@ def test_training_that_went_wrong(
 
 def test_diagnosis() -> None:
     assert judge_diagnosis(Diagnosis((), ("QL-S01 x",), ())).level == "fine"
-    assert judge_diagnosis(Diagnosis((), (), (("QL-S01 x", "no labels"),))).level == "look here"
+    assert (
+        judge_diagnosis(Diagnosis((), (), (("QL-S01 x", "no labels"),))).level == "needs attention"
+    )
     root = Finding("QL-S01", "error", "one class", "split train", ("12 classes",), "split anew")
     verdict = judge_diagnosis(Diagnosis((root,), ("QL-S01 x",), ()))
     assert (
         verdict.level == "broken"
         and "QL-S01" in verdict.sentence
-        and verdict.notes == ("help for QL-S01: split anew",)
+        and verdict.notes == ("To fix QL-S01: split anew",)
     )
     assert (
         judge_diagnosis(Diagnosis((replace(root, severity="note"),), ("QL-S01 x",), ())).level
@@ -111,25 +112,25 @@ def test_evaluation(evaluation: Evaluation) -> None:
     names = [name for name, _ in judge_evaluation(replace(sure, baselines=scored)).numbers]
     assert {
         "macro-F1",
-        "set-points only",
-        "duration only",
-        "always the commonest class",
-        "AUROC good against defect",
+        "set-points alone",
+        "duration alone",
+        "most common class",
+        "AUROC, good vs defect",
     } <= set(names)
     no_good = judge_evaluation(
         replace(sure, scores=sure.scores | {"auroc": Score.undefined("no class is named good")})
     )
-    assert "AUROC good against defect" not in dict(no_good.numbers)
-    assert no_good.notes[-1] == "AUROC good against defect: not defined, no class is named good."
+    assert "AUROC, good vs defect" not in dict(no_good.numbers)
+    assert no_good.notes[-1] == "AUROC, good vs defect: undefined, no class is named good."
     alone = {"video": {"macro_f1": Score(0.87), "accuracy": Score(0.9), "map_at_r": Score(0.9)}}
     doubtful = judge_evaluation(replace(sure, by_modality=alone))
-    assert doubtful.level == "look here" and doubtful.sentence.endswith(
-        "Within its interval lies: video alone (.870)."
+    assert doubtful.level == "needs attention" and doubtful.sentence.endswith(
+        "Not clearly better than video alone (.870)."
     )
     beaten = judge_evaluation(
         replace(sure, by_modality={"video": alone["video"] | {"macro_f1": Score(0.95)}})
     )
-    assert "No better than: video alone (.950)." in beaten.sentence
+    assert "No better than video alone (.950)." in beaten.sentence
     undefined = judge_evaluation(
         replace(evaluation, scores=evaluation.scores | {"macro_f1": Score.undefined("one class")})
     )

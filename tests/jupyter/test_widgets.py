@@ -16,7 +16,8 @@ import pytest
 
 from quadlib.config import BatchesSettings, read_settings
 from quadlib.data.samples import Modality, SampleTable
-from quadlib.jupyter.widgets import BatchInspector, TrainingMonitor, plan_batches, refresh
+from quadlib.jupyter.live import refresh
+from quadlib.jupyter.widgets import BatchInspector, TrainingMonitor, plan_batches
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def test_the_monitor_follows_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
         monitor.on_epoch(trainer(epoch), trainer(epoch).history[-1])
     assert monitor.figure is figure
     assert "Epoch 3 of 9: macro-F1 .600" in monitor.status.value
-    means = next(trace for trace in figure.data if trace.name == "mean of an epoch")
+    means = next(trace for trace in figure.data if trace.name == "epoch mean")
     assert len(means.y) == 3
 
 

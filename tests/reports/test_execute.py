@@ -18,7 +18,7 @@ import pytest
 from filelock import FileLock
 
 from quadlib.config import SettingsError
-from quadlib.reports import execute
+from quadlib.reports import process
 from quadlib.reports.execute import check_parameters, execute_notebook, find_notebook
 from quadlib.runs import RunError
 
@@ -99,7 +99,7 @@ def test_deadline_is_timed_out_and_interrupts_the_cell_first(make_notebook, run)
 
 
 def test_a_kernel_that_ignores_the_interrupt_is_killed(make_notebook, run, monkeypatch):
-    monkeypatch.setattr(execute, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.5)
     outcome = execute_notebook(
         make_notebook(
             "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except "

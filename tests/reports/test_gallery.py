@@ -78,7 +78,7 @@ def test_a_run_is_compared_with_the_one_before_it_on_the_same_source(tmp_path):
     new.update(
         notebooks={
             "04_evaluate": {
-                "headline": HEADLINE | {"tone": "look", "sign": "▲", "word": "Look here"}
+                "headline": HEADLINE | {"tone": "look", "sign": "▲", "word": "Needs attention"}
             }
         }
     )
@@ -86,7 +86,7 @@ def test_a_run_is_compared_with_the_one_before_it_on_the_same_source(tmp_path):
         write_gallery(tmp_path).read_text(encoding="utf-8"), "html.parser"
     ).select_one(".run")
     assert "Differs from old: epochs 10 → 20" in " ".join(card.text.split())
-    assert card.select_one(".status").text == "▲ Done: look here"
+    assert card.select_one(".status").text == "▲ Done: needs attention"
 
 
 def test_an_empty_gallery_says_how_to_begin(tmp_path):

@@ -71,7 +71,7 @@ def display(**data):
 def page(run):
     """The soup of a report with every kind of output, all of it hostile."""
     verdict = {
-        "level": "look here",
+        "level": "needs attention",
         "sentence": f"Two of nine. {HOSTILE}",
         "numbers": [["macro-F1", ".862 [.81, .90]"]],
         "notes": [HOSTILE],
@@ -166,7 +166,7 @@ def test_verdict_is_on_top_with_its_numbers(page):
     verdict = page.select_one(".verdict")
     assert (
         "tone-look" in verdict["class"]
-        and "Look here" in verdict.text
+        and "Needs attention" in verdict.text
         and "Two of nine." in verdict.text
     )
     assert (
