@@ -123,7 +123,7 @@ def confusion_order(confusion: np.ndarray) -> np.ndarray:
 
 
 def confusion_map(evaluation: Evaluation) -> go.Figure:
-    """Confusion matrix in percent of the true class; confused classes are neighbours, counts show on
+    """Confusion matrix in percent of the true class; confused classes are neighbours, counts on
     hover.
     """
     counts = np.array(evaluation.confusion)
