@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
+from quadlib.diagnosis.chain import chain_html
 from quadlib.diagnosis.finding import STAGES, Finding
 from quadlib.diagnosis.sight import Sight
 
@@ -223,11 +224,14 @@ class Diagnosis:
             f"{table.to_html(index=False, border=0)}</details>"
             for name, table in self.facts.items()
         ]
-        return (
-            "<div "
-            f'class="quad-diagnosis"><p><strong>{html.escape(self.headline())}</strong></p>{"".join(blocks)}{"".join(tables)}'
-            f"<p><small>{html.escape(self.summary())}</small></p></div>"
+        parts = (
+            f"<p><strong>{html.escape(self.headline())}</strong></p>",
+            chain_html(self),
+            *blocks,
+            *tables,
+            f"<p><small>{html.escape(self.summary())}</small></p>",
         )
+        return f'<div class="quad-diagnosis">{"".join(parts)}</div>'
 
 
 def _wrapped(text: str) -> str:
