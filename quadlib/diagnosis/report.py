@@ -119,15 +119,19 @@ class Diagnosis:
         tail = [*notes[:MOST_NOTES], *crashes, f"{checks}; --verbose lists them"]
         return "\n\n".join([*parts, "\n".join(tail)])
 
-    def summary(self) -> str:
-        """Counts of checks and findings, and what was not run with the reason."""
+    def counts(self) -> str:
+        """How many checks ran, and what came of them, in one line."""
         folded = sum(len(root.folded) for root in self.roots)
         clean = len(self.ran) - len({item.code for item in self.findings})
         roots = f"{len(self.roots)} root" + "s" * (len(self.roots) != 1)
-        lines = [
+        return (
             f"checks: {len(self.ran)} ran, {max(clean, 0)} clean, {roots}, {folded} folded; "
             f"{len(self.not_run)} not run"
-        ]
+        )
+
+    def summary(self) -> str:
+        """The counts, and what was not run with the reason."""
+        lines = [self.counts()]
         reasons: dict[str, list[str]] = {}
         for name, reason in self.not_run:
             reasons.setdefault(reason, []).append(name.split(" ")[0].removeprefix("QL-"))
@@ -229,7 +233,7 @@ class Diagnosis:
             chain_html(self),
             *blocks,
             *tables,
-            f"<p><small>{html.escape(self.summary())}</small></p>",
+            f"<p><small>{html.escape(self.counts())}</small></p>",
         )
         return f'<div class="quad-diagnosis">{"".join(parts)}</div>'
 
