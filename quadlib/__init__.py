@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from quadlib.registry import register_encoder as register_encoder
     from quadlib.registry import register_kind as register_kind
     from quadlib.registry import register_loss as register_loss
+    from quadlib.registry import register_model as register_model
     from quadlib.registry import register_source as register_source
     from quadlib.runs import Run as Run
     from quadlib.sampler import StratifiedBatchSampler as StratifiedBatchSampler
@@ -60,6 +61,7 @@ _HOMES = {
     "register_kind": "registry",
     "register_source": "registry",
     "register_encoder": "registry",
+    "register_model": "registry",
     "register_loss": "registry",
     "register_check": "registry",
 }

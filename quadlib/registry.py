@@ -118,11 +118,13 @@ def failures() -> list[str]:
 KINDS: Registry[Any] = Registry("kind", "quadlib.data.kinds")
 SOURCES: Registry[Any] = Registry("source", "quadlib.data.sources")
 ENCODERS: Registry[Any] = Registry("encoder", "quadlib.model.encoders")
+MODELS: Registry[Any] = Registry("model", "quadlib.model.quad")
 LOSSES: Registry[Any] = Registry("loss", "quadlib.training.objective")
 CHECKS: Registry[Any] = Registry("check", "quadlib.diagnosis.checks")
 
 register_kind = KINDS.register
 register_source = SOURCES.register
 register_encoder = ENCODERS.register
+register_model = MODELS.register
 register_loss = LOSSES.register
 register_check = CHECKS.register

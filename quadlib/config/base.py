@@ -27,13 +27,14 @@ class Settings(BaseModel):
         """Lists may come as text from a command line; a boolean is never a number."""
         annotation = cls.model_fields[str(info.field_name)].annotation
         if get_origin(annotation) is list and isinstance(value, str):
-            return _list_from_text(value)
+            return list_from_text(value)
         if annotation in (int, float) and isinstance(value, bool):
             raise ValueError("a number was expected, not a boolean")
         return value
 
 
-def _list_from_text(text: str) -> Any:
+def list_from_text(text: str) -> Any:
+    """A list as a command line writes it, in JSON or with commas; malformed JSON stays text."""
     text = text.strip()
     if text.startswith("["):
         try:

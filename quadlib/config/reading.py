@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +15,15 @@ from quadlib.config.base import Settings, SettingsError
 Model = TypeVar("Model", bound=Settings)
 
 
-def read_settings(model: type[Model], values: Mapping[str, Any]) -> Model:
+def read_settings(
+    model: type[Model], values: Mapping[str, Any], further: Sequence[str] = ()
+) -> Model:
     """Builds settings from plain values, every one of them checked.
 
     Args:
         model: Settings model of the stage, such as TrainSettings.
         values: Names and values; texts are read by the declared type, as from a command line.
+        further: Problems that the caller saw in the values, to be listed with the others.
 
     Returns:
         The settings; what `values` leaves out has its default.
@@ -37,10 +40,13 @@ def read_settings(model: type[Model], values: Mapping[str, Any]) -> Model:
         quadlib.config.base.SettingsError: one setting is wrong:
           epoch: no such setting; did you mean epochs?
     """
+    problems = list(further)
     try:
-        return model(**values)
+        settings = model(**values)
     except ValidationError as error:
-        problems = [_explain(model, item) for item in error.errors()]
+        problems = [*(_explain(model, item) for item in error.errors()), *further]
+    if not problems:
+        return settings
     plural = "one setting is" if len(problems) == 1 else f"{len(problems)} settings are"
     raise SettingsError(f"{plural} wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
 

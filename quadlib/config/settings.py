@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from quadlib.config.base import Settings
-from quadlib.registry import SOURCES
+from quadlib.registry import LOSSES, MODELS, SOURCES
 
 
 class RunSettings(Settings):
@@ -132,8 +132,9 @@ class SamplerSettings(Settings):
 
 
 class ModelSettings(MediaSettings):
-    """Sizes of the encoders, the fusion and the embedding."""
+    """Which model, and the sizes of its encoders, fusion and embedding."""
 
+    model: str = Field("quad", description="quad, or a name given to register_model")
     width: int = Field(96, ge=8, description="width of the modality tokens")
     embedding_dim: int = Field(64, ge=2, description="dimensions of the unit embedding")
     fusion_heads: int = Field(4, ge=1, description="attention heads of the fusion")
@@ -151,6 +152,12 @@ class ModelSettings(MediaSettings):
         [], description="modules, by the start of their name, whose weights stay fixed"
     )
 
+    @field_validator("model")
+    @classmethod
+    def _model_is_registered(cls, value: str) -> str:
+        # the default is known without loading torch
+        return value if value == "quad" else MODELS.require(value)
+
     @field_validator("fusion_heads")
     @classmethod
     def _heads_divide_width(cls, value: int, info: ValidationInfo) -> int:
@@ -161,26 +168,31 @@ class ModelSettings(MediaSettings):
 
 
 class ObjectiveSettings(Settings):
-    """The loss: supervised contrastive terms over the fused embedding, within each modality and
-    across modalities.
-    """
+    """The loss, as a term over the fused embedding, within each modality and across modalities."""
 
+    loss: str = Field("supcon", description="supcon, or a name given to register_loss")
     temperature: float = Field(0.1, gt=0, description="temperature T of every contrastive term")
     loss_variant: Literal["out", "in"] = Field(
         "out", description="L_out or L_in of Khosla et al. 2020"
     )
-    fused_weight: float = Field(1.0, ge=0, description="weight of SupCon on the fused embedding")
+    fused_weight: float = Field(1.0, ge=0, description="weight of the loss on the fused embedding")
     within_weight: float = Field(
-        0.5, ge=0, description="weight of SupCon within each modality, averaged over them"
+        0.5, ge=0, description="weight of the loss within each modality, averaged over them"
     )
     cross_weight: float = Field(
-        1.5, ge=0, description="weight of SupCon pooled over all modalities' embeddings"
+        1.5, ge=0, description="weight of the loss pooled over all modalities' embeddings"
     )
     cross_entropy_weight: float = Field(
         0.0,
         ge=0,
         description="weight of a linear classifier on the fused embedding",
     )
+
+    @field_validator("loss")
+    @classmethod
+    def _loss_is_registered(cls, value: str) -> str:
+        # the default is known without loading torch
+        return value if value == "supcon" else LOSSES.require(value)
 
     @field_validator("cross_entropy_weight")
     @classmethod
@@ -287,4 +299,7 @@ class EvaluateSettings(RunSettings):
     )
     resamples: int = Field(
         1000, ge=0, description="session bootstrap resamples for the intervals; 0 leaves them out"
+    )
+    device: str = Field(
+        "", description="auto, cpu, cuda or cuda:N; empty takes the device setting of the run"
     )

@@ -27,7 +27,8 @@ class Subject:
     scheduler, scaler: torch objects or alike. settings: a mapping or an object with attributes.
     history: a list of dicts, one a step or epoch, or of loss values, or a path to history.jsonl.
     checkpoint: a path or a loaded dict. run: a run folder. record: what was seen of a training loop
-    (`quadlib.observe`, `quadlib doctor SCRIPT.py`).
+    (`quadlib.observe`, `quadlib doctor SCRIPT.py`). bounded: False for a loss that has neither a
+    floor nor a collapse plateau, as proxies have none; nothing is then judged by them.
 
     Where your code differs, say so with small callables: embed(model, batch) -> (N, D) tensor,
     labels_of(batch) -> (N,), train_step(batch) -> loss (your own step: forward, backward,
@@ -49,6 +50,7 @@ class Subject:
     checkpoint: Any = None
     run: Any = None
     record: Record | None = None
+    bounded: bool = True
     embed: Callable[[Any, Any], Tensor] | None = None
     labels_of: Callable[[Any], Any] | None = None
     train_step: Callable[[Any], Any] | None = None
@@ -63,6 +65,12 @@ class Subject:
             if self.settings is not None and hasattr(self.settings, name):
                 return getattr(self.settings, name)
         return default
+
+    def require_bounds(self) -> None:
+        """Raises Unavailable where the loss has no plateau and no floor to judge a value by."""
+        if not self.bounded:
+            name = type(self.loss).__name__ if self.loss is not None else "the loss"
+            raise Unavailable(f"{name} declares no bounds: it has no plateau and no floor")
 
     def embed_batch(self, batch: Any) -> Tensor:
         """Embeddings of a batch, (N, D) or (N, V, D), as the loss receives them; raises Unavailable

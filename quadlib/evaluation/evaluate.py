@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from torch import nn
 
 from quadlib.config import EvaluateSettings, read_settings
 from quadlib.data.samples import SampleTable
@@ -27,33 +29,46 @@ from quadlib.evaluation.scoring import (
     worst_recordings,
 )
 from quadlib.evaluation.subsets import SubsetScore, one_hidden, score_subsets, shapley_values
+from quadlib.model.quad import QuadModel
 from quadlib.runs import Run
 from quadlib.training.device import choose_device
 from quadlib.training.restore import restore
 
 
-def evaluate(run: Run, settings: EvaluateSettings | None = None) -> Evaluation:
+def evaluate(
+    run: Run, settings: EvaluateSettings | None = None, *, model: nn.Module | None = None
+) -> Evaluation:
     """Scores a run's checkpoint on a split, with its training split as gallery; writes
     evaluation.json and embeddings.npz.
 
-    An evaluated split that is empty or of one class leaves figures undefined, with the reason.
+    An evaluated split that is empty or of one class leaves figures undefined, with the reason. The
+    device is the one that the run's settings name, unless `settings` names another. model: as in
+    `restore`.
     Raises CheckpointError where the checkpoint is missing, damaged, or was trained on other
     recordings.
     """
     settings = settings or read_settings(EvaluateSettings, {})
     started = time.perf_counter()
-    restored = restore(run, settings.checkpoint)
-    model, dataset = restored.model.to(choose_device("auto")), restored.dataset
+    restored = restore(run, settings.checkpoint, model=model)
+    device = choose_device(settings.device or restored.settings.device)
+    model, dataset = restored.model.to(device), restored.dataset
     train_rows, eval_rows = dataset.table.rows("train"), dataset.table.rows(settings.eval_split)
     gallery = embed(model, dataset, train_rows)
     queries = embed(model, dataset, eval_rows) if len(eval_rows) else gallery.take(eval_rows)
+    askable = isinstance(model, QuadModel)  # its encoders and its fusion can be asked apart
     subsets = (
-        score_subsets(model, dataset, train_rows, eval_rows, settings) if len(eval_rows) else []
+        score_subsets(model, dataset, train_rows, eval_rows, settings)
+        if askable and len(eval_rows)
+        else []
     )
     table = with_durations(dataset.table, np.concatenate([train_rows, eval_rows]))
     evaluation = evaluate_embeddings(
         gallery, queries, table, settings, subsets=subsets, run=run.name
     )
+    if not askable:
+        name = type(model).__name__
+        note = f"Subsets of the modalities are scored of a QuadModel alone, not of {name}."
+        evaluation = replace(evaluation, notes=[*evaluation.notes, note])
     evaluation.write(run.folder)
     run.update(timings={"evaluate_seconds": round(time.perf_counter() - started, 3)})
     return evaluation

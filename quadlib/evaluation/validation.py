@@ -20,14 +20,19 @@ class KnnValidator:
 
     Gives val_accuracy and val_macro_f1 of kNN, val_map_at_r, and val_excess: SupCon of the whole
     validation split as ONE batch above the floor of that batch, so that neither batch order nor
-    composition can move it. A figure that is undefined is left out. Raises ValueError where the
+    composition can move it; where the loss is another one, there is no excess. A figure that is
+    undefined is left out. Raises ValueError where the
     validation split is empty.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
         self.neighbours = settings.neighbours
         self.temperature = settings.temperature
-        self.loss = SupConLoss(settings.temperature, variant=settings.loss_variant)
+        self.loss = (
+            SupConLoss(settings.temperature, variant=settings.loss_variant)
+            if settings.loss == "supcon"
+            else None
+        )
 
     def __call__(self, model: nn.Module, dataset: Any) -> dict[str, float]:
         table = dataset.table
@@ -49,8 +54,8 @@ class KnnValidator:
         return {name: value for name, value in figures.items() if value is not None}
 
     def _excess(self, embeddings: np.ndarray, codes: np.ndarray) -> float | None:
-        if np.bincount(codes).max() < 2:
-            return None  # no anchor has a positive, so the loss is undefined
+        if self.loss is None or np.bincount(codes).max() < 2:
+            return None  # without bounds, or without any positive
         labels = torch.from_numpy(codes)
         value = float(self.loss(torch.from_numpy(embeddings).double(), labels))
         return value - bounds.floor(labels, self.temperature, kind="labels")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quadlib.faults.pipeline import Pipeline
 from quadlib.faults.registry import fault
+from quadlib.training.state import content_of
 
 
 @fault(
@@ -36,7 +37,7 @@ def no_key_matches(p: Pipeline) -> None:
 )
 def resumed_without_optimiser(p: Pipeline) -> None:
     p.train(epochs=2)
-    content = p.trainer._content()
+    content = content_of(p.trainer)
     p.parts |= {
         "checkpoint": {
             name: value for name, value in content.items() if name not in ("optimiser", "scaler")

@@ -21,6 +21,7 @@ from quadlib.data.samples import SampleTable
 from quadlib.data.store.store import MediaStore
 from quadlib.diagnosis import Subject
 from quadlib.runs import Run
+from quadlib.training.device import global_generators_kept
 from quadlib.training.optimiser import build_optimiser
 from quadlib.training.trainer import Trainer, Watcher
 from quadlib.training.watcher import subject_of
@@ -125,10 +126,10 @@ class Pipeline:
         looks on.
         """
         watchers, self.trainer.watchers = self.trainer.watchers, []
-        with torch.random.fork_rng(devices=[]):
+        with global_generators_kept():
             for _ in range(epochs):
                 self.trainer.epoch += 1
-                record, _timing = self.trainer._train_epoch()
+                record, _clock = self.trainer._train_epoch()
                 self.trainer.history.append({**record, "best": True})
         self.trainer.watchers = watchers
 

@@ -261,9 +261,14 @@ def similarity_histogram(similarity: np.ndarray, same_class: np.ndarray) -> go.F
     )
 
 
-def loss_place(value: float, floor: float, plateau: float) -> go.Figure:
-    """Where one loss value stands between the floor of its batch and the collapse plateau."""
+def loss_place(value: float, floor: float | None, plateau: float | None) -> go.Figure:
+    """Where one loss value stands between the floor of its batch and the collapse plateau; said in
+    words where the loss declares none.
+    """
     figure = go.Figure()
+    if floor is None or plateau is None:
+        words = f"The loss of this batch is {number(value, 4)}; it has no floor and no plateau."
+        return finish(figure, "The loss of one batch", words, ["loss"], [[value]], height=190)
     figure.add_scatter(
         x=[floor, plateau],
         y=[0, 0],

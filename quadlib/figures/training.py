@@ -56,6 +56,8 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
         return _total_loss(
             history, steps, "fused_weight is 0, so this is the sum of the other terms"
         )
+    if "floor" not in steps:
+        return _total_loss(history, steps, "This loss declares no bounds")
     if steps["floor"].isna().all():
         return _total_loss(
             history, steps, "No batch holds a positive pair, so only the other terms are left"
@@ -150,8 +152,8 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
 
 
 def _total_loss(history: Sequence[Record], steps: pd.DataFrame, why: str) -> go.Figure:
-    """The loss of a run whose fused term is off or has no positive pair: floor and plateau do not
-    apply to it.
+    """The loss of a run whose fused term is off or has no positive pair, or whose loss declares no
+    bounds: floor and plateau do not apply to it.
     """
     figure = go.Figure(
         go.Scatter(

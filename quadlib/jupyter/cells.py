@@ -13,7 +13,9 @@ import torch
 from quadlib import log_to_stdout
 from quadlib.config import Settings, SettingsError, read_settings
 from quadlib.data.batches import SplitBatches
-from quadlib.loss import SupConLoss, bounds
+from quadlib.training.checkpoint import load_weights
+from quadlib.training.names import unknown_codes
+from quadlib.training.objective import QuadObjective
 from quadlib.training.restore import Restored
 
 Model = TypeVar("Model", bound=Settings)
@@ -43,17 +45,18 @@ def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
             f"the notebook has no {', '.join(missing)}; run its parameter cell first, or restore "
             "the lines that were removed"
         )
-    return read_settings(model, {name: namespace[name] for name in model.model_fields})
+    values = {name: namespace[name] for name in model.model_fields}
+    return read_settings(model, values, unknown_codes(values))
 
 
 class EmbeddedBatch(NamedTuple):
-    """One training batch in evaluation mode: SupCon of the fused embedding, its bounds, cosines (N,
-    N), equal labels (N, N).
+    """One training batch in evaluation mode: loss of the fused embedding, its bounds (None where
+    the loss declares none), cosines (N, N), equal labels (N, N).
     """
 
     loss: float
-    floor: float
-    plateau: float
+    floor: float | None
+    plateau: float | None
     similarity: np.ndarray
     same_class: np.ndarray
 
@@ -63,14 +66,15 @@ def embedded_batch(restored: Restored) -> EmbeddedBatch:
     settings, model = restored.settings, restored.model.eval()
     rows = next(iter(SplitBatches(restored.dataset.table, settings)))
     batch = restored.dataset.__getitems__(rows).to(next(model.parameters()).device)
+    objective = QuadObjective(
+        settings, len(restored.dataset.table.class_names), settings.embedding_dim
+    ).to(batch.labels.device)
+    load_weights(objective, restored.checkpoint["objective"], restored.run.checkpoints)
     with torch.no_grad():
         fused = model(batch).fused.float()
-        loss = float(
-            SupConLoss(settings.temperature, variant=settings.loss_variant)(fused, batch.labels)
-        )
+        loss = float(objective.contrast(fused, batch.labels))
     labels = batch.labels.cpu()
     same = (labels[:, None] == labels[None, :]).numpy()
-    floor = float(bounds.floor(torch.bincount(labels).numpy(), settings.temperature, kind="counts"))
-    return EmbeddedBatch(
-        loss, floor, bounds.collapse_value(len(rows)), (fused @ fused.T).cpu().numpy(), same
-    )
+    bounds = objective.bounds(labels) if objective.bounded else None
+    plateau, floor = bounds or (None, None)
+    return EmbeddedBatch(loss, floor, plateau, (fused @ fused.T).cpu().numpy(), same)

@@ -150,6 +150,18 @@ class SupConLoss(nn.Module):
             self._remember(self.memory, anchors, labels, index)
         return value
 
+    def bounds(self, labels: Tensor) -> tuple[float, float] | None:
+        """Collapse value and floor of a batch with these labels, one row each, in the scale of its
+        value; None where no anchor has a positive.
+        """
+        codes, counts = torch.unique(labels.cpu(), return_counts=True)
+        alone = int(counts[codes == self.unlabelled].sum())
+        sizes = np.append(counts[codes != self.unlabelled].numpy(), np.ones(alone, dtype=np.int64))
+        if sizes.max(initial=0) < 2:
+            return None
+        floor = bounds.floor(sizes, self.temperature, kind="counts")
+        return bounds.collapse_value(len(labels)) * self._scale(), floor * self._scale()
+
     @torch.no_grad()
     def detail(
         self,

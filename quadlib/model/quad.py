@@ -15,6 +15,7 @@ from quadlib.config import ModelSettings
 from quadlib.data.samples import SampleTable, input_shape
 from quadlib.model.encoders import build_encoder
 from quadlib.model.fusion import Fusion, hide_modalities
+from quadlib.registry import MODELS
 
 if TYPE_CHECKING:
     from quadlib.data.dataset import Batch
@@ -182,7 +183,17 @@ def unit(vectors: Tensor) -> Tensor:
     return nn.functional.normalize(vectors.float(), dim=-1)
 
 
-def freeze(model: QuadModel, prefixes: Sequence[str]) -> list[str]:
+def build_model(table: SampleTable, settings: ModelSettings) -> nn.Module:
+    """The model that `settings.model` names, for a table; its weights come from settings.seed
+    alone, and the global generator is left as it was. Raises RegistryError for an unknown name.
+    """
+    make = MODELS[settings.model]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(getattr(settings, "seed", 0))
+        return make(table, settings)
+
+
+def freeze(model: nn.Module, prefixes: Sequence[str]) -> list[str]:
     """Fixes the weights of the named modules or parameters and keeps those modules in eval mode;
     returns the frozen parameters' names.
 
@@ -211,9 +222,10 @@ def freeze(model: QuadModel, prefixes: Sequence[str]) -> list[str]:
     ]
     for name in frozen:
         parameters[name].requires_grad_(False)
-    model.frozen = (
-        *model.frozen,
-        *(prefix for prefix in prefixes if prefix in modules and prefix not in model.frozen),
+    frozen_modules = getattr(model, "frozen", ())
+    model.frozen = (  # type: ignore[assignment]  # a model of the user's own may have none yet
+        *frozen_modules,
+        *(prefix for prefix in prefixes if prefix in modules and prefix not in frozen_modules),
     )
     model.train(model.training)
     return frozen
@@ -231,3 +243,11 @@ def _check_present(present: Tensor, modalities: tuple[str, ...]) -> None:
             f"row(s) {', '.join(map(str, empty))} of the batch have no modality present; leave "
             "such recordings out"
         )
+
+
+def quad(table: SampleTable, settings: ModelSettings) -> QuadModel:
+    """The default model: an encoder for each modality, fusion, and heads."""
+    return QuadModel.from_table(table, settings)
+
+
+MODELS.register("quad", quad)

@@ -27,6 +27,7 @@ from quadlib.config import (
 from quadlib.files import project_root
 from quadlib.reports.process import run_child
 from quadlib.runs import Run, RunError
+from quadlib.training.names import unknown_codes
 
 NOTEBOOK_SETTINGS: dict[str, type[RunSettings]] = {
     "01_batches": BatchesSettings,
@@ -96,7 +97,7 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettin
     one.
     """
     try:
-        return read_settings(settings_model(notebook), parameters)
+        return read_settings(settings_model(notebook), parameters, unknown_codes(parameters))
     except SettingsError as error:
         raise SettingsError(f"{notebook.stem}: {error}") from None
 

@@ -95,13 +95,14 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
             if value is not None
         )
         drawn.append(f'<polyline class="spark {key}" points="{points}"/>')
+    bounded = "floor" in epochs[0]
     words = (
         f"Loss by epoch: {epochs[0]['fused']:.2f} to {epochs[-1]['fused']:.2f} in {len(epochs)} "
-        "epochs, between floor and collapse plateau"
+        "epochs" + (", between floor and collapse plateau" if bounded else "")
     )
     texts = (
         f'<text x="0" y="{MARGIN - 4}">collapse</text><text x="0" y="{HEIGHT - 1}">floor</text>'
-        if "floor" in epochs[0]
+        if bounded
         else ""
     )
     return Markup(

@@ -71,10 +71,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{str(error).splitlines()[0]}). {_other(path)}"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        written = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(
-            f"{path} has format {found}, this version reads format {FORMAT}; use the version that "
-            "wrote it"
+            f"{path} has format {written}, this version reads format {FORMAT}; use the version "
+            "that wrote it"
         )
     return content
 
@@ -83,14 +83,18 @@ def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], path: 
     """Loads weights that fit exactly; anything missing, surplus or of another shape is refused with
     the whole difference.
     """
-    own = module.state_dict()
-    problems = [f"missing {name} {tuple(own[name].shape)}" for name in own if name not in state]
-    problems += [f"surplus {name} {tuple(state[name].shape)}" for name in state if name not in own]
+    expected = module.state_dict()
+    problems = [
+        f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in state
+    ]
     problems += [
-        f"{name} is {tuple(state[name].shape)} in the file and {tuple(own[name].shape)} in the "
-        "model"
-        for name in own
-        if name in state and own[name].shape != state[name].shape
+        f"surplus {name} {tuple(state[name].shape)}" for name in state if name not in expected
+    ]
+    problems += [
+        f"{name} is {tuple(state[name].shape)} in the file and {tuple(expected[name].shape)} in "
+        "the model"
+        for name in expected
+        if name in state and expected[name].shape != state[name].shape
     ]
     problems += [
         f"{name} holds values that are not finite"

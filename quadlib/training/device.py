@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -49,3 +51,17 @@ def seed_everything(seed: int, epoch: int) -> None:
     torch.manual_seed(state)
     random.seed(state)
     np.random.seed(state)  # noqa: NPY002 - the legacy generator is what user code may draw from
+
+
+@contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """Afterwards Python's, numpy's and torch's global generators, of every device, are where they
+    were before: what is drawn inside follows from own seeds alone.
+    """
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002

@@ -1,10 +1,10 @@
-"""The training objective: SupCon on the fused embedding, within each modality and across
+"""The training objective: one loss on the fused embedding, within each modality and across
 modalities.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from quadlib.config import ObjectiveSettings
 from quadlib.loss import SupConLoss
 from quadlib.model.quad import Embeddings
+from quadlib.registry import LOSSES
 
 
 class ObjectiveValue(NamedTuple):
     """The weighted total and its terms, unweighted; a term that has no weight, or no second
     modality to cross, is None.
 
-    `fused` is always there: it is the value that is placed between floor and plateau.
+    `fused` is always there: where the loss declares bounds, it is the value between them.
     """
 
     total: Tensor
@@ -29,19 +30,26 @@ class ObjectiveValue(NamedTuple):
 
 
 class QuadObjective(nn.Module):
-    """`fused_weight` x SupCon(fused) + `within_weight` x mean over modalities of SupCon(that
-    modality's embeddings) + `cross_weight` x SupCon(all modalities' embeddings pooled as one batch)
-    + `cross_entropy_weight` x linear cross-entropy.
+    """`fused_weight` x loss(fused) + `within_weight` x mean over modalities of loss(that modality's
+    embeddings) + `cross_weight` x loss(all modalities' embeddings pooled as one batch) +
+    `cross_entropy_weight` x linear cross-entropy.
 
-    Absent (row, modality) pairs are left out of every term: neither anchors, positives nor
-    negatives. A modality in which no two present rows share a label leaves the mean of the within
-    term. Labels of -1 are unlabelled. All in float32, whatever the autocast dtype.
+    The loss is the one registered under `settings.loss`; its parameters, if it has any, start from
+    settings.seed alone, and belong to the optimiser and the checkpoint. Absent (row, modality)
+    pairs are left out of every term: neither anchors, positives nor negatives. A modality in which
+    no two present rows share a label leaves the mean of the within term. Labels of -1 are
+    unlabelled. All in float32, whatever the autocast dtype. Raises RegistryError for a loss that is
+    not registered.
     """
 
     def __init__(self, settings: ObjectiveSettings, n_classes: int, embedding_dim: int) -> None:
         super().__init__()
         self.settings = settings
-        self.contrast = SupConLoss(settings.temperature, variant=settings.loss_variant)
+        make = LOSSES[settings.loss]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(getattr(settings, "seed", 0))
+            self.contrast: nn.Module = make(settings, n_classes, embedding_dim)
+        self._bounds = getattr(self.contrast, "bounds", None)
         self.classifier: nn.Linear | None = None
         if settings.cross_entropy_weight:
             # The loss is convex in a linear layer, which then needs no random start: no random
@@ -49,6 +57,18 @@ class QuadObjective(nn.Module):
             self.classifier = nn.utils.skip_init(nn.Linear, embedding_dim, n_classes)
             nn.init.zeros_(self.classifier.weight)
             nn.init.zeros_(self.classifier.bias)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the loss declares a floor and a collapse value."""
+        return self._bounds is not None
+
+    def bounds(self, labels: Tensor) -> tuple[float, float] | None:
+        """Collapse value and floor of the fused term of a batch with these labels (B,); None where
+        no two of them are equal.
+        """
+        assert self._bounds is not None
+        return self._bounds(labels)
 
     def forward(self, embeddings: Embeddings, labels: Tensor, present: Tensor) -> ObjectiveValue:
         """Terms of a batch: labels (B,) int64, present (B, M) bool; raises ValueError where no
@@ -89,16 +109,19 @@ class QuadObjective(nn.Module):
         return ObjectiveValue(torch.stack(weighted).sum(), fused, within, cross, cross_entropy)
 
     def _within(self, by_modality: Tensor, labels: Tensor, present: Tensor) -> Tensor:
-        rows = [
-            column.nonzero().flatten().to(labels.device) for column in present.cpu().unbind(dim=1)
-        ]
-        values = torch.stack(
-            [self.contrast(by_modality[kept, m], labels[kept]) for m, kept in enumerate(rows)]
-        )
         same = (labels[:, None] == labels) & (labels >= 0)
         same.fill_diagonal_(False)
         pairs = torch.einsum("im,ij,jm->m", present.float(), same.float(), present.float())
-        return values.sum() / (pairs > 0).sum().clamp(min=1)
+        rows = [
+            column.nonzero().flatten().to(labels.device) for column in present.cpu().unbind(dim=1)
+        ]
+        values = [
+            self.contrast(by_modality[kept, m], labels[kept])
+            if paired
+            else by_modality[:, m].sum() * 0.0  # keeps the graph where no modality has a pair
+            for m, (kept, paired) in enumerate(zip(rows, (pairs > 0).tolist(), strict=True))
+        ]
+        return torch.stack(values).sum() / (pairs > 0).sum().clamp(min=1)
 
     def _cross(self, by_modality: Tensor, labels: Tensor, present: Tensor) -> Tensor:
         kept = present.flatten()
@@ -112,3 +135,11 @@ class QuadObjective(nn.Module):
             self.classifier(fused), labels, ignore_index=-1, reduction="sum"
         )
         return values / (labels >= 0).sum().clamp(min=1)
+
+
+def supcon(settings: Any, n_classes: int, embedding_dim: int) -> SupConLoss:
+    """The default loss, with the temperature and the variant that the settings name."""
+    return SupConLoss(settings.temperature, variant=settings.loss_variant)
+
+
+LOSSES.register("supcon", supcon)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from quadlib.config import TrainSettings
 from quadlib.data.dataset import QuadDataset
 from quadlib.data.normalise import Normaliser
 from quadlib.data.open import check_trainable, open_table
 from quadlib.data.samples import TableError
 from quadlib.data.store.store import MediaStore
-from quadlib.model.quad import QuadModel
+from quadlib.model.quad import build_model
 from quadlib.runs import Run
 from quadlib.training.checkpoint import NAMES, CheckpointError, load_checkpoint, load_weights
+from quadlib.training.names import check_codes
 
 
 @dataclass(frozen=True)
@@ -25,16 +28,33 @@ class Restored:
     run: Run
     settings: TrainSettings
     dataset: QuadDataset
-    model: QuadModel
+    model: nn.Module
     checkpoint: dict[str, Any]
 
 
 def open_dataset(settings: TrainSettings) -> QuadDataset:
-    """Reads, decodes once, splits and normalises (with statistics of train alone) the recordings
-    that the settings name.
+    """The recordings that the settings name: read, decoded once, split, and normalised with the
+    statistics of the train split alone.
 
-    Raises TableError listing everything that would spoil training, before any step.
+    Args:
+        settings: source, path, splits, sizes and seed of the recordings; the rest is not read, but
+            an unknown code in `allow` is refused before any file is.
+
+    Returns:
+        The dataset that a Trainer takes.
+
+    Raises:
+        SettingsError: a code in `allow` is unknown.
+        TableError: everything that would spoil training, listed at once.
+
+    Example:
+        >>> from quadlib import open_dataset
+        >>> from quadlib.config import TrainSettings
+        >>> dataset = open_dataset(TrainSettings(source="mfeat"))
+        >>> len(dataset.table.rows("train")), dataset.modalities
+        (480, ('fourier', 'profiles', 'karhunen', 'zernike'))
     """
+    check_codes(settings)
     table = open_table(settings)
     problems = check_trainable(table, settings)
     if problems:
@@ -49,16 +69,47 @@ def open_dataset(settings: TrainSettings) -> QuadDataset:
     return QuadDataset(store, normaliser, augment=settings.augment, seed=settings.seed)
 
 
-def restore(run: Run, checkpoint: str = "best") -> Restored:
-    """Loads a run's best (or latest) model with the recordings it was trained on; the normaliser is
-    the checkpoint's own.
+def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = None) -> Restored:
+    """A run's model exactly as it was saved, in evaluation mode, with the recordings that it was
+    trained on and the checkpoint's own normaliser.
 
-    Raises CheckpointError when the checkpoint is missing, damaged, or the recordings are not the
-    same any more.
+    No code that a file names is run: the model is built from its registered name in the settings,
+    or given here.
+
+    Args:
+        run: a run that was trained, as `Run.open` gives it.
+        checkpoint: "best" or "latest".
+        model: the module to load the weights into, for a run whose Trainer was given a model that
+            its settings do not build.
+
+    Returns:
+        The run's settings, dataset, model and checkpoint content.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or damaged, does not fit the model, or the
+            recordings are not the same any more.
+        SettingsError: the model, loss or source that the run names is not registered in this
+            process; import the module that registers it.
+
+    Example:
+        >>> from quadlib import KnnValidator, Run, Trainer, open_dataset, restore
+        >>> from quadlib.config import TrainSettings
+        >>> settings = TrainSettings(source="mfeat", run="digits", outputs="outputs", epochs=1)
+        >>> result = Trainer(open_dataset(settings), settings, Run.create(settings)).fit()
+        epoch   1/1 ...
+        >>> restored = restore(Run.open("digits", "outputs"), "latest")
+        >>> restored.checkpoint["epoch"], restored.model.training
+        (1, False)
     """
     path = run.checkpoints / NAMES[checkpoint]
     content = load_checkpoint(path)
     settings = run.settings(TrainSettings)
+    foreign = content.get("foreign_model", "")
+    if foreign and model is None:
+        raise CheckpointError(
+            f"{path} was trained with a model that its settings do not build ({foreign}); pass one "
+            "like it: restore(run, model=...) or evaluate(run, model=...)"
+        )
     table = open_table(settings)
     store = MediaStore.open(table, settings)
     if store.table.fingerprint != content["fingerprint"]:
@@ -69,6 +120,6 @@ def restore(run: Run, checkpoint: str = "best") -> Restored:
     dataset = QuadDataset(
         store, Normaliser.from_state_dict(content["normaliser"]), augment=False, seed=settings.seed
     )
-    model = QuadModel.from_table(store.table, settings)
+    model = build_model(store.table, settings) if model is None else model
     load_weights(model, content["model"], path)
     return Restored(run, settings, dataset, model.eval(), content)

@@ -5,42 +5,52 @@ updates per module.
 from __future__ import annotations
 
 import math
-from typing import Any
+import time
+from collections import Counter
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
-from quadlib.loss import bounds
+
+class Bounded(Protocol):
+    """An objective as far as its bounds go: QuadObjective."""
+
+    @property
+    def bounded(self) -> bool: ...
+
+    def bounds(self, labels: Tensor) -> tuple[float, float] | None: ...
 
 
-def batch_facts(labels: Tensor, temperature: float) -> dict[str, Any]:
+def batch_facts(labels: Tensor, objective: Bounded) -> dict[str, Any]:
     """What a batch's labels alone say of its loss: anchors, classes, fewest positives of an anchor,
-    floor and collapse value.
+    and, where the loss declares bounds, floor and collapse value.
 
     The bounds of a batch without any positive pair are None: it has no anchor to average over.
     """
-    counts = torch.bincount(labels.cpu()).numpy()
+    counts = torch.bincount(labels.cpu())
     counts = counts[counts > 0]
-    anchors = int(counts.sum())
-    paired = bool((counts > 1).any())
-    return {
-        "anchors": anchors,
+    facts: dict[str, Any] = {
+        "anchors": int(counts.sum()),
         "classes": len(counts),
         "positives_min": int(counts.min()) - 1,
-        "collapse": float(bounds.collapse_value(anchors)) if paired else None,
-        "floor": float(bounds.floor(counts, temperature, kind="counts")) if paired else None,
     }
+    if objective.bounded:
+        facts["collapse"], facts["floor"] = objective.bounds(labels) or (None, None)
+    return facts
 
 
-def place(value: float, facts: dict[str, Any]) -> float | None:
-    """Progress of a loss value from collapse (0) to the batch's floor (1); None where it is
+def progress(value: float, collapse: float | None, floor: float | None) -> float | None:
+    """How far a loss has come from collapse (0) to the batch's floor (1); None where it is
     undefined: one class, or no positive pair.
     """
-    if facts["floor"] is None:
+    if collapse is None or floor is None:
         return None
-    progress = bounds.progress(value, facts["anchors"], facts["floor"])
-    return float(progress) if math.isfinite(progress) else None
+    room = collapse - floor
+    share = (collapse - value) / room if room > 1e-9 else math.nan
+    return share if math.isfinite(share) else None
 
 
 def debug_line(labels: Tensor) -> str:
@@ -56,7 +66,7 @@ def epoch_means(steps: list[dict[str, Any]]) -> dict[str, float]:
     Batches without a positive pair leave the means, as lone anchors leave the loss, unless there
     are no others.
     """
-    steps = [line for line in steps if line["floor"] is not None] or steps
+    steps = [line for line in steps if line.get("floor", "none declared") is not None] or steps
     names = ("loss", "fused", "within", "cross", "cross_entropy", "floor", "collapse", "progress")
     means = {
         name: float(np.mean([line[name] for line in steps]))
@@ -66,11 +76,6 @@ def epoch_means(steps: list[dict[str, Any]]) -> dict[str, float]:
     if "fused" in means and "floor" in means:
         means["excess"] = means["fused"] - means["floor"]
     return means
-
-
-def total_norm(tensors: list[Tensor]) -> Tensor:
-    """The Euclidean norm of all the tensors together; 0 for none."""
-    return torch.stack([tensor.norm() for tensor in tensors]).norm() if tensors else torch.zeros(())
 
 
 def followed_modules(model: nn.Module, objective: nn.Module) -> dict[str, nn.Module]:
@@ -97,7 +102,7 @@ def followed_modules(model: nn.Module, objective: nn.Module) -> dict[str, nn.Mod
 def gradient_norms(parts: dict[str, nn.Module]) -> dict[str, Tensor]:
     """Gradient norm of each part, before clipping."""
     return {
-        name: total_norm([p.grad for p in part.parameters() if p.grad is not None])
+        name: get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
         for name, part in parts.items()
     }
 
@@ -112,9 +117,43 @@ def update_ratios(
 ) -> dict[str, Tensor]:
     """Size of the last step relative to the weights, of each part."""
     return {
-        name: total_norm(
+        name: get_total_norm(
             [p.detach() - old for p, old in zip(part.parameters(), before[name], strict=True)]
         )
-        / total_norm(before[name]).clamp_min(1e-12)
+        / get_total_norm(before[name]).clamp_min(1e-12)
         for name, part in parts.items()
     }
+
+
+def finite(figures: dict[str, Tensor]) -> dict[str, float]:
+    """Figures as numbers, without those that overflowed, as they do in a step that is skipped."""
+    return {name: float(figure) for name, figure in figures.items() if torch.isfinite(figure)}
+
+
+class Stopwatch:
+    """Seconds by what they went into; it does not wait for a GPU, whose work shows up where the
+    next sync point is.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = Counter[str]()
+        self.last = time.perf_counter()
+
+    def lap(self, name: str = "") -> None:
+        """Books the seconds since the last lap under a name, or under none."""
+        now = time.perf_counter()
+        if name:
+            self.seconds[name] += now - self.last  # type: ignore[assignment]
+        self.last = now
+
+
+def epoch_line(record: dict[str, Any], epochs: int, monitor: str, remaining: float) -> str:
+    """An epoch in one line: where its loss lies, the monitor, and the seconds still to go."""
+    place = (
+        f"fused {record['fused']:.3f} (floor {record['floor']:.3f}, collapse "
+        f"{record['collapse']:.3f})"
+        if "fused" in record and "floor" in record
+        else f"loss {record['loss']:.4f}"
+    )
+    score = f"{monitor} {record[monitor]:.3f}" + (" best" if record["best"] else "")
+    return f"epoch {record['epoch']:3d}/{epochs}  {place}  {score}  ~{remaining:.0f} s left"

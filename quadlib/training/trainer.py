@@ -1,11 +1,12 @@
-"""The training loop: set the rate, forward, backward, clip, step, log; then validate, save the
-best, save the latest.
+"""The training loop: load, set the rate, forward, backward, clip, step, log; then validate, save
+the best, save the latest.
 """
 
 from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,72 +17,49 @@ from torch import Tensor, nn
 
 from quadlib.config import TrainSettings
 from quadlib.data.batches import SplitBatches
-from quadlib.data.dataset import Batch, QuadDataset, make_loader
+from quadlib.data.dataset import QuadDataset, make_loader
 from quadlib.files import write_text
-from quadlib.model.quad import QuadModel, freeze
+from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run, lines_text, read_lines
+from quadlib.training import step
 from quadlib.training.checkpoint import (
     BEST,
     LATEST,
-    CheckpointError,
     load_checkpoint,
-    load_weights,
     remove_leftovers,
     save_checkpoint,
 )
-from quadlib.training.device import amp_dtype, choose_device, seed_everything
-from quadlib.training.objective import ObjectiveValue, QuadObjective
+from quadlib.training.device import (
+    amp_dtype,
+    choose_device,
+    global_generators_kept,
+    seed_everything,
+)
+from quadlib.training.events import Watcher as Watcher
+from quadlib.training.names import check_codes
+from quadlib.training.objective import QuadObjective
 from quadlib.training.optimiser import build_optimiser, learning_rate_factor
+from quadlib.training.state import FORMATS, content_of, load_state
 from quadlib.training.telemetry import (
+    Stopwatch,
     batch_facts,
     debug_line,
+    epoch_line,
     epoch_means,
+    finite,
     followed_modules,
     gradient_norms,
-    place,
+    progress,
     update_ratios,
     weights_of,
 )
 
 Validator = Callable[[nn.Module, QuadDataset], dict[str, float]]
-
-# Settings that may differ between the two halves of an interrupted run without changing its result.
-FREE_TO_CHANGE = (
-    "run",
-    "outputs",
-    "path",
-    "num_workers",
-    "log_every_steps",
-    "resume",
-    "debug",
-    "device",
-    "allow",
-)
+HIGHER_IS_BETTER = ("val_macro_f1", "val_map_at_r")
 
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; the message names what was seen and a way out."""
-
-
-class Watcher:
-    """What looks on while a run trains; every method may be left as it is. Nothing here may change
-    the run.
-    """
-
-    def on_start(self, trainer: Trainer) -> None:
-        """Before the first step, everything built and, when resuming, restored."""
-
-    def on_batch(self, trainer: Trainer, batch: Batch) -> None:
-        """A batch is about to be embedded."""
-
-    def on_step(self, trainer: Trainer, step: int) -> None:
-        """The optimiser has stepped; gradients are still there."""
-
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        """An epoch was trained, validated and saved; `record` is its line of the history."""
-
-    def on_end(self, trainer: Trainer) -> None:
-        """Training has ended, early or not."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +77,36 @@ class FitResult:
 
 
 class Trainer:
-    """Trains a QuadModel on the train split; leaves latest_model.pth, best_model.pth and
-    history.jsonl in the run folder.
+    """Trains on the train split and leaves latest_model.pth, best_model.pth and history.jsonl in
+    the run folder: the same seed gives the same weights and history on one machine, bit for bit,
+    interrupted and resumed or not.
 
-    The same seed gives the same history and weights, bit for bit, on one machine; so does a run
-    that was interrupted and resumed. `validator(model, dataset)` returns figures named val_...;
-    `watcher` is one Watcher or several. Raises TrainingError.
+    Args:
+        dataset: recordings with their splits, as `open_dataset` gives them.
+        settings: everything that defines the run.
+        run: the run folder to write into, as `Run.create` gives it.
+        validator: called as validator(model, dataset) after every epoch, and once before the first;
+            returns figures named val_...; without one the best epoch is that of the lowest loss.
+        watcher: a Watcher, or several, that look on.
+        model: a module that takes a Batch and returns Embeddings, instead of the one that
+            settings.model names. Such a run is restored with `restore(run, model=...)`; a model
+            that is registered (register_model) and named in the settings needs nothing.
+
+    Raises:
+        SettingsError: a code in `allow` is unknown.
+        DeviceError: the device is not there.
+        SamplerError: the train split cannot be divided into the batches asked for.
+
+    Example:
+        >>> from quadlib import KnnValidator, Run, Trainer, open_dataset
+        >>> from quadlib.config import TrainSettings
+        >>> settings = TrainSettings(source="mfeat", run="digits", outputs="outputs", epochs=1)
+        >>> validator = KnnValidator(settings)
+        >>> trainer = Trainer(open_dataset(settings), settings, Run.create(settings),
+        ...                   validator=validator)
+        >>> trainer.fit().monitor  # doctest: +ELLIPSIS
+        epoch   1/1  fused ...
+        'val_macro_f1'
     """
 
     def __init__(
@@ -115,19 +117,31 @@ class Trainer:
         *,
         validator: Validator | None = None,
         watcher: Watcher | Sequence[Watcher] = (),
-        model: QuadModel | None = None,
+        model: nn.Module | None = None,
     ) -> None:
+        check_codes(settings)
         self.dataset, self.settings, self.run, self.validator = dataset, settings, run, validator
         self.watchers = [watcher] if isinstance(watcher, Watcher) else list(watcher)
         self.device = choose_device(settings.device)
         table = dataset.table
         self.batches = SplitBatches(table, settings)
-        self.model = (model or QuadModel.from_table(table, settings)).to(self.device)
-        self.frozen = freeze(self.model, settings.freeze)
+        self.foreign_model = _foreign(model, dataset, settings)
+        if self.foreign_model and not (run.checkpoints / LATEST).exists():
+            warnings.warn(
+                f"the settings do not build this model ({self.foreign_model}), so whoever "
+                "restores or evaluates this run must pass it again: restore(run, model=...). A "
+                'registered model, register_model("mine", factory), chosen by model="mine" in the '
+                "settings, needs nothing",
+                stacklevel=2,
+            )
+        self.model = (model if model is not None else build_model(table, settings)).to(self.device)
+        freeze(self.model, settings.freeze)
         self.objective = QuadObjective(
             settings, n_classes=len(table.class_names), embedding_dim=settings.embedding_dim
         ).to(self.device)
-        self.optimiser = build_optimiser(self.model, self.objective, settings)
+        self.optimiser: torch.optim.Optimizer = build_optimiser(
+            self.model, self.objective, settings
+        )
         self.peak_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.amp_dtype = amp_dtype(settings.amp, self.device)
         self.scaler = torch.amp.GradScaler(
@@ -135,12 +149,13 @@ class Trainer:
         )
         self.steps_per_epoch = math.ceil(len(self.batches) / settings.accumulation_steps)
         self.total_steps = self.steps_per_epoch * settings.epochs
+        judged_by_excess = self.objective.bounded and settings.fused_weight > 0
         self.monitor = (
             settings.monitor
             if validator is not None
-            else ("excess" if settings.fused_weight > 0 else "loss")
+            else ("excess" if judged_by_excess else "loss")
         )
-        self.sign = 1.0 if self.monitor in ("val_macro_f1", "val_map_at_r") else -1.0
+        self.sign = 1.0 if self.monitor in HIGHER_IS_BETTER else -1.0
         # Loop state: all of it is in latest_model.pth.
         self.epoch, self.step = 0, 0
         self.best_epoch, self.best_value, self.epochs_without_better = 0, -math.inf, 0
@@ -151,25 +166,23 @@ class Trainer:
         an interrupted run by default.
         """
         settings, started = self.settings, time.perf_counter()
-        with (
-            self.run.hold(),
-            self.run.in_progress(),
-            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
-        ):
+        with self.run.hold(), self.run.in_progress(), global_generators_kept():
             remove_leftovers(self.run.checkpoints)
             self._resume(resume or settings.resume)
             self._record_start()
             self._tell("on_start")
             if self.step == 0:
                 self._try_two_batches()
+            first = self.epoch
             while self.epoch < settings.epochs and not self._out_of_patience():
                 self.epoch += 1
-                record, timing = self._train_epoch()
-                tick = time.perf_counter()
+                record, clock = self._train_epoch()
                 record.update(self._validate())
-                timing["validate_seconds"] = time.perf_counter() - tick
-                self._save(record, timing)
-                self._print_epoch(record, time.perf_counter() - started)
+                clock.lap("validate_seconds")
+                self._save(record, clock)
+                seconds_an_epoch = (time.perf_counter() - started) / (self.epoch - first)
+                remaining = (settings.epochs - self.epoch) * seconds_an_epoch
+                self._say(epoch_line(record, settings.epochs, self.monitor, remaining))
                 self._tell("on_epoch", record)
             self._tell("on_end")
             result = FitResult(
@@ -183,94 +196,82 @@ class Trainer:
             self.run.update(timings={"train_seconds": round(result.seconds, 3)})
         return result
 
-    def _train_epoch(self) -> tuple[dict[str, Any], dict[str, float]]:
-        settings = self.settings
-        # Everything random in this epoch follows from (seed, epoch): an interrupted run resumes at
-        # its start, exactly.
-        seed_everything(settings.seed, self.epoch)
-        self.batches.set_epoch(self.epoch)
-        self.dataset.set_epoch(self.epoch)
-        loader = iter(
-            make_loader(
-                self.dataset,
-                self.batches,
-                num_workers=settings.num_workers,
-                seed=settings.seed + self.epoch,
-            )
-        )
-        self.model.train()
-        self.objective.train()
+    def _train_epoch(self) -> tuple[dict[str, Any], Stopwatch]:
+        settings, count = self.settings, len(self.batches)
+        loader = self._begin_epoch()
         parts = followed_modules(self.model, self.objective)
         pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
-        timing = Counter[str]()
-        count = len(self.batches)
-        for number in range(1, count + 1):
-            tick = time.perf_counter()
-            batch = next(loader)
-            facts = batch_facts(batch.labels, settings.temperature)
+        norms: dict[str, Tensor] = {}
+        ratios: dict[str, Tensor] = {}
+        clock = Stopwatch()
+        for number, batch in enumerate(loader, start=1):
+            facts = batch_facts(batch.labels, self.objective)
             if settings.debug:
-                print(debug_line(batch.labels), flush=True)
+                self._say(debug_line(batch.labels))
             self._tell("on_batch", batch)
-            last_of_step = number % settings.accumulation_steps == 0 or number == count
-            # batches that share this optimiser step: the last step of an epoch may have fewer
-            sharing = min(
-                settings.accumulation_steps,
-                count - (number - 1) // settings.accumulation_steps * settings.accumulation_steps,
-            )
-            loaded = time.perf_counter()
+            clock.lap("load_seconds")
 
-            with torch.autocast(
-                self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None
-            ):
-                embeddings = self.model(batch.to(self.device))
-            value = self.objective(
-                embeddings, batch.labels.to(self.device), batch.present.to(self.device)
-            )
-            forwarded = time.perf_counter()
-            self.scaler.scale(value.total / sharing).backward()
+            # forward and backward; batches that share a step add up their gradients
+            rate = self._set_learning_rate()
+            value = step.forward(self, batch)
+            clock.lap("forward_seconds")
+            step.backward(self, value, step.batches_sharing(number, count, settings))
             values = {
                 name: part.detach() for name, part in value._asdict().items() if part is not None
             }
-            if last_of_step:
-                rate = self._set_learning_rate()
-                self.scaler.unscale_(self.optimiser)
-                watched = number == count
-                before = weights_of(parts) if watched else {}
-                norms = gradient_norms(parts) if watched else {}
-                values["gradient_norm"] = nn.utils.clip_grad_norm_(
-                    self._parameters(), settings.clip_norm or math.inf
-                )
-                self.scaler.step(self.optimiser)
-                self.scaler.update()
+
+            # clip and step, after the last batch of the step
+            if number % settings.accumulation_steps == 0 or number == count:
+                step.unscale(self)
+                watched = number == count  # norms and updates of each part, once an epoch
+                before, norms = (weights_of(parts), gradient_norms(parts)) if watched else ({}, {})
+                values["gradient_norm"] = step.clip(self)
+                step.update(self)
                 ratios = update_ratios(parts, before) if watched else {}
                 self.step += 1
                 facts["learning_rate"] = rate
                 self._tell("on_step", self.step)
                 self.optimiser.zero_grad(set_to_none=True)
-            # the clock does not wait for a GPU: there, its work shows up where the next sync point
-            # is
-            timing.update(
-                load_seconds=loaded - tick,
-                forward_seconds=forwarded - loaded,
-                backward_seconds=time.perf_counter() - forwarded,
-            )  # type: ignore[call-overload]
+            clock.lap("backward_seconds")
+
+            # log; reading the values is the one GPU-CPU sync point of the loop
             pending.append(
                 ({"epoch": self.epoch, "step": self.step, "batch": number, **facts}, values)
             )
             if number % settings.log_every_steps == 0 or number == count:
-                self._log_steps(pending, number)  # the one GPU-CPU sync point of the loop
-        steps = [
-            line for line in self.history if line["kind"] == "step" and line["epoch"] == self.epoch
-        ]
+                self._log(pending, number)
+            clock.lap()
         record = {
             "kind": "epoch",
             "epoch": self.epoch,
             "step": self.step,
-            **epoch_means(steps),
-            "gradient_norms": {name: float(norm) for name, norm in norms.items()},
-            "update_ratios": {name: float(ratio) for name, ratio in ratios.items()},
+            **epoch_means(
+                [
+                    line
+                    for line in self.history
+                    if line["kind"] == "step" and line["epoch"] == self.epoch
+                ]
+            ),
+            "gradient_norms": finite(norms),
+            "update_ratios": finite(ratios),
         }
-        return record, dict(timing)
+        return record, clock
+
+    def _begin_epoch(self) -> torch.utils.data.DataLoader:
+        """Everything random in an epoch follows from (seed, epoch): an interrupted run resumes at
+        its start, exactly.
+        """
+        seed = self.settings.seed
+        seed_everything(seed, self.epoch)
+        self.batches.set_epoch(self.epoch)
+        self.dataset.set_epoch(self.epoch)
+        step.training_mode(self)
+        return make_loader(
+            self.dataset,
+            self.batches,
+            num_workers=self.settings.num_workers,
+            seed=seed + self.epoch,
+        )
 
     def _set_learning_rate(self) -> float:
         factor = learning_rate_factor(self.step, self.total_steps, self.settings)
@@ -278,18 +279,14 @@ class Trainer:
             group["lr"] = peak * factor
         return self.settings.learning_rate * factor
 
-    def _log_steps(
-        self, pending: list[tuple[dict[str, Any], dict[str, Tensor]]], number: int
-    ) -> None:
+    def _log(self, pending: list[tuple[dict[str, Any], dict[str, Tensor]]], number: int) -> None:
         for facts, values in pending:
             figures = {
                 ("loss" if name == "total" else name): float(value)
                 for name, value in values.items()
             }
             if not math.isfinite(figures.get("gradient_norm", 0.0)) and self.scaler.is_enabled():
-                figures.pop(
-                    "gradient_norm"
-                )  # a step that the scaler skipped, as it does while it finds its scale
+                figures.pop("gradient_norm")  # of a skipped step
             wrong = {name: figure for name, figure in figures.items() if not math.isfinite(figure)}
             if wrong:
                 settings = self.settings
@@ -298,15 +295,15 @@ class Trainer:
                     f"is whole. Lower learning_rate ({settings.learning_rate:g}), raise "
                     f"warmup_steps ({settings.warmup_steps}), or set amp ({settings.amp}) to off"
                 )
-            facts["progress"] = place(figures["fused"], facts) if "fused" in figures else None
+            if self.objective.bounded:
+                facts["progress"] = progress(figures["fused"], facts["collapse"], facts["floor"])
             self.history.append({"kind": "step", **facts, **figures})
         pending.clear()
         if number < len(self.batches):
-            progress = (
+            self._say(
                 f"epoch {self.epoch:3d}/{self.settings.epochs}  batch "
-                f"{number:4d}/{len(self.batches)}"
+                f"{number:4d}/{len(self.batches)}  loss {self.history[-1]['loss']:.4f}"
             )
-            print(f"{progress}  loss {self.history[-1]['loss']:.4f}", flush=True)
 
     def _validate(self) -> dict[str, float]:
         if self.validator is None:
@@ -319,7 +316,7 @@ class Trainer:
             )
         return figures
 
-    def _save(self, record: dict[str, Any], timing: dict[str, float]) -> None:
+    def _save(self, record: dict[str, Any], clock: Stopwatch) -> None:
         if self.monitor not in record:
             raise TrainingError(
                 f"monitor {self.monitor!r} has no value: no batch of epoch {self.epoch} holds a "
@@ -338,71 +335,25 @@ class Trainer:
         # History first, best next, latest last: latest claims what the others hold, so a kill in
         # between loses nothing.
         write_text(self.run.path("history.jsonl"), lines_text(self.history))
-        timings = [
+        earlier = [
             line
             for line in read_lines(self.run.path("timings.jsonl"))
             if line["epoch"] < self.epoch
         ]
-        write_text(
-            self.run.path("timings.jsonl"), lines_text([*timings, {"epoch": self.epoch, **timing}])
-        )
-        content = self._content()
+        timing = {"epoch": self.epoch, **clock.seconds}
+        write_text(self.run.path("timings.jsonl"), lines_text([*earlier, timing]))
+        content = content_of(self)
         if best:
             save_checkpoint(self.run.checkpoints / BEST, content)
         save_checkpoint(self.run.checkpoints / LATEST, content)
-
-    def _content(self) -> dict[str, Any]:
-        table = self.dataset.table
-        return {
-            "settings": self.settings.model_dump(),
-            "model": self.model.state_dict(),
-            "objective": self.objective.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "normaliser": self.dataset.normaliser.state_dict(),
-            "class_names": list(table.class_names),
-            "modalities": {
-                name: [spec.kind, list(spec.shape)] for name, spec in table.modalities.items()
-            },
-            "fingerprint": table.fingerprint,
-            "epoch": self.epoch,
-            "step": self.step,
-            "monitor": self.monitor,
-            "best_epoch": self.best_epoch,
-            "best_value": self.best_value,
-            "epochs_without_better": self.epochs_without_better,
-        }
 
     def _resume(self, resume: str) -> None:
         path = self.run.checkpoints / LATEST
         if resume == "never" or (resume == "auto" and not path.exists()):
             return
-        content = load_checkpoint(path)
-        was, now = content["settings"], self.settings.model_dump()
-        changed = [
-            f"{name}: {was.get(name)!r} then, {now[name]!r} now"
-            for name in now
-            if name not in FREE_TO_CHANGE and was.get(name) != now[name]
-        ]
-        if content["fingerprint"] != self.dataset.table.fingerprint:
-            changed.append("the recordings, their labels or their splits")
-        if changed:
-            raise CheckpointError(
-                f"{path} is of other settings; "
-                "resuming would mix two runs. Choose "
-                "a new run, or resume='never':\n" + "\n".join(f"  {line}" for line in changed)
-            )
-        load_weights(self.model, content["model"], path)
-        load_weights(self.objective, content["objective"], path)
-        self.optimiser.load_state_dict(content["optimiser"])
-        self.scaler.load_state_dict(content["scaler"])
-        for name in ("epoch", "step", "best_epoch", "best_value", "epochs_without_better"):
-            setattr(self, name, content[name])
+        load_state(self, load_checkpoint(path), path)
         self.history = [line for line in self.run.history() if line["epoch"] <= self.epoch]
-        print(
-            f"resuming {self.run.name} after epoch {self.epoch} of {self.settings.epochs}",
-            flush=True,
-        )
+        self._say(f"resuming {self.run.name} after epoch {self.epoch} of {self.settings.epochs}")
 
     def _record_start(self) -> None:
         table = self.dataset.table
@@ -415,49 +366,48 @@ class Trainer:
             class_names=list(table.class_names),
             threads=torch.get_num_threads(),
             splits=dict(Counter(table.frame["split"])),
+            formats=FORMATS,
         )
 
     def _try_two_batches(self) -> None:
-        """Embeds, differentiates and validates two batches before the first step, so that a wrong
-        setting fails in seconds.
+        """Embeds and differentiates two batches and validates once before the first step, so that a
+        wrong setting or a broken validator fails in seconds.
         """
         seed_everything(self.settings.seed, 0)
-        for number, rows in enumerate(self.batches):
-            if number == 2:
-                break
-            batch = self.dataset.__getitems__(rows).to(self.device)
-            value: ObjectiveValue = self.objective(self.model(batch), batch.labels, batch.present)
+        for number, rows in enumerate(self.batches, start=1):
+            value = step.forward(self, self.dataset.__getitems__(rows))
             if not torch.isfinite(value.total):
                 raise TrainingError(
-                    f"the loss of batch {number + 1} is {float(value.total)} before any step; look "
-                    "for values that are not finite in the recordings: quadlib data check"
+                    f"the loss of batch {number} is {float(value.total)} before any step; look for "
+                    "values that are not finite in the recordings: quadlib data check"
                 )
-            value.total.backward()
+            step.backward(self, value)
+            if number == 2:
+                break
         self.optimiser.zero_grad(set_to_none=True)
+        self._validate()
 
     def _out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self.epochs_without_better
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
 
     def _tell(self, event: str, *details: Any) -> None:
         for watcher in self.watchers:
             getattr(watcher, event)(self, *details)
 
-    def _print_epoch(self, record: dict[str, Any], seconds: float) -> None:
-        done = sum(1 for line in self.history if line["kind"] == "epoch")
-        left = seconds / max(done, 1) * (self.settings.epochs - self.epoch)
-        place = (
-            f"fused {record['fused']:.3f} (floor {record['floor']:.3f}, collapse "
-            f"{record['collapse']:.3f})"
-            if "fused" in record and "floor" in record
-            else f"loss {record['loss']:.4f}"
-        )
-        score = f"  {self.monitor} {record[self.monitor]:.3f}"
-        best = " best" if record["best"] else ""
-        print(
-            f"epoch {self.epoch:3d}/{self.settings.epochs}  {place}{score}{best}  ~{left:.0f} s "
-            "left",
-            flush=True,
-        )
+    def _say(self, text: str) -> None:
+        print(text, flush=True)
+
+
+def _foreign(model: nn.Module | None, dataset: QuadDataset, settings: TrainSettings) -> str:
+    """The class of a model that the settings would not build, by type and weights; empty for one
+    that they would.
+    """
+    if model is None:
+        return ""
+    usual = build_model(dataset.table, settings)
+    shapes, expected = (
+        {name: value.shape for name, value in module.state_dict().items()}
+        for module in (model, usual)
+    )
+    alike = type(model) is type(usual) and shapes == expected
+    return "" if alike else f"{type(model).__module__}.{type(model).__qualname__}"

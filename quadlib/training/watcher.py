@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from quadlib.data.dataset import Batch, QuadDataset, make_loader
 from quadlib.diagnosis import Diagnosis, Subject, diagnose
 from quadlib.diagnosis.finding import Finding, fold
 from quadlib.diagnosis.registry import Phase
 from quadlib.diagnosis.report import finding_text
 from quadlib.files import write_record
+from quadlib.training import step
 from quadlib.training.checkpoint import load_weights
 from quadlib.training.restore import Restored
 from quadlib.training.trainer import Trainer, TrainingError, Watcher
@@ -29,32 +27,24 @@ def subject_of(trainer: Trainer, **parts: Any) -> Subject:
     so far.
     """
 
-    def train_step(batch: Batch) -> Tensor:
-        trainer.model.train()
-        batch = batch.to(trainer.device)
-        trainer.optimiser.zero_grad(set_to_none=True)
-        value = trainer.objective(trainer.model(batch), batch.labels, batch.present)
-        value.total.backward()
-        if trainer.settings.clip_norm:
-            torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.settings.clip_norm)
-        trainer.optimiser.step()
-        return value.total.detach()
-
     loader = make_loader(trainer.dataset, trainer.batches, seed=trainer.settings.seed)
-    given: dict[str, Any] = {
+    usual: dict[str, Any] = {
         "table": trainer.dataset.table,
         "batch_sampler": trainer.batches,
         "loader": loader,
         "model": trainer.model,
         "loss": trainer.objective.contrast,
+        "bounded": trainer.objective.bounded,
         "optimizer": trainer.optimiser,
+        "scaler": trainer.scaler if trainer.scaler.is_enabled() else None,
         "settings": trainer.settings,
         "history": trainer.history or None,
-        "train_step": train_step,
-        "embed": lambda model, batch: model(batch.to(trainer.device)).fused,
+        # one batch stands for all that share a step: the mean of their gradients is its own
+        "train_step": lambda batch: step.take_step(trainer, [batch]),
+        "embed": lambda model, batch: step.embed(trainer, batch.to(trainer.device), model).fused,
         "name": trainer.run.name,
     }
-    return Subject(**{**given, **parts})
+    return Subject(**{**usual, **parts})
 
 
 def subject_of_run(restored: Restored) -> Subject:
@@ -105,7 +95,7 @@ class DoctorWatcher(Watcher):
         self.refuse, self.parts, self.say = refuse, parts if parts is not None else {}, say
         self.findings: list[Finding] = []
         self.diagnosis = Diagnosis((), (), ())
-        self.seconds_watching, self._last_look, self._epochs_began, self._batch_seen = (
+        self.seconds_watching, self._last_look, self._epochs_began, self._batch_examined = (
             0.0,
             0.0,
             0.0,
@@ -128,14 +118,14 @@ class DoctorWatcher(Watcher):
             codes = ", ".join(root.code for root in wrong)
             raise TrainingError(
                 "\n\n".join(finding_text(root) for root in wrong)
-                + "\n\nTraining was not started. Mend this, or set "
+                + "\n\nTraining was not started. Fix this, or set "
                 f"allow={[root.code for root in wrong]} to train with {codes} anyway"
             )
         self._epochs_began = time.perf_counter()
 
     def on_batch(self, trainer: Trainer, batch: Batch) -> None:
-        if not self._batch_seen:
-            self._batch_seen = True
+        if not self._batch_examined:
+            self._batch_examined = True
             self._examine(trainer, ("batch", "steps"))
             self._epochs_began = time.perf_counter()
 
@@ -145,13 +135,14 @@ class DoctorWatcher(Watcher):
             started - self._epochs_began
         ):
             return
-        given: dict[str, Any] = {
+        read: dict[str, Any] = {
             "table": trainer.dataset.table,
             "settings": trainer.settings,
             "history": trainer.history,
+            "bounded": trainer.objective.bounded,
         }
-        given |= {name: part for name, part in self.parts.items() if name in given}
-        self._take(trainer, diagnose(Subject(**given, name=trainer.run.name), phases=("epoch",)))
+        read |= {name: part for name, part in self.parts.items() if name in read}
+        self._take(trainer, diagnose(Subject(**read, name=trainer.run.name), phases=("epoch",)))
         self._last_look = time.perf_counter() - started
         self.seconds_watching += self._last_look
 
@@ -161,33 +152,34 @@ class DoctorWatcher(Watcher):
     def _examine(self, trainer: Trainer, phases: tuple[Phase, ...], **parts: Any) -> None:
         # copies of the sampler: the trainer may be in the midst of iterating its own
         batches = copy.deepcopy(trainer.batches)
-        own = {
+        copies = {
             "batch_sampler": batches,
             "loader": make_loader(trainer.dataset, batches, seed=trainer.settings.seed),
         }
         self._take(
-            trainer, diagnose(subject_of(trainer, **{**own, **parts, **self.parts}), phases=phases)
+            trainer,
+            diagnose(subject_of(trainer, **{**copies, **parts, **self.parts}), phases=phases),
         )
 
-    def _take(self, trainer: Trainer, seen: Diagnosis) -> None:
+    def _take(self, trainer: Trainer, latest: Diagnosis) -> None:
         known = {(item.code, item.scope) for item in self.findings}
         fresh = [
             replace(_alone(item), step=trainer.step if item.step is None else item.step)
-            for item in seen.findings
+            for item in latest.findings
             if (item.code, item.scope) not in known
         ]
         self.findings += fresh
         roots = tuple(fold(self.findings))
-        ran = tuple(dict.fromkeys((*self.diagnosis.ran, *seen.ran)))
-        not_run = dict((*self.diagnosis.not_run, *seen.not_run))
+        ran = tuple(dict.fromkeys((*self.diagnosis.ran, *latest.ran)))
+        not_run = dict((*self.diagnosis.not_run, *latest.not_run))
         self.diagnosis = Diagnosis(
             roots,
             ran,
             tuple((name, why) for name, why in not_run.items() if name not in ran),
-            {**self.diagnosis.facts, **seen.facts},
-            self.diagnosis.seconds + seen.seconds,
-            (*self.diagnosis.crashed, *seen.crashed),
-            self.diagnosis.sight | seen.sight,
+            {**self.diagnosis.facts, **latest.facts},
+            self.diagnosis.seconds + latest.seconds,
+            (*self.diagnosis.crashed, *latest.crashed),
+            self.diagnosis.sight | latest.sight,
         )
         new = {(item.code, item.scope) for item in fresh}
         for root in roots:

@@ -2,53 +2,21 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from quadlib.config import TrainSettings
 from quadlib.data.samples import TableError
 from quadlib.evaluation import KnnValidator
+from quadlib.faults.pipeline import PlainBatches
 from quadlib.runs import Run, RunError
-from quadlib.training.checkpoint import CheckpointError, load_checkpoint
+from quadlib.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from quadlib.training.restore import open_dataset, restore
 from quadlib.training.trainer import Trainer, TrainingError, Watcher
-
-
-@pytest.fixture(scope="module")
-def features(tmp_path_factory):
-    """Four made-up vector modalities of 4 classes x 30 recordings in 40 sessions."""
-    random = np.random.default_rng(0)
-    y = np.repeat(np.arange(4), 30)
-    centres = random.normal(size=(4, 4, 6))
-    arrays = {
-        name: (centres[m][y] + random.normal(size=(120, 6))).astype(np.float32)
-        for m, name in enumerate("abcd")
-    }
-    path = tmp_path_factory.mktemp("table") / "features.npz"
-    np.savez(path, y=y, group=np.arange(120) // 3, **arrays)
-    return path
-
-
-@pytest.fixture
-def settings(features, tmp_path, monkeypatch):
-    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
-    return TrainSettings(
-        source="table",
-        path=str(features),
-        outputs=str(tmp_path),
-        run="r",
-        epochs=3,
-        batch_size=16,
-        width=16,
-        embedding_dim=8,
-        fusion_heads=2,
-        warmup_steps=3,
-        device="cpu",
-        dropout=0.2,
-        modality_dropout=0.3,
-    )
 
 
 def train(settings, **options):
@@ -69,6 +37,13 @@ def final_state(run):
         for name, value in slot.items():
             sha.update(name.encode() + value.numpy().tobytes())
     return sha.hexdigest(), content["epoch"], best["epoch"]
+
+
+class CountSteps(Watcher):
+    steps = 0
+
+    def on_step(self, trainer, step):
+        self.steps += 1
 
 
 class DieAt(Watcher):
@@ -124,19 +99,35 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(settings, point):
 
 
 def test_a_finished_run_is_left_as_it_is(settings):
+    """No step is taken and no file is written again, which the same bytes alone would not show."""
     run, *_ = train(settings)
-    before = final_state(run)
-    run, trainer, result = train(settings)
-    assert final_state(run) == before
-    assert trainer.epoch == 3
+    files = [run.path("history.jsonl"), *sorted(run.checkpoints.iterdir())]
+    written = [path.stat().st_mtime_ns for path in files]
+    counter = CountSteps()
+    _, trainer, result = train(settings, watcher=counter)
+    assert [path.stat().st_mtime_ns for path in files] == written
+    assert (trainer.epoch, result.epochs, counter.steps) == (3, 3, 0)
+
+
+def drawn_from_the_globals():
+    return torch.rand(1).item(), random.random(), np.random.rand()  # noqa: NPY002
 
 
 def test_training_leaves_the_global_generators_alone(settings):
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
+    def seed():
+        torch.manual_seed(5)
+        random.seed(5)
+        np.random.seed(5)  # noqa: NPY002
+
+    seed()
+    expected = drawn_from_the_globals()
+    seed()
     train(settings)
-    assert torch.equal(torch.rand(1), expected)
+    assert drawn_from_the_globals() == expected
+    seed()
+    with pytest.raises(KeyboardInterrupt):
+        train(settings.model_copy(update={"run": "broken"}), watcher=DieAt(2))
+    assert drawn_from_the_globals() == expected
 
 
 def test_loading_processes_do_not_change_the_run(settings):
@@ -189,12 +180,16 @@ def test_batches_without_a_positive_pair_leave_the_means_and_the_run_goes_on(set
     changed = settings.model_copy(
         update={"batch_size": 3, "min_per_class": 1, "min_classes": 1, "epochs": 1}
     )
-    run, _, _ = train(changed)
+    trainer = Trainer(open_dataset(changed), changed, run := Run.create(changed))
+    trainer.batches = PlainBatches(trainer.dataset.table.rows("train"), 3)
+    trainer.fit()
     [*steps, epoch] = run.history()
-    assert any(step["floor"] is None and step["fused"] == 0 for step in steps)
-    assert "floor" not in epoch or epoch["floor"] == np.mean(
-        [step["floor"] for step in steps if step["floor"] is not None]
-    )
+    lone = [step for step in steps if step["floor"] is None]
+    paired = [step for step in steps if step["floor"] is not None]
+    assert lone and paired, "the batches must be of both kinds, or nothing is shown"
+    assert all(step["fused"] == 0 and step["progress"] is None for step in lone)
+    for name in ("floor", "collapse", "fused", "loss"):
+        assert epoch[name] == np.mean([step[name] for step in paired])
 
 
 def test_a_monitor_without_a_value_says_which_setting_to_raise(settings):
@@ -274,3 +269,63 @@ def test_two_writers_are_refused(settings):
 def test_an_unknown_device_is_named(settings):
     with pytest.raises(ValueError, match="device: 'tpu9'"):
         train(settings.model_copy(update={"device": "tpu9"}))
+
+
+def test_a_broken_validator_fails_before_the_first_step(settings):
+    def broken(model, dataset):
+        raise KeyError("no such column")
+
+    counter, run = CountSteps(), Run.create(settings)
+    with pytest.raises(KeyError, match="no such column"):
+        Trainer(open_dataset(settings), settings, run, validator=broken, watcher=counter).fit()
+    with pytest.raises(TrainingError, match="monitor: the validator gives val_other, not"):
+        Trainer(
+            open_dataset(settings),
+            settings,
+            run,
+            validator=lambda model, dataset: {"val_other": 0.0},
+            watcher=counter,
+        ).fit()
+    assert counter.steps == 0 and not run.history()
+
+
+def test_the_remaining_time_counts_the_epochs_of_this_process_alone(settings, monkeypatch, capsys):
+    from quadlib.training import telemetry, trainer
+
+    clock = SimpleNamespace(now=0.0)
+    clock.perf_counter = lambda: clock.now
+    monkeypatch.setattr(trainer, "time", clock)
+    monkeypatch.setattr(telemetry, "time", clock)
+
+    class TenSecondsAnEpoch(Watcher):
+        """The last step of an epoch, or any other, takes ten seconds over the epoch's steps."""
+
+        def on_step(self, trainer, step):
+            clock.now += 10 / trainer.steps_per_epoch
+            if step == die_at:
+                raise KeyboardInterrupt
+
+    settings = settings.model_copy(update={"epochs": 4})
+    die_at = 2 * 5 + 1
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, watcher=TenSecondsAnEpoch())
+    die_at = 0
+    train(settings, watcher=TenSecondsAnEpoch())
+    said = re.findall(r"epoch +(\d)/4 .*~(\d+) s left", capsys.readouterr().out)
+    assert said == [("1", "30"), ("2", "20"), ("3", "10"), ("4", "0")]
+
+
+def test_the_record_names_the_formats_of_the_files_of_lines(settings):
+    run, *_ = train(settings.model_copy(update={"epochs": 1}))
+    assert run.record["formats"] == {"history.jsonl": 1, "timings.jsonl": 1}
+
+
+def test_a_setting_younger_than_the_checkpoint_had_its_default_then(settings):
+    """A run of an earlier quadlib goes on, instead of being taken for one of other settings."""
+    run, trainer, _ = train(settings.model_copy(update={"epochs": 3}))
+    path = run.checkpoints / "latest_model.pth"
+    content = load_checkpoint(path)
+    for name in ("loss", "model"):
+        del content["settings"][name]
+    save_checkpoint(path, content)
+    assert train(settings)[2].epochs == 3

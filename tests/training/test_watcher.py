@@ -31,7 +31,12 @@ def pipeline_of(tmp_path, name, watcher, fault="", **changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"within_weight": 0, "cross_weight": 0, "cross_entropy_weight": 1}]
+    "changes",
+    [
+        {},
+        {"within_weight": 0, "cross_weight": 0, "cross_entropy_weight": 1},
+        {"amp": "float16", "accumulation_steps": 3},
+    ],
 )
 def test_a_watched_run_is_the_same_run_bit_for_bit(tmp_path, changes):
     files = []

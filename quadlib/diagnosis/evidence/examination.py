@@ -281,6 +281,7 @@ class Examination(Given):
         """The collapse plateau on which the history ended, or None."""
         from quadlib.diagnosis.evidence.plateau import pinned
 
+        self.subject.require_bounds()
         return pinned(self)
 
     @cached_property

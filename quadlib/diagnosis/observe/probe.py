@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from quadlib.diagnosis.subject import Subject, Unavailable
 
@@ -193,13 +194,14 @@ def _step(
 
 def _watched_train_step(subject: Subject, batch: Any, gradients: dict[str, float | None]) -> float:
     """A user's own step may clear its gradients at the end: they are noted as they are
-    accumulated.
+    accumulated, without the factor of a gradient scaler.
     """
     named = dict(subject.model.named_parameters())
     gradients.update(dict.fromkeys(named))
+    scale = subject.scaler.get_scale() if hasattr(subject.scaler, "get_scale") else 1.0
     handles = [
         p.register_post_accumulate_grad_hook(
-            lambda p, name=name: gradients.__setitem__(name, float(p.grad.norm()))
+            lambda p, name=name: gradients.__setitem__(name, float(p.grad.norm()) / scale)
         )
         for name, p in named.items()
         if p.requires_grad
@@ -237,8 +239,4 @@ def _stacked(embeddings: Tensor) -> Tensor:
 
 
 def _norm(tensors: list[Tensor]) -> float:
-    return (
-        float(torch.stack([tensor.detach().norm() for tensor in tensors]).norm())
-        if tensors
-        else 0.0
-    )
+    return float(get_total_norm([tensor.detach() for tensor in tensors]))

@@ -96,6 +96,7 @@ def pinned_history(x: Examination) -> Iterator[Finding]:
 
 @check("P10", "the embeddings are not all equal in the first steps", "steps")
 def collapsed_trial(x: Examination) -> Iterator[Finding]:
+    x.subject.require_bounds()
     seen = x.trajectory
     last = [value for value in seen.spreads[-x.limits.plateau_values :] if math.isfinite(value)]
     if (
@@ -138,6 +139,7 @@ def _has_history(x: Examination) -> bool:
 
 @check("P11", "progress between plateau and floor is defined")
 def progress_undefined(x: Examination) -> Iterator[Finding]:
+    x.subject.require_bounds()
     try:
         classes = [int(item["classes"]) for item in x.history if "classes" in item]
     except Unavailable:
@@ -224,6 +226,7 @@ def _not_finite(x: Examination, where: str, evidence: str, step: int) -> Finding
 
 @check("P17", "the loss of the history is below its ceiling", "epoch")
 def above_ceiling(x: Examination) -> Iterator[Finding]:
+    x.subject.require_bounds()
     sizes = declared(x)
     if sizes.batch_size is None or sizes.temperature is None or sizes.batch_size * sizes.views < 2:
         raise Unavailable("the batch size or the temperature is not declared")

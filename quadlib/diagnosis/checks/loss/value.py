@@ -158,6 +158,7 @@ def sign_and_floor(x: Examination) -> Iterator[Finding]:
 
 @check("P06", "no value of the history is below the floor", "epoch")
 def below_floor(x: Examination) -> Iterator[Finding]:
+    x.subject.require_bounds()
     steps = [
         item
         for item in x.history

@@ -114,6 +114,7 @@ def _has_gradient(x: Examination, module: str) -> bool:
 def _stuck_from_the_start(x: Examination) -> bool:
     """Whether the first recorded loss was at the collapse plateau already."""
     try:
+        x.subject.require_bounds()
         first = float(x.losses[0])
     except Unavailable:
         return False
