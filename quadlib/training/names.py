@@ -21,7 +21,7 @@ def unknown_codes(values: Mapping[str, Any]) -> list[str]:
         return []
     # imported here: most runs allow nothing, and the doctor is slow to load
     from quadlib.diagnosis.catalogue import catalogue
-    from quadlib.diagnosis.engine import CHECKS
+    from quadlib.diagnosis.registry import CHECKS
 
     known = dict.fromkeys((*catalogue(), *(check.code for check in CHECKS)))
     return [

@@ -69,7 +69,7 @@ def test_a_registered_model_is_restored_evaluated_and_diagnosed(settings, regist
     evaluation = evaluate(run)
     assert evaluation.scores["accuracy"].value > 0.5
     assert any("not of Linears" in note for note in evaluation.notes) and not evaluation.subsets
-    assert diagnose_run(restore(run, "latest")).judged
+    assert diagnose_run(restore(run, "latest")).ran
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         first = linears(restored.dataset.table, settings).layers
@@ -92,7 +92,7 @@ def test_a_given_model_is_announced_and_comes_back_when_it_is_given_again(settin
         torch.equal(value, saved[name]) for name, value in restored.model.state_dict().items()
     )
     assert evaluate(run, model=linears(table, settings)).scores["accuracy"].value > 0.5
-    assert diagnose_run(restored).judged
+    assert diagnose_run(restored).ran
     with pytest.raises(CheckpointError, match="does not fit the model"):
         restore(run, model=nn.Linear(2, 2))
 
