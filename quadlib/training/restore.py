@@ -52,7 +52,7 @@ def open_dataset(settings: TrainSettings) -> QuadDataset:
         >>> from quadlib.config import TrainSettings
         >>> dataset = open_dataset(TrainSettings(source="mfeat"))
         >>> len(dataset.table.rows("train")), dataset.modalities
-        (480, ('fourier', 'profiles', 'karhunen', 'zernike'))
+        (480, ('fou', 'kar', 'mor', 'zer'))
     """
     check_codes(settings)
     table = open_table(settings)
