@@ -174,7 +174,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
     if "floor" not in steps:
         fell = float(last[term]) < float(steps[term].iloc[0])
         return Verdict(
-            "fine" if fell else "look here",
+            "fine" if fell else "needs attention",
             f"The loss {'fell' if fell else 'did not fall'}; it declares no bounds, so the scores "
             f"alone say how far the run came: {where}",
             tuple(numbers),
