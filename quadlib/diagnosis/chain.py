@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from quadlib.diagnosis.report import Diagnosis
+from quadlib.diagnosis.finding import Finding
 
 State = Literal["ok", "warning", "error", "not seen"]
 # Link of the chain -> letters of the stages whose checks speak of it.
@@ -40,7 +40,9 @@ class Link:
     not_run: tuple[str, ...]
 
 
-def chain_of(diagnosis: Diagnosis) -> tuple[Link, ...]:
+def chain_of(
+    findings: Sequence[Finding], ran: Sequence[str], not_run: Sequence[tuple[str, str]]
+) -> tuple[Link, ...]:
     """The links of the pipeline in the order in which data flow through them.
 
     A link is green when its checks passed, amber or red by the worst that was found in it, and grey
@@ -48,9 +50,9 @@ def chain_of(diagnosis: Diagnosis) -> tuple[Link, ...]:
     """
     links = []
     for name, letters in LINKS.items():
-        found = [item for item in diagnosis.findings if item.code[3] in letters]
+        found = [item for item in findings if item.code[3] in letters]
         severities = {item.severity for item in found}
-        passed = tuple(label for label in diagnosis.ran if label[3] in letters)
+        passed = tuple(label for label in ran if label[3] in letters)
         state: State = (
             "error"
             if "error" in severities
@@ -66,19 +68,15 @@ def chain_of(diagnosis: Diagnosis) -> tuple[Link, ...]:
                 state,
                 tuple(f"{item.severity}[{item.code}]: {item.title}" for item in found),
                 passed,
-                tuple(
-                    f"{label}: {reason}"
-                    for label, reason in diagnosis.not_run
-                    if label[3] in letters
-                ),
+                tuple(f"{label}: {reason}" for label, reason in not_run if label[3] in letters),
             )
         )
     return tuple(links)
 
 
-def chain_html(diagnosis: Diagnosis) -> str:
+def chain_html(links: Sequence[Link]) -> str:
     """The chain as boxes in a row; each opens to its checks. Every text is escaped."""
-    boxes = "".join(_box(link) for link in chain_of(diagnosis))
+    boxes = "".join(_box(link) for link in links)
     return f'<div style="display:flex;flex-wrap:wrap;gap:6px;margin:8px 0">{boxes}</div>'
 
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from quadlib.diagnosis.chain import chain_html
+from quadlib.diagnosis.chain import chain_html, chain_of
 from quadlib.diagnosis.finding import STAGES, Finding
 from quadlib.diagnosis.sight import Sight
 
@@ -230,7 +230,7 @@ class Diagnosis:
         ]
         parts = (
             f"<p><strong>{html.escape(self.headline())}</strong></p>",
-            chain_html(self),
+            chain_html(chain_of(self.findings, self.ran, self.not_run)),
             *blocks,
             *tables,
             f"<p><small>{html.escape(self.counts())}</small></p>",
