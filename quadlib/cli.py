@@ -15,7 +15,6 @@ from quadlib import log_to_stdout
 from quadlib.reports import skip_address_grammar
 
 if TYPE_CHECKING:
-    from quadlib.config import Settings
     from quadlib.runs import Run
 
 # Nothing heavy is imported up here: `quadlib --help` should answer at once, so each command imports
@@ -115,6 +114,7 @@ def run(
     ] = None,
 ) -> None:
     """Run a notebook in batch, into a run folder, with its report."""
+    from quadlib.config import read_options
     from quadlib.reports.execute import (
         check_parameters,
         execute_notebook,
@@ -124,7 +124,7 @@ def run(
     )
 
     path = find_notebook(notebook)
-    values = _values(settings_model(path), parameter, preset) | (
+    values = read_options(settings_model(path), parameter, preset) | (
         {"run": run_name} if run_name else {}
     )
     settings = check_parameters(path, values)
@@ -302,11 +302,12 @@ def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
     """Make or read a source's recordings and summarise them (weldsim by default; -p
     source=mfeat, -p size=tiny).
     """
-    from quadlib.config import BatchesSettings, read_settings
+    from quadlib.config import BatchesSettings, read_options, read_settings
     from quadlib.data.open import open_table
 
     started = time.monotonic()
-    table = open_table(read_settings(BatchesSettings, _values(BatchesSettings, parameter, preset)))
+    values = read_options(BatchesSettings, parameter, preset)
+    table = open_table(read_settings(BatchesSettings, values))
     counts = ", ".join(f"{split} {len(table.rows(split))}" for split in ("train", "val", "test"))
     typer.echo(
         f"{table.name}: {len(table)} recordings ({counts}), {len(table.class_names)} classes, "
@@ -318,12 +319,12 @@ def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
 @data_app.command("check")
 def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
     """Read every file of a table and list everything that is wrong with it, before training."""
-    from quadlib.config import TrainSettings, read_settings
+    from quadlib.config import TrainSettings, read_options, read_settings
     from quadlib.data.check import check_table
     from quadlib.data.decoding.damage import report as report_damage
     from quadlib.data.open import open_table
 
-    settings = read_settings(TrainSettings, _values(TrainSettings, parameter, preset))
+    settings = read_settings(TrainSettings, read_options(TrainSettings, parameter, preset))
     table = open_table(settings)
     damage = check_table(table, settings)
     for note in table.notes:
@@ -335,35 +336,3 @@ def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
         + (f"{len(damage)} problem{'s' * (len(damage) != 1)}" if damage else "no problems")
     )
     raise typer.Exit(1 if damage else 0)
-
-
-def _values(
-    model: type[Settings], parameters: list[str] | None, preset: Path | None
-) -> dict[str, Any]:
-    """Settings of the preset and the -p options, still as they were written; raises SettingsError
-    listing all that is wrong with the preset and every malformed option.
-    """
-    from quadlib.config import SettingsError, read_preset
-
-    values: dict[str, Any] = {}
-    problems = []
-    if preset is not None:
-        try:
-            values = read_preset(model, preset)
-        except SettingsError as error:
-            problems.append(str(error))
-    pairs = [text.partition("=") for text in parameters or []]
-    names = [name for name, _, _ in pairs]
-    problems += [
-        f"-p {name}: NAME=VALUE was expected, for example -p batch_size=16"
-        for name, equals, _ in pairs
-        if not equals or not name
-    ]
-    problems += [
-        f"-p {name}: occurs {names.count(name)} times; keep one"
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
-    ]
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return values | {name: value for name, _, value in pairs}

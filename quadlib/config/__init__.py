@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from quadlib.config.base import Settings, SettingsError
-from quadlib.config.reading import read_preset, read_settings
+from quadlib.config.reading import read_options, read_preset, read_settings
 from quadlib.config.settings import (
     BatchesSettings,
     DataSettings,
@@ -35,6 +35,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TrainSettings",
+    "read_options",
     "read_preset",
     "read_settings",
 ]

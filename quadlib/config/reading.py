@@ -89,6 +89,36 @@ def read_preset(model: type[Settings], path: str | Path) -> dict[str, Any]:
     return values
 
 
+def read_options(
+    model: type[Settings], parameters: list[str] | None, preset: Path | None
+) -> dict[str, Any]:
+    """Settings of the preset and the -p options, still as they were written; raises SettingsError
+    listing all that is wrong with the preset and every malformed option.
+    """
+    values: dict[str, Any] = {}
+    problems = []
+    if preset is not None:
+        try:
+            values = read_preset(model, preset)
+        except SettingsError as error:
+            problems.append(str(error))
+    pairs = [text.partition("=") for text in parameters or []]
+    names = [name for name, _, _ in pairs]
+    problems += [
+        f"-p {name}: NAME=VALUE was expected, for example -p batch_size=16"
+        for name, equals, _ in pairs
+        if not equals or not name
+    ]
+    problems += [
+        f"-p {name}: occurs {names.count(name)} times; keep one"
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return values | {name: value for name, _, value in pairs}
+
+
 def _explain(model: type[Settings], item: Any) -> str:
     """One line for one pydantic error: the setting, the value, what was expected, a way out."""
     name = str(item["loc"][0]) if item["loc"] else ""

@@ -7,13 +7,10 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import platform
 import secrets
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -22,22 +19,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quadlib.config import RunSettings, Settings, SettingsError, read_settings
 from quadlib.files import FileError, outputs_folder, read_record, write_record
+from quadlib.runs.provenance import code_commit, package_versions
 
 Status = Literal["queued", "running", "done", "failed", "killed", "timed-out"]
 STATUSES: tuple[Status, ...] = get_args(Status)
-RECORDED_PACKAGES = (
-    "quadlib",
-    "torch",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "av",
-    "soundfile",
-    "pillow",
-    "plotly",
-    "papermill",
-    "nbconvert",
-)
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -148,7 +133,7 @@ class Run:
                     status="queued",
                     created=_now(),
                     seed=settings.seed,
-                    versions=_versions(),
+                    versions=package_versions(),
                     commit=code_commit(),
                 )
                 write_record(run.path("run.json"), "run", record.model_dump())
@@ -339,42 +324,3 @@ def lines_text(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
-def code_commit(source: Path = Path(__file__)) -> str | None:
-    """The commit of this package's code, with `+changes` when tracked files differ from it; None
-    where no git checkout holds its source.
-
-    An installed package often lies inside somebody's repository, whose commit says nothing of the
-    package: only a repository that tracks the source file counts.
-    """
-    try:
-        _git(source, "ls-files", "--error-unmatch", source.name)
-        head = _git(source, "rev-parse", "--short=12", "HEAD")
-        changes = _git(source, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+changes" if changes else "")
-
-
-def _git(source: Path, *arguments: str) -> str:
-    # a hook's GIT_DIR would name the repository that it runs for
-    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
-    return subprocess.run(
-        ["git", *arguments],
-        cwd=source.parent,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()

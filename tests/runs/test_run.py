@@ -10,12 +10,12 @@ from quadlib.files import FileError, write_text
 from quadlib.runs import (
     Run,
     RunError,
-    code_commit,
     damaged_runs,
     lines_text,
     list_runs,
     read_lines,
 )
+from quadlib.runs.provenance import code_commit
 
 
 @pytest.fixture

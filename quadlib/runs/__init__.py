@@ -1,0 +1,34 @@
+"""outputs/: one folder a run, with its record, and what is read from it.
+
+.. include:: README.md
+"""
+
+from __future__ import annotations
+
+from quadlib.runs.run import (
+    STATUSES,
+    DamagedRun,
+    Run,
+    RunError,
+    RunRecord,
+    Status,
+    damaged_runs,
+    lines_text,
+    list_runs,
+    new_name,
+    read_lines,
+)
+
+__all__ = [
+    "DamagedRun",
+    "Run",
+    "RunError",
+    "RunRecord",
+    "STATUSES",
+    "Status",
+    "damaged_runs",
+    "lines_text",
+    "list_runs",
+    "new_name",
+    "read_lines",
+]
