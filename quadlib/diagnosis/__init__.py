@@ -1,5 +1,7 @@
 """The doctor: each stage of a pipeline has a contract; the earliest one that is broken is the root
 cause.
+
+.. include:: README.md
 """
 
 from quadlib.diagnosis.engine import diagnose as diagnose

@@ -22,8 +22,6 @@ TRAIN_NAMES = ("train", "training")
 # splits whose scores the history holds
 VALIDATION_SPLITS = ("val", "valid", "validation", "test")
 
-# column that names a sample
-SAMPLE_ID = "sample_id"
 # columns of a table that hold no modality
 TABLE_COLUMNS = ("sample_id", "label", "group", "split")
 # columns that hold class indices beside the label

@@ -78,7 +78,7 @@ class Finding:
             self, folded=folded, explains=(*self.explains, *(item.title for item in folded))
         )
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON."""
         return {
             "code": self.code,
@@ -98,7 +98,7 @@ class Finding:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> Finding:
+    def from_dict(cls, values: Mapping[str, Any]) -> Finding:
         """The finding that `to_dict` wrote."""
         known: dict[str, Any] = {
             name: values[name]

@@ -9,14 +9,15 @@ bound on the cost of a look, not on a verdict), or chosen (set by hand; the heal
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import TypeVar
 
 T = TypeVar("T")
 
 
 def limit(value: T, what: str, origin: str) -> T:
     """A field of Limits: its default, what it bounds, where the number comes from."""
-    return cast(T, field(default=value, metadata={"what": what, "origin": origin}))
+    made: T = field(default=value, metadata={"what": what, "origin": origin})
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

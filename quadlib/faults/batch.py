@@ -100,7 +100,7 @@ def not_shuffled(p: Pipeline) -> None:
     "B6",
     stage="batch",
     code="QL-B06",
-    title="the last batch holds one recording",
+    title="the last batch holds one sample",
     occurrence="drop_last=False",
     when="T0",
 )

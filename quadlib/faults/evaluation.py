@@ -20,7 +20,7 @@ from quadlib.faults.registry import fault
 def nearest_neighbour_accuracy(
     p: Pipeline, *, gallery: str, leave_in: bool = False, evaluating: bool = True
 ) -> Mapping[str, float]:
-    """Share of the val recordings whose nearest neighbour in the gallery has their label."""
+    """Share of the val samples whose nearest neighbour in the gallery has their label."""
     model, dataset = p.trainer.model, p.dataset
     rows = {name: p.store.table.rows(name) for name in {"val", gallery}}
     with torch.no_grad(), evaluation_mode(model) if evaluating else nullcontext():

@@ -86,7 +86,7 @@ def imbalance(p: Pipeline) -> None:
 
 
 def _thin_out(p: Pipeline, factor: int) -> None:
-    """Takes all but one in `factor` training recordings from half of the classes, two at least
+    """Takes all but one in `factor` training samples from half of the classes, two at least
     being left.
     """
     split = p.table.frame["split"].to_numpy().copy()
@@ -109,7 +109,7 @@ def large_batch(p: Pipeline) -> None:
     p.set(batch_size=int(0.6 * len(p.table.rows("train"))))
 
 
-@look_alike("one recording left over, and drop_last")
+@look_alike("one sample left over, and drop_last")
 def left_over_dropped(p: Pipeline) -> None:
     rows = p.random.permutation(p.table.rows("train"))
     size = min(p.settings.batch_size, len(rows) // 3)
@@ -120,7 +120,7 @@ def left_over_dropped(p: Pipeline) -> None:
     p.trainer.batches = PlainBatches(p.table.rows("train"), size, seed=p.settings.seed)
 
 
-@look_alike("two views of unlabelled recordings")
+@look_alike("two views of unlabelled samples")
 def two_views_without_labels(p: Pipeline) -> None:
     trainer, loss = p.trainer, SupConLoss(p.settings.temperature)
 

@@ -1,4 +1,4 @@
-"""Faults of the labels: a recording is not called what it is."""
+"""Faults of the labels: a sample is not called what it is."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _exchanged(p: Pipeline, chosen: np.ndarray) -> np.ndarray:
     "L4",
     stage="labels",
     code="QL-L04",
-    title="the label is the id of the recording",
+    title="the label is the id of the sample",
     occurrence="pytorch-metric-learning#744",
     when="T0",
 )

@@ -1,4 +1,4 @@
-"""Faults of the modalities: a stream is dead, another recording's, or masked wrongly."""
+"""Faults of the modalities: a stream is dead, another sample's, or masked wrongly."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def with_missing(p: Pipeline, every: bool) -> SampleTable:
     "M7",
     stage="modality",
     code="QL-M07",
-    title="views and recordings are mixed by view()",
+    title="views and samples are mixed by view()",
     occurrence="CLUDA#6, SupContrast#95, #80",
     when="T1",
 )

@@ -26,7 +26,7 @@ SMALL_MEDIA = {
 
 
 def small_pipeline(source: str, seed: int = 0, outputs: str = "") -> Pipeline:
-    """A healthy pipeline of "mfeat" (480 training recordings) or "weldsim" (96), small enough to be
+    """A healthy pipeline of "mfeat" (480 training samples) or "weldsim" (96), small enough to be
     diagnosed in a second or two.
     """
     values = {

@@ -61,7 +61,7 @@ def val_files_in_train(p: Pipeline) -> None:
     "S4",
     stage="split",
     code="QL-S04",
-    title="recordings of one session are in train and in val",
+    title="samples of one session are in train and in val",
     when="T0",
     occurrence="DEAP#1 (72 % after the fix), EEG-AAD#7, Wifi#47",
 )
@@ -78,9 +78,9 @@ def sessions_divided(p: Pipeline) -> None:
     when="T0",
 )
 def overlapping_windows(p: Pipeline) -> None:
-    recording, place = _cut(p, 6)
+    sample, place = _cut(p, 6)
     p.table = p.table.with_columns(
-        recording=recording,
+        sample=sample,
         group=p.table.frame["sample_id"].to_numpy(),
         start_s=0.5 * place,
         end_s=0.5 * place + 1,

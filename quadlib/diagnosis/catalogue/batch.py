@@ -17,7 +17,7 @@ ENTRIES: dict[str, Entry] = {
         "batches hold one class, although train has several",
         "Given the labels of train, the batches must be likely: P(one-class batch of 32 | 12 "
         "classes of 48) is about 1e-42.",
-        "The floor of a one-class batch is its plateau, so the loss stands at ln(N - 1), the same "
+        "The floor of a one-class batch is its plateau, so the loss stays at ln(N - 1), the same "
         "number as with a one-class split; here the split is fine and the sampler is not.",
         "Draw batches with StratifiedBatchSampler.",
         LABELS + "batches = [random.permutation(np.flatnonzero(labels == code))[:32] for code in "
@@ -29,8 +29,8 @@ ENTRIES: dict[str, Entry] = {
         "The share of lone anchors in the drawn batches, beside the share that the hypergeometric "
         "law predicts for random batches of that size. Where both agree, the sampler does what it "
         "says and the choice is poor.",
-        "A lone anchor teaches nothing. Depending on the loss it is left out, counted as 0, or "
-        "gives NaN.",
+        "A lone anchor contributes no gradient of its own. Depending on the loss it is left out, "
+        "counted as 0, or gives NaN.",
         "StratifiedBatchSampler with min_per_class=2; or larger batches.",
         LABELS + "batches = random.permutation(576).reshape(-1, 4)\ndiagnosis = "
         "diagnose(Subject(labels=labels, batch_sampler=batches))",
@@ -39,7 +39,7 @@ ENTRIES: dict[str, Entry] = {
         "a part of train is never drawn",
         "Three epochs are drawn from a copy of the sampler; rows still unseen are compared with n "
         "(1 - m/n)^3, class by class.",
-        "The network never sees these recordings, and nothing says so.",
+        "The network never sees these samples, and no error says so.",
         "Shuffle every epoch and draw the whole split; check the sampler's length and set_epoch.",
         LABELS + "batches = random.permutation(576)[:320].reshape(-1, 32)\ndiagnosis = "
         "diagnose(Subject(labels=labels, "
@@ -75,8 +75,8 @@ diagnosis = diagnose(Subject(labels=labels, loader=loader))""",
         "batch_sampler=batches))",
     ),
     "QL-B06": Entry(
-        "a batch holds one recording",
-        "No batch is of size 1; it is one when the number of recordings modulo the batch size is "
+        "a batch holds one sample",
+        "No batch is of size 1; it is one when the number of samples modulo the batch size is "
         "1 and drop_last is off.",
         "There is no positive and no negative: the loss is NaN or 0 once per epoch, and batch "
         "normalisation raises.",
@@ -112,13 +112,13 @@ diagnosis = diagnose(Subject(labels=labels, loader=loader), phases=["batch"])"""
         "The batch sampler yields batches, each with a row.",
         "Nothing is trained on. A generator object is empty when it is iterated a second time; "
         "drop_last drops everything when the batch is larger than the split.",
-        "Give an object whose __iter__ starts anew.",
+        "Give an object whose __iter__ starts again.",
         LABELS + "diagnosis = diagnose(Subject(labels=labels, batch_sampler=[]))",
     ),
     "QL-B11": Entry(
         "the sampler draws rows that are not in train",
         "Every drawn index is a row of the table, and of the train split.",
-        "Recordings of val or test are trained on, although the split is right; or the sampler "
+        "Samples of val or test are trained on, although the split is right; or the sampler "
         "was made for another dataset.",
         "Make the sampler from the rows of train, and map its numbers to them.",
         LABELS + 'splits = np.where(random.random(576) < 0.5, "train", "val")\n'
@@ -140,10 +140,10 @@ diagnosis = diagnose(Subject(labels=labels, loader=loader), phases=["batch"])"""
 diagnosis = diagnose(Subject(labels=labels, batch_sampler=Sampler()))""",
     ),
     "QL-B13": Entry(
-        "the sampler breaks the law it declares",
+        "the sampler breaks the rules it declares",
         "Where the sampler, or a mapping of settings, declares batch_size, min_classes or "
         "min_per_class, the drawn batches keep them.",
-        "What relies on the law (a floor, a schedule, a loss without a guard) is wrong then.",
+        "What relies on the rules (a floor, a schedule, a loss without a guard) is wrong then.",
         "Use a sampler that keeps it, and raises where it cannot.",
         LABELS + "batches = random.permutation(576).reshape(-1, 32)\n"
         "diagnosis = diagnose(Subject(labels=labels, batch_sampler=batches, "

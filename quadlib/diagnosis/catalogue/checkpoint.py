@@ -27,7 +27,7 @@ ENTRIES: dict[str, Entry] = {
         "model.state_dict()}\n" + CHECK,
     ),
     "QL-C03": Entry(
-        "a resume starts the optimiser or the schedule anew",
+        "a resume restarts the optimiser or the schedule",
         "The checkpoint is of a later epoch, but holds no optimiser state, or one with 0 steps, "
         "or no scheduler state where there is a scheduler; or the live optimiser has counted "
         "fewer steps than the history.",

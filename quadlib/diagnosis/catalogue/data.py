@@ -33,20 +33,20 @@ END = "diagnosis = diagnose(Subject(table=SampleTable(frame, modalities, arrays=
 
 ENTRIES: dict[str, Entry] = {
     "QL-D01": Entry(
-        "recordings hold a constant, or another recording's content, in one modality",
-        "Every recording must hold its own content. Here several hold one constant value, or "
+        "samples hold a constant, or another sample's content, in one modality",
+        "Every sample must hold its own content. Here several hold one constant value, or "
         "share a content while the rest of them differs. Read from arrays, decoded arrays, or "
         "size, head and tail of the files.",
         "A loader that returns zeros, or the last good sample, where decoding fails: nothing is "
-        "said, and the class of these samples is learned from nothing. A few per cent slow "
+        "said, and nothing can be learned of these samples. A few per cent slow "
         "learning down and make odd clusters.",
         "Decode these files by hand; let the loader raise; mark the modality as absent where it "
         "cannot be had.",
         TABLE + 'arrays["audio"][:12] = 0\n' + END,
     ),
     "QL-D02": Entry(
-        "a junk folder is taken for a class",
-        "A class is called like something that file systems and editors leave behind: "
+        "a junk folder is treated as a class",
+        "A class has the name of something that file systems and editors leave behind: "
         ".ipynb_checkpoints, __MACOSX, lost+found.",
         "There is one class too many, and every class that sorts after it has its index moved by "
         "one, so that labels, checkpoints and class names no longer fit each other.",
@@ -60,7 +60,7 @@ diagnosis = diagnose(Subject(labels=["crack", "good"] * 8, loader=SimpleNamespac
 """.lstrip(),
     ),
     "QL-D03": Entry(
-        "recordings stand more than once in train",
+        "samples are in train more than once",
         "Two rows of the train split hold the same content in every modality.",
         "A copy is a positive that is found without learning anything; the loss is lower than it "
         "should be, and validation does not follow.",
@@ -68,19 +68,19 @@ diagnosis = diagnose(Subject(labels=["crack", "good"] * 8, loader=SimpleNamespac
         TABLE + "for array in arrays.values():\n    array[100:140] = array[:40]\n" + END,
     ),
     "QL-D04": Entry(
-        "recordings come in two units or sample rates",
-        "The scale of the recordings falls into two groups with nothing between, and their ratio "
+        "samples come in two units or sample rates",
+        "The scale of the samples falls into two groups with nothing between, and their ratio "
         "is a known constant (9.81, 2.756, 1000 ...); or a sample rate, by header or column, is "
         "not the declared one (setting sample_rate_hz).",
         "One modality becomes weak: the network learns the unit instead of the class.",
-        "Bring all recordings to one unit and one rate.",
+        "Bring all samples to one unit and one rate.",
         TABLE + 'arrays["sensor"] += 20\narrays["sensor"][::3] *= 9.80665\n' + END,
     ),
     "QL-D06": Entry(
         "stored numbers are NaN or infinite",
         "Every number of an array must be finite; the first sample that breaks this is named.",
         "One such value makes the loss of its batch NaN, and after one step all weights.",
-        "Mend the array, or mark the modality as absent in that row.",
+        "Fix the array, or mark the modality as absent in that row.",
         TABLE + 'arrays["sensor"][7, 3] = float("nan")\n' + END,
     ),
     "QL-D11": Entry(
@@ -118,11 +118,11 @@ diagnosis = diagnose(
 """.lstrip(),
     ),
     "QL-D17": Entry(
-        "a declared class has no recording",
-        "Every class in the declared list has recordings.",
+        "a declared class has no sample",
+        "Every class in the declared list has samples.",
         "An empty class is a class that nobody wanted, or one whose files were not found; a list "
         "made from another folder would leave it out, and the indices would differ.",
-        "List only classes that have recordings, or bring their recordings.",
+        "List only classes that have samples, or bring their samples.",
         """
 from types import SimpleNamespace
 from quadlib import Subject, diagnose

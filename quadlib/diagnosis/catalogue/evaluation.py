@@ -20,7 +20,7 @@ ENTRIES: dict[str, Entry] = {
     "QL-E01": Entry(
         "queries find themselves",
         "With embeddings that are random, but equal for equal inputs, the score is still perfect; "
-        "or the stored evaluation has a recording in both gallery and queries.",
+        "or the stored evaluation has a sample in both gallery and queries.",
         "The nearest neighbour of a query is itself, so top-1 is 100 % for any model.",
         "Leave the query out of its own neighbours, by row. Seen in pytorch-metric-learning issue "
         "464.",
@@ -62,16 +62,15 @@ ENTRIES: dict[str, Entry] = {
         "validation is at chance",
         "The last validation scores are within two standard errors of guessing.",
         "A symptom: of a model that does not learn, of labels that are not those of their "
-        "recordings, or of labels that cannot be told.",
-        "Score the training recordings in the same way: high there rules out that nothing is "
-        "learned.",
+        "samples, or of labels that the samples do not determine.",
+        "Score the training samples in the same way: high there rules out that nothing is learned.",
         SHORT
         + "labels = [0, 1, 2, 3] * 40\nsplits = ['train'] * 80 + ['val'] * 80\n"
         + "diagnosis = diagnose(Subject(labels=labels, splits=splits, history=[{'epoch': 1, "
         "'val_accuracy': 0.25}]))\n",
     ),
     "QL-E11": Entry(
-        "the score is of the training recordings",
+        "the score is of the training samples",
         "The settings or the stored evaluation name the train split, or validation equals "
         "training to the last digit in every epoch.",
         "It measures memory, not the embedding.",

@@ -10,27 +10,27 @@ ENTRIES: dict[str, Entry] = {
         "no modality depends on the label, while they depend on each other",
         "A permutation test of the distance covariance: shuffled labels lose their link to every "
         "modality at once, and leave the links between modalities as they were. A task that the "
-        "modalities carry nothing of looks alike, so both are named.",
-        "The loss still falls, since single recordings can be learned by heart; validation stays "
+        "modalities carry no information about looks alike, so both are named.",
+        "The loss still falls, since single samples can be memorised; validation stays "
         "at chance. No rule on a single loss curve tells it.",
         "Find where labels and files are joined; join by id, never by position.",
         TABLE + 'frame["label"] = random.permutation(frame["label"])\n' + END,
     ),
     "QL-L02": Entry(
-        "labels contradict what the recordings show",
-        "Two observations. The nearest neighbours of a recording name one class in every "
+        "labels contradict what the samples show",
+        "Two observations. The nearest neighbours of a sample name one class in every "
         "modality, and it is not its own; or the class that ids and paths spell is another one "
         "than the label says.",
         "Learning slows down and neighbours are impure; the score is limited by the labels, not "
         "by the model.",
-        "Look at the named recordings first, and have them labelled again.",
+        "Look at the named samples first, and have them labelled again.",
         TABLE.replace("* 3 +", "* 6 +")
         + 'frame.loc[::3, "label"] = random.permutation(frame.loc[::3, "label"].to_numpy())\n'
         + END,
     ),
     "QL-L04": Entry(
         "a unique id is used as the label",
-        "Almost every class of train holds a single recording, and there is one view of each.",
+        "Almost every class of train holds a single sample, and there is one view of each.",
         "No anchor has a positive in any batch: the loss is 0, or NaN, from the first step on.",
         "Put the class into the label column and the id into sample_id.",
         'from quadlib import Subject, diagnose\n\ndiagnosis = diagnose(Subject(labels=[f"r{row}" '
@@ -49,7 +49,7 @@ ENTRIES: dict[str, Entry] = {
         "(np.arange(160) // 2 + 1) % 4)\n" + END,
     ),
     "QL-L10": Entry(
-        "one recording stands under several labels",
+        "one sample has several labels",
         "Rows that hold the same content in every modality have the same label.",
         "The loss pulls the two apart and finds them at distance 0; at most one of the labels is "
         "right.",
@@ -59,7 +59,7 @@ ENTRIES: dict[str, Entry] = {
     "QL-L11": Entry(
         "one class is spelled in several ways",
         "Two labels are equal but for case, blanks, hyphens or leading zeros.",
-        "Recordings of one class are taken as negatives of each other, and the rarer spelling has "
+        "Samples of one class are taken as negatives of each other, and the rarer spelling has "
         "few positives.",
         "Strip and lower the labels before anything else reads them.",
         'from quadlib import Subject, diagnose\n\ndiagnosis = diagnose(Subject(labels=["good", '
@@ -69,14 +69,14 @@ ENTRIES: dict[str, Entry] = {
         "the labels that are trained on are not those of the table",
         "Where the subject gives labels beside a table, or the table a column of indices, each "
         "class has one index.",
-        "Labels were taken before the table was sorted or filtered: they belong to other rows.",
+        "Labels were taken before the table was sorted or filtered: they are those of other rows.",
         "Take the labels from the table after its last change.",
         TABLE + "diagnosis = diagnose(Subject(table=SampleTable(frame, modalities, arrays=arrays), "
         "labels=np.sort(y)))",
     ),
     "QL-L13": Entry(
         "labels are missing, or all the same",
-        "Every recording has a label, and they are of two classes or more.",
+        "Every sample has a label, and they are of two classes or more.",
         "Without a second class the loss stays at ln(N - 1) whatever is changed: there is nothing "
         "to contrast.",
         "Check the column that labels are read from, and the filter in front of it.",

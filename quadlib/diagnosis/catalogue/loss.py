@@ -31,7 +31,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "QL-P03": Entry(
         "the temperature is out of range",
-        "Below 0.01 the nearest negative alone has weight; above 2 no negative weighs more than e "
+        "Below 0.01 the nearest negative alone has weight; above 2 no negative counts more than e "
         "times another.",
         "The logits of unit vectors span 2/T. Too low, the gradient jumps from one pair to the "
         "next; too high, it hardly depends on distance at all.",
@@ -45,7 +45,7 @@ ENTRIES: dict[str, Entry] = {
         "Minimising minus SupCon drives positives apart while the curve falls nicely. Progress "
         "above 1 proves a bug, in the loss or in what was logged.",
         "Restore the minus sign before the mean log-probability; log the loss of the batch whose "
-        "floor stands beside it.",
+        "floor is logged beside it.",
         PIPELINE
         + "loss = lambda z, y: -supcon(z, y)\n"
         + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, "
@@ -102,7 +102,7 @@ def loss(z, y, temperature=0.05):
         "the loss is not finite",
         "A recorded loss, or that of the first trial step, is NaN or infinite.",
         "Every weight is NaN after the next step, and so is every checkpoint after that.",
-        "Find the first tensor that is not finite, in the order recordings, embeddings, loss, "
+        "Find the first tensor that is not finite, in the order samples, embeddings, loss, "
         "gradients.",
         SHORT + "diagnosis = diagnose(Subject(history=[3.1, 2.9, float('nan')]))\n",
     ),
@@ -127,7 +127,7 @@ loss = SupConLoss
         "the loss ignores the labels",
         "Permuting the labels of embeddings that are gathered by label changes nothing.",
         "Labels that were cached, rebuilt, or are those of another batch cannot be learned.",
-        "Pass the labels of this very batch.",
+        "Pass the labels of this batch.",
         PIPELINE
         + "def loss(z, y, temperature=0.1):\n    return supcon(z, torch.arange(len(y)) // 2, "
         "temperature)\n\n" + DIAGNOSE,

@@ -32,39 +32,39 @@ modalities = {name: Modality("vector", (8,)) for name in arrays}
 
 ENTRIES: dict[str, Entry] = {
     "QL-M01": Entry(
-        "a modality belongs to other recordings",
-        "The streams of one row must come from one recording. Ids and file names tell it exactly "
+        "a modality belongs to other samples",
+        "The streams of one row must come from one sample. Ids and file names tell it exactly "
         "(an error); where there are none, a modality that has lost every link to the label and "
         "to all other modalities, while these keep theirs, is a warning with its p and two "
         "candidates.",
         "The branch of that modality learns noise; the others hide it, so the score is only a "
         "little worse than it should be. A file list that is sorted differently, or not at all, "
         "is the usual cause.",
-        "Join every modality to the recordings by id, never by position in a list.",
+        "Join every modality to the samples by id, never by position in a list.",
         TABLE + 'arrays["audio"] = arrays["audio"][random.permutation(160)]\n'
         "diagnosis = diagnose(Subject(table=SampleTable(frame, modalities, arrays=arrays)))",
     ),
     "QL-M02": Entry(
         "a modality shares its class with the others and nothing else",
-        "Recordings of one class still differ, and all their streams show it: exchanged only "
+        "Samples of one class still differ, and all their streams show it: exchanged only "
         "within their class, the modalities stay linked. One modality that does not, while all "
         "others do, may have its rows exchanged within the class. This is a note: it may also be "
         "healthy.",
-        "The loss and the score hardly change, but whatever compares streams of one recording "
+        "The loss and the score hardly change, but whatever compares streams of one sample "
         "(cross-modal retrieval) is trained on wrong pairs.",
-        "Compare ids of a few recordings at the source; join by id.",
+        "Compare ids of a few samples at the source; join by id.",
         TABLE + "order = np.concatenate([random.permutation(np.flatnonzero(y == code)) for code in "
         "range(4)])\n"
         'arrays["audio"][np.sort(order.reshape(4, -1), axis=1).ravel()] = arrays["audio"][order]\n'
         "diagnosis = diagnose(Subject(table=SampleTable(frame, modalities, arrays=arrays)))",
     ),
     "QL-M04": Entry(
-        "a modality is the same in every recording",
-        "Variance 0 over the recordings that have the modality: as it is stored (the data), or "
+        "a modality is the same in every sample",
+        "Variance 0 over the samples that have the modality: as it is stored (the data), or "
         "only as it enters its encoder (the transform).",
         "Its encoder gives the same output for all, and nothing is learned from it. Zeros that "
         "stand for files that could not be read look so.",
-        "Read the modality anew, mend the transform, or leave it out; mark what is missing in the "
+        "Read the modality again, fix the transform, or leave it out; mark what is missing in the "
         "mask instead of filling it with zeros.",
         TABLE + 'arrays["sensor"][:] = 0\ndiagnosis = diagnose(Subject(table=SampleTable(frame, '
         "modalities, arrays=arrays)))",
@@ -100,10 +100,10 @@ diagnosis = diagnose(Subject(loader=[batch], model=Mean(), embed=lambda model, b
     ),
     "QL-M07": Entry(
         "embeddings are in another order than their labels",
-        "Changing one recording must change its own row of the embeddings, in each of its views, "
+        "Changing one sample must change its own row of the embeddings, in each of its views, "
         "and no other row; in evaluation mode, so that dropout and batch statistics cannot blur "
         "it.",
-        "With views and recordings mixed the loss pulls strangers together: it stays near its "
+        "With views and samples mixed the loss pulls unrelated samples together: it stays near its "
         "plateau and does not fit even one batch.",
         "torch.stack([view1, view2], dim=1) instead of view() or reshape(); batch_first=True for "
         "attention and recurrent layers.",
@@ -131,7 +131,7 @@ diagnosis = diagnose(Subject(loader=[batch], model=TwoViews(), loss=SupConLoss()
     ),
     "QL-M10": Entry(
         "a modality is a copy of another",
-        "The same paths, the same bytes or the same values in two modalities of nine recordings "
+        "The same paths, the same bytes or the same values in two modalities of nine samples "
         "in ten.",
         "One of the two is missing without anybody noticing, and what the model seems to gain "
         "from four streams comes from three.",

@@ -68,7 +68,7 @@ ENTRIES: dict[str, Entry] = {
         "a branch is cut off from the loss",
         "Its weights change the loss, and yet no gradient comes back to them, though they are "
         "trainable and in the optimiser.",
-        "A .detach(), .data, torch.no_grad() or a trip through numpy stands between the branch "
+        "A .detach(), .data, torch.no_grad() or a trip through numpy lies between the branch "
         "and the loss; the branch never learns.",
         "Take it out. A head that the loss does not use is not accused: moving its weights does "
         "not change the loss.",
@@ -76,7 +76,7 @@ ENTRIES: dict[str, Entry] = {
         "optimizer=torch.optim.SGD(model.parameters(), lr=0.1)))",
     ),
     "QL-N04": Entry(
-        "a layer gives the same output for every recording",
+        "a layer gives the same output for every sample",
         "The variance over the batch is there at the input and gone behind a layer, in evaluation "
         "mode, before any step.",
         "All embeddings equal means a loss of ln(N-1) and a gradient of 0: no step will change "
@@ -110,7 +110,7 @@ ENTRIES: dict[str, Entry] = {
     ),
     "QL-N07": Entry(
         "one modality drowns out the others",
-        "Exchanging one modality between recordings moves the embedding a hundred times as much "
+        "Exchanging one modality between samples moves the embedding a hundred times as much "
         "as exchanging any other one, although the label depends on the others too. A warning "
         "after training and beyond a thousand times, else a note.",
         "The other encoders receive next to no gradient, and the model fails where the loud "

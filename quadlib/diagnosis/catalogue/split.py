@@ -24,7 +24,7 @@ diagnosis = diagnose(Subject(labels=labels, splits=splits, settings={"batch_size
     ),
     "QL-S02": Entry(
         "a class is tested that was never trained on",
-        "Every class of val and test has recordings in train (unless the protocol is one_class).",
+        "Every class of val and test has samples in train (unless the protocol is one_class).",
         "Its recall is 0 whatever is learned, and the mean over classes is bounded by that.",
         "Stratify the split, or leave the class out of the evaluation and say so.",
         """
@@ -37,10 +37,10 @@ diagnosis = diagnose(Subject(labels=labels, splits=splits))
 """.lstrip(),
     ),
     "QL-S03": Entry(
-        "copies of tested recordings are in train",
-        "No content stands in two splits, whatever the ids say. Before training, files are "
+        "copies of tested samples are in train",
+        "No content is in two splits, whatever the ids say. Before training, files are "
         "compared by size, head and tail; with deep=True whole.",
-        "These recordings are answered by memory, and the score is too high by up to their share.",
+        "These samples are answered by memory, and the score is too high by up to their share.",
         "Delete the copies from train; evaluate again.",
         TABLE
         + 'frame["split"] = ["train"] * 120 + ["val"] * 40\nfor array in arrays.values():\n    '
@@ -48,8 +48,8 @@ diagnosis = diagnose(Subject(labels=labels, splits=splits))
     ),
     "QL-S04": Entry(
         "a session is in two splits",
-        "All recordings of a session, subject or device run lie in one split.",
-        "Recordings of one session share more than their class: light, place, operator. A random "
+        "All samples of a session, subject or device run lie in one split.",
+        "Samples of one session share more than their class: light, place, operator. A random "
         "split of them scores far above what a new session would give.",
         "Divide whole groups.",
         TABLE + 'frame["group"] = [f"session {row // 8}" for row in range(160)]\nframe["split"] = '
@@ -81,7 +81,7 @@ diagnosis = diagnose(Subject(table=frame))
 """.lstrip(),
     ),
     "QL-S10": Entry(
-        "a recording is in two splits",
+        "a sample is in two splits",
         "The rows of any two splits have nothing in common.",
         "What is tested was trained on.",
         "Give every row one split.",
@@ -90,11 +90,11 @@ diagnosis = diagnose(Subject(table=frame))
         "range(28, 40)}))",
     ),
     "QL-S11": Entry(
-        "a class has one recording in train",
-        "Every class of train has two recordings, or the sampler is told what to do with it "
+        "a class has one sample in train",
+        "Every class of train has two samples, or the sampler is told what to do with it "
         '(rare="drop" or "oversample").',
         "Its anchor has no positive in any batch, and is only ever pushed away.",
-        "Bring more recordings, leave the class out, or repeat it knowingly.",
+        "Bring more samples, leave the class out, or repeat it knowingly.",
         'from quadlib import Subject, diagnose\n\ndiagnosis = diagnose(Subject(labels=["a", "b"] '
         '* 20 + ["c"]))',
     ),
@@ -102,7 +102,7 @@ diagnosis = diagnose(Subject(table=frame))
         "a split is empty or points outside the table",
         "There is a split named train, none is empty, and all rows exist.",
         "What follows is judged on nothing, or on other rows than was meant.",
-        "Make the split anew from the table as it is.",
+        "Make the split again from the table as it is.",
         "from quadlib import Subject, diagnose\n\n"
         'diagnosis = diagnose(Subject(labels=[0, 1] * 20, splits={"train": range(40), "val": []}))',
     ),

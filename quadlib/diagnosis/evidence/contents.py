@@ -1,4 +1,4 @@
-"""Which recordings hold the same content, which hold nothing, and which files are not there; read
+"""Which samples hold the same content, which hold nothing, and which files are not there; read
 cheaply, once.
 """
 
@@ -31,7 +31,7 @@ class Contents:
     codes: (n,) int64, equal for equal content; -1 where absent, constant or alone for certain.
     constant: rows of one single value. absent: rows without the modality. missing, empty: files
     that are not there or hold nothing, by row. telling: whether equal content means the same
-    recording (long enough, not a few repeated codes).
+    sample (long enough, not a few repeated codes).
     """
 
     codes: np.ndarray
@@ -66,7 +66,7 @@ def contents_of(x: Examination) -> dict[str, Contents]:
 
 
 def whole_rows(contents: Mapping[str, Contents]) -> np.ndarray:
-    """(n,) int64: equal for recordings whose every modality is equal, -1 where some content is
+    """(n,) int64: equal for samples whose every modality is equal, -1 where some content is
     alone or cannot tell.
     """
     parts = list(contents.values())

@@ -124,7 +124,7 @@ def _reader(x: Examination) -> _Reader:
     if not all(hasattr(whole, name) for name in ("__getitem__", "__len__")) or not hasattr(
         loader, "collate_fn"
     ):
-        raise Unavailable("no map-style dataset hands out samples by their number")
+        raise Unavailable("no map-style dataset returns samples by their number")
     if len(whole) == len(x.labels):
         return _Reader(x, whole, np.arange(len(whole)))
     if len(whole) == len(x.train_rows):

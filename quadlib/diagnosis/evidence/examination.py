@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from quadlib.diagnosis.evidence.given import Given
+from quadlib.diagnosis.evidence.declared import DeclaredFacts
 from quadlib.diagnosis.limits import DEFAULT, Limits
 from quadlib.diagnosis.observe.probe import Probe, Trajectory, take_steps
 from quadlib.diagnosis.observe.record import Record
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Examination", "Unavailable"]
 
 
-class Examination(Given):
+class Examination(DeclaredFacts):
     """Facts of a subject, made on first use and kept; a fact that cannot be had raises Unavailable
     with the reason.
 
@@ -193,7 +193,7 @@ class Examination(Given):
 
     @cached_property
     def contents(self) -> dict[str, Contents]:
-        """Modality -> which recordings hold the same content, which hold one single value, which
+        """Modality -> which samples hold the same content, which hold one single value, which
         files are not there.
         """
         from quadlib.diagnosis.evidence.contents import contents_of

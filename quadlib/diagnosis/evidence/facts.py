@@ -157,7 +157,7 @@ def positives_per_batch(examination: Examination) -> pd.DataFrame:
 
 
 def label_composition(examination: Examination) -> pd.DataFrame:
-    """Recordings of each class in each split."""
+    """Samples of each class in each split."""
     try:
         splits = examination.splits
     except Unavailable:

@@ -1,4 +1,4 @@
-"""A summary vector of every modality of the recordings that are trained on, without decoding
+"""A summary vector of every modality of the samples that are trained on, without decoding
 anything anew.
 """
 
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from quadlib.diagnosis.limits import Limits
 from quadlib.diagnosis.subject import Unavailable
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
-
-POOLED = 8  # longest side of the grid to which an array is averaged
 
 
 def features_of(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -69,7 +68,7 @@ def stored_arrays(x: Examination) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-def summaries(array: np.ndarray) -> np.ndarray:
+def summaries(array: np.ndarray, limits: Limits) -> np.ndarray:
     """(n, ...) -> (n, d): vectors as they are; of larger arrays the mean and deviation over a
     coarse grid of every channel.
     """
@@ -80,9 +79,8 @@ def summaries(array: np.ndarray) -> np.ndarray:
     flat = values.reshape(len(values), -1)
     overall = np.stack([flat.mean(axis=1), flat.std(axis=1), np.square(flat).mean(axis=1)], axis=1)
     for axis in range(2, values.ndim):
-        edges = np.linspace(0, values.shape[axis], min(POOLED, values.shape[axis]) + 1).astype(int)[
-            :-1
-        ]
+        cells = min(limits.pooled_cells, values.shape[axis])
+        edges = np.linspace(0, values.shape[axis], cells + 1).astype(int)[:-1]
         widths = np.diff(np.append(edges, values.shape[axis]))
         shape = [-1 if a == axis else 1 for a in range(values.ndim)]
         values = np.add.reduceat(values, edges, axis=axis) / widths.reshape(shape).astype(
@@ -101,7 +99,7 @@ def _of_arrays(
     for name, (array, place) in given.items():
         there = place[rows] >= 0
         values: np.ndarray = (
-            summaries(array[place[rows][there]])
+            summaries(array[place[rows][there]], x.limits)
             if there.any()
             else np.zeros((0, 1), dtype=np.float32)
         )
@@ -111,7 +109,7 @@ def _of_arrays(
 
 
 def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """From the inputs that the loader gives, a few batches of them, each recording once: drawn
+    """From the inputs that the loader gives, a few batches of them, each sample once: drawn
     twice, it would agree with itself.
     """
     parts: dict[str, list[np.ndarray]] = {}
@@ -126,7 +124,7 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
                 raise Unavailable(
                     f"input {name} has {len(values)} rows for {len(batch_labels)} labels"
                 )
-            summary = summaries(values)
+            summary = summaries(values, x.limits)
             summary[~present[name]] = np.nan
             parts.setdefault(name, []).append(summary)
         labels.append(batch_labels)

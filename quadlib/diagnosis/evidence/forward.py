@@ -37,7 +37,7 @@ class Forward:
     evaluation mode.
 
     Dropout is off, the random state is the same in every pass, modes and random states are put
-    back. Raises Unavailable where the inputs of a batch are not tensors of one row a recording.
+    back. Raises Unavailable where the inputs of a batch are not tensors of one row a sample.
     """
 
     def __init__(self, x: Examination) -> None:
@@ -51,7 +51,7 @@ class Forward:
 
     @property
     def rows(self) -> int:
-        """How many recordings the batch holds."""
+        """How many samples the batch holds."""
         return len(next(iter(self.inputs.values())))
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ def declared(x: Examination) -> Declared:
 
 
 def _views_seen(x: Examination) -> int:
-    """Embeddings of each recording in the first batch; 1 where none can be made."""
+    """Embeddings of each sample in the first batch; 1 where none can be made."""
     if x.subject.loader is None or x.subject.model is None:
         return 1
     try:
@@ -155,7 +156,7 @@ def classes_in_batches(x: Examination) -> int | None:
     """The most distinct labels that a training batch is known to hold: by the history, the sampler,
     or one batch; None where unknown.
     """
-    looks = (
+    looks: tuple[Callable[[], int], ...] = (
         lambda: max(int(item["classes"]) for item in x.history if "classes" in item),
         lambda: int((x.batch_counts > 0).sum(axis=1).max()),
         lambda: len(np.unique(x.batch_labels)),

@@ -158,7 +158,8 @@ def _centred(points: np.ndarray) -> np.ndarray:
     square = (points**2).sum(axis=1)
     distance = np.sqrt(np.maximum(square[:, None] + square - 2 * points @ points.T, 0))
     mean = distance.mean(axis=0)
-    return (distance - mean[:, None] - mean + mean.mean()).astype(np.float32)
+    centred: np.ndarray = distance - mean[:, None] - mean + mean.mean()
+    return centred.astype(np.float32)
 
 
 def _label_links(
@@ -217,7 +218,8 @@ def _link(observed: np.ndarray, scale: float, n: int) -> Link:
 
 def _recentred(distance: np.ndarray) -> np.ndarray:
     mean = distance.mean(axis=0)
-    return distance - mean[:, None] - mean + mean.mean()
+    centred: np.ndarray = distance - mean[:, None] - mean + mean.mean()
+    return centred
 
 
 def _inside_classes(

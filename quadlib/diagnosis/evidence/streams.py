@@ -126,7 +126,8 @@ def expected_presence(x: Examination, batch: Any, names: list[str]) -> np.ndarra
     table = getattr(x.subject.table, "present", None)
     known = list(getattr(x.subject.table, "modalities", ()))
     if isinstance(table, np.ndarray) and all(name in known for name in names):
-        return table[rows][:, [known.index(name) for name in names]]
+        present: np.ndarray = table[rows][:, [known.index(name) for name in names]]
+        return present
     if not all(name in x.frame for name in names):
         return None
     return np.stack(

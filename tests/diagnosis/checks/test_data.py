@@ -48,7 +48,7 @@ def test_content_of_another_recording(make_table, examined):
 
     root = examined(table=make_table(edit=edit)).roots[0]
     assert (
-        root.code == "QL-D01" and root.severity == "error" and "11 recordings share" in root.title
+        root.code == "QL-D01" and root.severity == "error" and "11 samples share" in root.title
     )
 
 

@@ -457,7 +457,7 @@ def test_m01_a_loader_that_hands_out_other_rows_is_named(trainer):
         return batch
 
     found = of(diagnose(with_batches(trainer, shift), phases=["batch"]), "QL-M01")
-    assert [item.scope for item in found] == ["d"] and "the loader hands out d" in found[0].title
+    assert [item.scope for item in found] == ["d"] and "the loader returns d" in found[0].title
 
 
 def test_m02_within_a_class_candidates_are_reported_and_nothing_is_claimed():

@@ -45,7 +45,7 @@ def test_copies_of_val_in_train(make_table, examined):
     result = examined(table=make_table(edit=edit))
     assert [root.code for root in result.roots] == [
         "QL-S03"
-    ] and "40 of 80 recordings of val are copies" in result.roots[0].title
+    ] and "40 of 80 samples of val are copies" in result.roots[0].title
 
 
 def test_sessions_in_two_splits(make_table, examined):

@@ -25,7 +25,7 @@ STUCK = ("QL-B02", "QL-B03", "QL-B12", "QL-B13", "QL-P10", "QL-P11", "QL-E*", "Q
 
 
 def train_sizes(x: Examination) -> np.ndarray:
-    """Training recordings of each class, in the order of `x.classes`."""
+    """Training samples of each class, in the order of `x.classes`."""
     return np.array([int((x.train_labels == name).sum()) for name in x.classes])
 
 
@@ -112,7 +112,7 @@ def one_class_batches(x: Examination) -> Iterator[Finding]:
         "QL-B01",
         "error",
         f"{len(single)} of {len(judged)} batches hold one class, although train has {classes}",
-        where=f"batch sampler: {source}; batch {single[0]} holds {int(example.max())} recordings "
+        where=f"batch sampler: {source}; batch {single[0]} holds {int(example.max())} samples "
         "of one class",
         evidence=(
             f"P(one-class batch of {size} | {classes} classes of {sizes_of(sizes[sizes > 0])}) = "
@@ -192,7 +192,7 @@ def unshuffled(x: Examination) -> Iterator[Finding]:
 def lone_anchors(x: Examination) -> Iterator[Finding]:
     counts, source = composition(x)
     sizes, held = train_sizes(x), counts.sum(axis=1)
-    # anchors of a class of one recording can have no positive: that is the split's contract
+    # anchors of a class of one sample can have no positive: that is the split's contract
     possible = counts[:, sizes >= 2] if counts.shape[1] == len(sizes) else counts
     anchors = int(possible[held >= 2].sum())
     alone = int((possible[held >= 2] == 1).sum())
@@ -218,10 +218,10 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
                 if chance
                 else ": the sampler itself keeps positives apart"
             ),
-            "these anchors teach nothing; a loss that counts them as 0 would collapse to "
-            f"{(1 - observed) * plateau:.4f} instead of ln {size - 1} = {plateau:.4f}",
+            "these anchors contribute no gradient of their own; a loss that counts them as 0 would "
+            f"collapse to {(1 - observed) * plateau:.4f} instead of ln {size - 1} = {plateau:.4f}",
         ),
-        ruled_out=("split (every class counted has two recordings or more)",)
+        ruled_out=("split (every class counted has two samples or more)",)
         + (("a fault of the sampler",) if chance else ()),
         consequences=("QL-B13", "QL-P10", "QL-P12", "QL-E10") if warn else (),
         help=f"StratifiedBatchSampler(labels, {size}, min_per_class=2) gives every anchor a "
@@ -230,7 +230,7 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("B06", "no batch holds one recording alone")
+@check("B06", "no batch holds one sample alone")
 def batches_of_one(x: Examination) -> Iterator[Finding]:
     sizes = np.array([len(batch) for batch in x.drawn])
     ones = np.flatnonzero(sizes == 1)
@@ -248,16 +248,16 @@ def batches_of_one(x: Examination) -> Iterator[Finding]:
     usual = int(np.median(sizes))
     total = int(sizes.sum())
     arithmetic = (
-        f"{total} recordings mod {usual} = {total % usual}"
+        f"{total} samples mod {usual} = {total % usual}"
         if last and usual > 1
         else f"batch sizes: {usual}"
     )
     yield Finding(
         "QL-B06",
         "error",
-        f"the last batch of every epoch holds one recording ({arithmetic})"
+        f"the last batch of every epoch holds one sample ({arithmetic})"
         if last
-        else f"{len(ones)} of {len(sizes)} batches hold one recording",
+        else f"{len(ones)} of {len(sizes)} batches hold one sample",
         where=f"batch sampler: batch {ones[0]} of {len(sizes)}",
         evidence=(
             arithmetic,
@@ -270,7 +270,7 @@ def batches_of_one(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("B13", "the sampler keeps the law it declares")
+@check("B13", "the sampler keeps the rules it declares")
 def declared_law(x: Examination) -> Iterator[Finding]:
     law = _law(x)
     counts, rows = x.batch_counts, x.drawn
@@ -298,7 +298,7 @@ def declared_law(x: Examination) -> Iterator[Finding]:
         yield Finding(
             "QL-B13",
             "error",
-            f"the sampler breaks the law it declares: {problems[0]}",
+            f"the sampler breaks the rules it declares: {problems[0]}",
             where=f"batch sampler, {len(rows)} batches drawn",
             evidence=tuple(problems),
             consequences=("QL-P10", "QL-P11", "QL-E10"),

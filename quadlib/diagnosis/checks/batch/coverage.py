@@ -115,7 +115,7 @@ def some_batches(x: Examination) -> Iterator[Finding]:
             f"{len(x.train_rows)} training rows are there to draw",
         ),
         consequences=("QL-B12", "QL-B13", "QL-P*", "QL-E*", "QL-O*"),
-        help="a generator can be iterated once: give an object whose __iter__ starts anew; "
+        help="a generator can be iterated once: give an object whose __iter__ starts again; "
         "drop_last drops all when batch_size > rows   "
         "[changes the batches]",
     )
@@ -131,11 +131,11 @@ def foreign_rows(x: Examination) -> Iterator[Finding]:
         yield Finding(
             "QL-B11",
             "error",
-            f"the sampler draws index {beyond[-1]}, but there are {len(x.labels)} recordings",
+            f"the sampler draws index {beyond[-1]}, but there are {len(x.labels)} samples",
             where="batch sampler",
             evidence=(f"{len(beyond)} distinct indices lie outside 0 to {len(x.labels) - 1}",),
             consequences=("QL-B12", "QL-P*", "QL-E*"),
-            help="make the sampler from the labels of the very dataset that it indexes   [changes "
+            help="make the sampler from the labels of the dataset that it indexes   [changes "
             "the batches]",
         )
         return
@@ -146,7 +146,7 @@ def foreign_rows(x: Examination) -> Iterator[Finding]:
         yield Finding(
             "QL-B11",
             "error",
-            f"training batches hold {len(foreign)} recordings that are not in train",
+            f"training batches hold {len(foreign)} samples that are not in train",
             where=f"batch sampler: {belong or 'rows of no split'}",
             evidence=(
                 f"{len(indices)} distinct rows are drawn, {len(x.train_rows)} are in train; for "

@@ -44,7 +44,7 @@ def stale_labels(x: Examination) -> Iterator[Finding]:
         return
     if not told and len(wrong) > x.limits.stale_labels * len(rows):
         raise Unavailable(
-            "the dataset does not seem to stand in the table's order, and its batches do not say "
+            "the dataset does not seem to be in the table's order, and its batches do not say "
             "which rows they hold (index)"
         )
     first = wrong[0]

@@ -1,4 +1,7 @@
 """Contracts of the stage checkpoint."""
 
+from quadlib.diagnosis.checks.checkpoint import belonging as belonging
 from quadlib.diagnosis.checks.checkpoint import best as best
-from quadlib.diagnosis.checks.checkpoint import contents as contents
+from quadlib.diagnosis.checks.checkpoint import file as file
+from quadlib.diagnosis.checks.checkpoint import resume as resume
+from quadlib.diagnosis.checks.checkpoint import weights as weights

@@ -1,4 +1,6 @@
 """Contracts of the stage data."""
 
-from quadlib.diagnosis.checks.data import recordings as recordings
+from quadlib.diagnosis.checks.data import classes as classes
+from quadlib.diagnosis.checks.data import contents as contents
+from quadlib.diagnosis.checks.data import finite as finite
 from quadlib.diagnosis.checks.data import units as units

@@ -1,4 +1,4 @@
-"""Contracts of units: one scale and one sample rate for all recordings, the declared ones."""
+"""Contracts of units: one scale and one sample rate for all samples, the declared ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import os
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
 
 
-@check("D04", "one unit and one sample rate for all recordings")
+@check("D04", "one unit and one sample rate for all samples")
 def units(x: Examination) -> Iterator[Finding]:
     arrays = _series(
         {**stored_arrays(x), **table_arrays(x, partly=True)},
@@ -40,7 +40,7 @@ def units(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("D04", "one unit for all recordings, as the dataset hands them out", "batch")
+@check("D04", "one unit for all samples that the dataset returns", "batch")
 def units_on_reading(x: Examination) -> Iterator[Finding]:
     yield from _scales(
         x,
@@ -82,7 +82,7 @@ def _scales(x: Examination, arrays: dict[str, tuple[np.ndarray, np.ndarray]]) ->
 def _two_scales(
     x: Examination, name: str, array: np.ndarray, place: np.ndarray
 ) -> Iterator[Finding]:
-    """Recordings or sessions that fall into two scales whose ratio is a known constant, with
+    """Samples or sessions that fall into two scales whose ratio is a known constant, with
     nothing between.
     """
     there = np.flatnonzero(place >= 0)
@@ -141,24 +141,23 @@ def _two_scales(
         "QL-D04",
         "warning",
         f"{name} comes in two scales, {ratio:.3g} to 1: {conventions.UNIT_RATIOS[constant]}?",
-        where=f"modality {name}, {len(odd)} of {len(rows)} recordings: "
-        f"{some(sample_ids(x, odd[:5]))}",
+        where=f"modality {name}, {len(odd)} of {len(rows)} samples: {some(sample_ids(x, odd[:5]))}",
         evidence=(
             f"root mean square: {np.exp(np.median(levels[~high])):.3g} and "
             f"{np.exp(np.median(levels[high])):.3g}, ratio {ratio:.4g}; "
             f"{conventions.UNIT_RATIOS[constant]} predicts {constant:.4g}",
             f"nothing lies between {np.exp(order[split]):.3g} and {np.exp(order[split + 1]):.3g}; "
-            f"{len(shared)} classes have recordings of both scales",
+            f"{len(shared)} classes have samples of both scales",
         ),
         ruled_out=("a difference between classes (both scales hold the same classes)",),
         consequences=("QL-M*", "QL-N07", "QL-L02"),
         scope=name,
-        help=f"bring {name} of these recordings to one unit   [changes the data; retrain]",
+        help=f"bring {name} of these samples to one unit   [changes the data; retrain]",
     )
 
 
 def _labels_lost(x: Examination) -> bool:
-    """Whether the labels do not belong to the recordings, which is a contract of its own."""
+    """Whether the labels do not belong to the samples, which is a contract of its own."""
     from quadlib.diagnosis.checks.labels.dependence import label_noise, labels_shuffled
 
     for look in (labels_shuffled, label_noise):
@@ -207,7 +206,7 @@ def _rates(x: Examination, declared: float) -> Iterator[Finding | None]:
         yield Finding(
             "QL-D04",
             "error",
-            f"{len(wrong)} of {len(rows)} recordings are sampled at {some(kinds)} Hz where "
+            f"{len(wrong)} of {len(rows)} samples are sampled at {some(kinds)} Hz where "
             f"{declared:g} Hz is declared",
             where=f"{source}: {some(sample_ids(x, [rows[row] for row in wrong[:5]]))}",
             evidence=(
@@ -234,7 +233,7 @@ def header_rate(path: str) -> float:
     return float("nan")
 
 
-def _wav_rate(file) -> float:
+def _wav_rate(file: BinaryIO) -> float:
     file.seek(12)
     while len(chunk := file.read(8)) == 8:
         name, size = chunk[:4], struct.unpack("<I", chunk[4:])[0]

@@ -43,7 +43,7 @@ def evaluated(x: Examination) -> Watched:
     known = x.__dict__.get("_evaluated")
     if known is None:
         if x.subject.evaluate is None:
-            raise Unavailable("no evaluate")
+            raise Unavailable("evaluate was not given")
         known = x.__dict__["_evaluated"] = _watch(x)
     return known
 
@@ -243,10 +243,10 @@ def _stored_overlap(x: Examination) -> Iterator[Finding]:
         yield Finding(
             "QL-E01",
             "error",
-            f"{shared} recordings are both query and gallery, and find themselves",
+            f"{shared} samples are both query and gallery, and find themselves",
             where="embeddings.npz",
             evidence=(
-                f"{len(stored['rows'])} embeddings of {len(rows)} recordings; first shared row: "
+                f"{len(stored['rows'])} embeddings of {len(rows)} samples; first shared row: "
                 f"{rows[counts > 1][0]}",
             ),
             consequences=("QL-E11", "QL-C05"),
@@ -317,11 +317,11 @@ def irreproducible(x: Examination) -> Iterator[Finding]:
                 "mode",
             ),
             candidates=(
-                "augmentation is on for the evaluated recordings",
+                "augmentation is on for the evaluated samples",
                 "the gallery or the queries are drawn at random",
                 "the model draws random numbers in evaluation mode",
             ),
-            decide="the embeddings of one recording, twice",
+            decide="the embeddings of one sample, twice",
             consequences=("QL-C05",),
             help="switch augmentation off for validation and test   [changes the score]",
         )

@@ -168,21 +168,21 @@ def at_chance(x: Examination) -> Iterator[Finding]:
         "QL-E10",
         "note",
         f"validation is at chance: {name} is {best:.3f}, guessing gives {chance:.3f}",
-        where=f"history of {x.subject.name}, {len(values)} validations of {len(labels)} recordings",
+        where=f"history of {x.subject.name}, {len(values)} validations of {len(labels)} samples",
         evidence=(
             f"{len(share)} classes; chance {chance:.3f}, standard error {error:.3f}; best of the "
             f"last three {best:.3f}",
         ),
         candidates=(
-            "L1: labels do not belong to their recordings",
+            "L1: labels are not those of their samples",
             "L6: classes have other indices in validation",
             "the model does not learn",
-            "the labels cannot be told from these recordings",
+            "the samples do not determine the labels",
         ),
-        decide="the same score on the training recordings: high there rules out that nothing is "
+        decide="the same score on the training samples: high there rules out that nothing is "
         "learned",
         symptom=True,
-        help="score the training recordings in the same way   [changes nothing]",
+        help="score the training samples in the same way   [changes nothing]",
     )
 
 
@@ -205,7 +205,8 @@ def _validation_labels(x: Examination) -> np.ndarray:
     )
     if rows is None:
         raise Unavailable("no split is named val or test")
-    return x.labels[rows]
+    labels: np.ndarray = x.labels[rows]
+    return labels
 
 
 @check("E11", "what is scored was not trained on", "epoch")
@@ -248,7 +249,7 @@ def _on_train(x: Examination, evidence: str) -> Finding:
     return Finding(
         "QL-E11",
         "error",
-        "the score is of the training recordings, not of held-out ones",
+        "the score is of the training samples, not of held-out ones",
         where=f"evaluation of {x.subject.name}",
         evidence=(evidence,),
         ruled_out=("chance: independent splits do not agree to the last digit",),

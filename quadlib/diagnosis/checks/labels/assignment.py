@@ -1,5 +1,5 @@
-"""Contracts of the labels: every recording has one, equal things are called alike, and a class is
-more than one recording.
+"""Contracts of the labels: every sample has one, equal things are called alike, and a class is
+more than one sample.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
 
 
-@check("L04", "a label names a class, not a recording")
+@check("L04", "a label names a class, not a sample")
 def unique_labels(x: Examination) -> Iterator[Finding]:
     labels = x.train_labels
     found, counts = np.unique(labels, return_counts=True)
@@ -38,10 +38,10 @@ def unique_labels(x: Examination) -> Iterator[Finding]:
     yield Finding(
         "QL-L04",
         "error",
-        f"{len(found)} classes for {len(labels)} training recordings: the label is a unique id",
+        f"{len(found)} classes for {len(labels)} training samples: the label is a unique id",
         where="label column" + (", which equals sample_id" if same else ""),
         evidence=(
-            f"{single} of {len(found)} classes hold one recording, so {single} of {len(labels)} "
+            f"{single} of {len(found)} classes hold one sample, so {single} of {len(labels)} "
             "anchors have no positive in any batch",
             "without positives the loss is undefined: 0 or NaN by implementation, diluted to (1 - "
             "f) ln(N - 1) by others",
@@ -84,7 +84,7 @@ def indices_for_labels(x: Examination) -> Iterator[Finding]:
     yield Finding(
         "QL-L04",
         "error",
-        f"the loader gives {len(np.unique(given))} different labels for {len(given)} recordings "
+        f"the loader gives {len(np.unique(given))} different labels for {len(given)} samples "
         f"of {classes} classes",
         where=f"labels of the first {len(drawn)} batches",
         evidence=(
@@ -140,7 +140,7 @@ def _compare_maps(
         ]
         if split == first or not moved:
             continue
-        recordings = int(
+        samples = int(
             np.isin(np.asarray(x.frame["label"]).astype(str)[x.splits[split]], moved).sum()
         )
         name = next((item for item in moved if item in own), moved[0])
@@ -152,8 +152,8 @@ def _compare_maps(
             evidence=(
                 f"{name!r} is {own.get(name, 'absent')} in {first} and {other[name]} in {split}; "
                 f"{other[name]} is {inverse.get(other[name], 'no class')!r} in {first}",
-                f"classes: {len(own)} in {first}, {len(other)} in {split}; {recordings} "
-                f"recordings of {split} are judged by a wrong index",
+                f"classes: {len(own)} in {first}, {len(other)} in {split}; {samples} "
+                f"samples of {split} are judged by a wrong index",
                 "the confusion matrix is then a shifted permutation, not noise",
             ),
             ruled_out=(
@@ -167,7 +167,7 @@ def _compare_maps(
         )
 
 
-@check("L10", "equal recordings have equal labels")
+@check("L10", "equal samples have equal labels")
 def contradictions(x: Examination) -> Iterator[Finding]:
     codes, labels = whole_rows(x.contents), np.asarray(x.labels).astype(str)
     frame = pd.DataFrame({"code": codes, "label": labels})[codes >= 0]
@@ -181,7 +181,7 @@ def contradictions(x: Examination) -> Iterator[Finding]:
     yield Finding(
         "QL-L10",
         "error",
-        f"{len(bad)} recordings stand in the table under two or more labels",
+        f"{len(bad)} samples appear in the table under two or more labels",
         where=" and ".join(f"{name} ({labels[row]})" for name, row in examples),
         evidence=(
             f"{len(rows)} rows with {len(bad)} distinct contents; a content has one class, so "
@@ -212,7 +212,7 @@ def label_twins(x: Examination) -> Iterator[Finding]:
         where="label column",
         evidence=(
             f"{len(x.classes)} labels, {len(found)} when case, blanks, - and _ are left out",
-            "p = 0 that a text differs from itself: recordings of one class are taken as "
+            "p = 0 that a text differs from itself: samples of one class are taken as "
             "negatives of each other",
         ),
         consequences=("QL-L06", "QL-D17", "QL-S02", "QL-S11", "QL-L01", "QL-L02"),
@@ -251,7 +251,7 @@ def labels_follow_table(x: Examination) -> Iterator[Finding]:
             yield Finding(
                 "QL-L12",
                 "error",
-                f"{astray} of {len(pairs)} labels are not those of the table",
+                f"{astray} of {len(pairs)} labels differ from the table's",
                 where=f"{source} against column label: {some(sample_ids(x, odd[:5]))}",
                 evidence=(
                     f"a class has up to {int((table > 0).sum(axis=1).max())} different indices; "
@@ -263,7 +263,7 @@ def labels_follow_table(x: Examination) -> Iterator[Finding]:
             )
 
 
-@check("L13", "every recording has a label, and they are of two classes or more")
+@check("L13", "every sample has a label, and there are two classes or more")
 def labels_there(x: Examination) -> Iterator[Finding]:
     labels = np.asarray(x.labels)
     missing = pd.isna(labels) | (labels.astype(str) == "")
@@ -274,7 +274,7 @@ def labels_there(x: Examination) -> Iterator[Finding]:
             "error",
             "there are no labels",
             where="labels",
-            evidence=("0 recordings",),
+            evidence=("0 samples",),
             consequences=everything,
             help="check the path of the data and the filter in front of them   [changes the data]",
         )
@@ -283,7 +283,7 @@ def labels_there(x: Examination) -> Iterator[Finding]:
         yield Finding(
             "QL-L13",
             "error",
-            f"{len(rows)} of {len(labels)} recordings have no label",
+            f"{len(rows)} of {len(labels)} samples have no label",
             where=f"label column: {some(sample_ids(x, rows[:5]))}",
             evidence=("empty or NaN; the loss would take them as one class",),
             consequences=everything,

@@ -1,5 +1,5 @@
-"""Do the labels belong to the recordings? Permutation tests and the neighbours of every
-recording.
+"""Do the labels belong to the samples? Permutation tests and the neighbours of every
+sample.
 """
 
 from __future__ import annotations
@@ -24,29 +24,27 @@ def _from_arrays(x: Examination) -> bool:
     return bool(table_arrays(x) or stored_arrays(x))
 
 
-@check("L01", "the modalities tell something of the label")
+@check("L01", "the modalities depend on the label")
 def labels_shuffled_stored(x: Examination) -> Iterator[Finding]:
     if not _from_arrays(x):
         raise Unavailable("no decoded arrays before the first batch is loaded")
     yield from labels_shuffled(x)
 
 
-@check("L01", "the modalities, as the loader gives them, tell something of the label", "batch")
+@check("L01", "the modalities that the loader gives depend on the label", "batch")
 def labels_shuffled_loaded(x: Examination) -> Iterator[Finding]:
     if not _from_arrays(x):
         yield from labels_shuffled(x)
 
 
-@check("L02", "recordings are labelled like those they resemble")
+@check("L02", "samples are labelled like those they resemble")
 def label_noise_stored(x: Examination) -> Iterator[Finding]:
     if not _from_arrays(x):
         raise Unavailable("no decoded arrays before the first batch is loaded")
     yield from label_noise(x)
 
 
-@check(
-    "L02", "recordings, as the loader gives them, are labelled like those they resemble", "batch"
-)
+@check("L02", "samples, as the loader gives them, are labelled like those they resemble", "batch")
 def label_noise_loaded(x: Examination) -> Iterator[Finding]:
     if not _from_arrays(x):
         yield from label_noise(x)
@@ -56,13 +54,14 @@ def labels_shuffled(x: Examination) -> Iterator[Finding]:
     found, counts = np.unique(x.train_labels, return_counts=True)
     if len(found) < 2 or len(found) > len(x.train_labels) / 3:
         raise Unavailable(
-            f"{len(found)} classes over {len(x.train_labels)} recordings: nothing to permute"
+            f"{len(found)} classes over {len(x.train_labels)} samples: too few samples a class to "
+            "permute"
         )
     seen = x.signature
     if len(seen.labels) < 2:
         raise Unavailable(
-            f"{len(seen.labels)} modality: with two or more, their links would tell shuffled "
-            "labels from bad inputs"
+            f"{len(seen.labels)} modality: with two or more, their links would distinguish "
+            "shuffled labels from bad inputs"
         )
     if not seen.label_lost(x.limits.label_link) or seen.joint is None:
         return
@@ -74,12 +73,12 @@ def labels_shuffled(x: Examination) -> Iterator[Finding]:
         "warning",
         f"no modality depends on the label, while {linked} of {len(seen.pairs)} pairs of "
         "modalities depend on each other",
-        where=f"label column of train, {seen.joint.n} recordings tested",
+        where=f"label column of train, {seen.joint.n} samples tested",
         evidence=(
             f"permutation test of the distance covariance with the label: {to_label}; all "
             f"together p = {seen.joint.p:.3g}",
             f"between modalities: {between}",
-            "shuffled labels predict exactly this; labels that belong give p <= 0.01 for at least "
+            "shuffled labels predict exactly this; correct labels give p <= 0.01 for at least "
             "one modality",
         ),
         ruled_out=(
@@ -88,10 +87,10 @@ def labels_shuffled(x: Examination) -> Iterator[Finding]:
             "loss, model and learning rate (not used)",
         ),
         candidates=(
-            "labels shuffled against the recordings",
-            "a task that these modalities carry nothing of",
+            "labels shuffled against the samples",
+            "a task about which these modalities carry no information",
         ),
-        decide="look at the files of five recordings: do they show the class in their label?",
+        decide="look at the files of five samples: do they show the class in their label?",
         consequences=(
             "QL-L02",
             "QL-L10",
@@ -132,9 +131,9 @@ def label_noise(x: Examination) -> Iterator[Finding]:
         "QL-L02",
         "warning",
         f"{share:.0%} of the labels that can be judged contradict what all modalities agree on",
-        where=f"label column of train, {len(codes)} recordings tested",
+        where=f"label column of train, {len(codes)} samples tested",
         evidence=(
-            f"{judged} recordings whose {x.limits.neighbours} nearest neighbours name one class in "
+            f"{judged} samples whose {x.limits.neighbours} nearest neighbours name one class in "
             f"every modality; for {len(against)} of them it is another class than their label",
             f"p = {p:.1g} for that many at a usual {x.limits.usual_noise:.0%} of wrong labels",
             f"for example {examples}",
@@ -144,7 +143,7 @@ def label_noise(x: Examination) -> Iterator[Finding]:
             "one bad modality (all of them agree)",
         ),
         consequences=("QL-L10", "QL-S02", "QL-S11", "QL-E*"),
-        help="look at these recordings first, and have them labelled again   [changes the labels; "
+        help="look at these samples first, and have them labelled again   [changes the labels; "
         "retrain]",
     )
 
@@ -181,7 +180,7 @@ def spelled_classes(x: Examination) -> Iterator[Finding]:
                 ruled_out=("a hard task (no input was used)",),
                 consequences=("QL-L10", "QL-S02", "QL-S11", "QL-E*"),
                 help="compare the label column with these names, and keep the one that the "
-                "recordings show   [changes the labels; retrain]",
+                "samples show   [changes the labels; retrain]",
             )
             return
 

@@ -106,7 +106,7 @@ class _Dtypes(TorchDispatchMode):
     """Notes the dtypes in which exponentials are taken."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.exponents: set[torch.dtype] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -120,7 +120,7 @@ class _Dtypes(TorchDispatchMode):
         return result
 
 
-@check("P03", "the temperature that the loss works at is the declared one", "batch")
+@check("P03", "the loss uses the declared temperature", "batch")
 def temperature_at_work(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     if reading.match is not None or not reading.temperatures:
@@ -133,7 +133,7 @@ def temperature_at_work(x: Examination) -> Iterator[Finding]:
     yield Finding(
         "QL-P03",
         "error",
-        f"{reading.name} works at temperature {found.temperature:.4g}, not at the declared "
+        f"{reading.name} uses temperature {found.temperature:.4g}, not at the declared "
         f"{declared:g}",
         where=f"{reading.name}, on {len(reading.fixtures)} batches of known unit embeddings and "
         "the labels of the first batch",

@@ -209,12 +209,12 @@ def _not_finite(x: Examination, where: str, evidence: str, step: int) -> Finding
         where=f"{where} of {x.subject.name}",
         evidence=(evidence,),
         candidates=(
-            "D6: values that are not finite in the recordings",
+            "D6: values that are not finite in the samples",
             "P1: embeddings without unit norm",
             "P9: half precision in the loss",
             "O1: a learning rate that is too high",
         ),
-        decide="the first tensor that is not finite, in the order recordings, embeddings, loss, "
+        decide="the first tensor that is not finite, in the order samples, embeddings, loss, "
         "gradients",
         consequences=("QL-P10", "QL-E10"),
         symptom=True,
@@ -262,7 +262,7 @@ def above_ceiling(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("P03", "the temperature lets the loss see several negatives, and tell them apart")
+@check("P03", "the temperature lets the loss see several negatives, and distinguish them")
 def temperature_regime(x: Examination) -> Iterator[Finding]:
     temperature = next(declared_temperatures(x.subject), None)
     if temperature is None:
@@ -273,9 +273,9 @@ def temperature_regime(x: Examination) -> Iterator[Finding]:
     effective = _effective_negatives(negatives, temperature)
     low = temperature < x.limits.lowest_temperature
     what = (
-        "one negative is all an anchor sees"
+        "only the nearest negative has any weight"
         if low
-        else "an anchor does not tell near negatives from far ones"
+        else "an anchor hardly distinguishes near negatives from far ones"
     )
     yield Finding(
         "QL-P03",

@@ -243,7 +243,7 @@ def label_sensitivity(x: Examination) -> Iterator[Finding]:
         ),
         ruled_out=("a batch of one class: it holds " + str(len(np.unique(labels))),),
         consequences=("QL-P10", "QL-E10"),
-        help="pass the labels of this very batch to the loss   [changes the loss; retrain]",
+        help="pass the labels of this batch to the loss   [changes the loss; retrain]",
     )
 
 

@@ -3,3 +3,4 @@
 from quadlib.diagnosis.checks.modality import alignment as alignment
 from quadlib.diagnosis.checks.modality import identity as identity
 from quadlib.diagnosis.checks.modality import presence as presence
+from quadlib.diagnosis.checks.modality import rows as rows

@@ -1,4 +1,4 @@
-"""Contracts of a stream's identity: it is no other's copy, of its own kind, and names the recording
+"""Contracts of a stream's identity: it is no other's copy, of its own kind, and names the sample
 in whose row it stands.
 """
 
@@ -150,12 +150,12 @@ def wrong_kind(x: Examination) -> Iterator[Finding]:
             )
 
 
-@check("M01", "all streams of a row name the same recording")
-def other_recordings(x: Examination) -> Iterator[Finding]:
+@check("M01", "all streams of a row name the same sample")
+def other_samples(x: Examination) -> Iterator[Finding]:
     columns = path_columns(x)
     if not columns and not _declared_ids(x):
         raise Unavailable("the table names neither files nor an id per modality")
-    told = named_recordings(x)
+    told = named_samples(x)
     for name, (known, strange) in told.items():
         if len(strange):
             own = x.frame["sample_id"].astype(str)[strange.index[0]]
@@ -167,9 +167,9 @@ def other_recordings(x: Examination) -> Iterator[Finding]:
     )
 
 
-def named_recordings(x: Examination) -> dict[str, tuple[pd.Series, pd.Series]]:
-    """Modalities whose paths or id columns name the recording of every row: what they name, and
-    where that is another recording.
+def named_samples(x: Examination) -> dict[str, tuple[pd.Series, pd.Series]]:
+    """Modalities whose paths or id columns name the sample of every row: what they name, and
+    where that is another sample.
     """
     named = _declared_ids(x)
     columns = path_columns(x)
@@ -177,14 +177,14 @@ def named_recordings(x: Examination) -> dict[str, tuple[pd.Series, pd.Series]]:
         return {}
     ids = x.frame["sample_id"].astype(str)
     named |= {
-        name: _recordings_named(texts, ids) for name, texts in columns.items() if name not in named
+        name: _samples_named(texts, ids) for name, texts in columns.items() if name not in named
     }
     told = {}
-    for name, recordings in named.items():
-        known = recordings[recordings.notna() & (recordings != "")]
-        # names that repeat are those of sessions or classes, and tell no recordings apart
+    for name, samples in named.items():
+        known = samples[samples.notna() & (samples != "")]
+        # names that repeat are those of sessions or classes, and tell no samples apart
         enough = x.limits.unique_names * len(known)
-        if len(known) > 0.5 * len(recordings) and known.nunique() >= enough:
+        if len(known) > 0.5 * len(samples) and known.nunique() >= enough:
             told[name] = (known, known[known != ids[known.index]])
     return told
 
@@ -195,27 +195,25 @@ def _misaligned(
     return Finding(
         "QL-M01",
         "error",
-        f"modality {name} belongs to another recording in {wrong} of {known} rows",
+        f"modality {name} belongs to another sample in {wrong} of {known} rows",
         where=f"{name} in the table",
         evidence=(
-            f"{wrong} of {known} rows name another recording; 0 were expected: {example}",
+            f"{wrong} of {known} rows name another sample; 0 were expected: {example}",
             f"rows exchanged at random would leave about {known - 1} wrong of {known}",
         ),
         scope="" if candidates else name,
         consequences=("QL-M02", "QL-N07", "QL-M10"),
         candidates=candidates,
-        decide="compare one file of each with its recording by eye" if candidates else "",
-        ruled_out=(
-            f"a modality that tells nothing ({name} is told by its ids, not by statistics)",
-        ),
-        help=f"join {name} to the recordings by id instead of by position: sort both, or "
+        decide="compare one file of each with its sample by eye" if candidates else "",
+        ruled_out=(f"an uninformative modality (ids identify {name}, not statistics)",),
+        help=f"join {name} to the samples by id instead of by position: sort both, or "
         "frame.merge(files, on='sample_id') "
         "  [changes what the model sees; retrain]",
     )
 
 
 def _declared_ids(x: Examination) -> dict[str, pd.Series]:
-    """Columns such as audio_id or audio_sample_id that say whose recording a modality is."""
+    """Columns such as audio_id or audio_sample_id that say whose sample a modality is."""
     try:
         frame = x.frame
     except Unavailable:
@@ -240,17 +238,16 @@ def _declared_ids(x: Examination) -> dict[str, pd.Series]:
     }
 
 
-def _recordings_named(texts: pd.Series, ids: pd.Series) -> pd.Series:
+def _samples_named(texts: pd.Series, ids: pd.Series) -> pd.Series:
     known = set(ids)
     named = [
-        _named_recording(text, own, known)
-        for text, own in zip(texts, ids[texts.index], strict=True)
+        _named_sample(text, own, known) for text, own in zip(texts, ids[texts.index], strict=True)
     ]
     return pd.Series(named, index=texts.index, dtype=object)
 
 
-def _named_recording(text: str, own: str, ids: set[str]) -> str | None:
-    """The recording that a path names: its own where it does, else the longest sample_id among the
+def _named_sample(text: str, own: str, ids: set[str]) -> str | None:
+    """The sample that a path names: its own where it does, else the longest sample_id among the
     runs of its parts, or None.
 
     A run is whole folders and the file's name without extension, or the start of that name up to a
@@ -286,7 +283,7 @@ def _stems_disagree(columns: Mapping[str, pd.Series], limits: Limits) -> Iterato
             or one.nunique() < limits.unique_names * len(both)
             or one.isin(set(other)).mean() < limits.unique_names
         ):
-            continue  # names that do not tell recordings apart, or that are not shared
+            continue  # names that do not tell samples apart, or that are not shared
         differ = (one != other).to_numpy()
         if differ.any():
             place = int(differ.argmax())

@@ -1,4 +1,4 @@
-"""Contracts of the modalities: every stream varies from recording to recording, and the mask says
+"""Contracts of the modalities: every stream varies from sample to sample, and the mask says
 what is there.
 """
 
@@ -22,7 +22,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 
-@check("M04", "every modality varies from recording to recording as it is stored")
+@check("M04", "every modality varies from sample to sample as it is stored")
 def dead_on_disk(x: Examination) -> Iterator[Finding]:
     stored = stored_rows(x)
     dead = [
@@ -34,17 +34,17 @@ def dead_on_disk(x: Examination) -> Iterator[Finding]:
         values = stored[name]
         yield _dead(
             name,
-            f"{len(values)} of {len(values)} training recordings read hold the same "
+            f"{len(values)} of {len(values)} training samples read hold the same "
             f"{values[0].size} value(s) ({_range(values)}): variance 0 as stored, before any "
             "transform",
             "as it is stored",
             len(dead) == len(stored),
-            f"read {name} anew from its source, or leave it out: "
+            f"read {name} again from its source, or leave it out: "
             f"modalities={[other for other in stored if other != name]}",
         )
 
 
-@check("M04", "every modality varies from recording to recording as it enters its encoder", "batch")
+@check("M04", "every modality varies from sample to sample as it enters its encoder", "batch")
 def dead_at_entry(x: Examination) -> Iterator[Finding]:
     stored = stored_rows(x, required=False)
     unchanged, entering = unchanged_rows(x), entering_rows(x)
@@ -65,19 +65,19 @@ def dead_at_entry(x: Examination) -> Iterator[Finding]:
     for name, values in dead.items():
         kept = stored.get(name)
         source = (
-            f"as stored, {len(kept)} recordings vary ({_range(kept)}), so the transform or the "
+            f"as stored, {len(kept)} samples vary ({_range(kept)}), so the transform or the "
             "loader loses it"
             if kept is not None
             else "how it is stored could not be read: the file reader or the transform loses it"
         )
         yield _dead(
             name,
-            f"{len(values)} of {len(values)} recordings enter the encoder with the same "
+            f"{len(values)} of {len(values)} samples enter the encoder with the same "
             f"{values[0].size} value(s) ({_range(values)}): variance over the batch 0; {source}",
             "at the input of its encoder",
             len(dead) == len(entering),
-            f"look at what the transform makes of two recordings, batch.inputs[{name!r}][:2], and "
-            "mend the reader or the scale",
+            f"look at what the transform makes of two samples, batch.inputs[{name!r}][:2], and "
+            "fix the reader or the scale",
         )
 
 
@@ -88,7 +88,7 @@ def _dead(name: str, evidence: str, place: str, all_dead: bool, help_text: str) 
     return Finding(
         "QL-M04",
         "error",
-        f"modality {name} is the same in every recording, so nothing can be learned from it",
+        f"modality {name} is the same in every sample, so nothing can be learned from it",
         where=f"{name}, {place}",
         evidence=(evidence,),
         scope=name,
@@ -139,13 +139,13 @@ def mask_of_batch(x: Examination) -> Iterator[Finding]:
         else f"the mask declares {wrong} missing modalities present, so their zeros are read as "
         "data"
         if wrong
-        else f"the mask hides every modality of {bare} recordings"
+        else f"the mask hides every modality of {bare} samples"
     )
     yield Finding(
         "QL-M05",
         "error",
         title,
-        where=f"present of the first {len(x.batches)} batches, {len(given)} recordings",
+        where=f"present of the first {len(x.batches)} batches, {len(given)} samples",
         evidence=(
             f"mean of the mask {given.mean():.3f}; expected {expected.mean():.3f}; inverted it "
             f"would be {1 - expected.mean():.3f}",
@@ -165,7 +165,7 @@ def mask_in_model(x: Examination) -> Iterator[Finding]:
     if forward.present is None or len(forward.inputs) < 2:
         raise Unavailable("the batches have no mask `present` over two modalities or more")
     if len(forward.base) != forward.rows:
-        raise Unavailable(f"{len(forward.base)} embeddings of {forward.rows} recordings")
+        raise Unavailable(f"{len(forward.base)} embeddings of {forward.rows} samples")
     for place, name in enumerate(forward.inputs):
         rows = (
             (forward.present[:, place] & (forward.present.sum(dim=1) >= 2))
@@ -191,7 +191,7 @@ def mask_in_model(x: Examination) -> Iterator[Finding]:
             "QL-M05",
             "error",
             f"the model reads {name} {exactly}where the mask says it is missing",
-            where=f"the embedding of recording {row} of the first batch",
+            where=f"the embedding of sample {row} of the first batch",
             consequences=("QL-N07", "QL-P10", "QL-O01", "QL-E10"),
             evidence=(
                 f"changing {name} where it is declared missing moves the embedding by "

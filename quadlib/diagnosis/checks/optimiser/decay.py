@@ -67,7 +67,7 @@ def decay_of(x: Examination) -> Decay | None:
     return Decay(rate, decay, decoupled, pull, push, shrink, (norms[0], norms[-1]), dominates)
 
 
-@check("O06", "training has left weights of a usual size", "steps")
+@check("O06", "the weights after training have a usual size", "steps")
 def weights_decayed_away(x: Examination) -> Iterator[Finding]:
     """Where training is over and the embeddings are one point: whether decay had the time to take
     the weights, and did.
@@ -93,7 +93,7 @@ def weights_decayed_away(x: Examination) -> Iterator[Finding]:
     yield Finding(
         "QL-O06",
         "error",
-        f"weight decay {decay:g} has taken the weights: {left:.2g} of a usual size is left of them",
+        f"weight decay {decay:g} has shrunk the weights to {left:.2g} of a usual size",
         where=f"optimiser of {x.subject.name}, after {len(rates)} steps",
         evidence=(
             f"sum of learning rate x weight_decay / (1 - momentum) over the history: {lost:.3g}, "

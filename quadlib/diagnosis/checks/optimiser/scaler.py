@@ -12,7 +12,7 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
 
-@check("O07", "the gradient scaler lets steps through", "steps")
+@check("O07", "the gradient scaler does not skip every step", "steps")
 def every_step_skipped(x: Examination) -> Iterator[Finding]:
     scale = _scale(x)
     seen, probe = x.trajectory, x.probe

@@ -126,8 +126,8 @@ def _too_short(x: Examination, ended: float, epochs: int, evidence: tuple[str, .
     return Finding(
         "QL-O05",
         "error",
-        f"the learning rate is used up after {ended:.2g} of {epochs} epochs: the scheduler counts "
-        "batches as epochs",
+        f"the learning rate is exhausted after {ended:.2g} of {epochs} epochs: the scheduler "
+        "counts batches as epochs",
         where=f"scheduler of {x.subject.name}",
         evidence=evidence,
         ruled_out=("convergence: the rate falls whatever the loss", "warm-up"),

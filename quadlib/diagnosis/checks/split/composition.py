@@ -28,7 +28,7 @@ def one_class_train(x: Examination) -> Iterator[Finding]:
         "QL-S01",
         "error",
         f"the train split holds one class, so the loss cannot fall below {plateau:.4f}",
-        where=f'split "train", {len(x.train_rows)} recordings',
+        where=f'split "train", {len(x.train_rows)} samples',
         evidence=(
             f"labels in train: {{{train[0]}: {len(x.train_rows)}}}; in the whole table: "
             f"{len(everything)} classes of {sizes_of(counts)}",
@@ -94,7 +94,7 @@ def unseen_classes(x: Examination) -> Iterator[Finding]:
         ]
         if not absent or x.subject.setting("protocol") == "one_class":
             continue
-        recordings = sum(count for _, count in absent)
+        samples = sum(count for _, count in absent)
         yield Finding(
             "QL-S02",
             "error",
@@ -102,10 +102,10 @@ def unseen_classes(x: Examination) -> Iterator[Finding]:
             f"{some(name for name, _ in absent)}",
             where=f'splits "train" and "{split}"',
             evidence=(
-                "recordings of them: "
+                "samples of them: "
                 + ", ".join(f"{name} 0 in train, {count} in {split}" for name, count in absent[:4]),
-                f"their recall in {split} is 0 whatever is learned: {recordings} of {len(rows)} "
-                f"recordings, so accuracy is at most {1 - recordings / len(rows):.1%}",
+                f"their recall in {split} is 0 whatever is learned: {samples} of {len(rows)} "
+                f"samples, so accuracy is at most {1 - samples / len(rows):.1%}",
             ),
             ruled_out=("class map (the names are compared, not the indices)",),
             consequences=("QL-E10",),
@@ -116,7 +116,7 @@ def unseen_classes(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("S10", "no recording is in two splits")
+@check("S10", "no sample is in two splits")
 def rows_in_two_splits(x: Examination) -> Iterator[Finding]:
     names = list(x.splits)
     for i, first in enumerate(names):
@@ -126,7 +126,7 @@ def rows_in_two_splits(x: Examination) -> Iterator[Finding]:
                 yield Finding(
                     "QL-S10",
                     "error",
-                    f"{len(shared)} recordings are in {first} and in {second}",
+                    f"{len(shared)} samples are in {first} and in {second}",
                     where=f"splits {first} and {second}: {some(sample_ids(x, shared[:5]))}",
                     evidence=(
                         f"{first} has {len(x.splits[first])} rows, {second} "
@@ -137,7 +137,7 @@ def rows_in_two_splits(x: Examination) -> Iterator[Finding]:
                 )
 
 
-@check("S11", "every class in train has two recordings or more")
+@check("S11", "every class in train has two samples or more")
 def lonely_classes(x: Examination) -> Iterator[Finding]:
     names, counts = np.unique(x.train_labels, return_counts=True)
     lonely = names[counts == 1]
@@ -147,7 +147,7 @@ def lonely_classes(x: Examination) -> Iterator[Finding]:
     yield Finding(
         "QL-S11",
         "warning",
-        f"{len(lonely)} of {len(names)} classes have one single recording in train: {some(lonely)}",
+        f"{len(lonely)} of {len(names)} classes have one single sample in train: {some(lonely)}",
         where=f'split "train": {some(sample_ids(x, where))}',
         evidence=(
             f"P(positive) = 0 for these {len(lonely)} anchors in every batch of any size; "
@@ -156,7 +156,7 @@ def lonely_classes(x: Examination) -> Iterator[Finding]:
         ),
         ruled_out=("sampler", "batch size"),
         consequences=("QL-B13",),
-        help='bring more recordings, leave the class out (rare="drop"), or repeat it knowingly '
+        help='bring more samples, leave the class out (rare="drop"), or repeat it knowingly '
         '(rare="oversample")   [changes the split; '
         "retrain]",
     )

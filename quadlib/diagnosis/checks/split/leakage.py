@@ -24,7 +24,7 @@ def copies_across_splits(x: Examination) -> Iterator[Finding]:
     yield from _copies(x, whole_rows(x.contents))
 
 
-@check("S03", "no content, as the dataset hands it out, is in two splits", "batch")
+@check("S03", "no content that the dataset returns is in two splits", "batch")
 def copies_on_reading(x: Examination) -> Iterator[Finding]:
     yield from _copies(x, whole_rows(x.dataset_rows.contents))
 
@@ -42,7 +42,7 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
         yield Finding(
             "QL-S03",
             "error" if many else "note",
-            f"{len(rows)} of {total} recordings of {second} are copies of recordings of {first}",
+            f"{len(rows)} of {total} samples of {second} are copies of samples of {first}",
             where=f"splits {first} and {second}: {'; '.join(pairs)}",
             evidence=(
                 f"equal content in every modality under two ids; {len(rows) / total:.1%} of "
@@ -56,32 +56,31 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
             ),
             consequences=("QL-S05", "QL-M01", "QL-E01")
             if many
-            else (),  # a copy names the recording that it was copied from
+            else (),  # a copy names the sample that it was copied from
             help="delete the copies from train, then evaluate again   [changes the split; retrain]",
         )
 
 
-@check("S03", "no recording stands in two splits under one name")
+@check("S03", "no sample is in two splits under one name")
 def names_across_splits(x: Examination) -> Iterator[Finding]:
     column, names = _column(x, conventions.NAME_COLUMNS)
     if len(set(names)) < 0.5 * len(names):
-        raise Unavailable(f"column {column} names groups of recordings, not each by itself")
+        raise Unavailable(f"column {column} names groups of samples, not each by itself")
     for first, second, _, two, shared, touched in _in_both(x, names):
         yield Finding(
             "QL-S03",
             "error",
-            f"{touched} of {len(two)} recordings of {second} stand in {first} too, under the same "
-            "name",
+            f"{touched} of {len(two)} samples of {second} are also in {first}, under the same name",
             where=f"splits {first} and {second}, column {column}: {some(shared)}",
             evidence=(
                 f"{len(shared)} names are in both splits, in different rows; 0 is expected",
                 f"{len(names) - len(set(names))} of the table's {len(names)} rows repeat a "
                 "name: they were repeated before they were divided",
             ),
-            ruled_out=("a session in two splits (it is the recordings themselves)",),
+            ruled_out=("a session in two splits (it is the samples themselves)",),
             scope=second,
             consequences=("QL-S04", "QL-S05", "QL-E01", "QL-D03"),
-            help="divide first, repeat recordings in train afterwards; or let the sampler draw "
+            help="divide first, repeat samples in train afterwards; or let the sampler draw "
             "them more often   "
             "[changes the split; retrain]",
         )
@@ -103,7 +102,7 @@ def _copied(x: Examination, codes: np.ndarray) -> Iterator[tuple[str, str, np.nd
 def groups_across_splits(x: Examination) -> Iterator[Finding]:
     column, groups = _column(x, conventions.SESSION_COLUMNS)
     if len(set(groups)) < 2:
-        raise Unavailable("every recording has the same group")
+        raise Unavailable("every sample has the same group")
     # A row in two splits, a copy and an overlapping window are contracts of their own: what they
     # explain is left out here.
     explained = _overlapping_rows(x)
@@ -123,7 +122,7 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
             f"{len(shared)} groups are in {first} and in {second}",
             where=f"splits {first} and {second}, column {column}: {some(shared)}",
             evidence=(
-                f"{touched} of {len(two)} recordings of {second} have recordings of their own "
+                f"{touched} of {len(two)} samples of {second} have samples of their own "
                 f"group in {first}; 0 is expected",
                 f"groups: {len(set(groups[one]))} in {first}, {len(set(groups[two]))} in "
                 f"{second}, {len(shared)} in both",

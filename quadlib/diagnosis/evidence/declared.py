@@ -18,7 +18,7 @@ from quadlib.diagnosis import conventions
 from quadlib.diagnosis.subject import Subject, Unavailable, as_array
 
 
-class Given:
+class DeclaredFacts:
     """Facts that a subject brings along, each read once; one that it does not bring raises
     Unavailable with the reason.
     """
@@ -73,7 +73,8 @@ class Given:
 
     @cached_property
     def train_labels(self) -> np.ndarray:
-        return self.labels[self.train_rows]
+        labels: np.ndarray = self.labels[self.train_rows]
+        return labels
 
     @cached_property
     def classes(self) -> np.ndarray:
@@ -138,7 +139,8 @@ class Given:
         if isinstance(given, Mapping):
             return dict(given)
         try:
-            return torch.load(Path(given), map_location="cpu", weights_only=True)
+            content: dict[str, Any] = torch.load(Path(given), map_location="cpu", weights_only=True)
+            return content
         except Exception as error:
             raise Unavailable(
                 f"the checkpoint {given} cannot be read: {type(error).__name__}"
