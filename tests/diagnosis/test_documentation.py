@@ -33,7 +33,7 @@ def test_the_recipe_for_a_check_runs_as_it_stands():
     block = re.search(
         r"```python\n(from quadlib import register_check.*?)```", README.read_text(), re.S
     )
-    assert block is not None and len(list(filter(None, block[1].splitlines()))) == 10
+    assert block is not None and len(list(filter(None, block[1].splitlines()))) <= 10
     try:
         exec(compile(block[1], "recipe", "exec"), {})
         codes = [item.code for item in diagnose(Subject(labels=["a", "b"] * 9 + ["b"])).findings]

@@ -112,7 +112,7 @@ def test_last_batch_of_one(examined, roots):
     result = examined(labels=labels, batch_sampler=BatchSampler(sampler, 32, False))
     assert [root.code for root in result.roots] == [
         "QL-B06"
-    ] and "545 recordings mod 32 = 1" in result.roots[0].title
+    ] and "545 samples mod 32 = 1" in result.roots[0].title
     assert roots(labels=labels, batch_sampler=BatchSampler(sampler, 32, True)) == []
 
 

@@ -47,9 +47,7 @@ def test_content_of_another_recording(make_table, examined):
         arrays["audio"][5:15] = arrays["audio"][4]
 
     root = examined(table=make_table(edit=edit)).roots[0]
-    assert (
-        root.code == "QL-D01" and root.severity == "error" and "11 samples share" in root.title
-    )
+    assert root.code == "QL-D01" and root.severity == "error" and "11 samples share" in root.title
 
 
 def test_zeros_in_decoded_arrays_of_a_dataset(make_table, examined):
