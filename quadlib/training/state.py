@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quadlib.training.checkpoint import CheckpointError, load_weights
+import torch
+from torch import nn
+
+from quadlib.config import TrainSettings
+from quadlib.data.dataset import QuadDataset
+from quadlib.files import write_text
+from quadlib.model.quad import build_model
+from quadlib.runs import Run, lines_text, read_lines
+from quadlib.training.checkpoint import (
+    BEST,
+    LATEST,
+    CheckpointError,
+    load_weights,
+    save_checkpoint,
+)
 
 if TYPE_CHECKING:
     from quadlib.training.trainer import Trainer
@@ -79,3 +96,64 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
     trainer.scaler.load_state_dict(content["scaler"])
     for name in LOOP_STATE:
         setattr(trainer, name, content[name])
+    trainer.history = [line for line in trainer.run.history() if line["epoch"] <= trainer.epoch]
+
+
+def save_epoch(trainer: Trainer, seconds: Mapping[str, float], best: bool) -> None:
+    """Writes what an epoch left, each file whole: history first, best next, latest last.
+
+    Latest claims what the others hold, so a kill in between loses nothing.
+    """
+    run = trainer.run
+    write_text(run.path("history.jsonl"), lines_text(trainer.history))
+    timings = [
+        line for line in read_lines(run.path("timings.jsonl")) if line["epoch"] < trainer.epoch
+    ]
+    timings.append({"epoch": trainer.epoch, **seconds})
+    write_text(run.path("timings.jsonl"), lines_text(timings))
+    content = content_of(trainer)
+    if best:
+        save_checkpoint(run.checkpoints / BEST, content)
+    save_checkpoint(run.checkpoints / LATEST, content)
+
+
+def record_start(trainer: Trainer) -> None:
+    """Puts into run.json what is being trained, on what, and the versions of the files of lines."""
+    table, settings = trainer.dataset.table, trainer.settings
+    trainer.run.update(
+        settings=settings.model_dump(),
+        seed=settings.seed,
+        device=str(trainer.device),
+        source=table.name,
+        fingerprint=table.fingerprint,
+        class_names=list(table.class_names),
+        threads=torch.get_num_threads(),
+        splits=dict(Counter(table.frame["split"])),
+        formats=FORMATS,
+    )
+
+
+def foreign_model(
+    model: nn.Module | None, dataset: QuadDataset, settings: TrainSettings, run: Run
+) -> str:
+    """The class of a model that the settings would not build, by type and weights; empty for one
+    that they would. Warns, once a run, of what restoring it will take.
+    """
+    if model is None:
+        return ""
+    usual = build_model(dataset.table, settings)
+    shapes, expected = (
+        {name: value.shape for name, value in module.state_dict().items()}
+        for module in (model, usual)
+    )
+    if type(model) is type(usual) and shapes == expected:
+        return ""
+    name = f"{type(model).__module__}.{type(model).__qualname__}"
+    if not (run.checkpoints / LATEST).exists():
+        warnings.warn(
+            f"the settings do not build this model ({name}), so whoever restores or evaluates this "
+            "run must pass it again: restore(run, model=...). A registered model, "
+            'register_model("mine", factory), named by model="mine" in the settings, needs none',
+            stacklevel=3,
+        )
+    return name

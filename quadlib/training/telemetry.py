@@ -130,6 +130,12 @@ def finite(figures: dict[str, Tensor]) -> dict[str, float]:
     return {name: float(figure) for name, figure in figures.items() if torch.isfinite(figure)}
 
 
+def epoch_record(history: list[dict[str, Any]], epoch: int, step: int) -> dict[str, Any]:
+    """The line of an epoch so far: the means of its batches."""
+    steps = [line for line in history if line["kind"] == "step" and line["epoch"] == epoch]
+    return {"kind": "epoch", "epoch": epoch, "step": step, **epoch_means(steps)}
+
+
 class Stopwatch:
     """Seconds by what they went into; it does not wait for a GPU, whose work shows up where the
     next sync point is.

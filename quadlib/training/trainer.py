@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +16,10 @@ from torch import Tensor, nn
 from quadlib.config import TrainSettings
 from quadlib.data.batches import SplitBatches
 from quadlib.data.dataset import QuadDataset, make_loader
-from quadlib.files import write_text
 from quadlib.model.quad import build_model, freeze
-from quadlib.runs import Run, lines_text, read_lines
+from quadlib.runs import Run
 from quadlib.training import step
-from quadlib.training.checkpoint import (
-    BEST,
-    LATEST,
-    load_checkpoint,
-    remove_leftovers,
-    save_checkpoint,
-)
+from quadlib.training.checkpoint import LATEST, load_checkpoint, remove_leftovers
 from quadlib.training.device import (
     amp_dtype,
     choose_device,
@@ -39,13 +30,13 @@ from quadlib.training.events import Watcher as Watcher
 from quadlib.training.names import check_codes
 from quadlib.training.objective import QuadObjective
 from quadlib.training.optimiser import build_optimiser, learning_rate_factor
-from quadlib.training.state import FORMATS, content_of, load_state
+from quadlib.training.state import foreign_model, load_state, record_start, save_epoch
 from quadlib.training.telemetry import (
     Stopwatch,
     batch_facts,
     debug_line,
     epoch_line,
-    epoch_means,
+    epoch_record,
     finite,
     followed_modules,
     gradient_norms,
@@ -125,15 +116,7 @@ class Trainer:
         self.device = choose_device(settings.device)
         table = dataset.table
         self.batches = SplitBatches(table, settings)
-        self.foreign_model = _foreign(model, dataset, settings)
-        if self.foreign_model and not (run.checkpoints / LATEST).exists():
-            warnings.warn(
-                f"the settings do not build this model ({self.foreign_model}), so whoever "
-                "restores or evaluates this run must pass it again: restore(run, model=...). A "
-                'registered model, register_model("mine", factory), chosen by model="mine" in the '
-                "settings, needs nothing",
-                stacklevel=2,
-            )
+        self.foreign_model = foreign_model(model, dataset, settings, run)
         self.model = (model if model is not None else build_model(table, settings)).to(self.device)
         freeze(self.model, settings.freeze)
         self.objective = QuadObjective(
@@ -169,7 +152,7 @@ class Trainer:
         with self.run.hold(), self.run.in_progress(), global_generators_kept():
             remove_leftovers(self.run.checkpoints)
             self._resume(resume or settings.resume)
-            self._record_start()
+            record_start(self)
             self._tell("on_start")
             if self.step == 0:
                 self._try_two_batches()
@@ -241,20 +224,8 @@ class Trainer:
             if number % settings.log_every_steps == 0 or number == count:
                 self._log(pending, number)
             clock.lap()
-        record = {
-            "kind": "epoch",
-            "epoch": self.epoch,
-            "step": self.step,
-            **epoch_means(
-                [
-                    line
-                    for line in self.history
-                    if line["kind"] == "step" and line["epoch"] == self.epoch
-                ]
-            ),
-            "gradient_norms": finite(norms),
-            "update_ratios": finite(ratios),
-        }
+        record = epoch_record(self.history, self.epoch, self.step)
+        record |= {"gradient_norms": finite(norms), "update_ratios": finite(ratios)}
         return record, clock
 
     def _begin_epoch(self) -> torch.utils.data.DataLoader:
@@ -332,42 +303,14 @@ class Trainer:
         if best:
             self.best_epoch, self.best_value = self.epoch, value
         self.history.append(record)
-        # History first, best next, latest last: latest claims what the others hold, so a kill in
-        # between loses nothing.
-        write_text(self.run.path("history.jsonl"), lines_text(self.history))
-        earlier = [
-            line
-            for line in read_lines(self.run.path("timings.jsonl"))
-            if line["epoch"] < self.epoch
-        ]
-        timing = {"epoch": self.epoch, **clock.seconds}
-        write_text(self.run.path("timings.jsonl"), lines_text([*earlier, timing]))
-        content = content_of(self)
-        if best:
-            save_checkpoint(self.run.checkpoints / BEST, content)
-        save_checkpoint(self.run.checkpoints / LATEST, content)
+        save_epoch(self, clock.seconds, best)
 
     def _resume(self, resume: str) -> None:
         path = self.run.checkpoints / LATEST
         if resume == "never" or (resume == "auto" and not path.exists()):
             return
         load_state(self, load_checkpoint(path), path)
-        self.history = [line for line in self.run.history() if line["epoch"] <= self.epoch]
         self._say(f"resuming {self.run.name} after epoch {self.epoch} of {self.settings.epochs}")
-
-    def _record_start(self) -> None:
-        table = self.dataset.table
-        self.run.update(
-            settings=self.settings.model_dump(),
-            seed=self.settings.seed,
-            device=str(self.device),
-            source=table.name,
-            fingerprint=table.fingerprint,
-            class_names=list(table.class_names),
-            threads=torch.get_num_threads(),
-            splits=dict(Counter(table.frame["split"])),
-            formats=FORMATS,
-        )
 
     def _try_two_batches(self) -> None:
         """Embeds and differentiates two batches and validates once before the first step, so that a
@@ -396,18 +339,3 @@ class Trainer:
 
     def _say(self, text: str) -> None:
         print(text, flush=True)
-
-
-def _foreign(model: nn.Module | None, dataset: QuadDataset, settings: TrainSettings) -> str:
-    """The class of a model that the settings would not build, by type and weights; empty for one
-    that they would.
-    """
-    if model is None:
-        return ""
-    usual = build_model(dataset.table, settings)
-    shapes, expected = (
-        {name: value.shape for name, value in module.state_dict().items()}
-        for module in (model, usual)
-    )
-    alike = type(model) is type(usual) and shapes == expected
-    return "" if alike else f"{type(model).__module__}.{type(model).__qualname__}"

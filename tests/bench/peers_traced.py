@@ -9,12 +9,12 @@ import warnings
 
 import torch
 
-import quadlib.training.trainer
+import quadlib.model.quad
 from quadlib.faults import FAULTS, LOOK_ALIKES
 from quadlib.faults.small import small_pipeline
 
 name, seed, steps = os.environ["PEERS_CASE"].split()
-made = quadlib.training.trainer.QuadModel.from_table
+made = quadlib.model.quad.QuadModel.from_table
 
 
 def from_table(*arguments):
@@ -23,7 +23,7 @@ def from_table(*arguments):
     return model  # noqa: RET504
 
 
-quadlib.training.trainer.QuadModel.from_table = from_table
+quadlib.model.quad.QuadModel.from_table = from_table
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
 pipeline = small_pipeline("mfeat", seed=int(seed))
