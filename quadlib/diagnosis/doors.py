@@ -81,3 +81,10 @@ def diagnose_script(
     """
     record = observe_script(script, arguments, steps=steps, stop=stop)
     return diagnose(Subject(record=record))
+
+
+def judge(record: Record, **declared: Any) -> Diagnosis:
+    """The verdict on a recorded loop; declared: what the loop does not show, as `Subject` takes
+    it.
+    """
+    return diagnose(Subject(record=record, **declared))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.completed import completed
 from quadlib.diagnosis.finding import Finding, fold
 from quadlib.diagnosis.limits import DEFAULT, Limits
 from quadlib.diagnosis.registry import PHASES, Phase, checks
@@ -45,7 +46,7 @@ def diagnose(
         subject: the parts of a pipeline, all optional.
         phases: which checks run: "before" reads tables and settings alone, "batch" loads and embeds
             the first batch, "steps" takes a few training steps and undoes them, "epoch" reads
-            history, evaluation and checkpoint.
+            history, evaluation and checkpoint, "observed" reads the record of a watched loop.
         deep: compare whole files instead of their size, head and tail.
         limits: the thresholds of all checks; `Limits(few_copies=0.0)` changes one.
 
@@ -59,7 +60,8 @@ def diagnose(
         'QL-L13'
     """
     started = time.perf_counter()
-    wanted = set(phases)
+    subject = completed(subject)
+    wanted = set(phases) - _left_out(subject)
     findings: list[Finding] = []
     ran: list[str] = []
     not_run: list[tuple[str, str]] = []
@@ -81,13 +83,21 @@ def diagnose(
                     not_run.append((item.label, f"it raised {text}"))
             else:
                 ran.append(item.label)
+        if subject.record is not None:
+            findings = _once(findings)
         facts = examination.facts(steps="steps" in wanted)
         sight = sight_of(examination, wanted)
     if not sight.blocked and not ran:
         sight = replace(sight, blocked=NOTHING)
     seconds = time.perf_counter() - started
     return Diagnosis(
-        tuple(fold(findings)), tuple(ran), tuple(not_run), facts, seconds, tuple(crashed), sight
+        tuple(fold(findings)),
+        tuple(ran),
+        tuple(not_run),
+        facts,
+        seconds,
+        tuple(crashed),
+        sight,
     )
 
 
@@ -97,3 +107,22 @@ def is_ours(error: BaseException) -> bool:
     """
     frames = traceback.extract_tb(error.__traceback__)
     return all(frame.filename.startswith(OWN_CODE) for frame in frames)
+
+
+def _left_out(subject: Subject) -> set[Phase]:
+    """Phases that this subject has nothing for: without a record nothing was observed, and with
+    one alone there is no model to be called by guess.
+    """
+    if subject.record is None:
+        return {"observed"}
+    return {"batch", "steps"} if subject.model is None else set()
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    """One finding a code and part: what a table and a record both show is said once."""
+    first: dict[tuple[str, str], Finding] = {}
+    for item in findings:
+        key = item.code, item.scope
+        if key not in first or (item.severity == "error") > (first[key].severity == "error"):
+            first[key] = item
+    return list(first.values())

@@ -14,8 +14,8 @@ from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.finding import ORDER, STAGES, Finding
 from quadlib.registry import CHECKS
 
-Phase = Literal["before", "batch", "steps", "epoch"]
-PHASES: tuple[Phase, ...] = ("before", "batch", "steps", "epoch")
+Phase = Literal["before", "batch", "steps", "epoch", "observed"]
+PHASES: tuple[Phase, ...] = ("before", "batch", "steps", "epoch", "observed")
 Look = Callable[[Examination], Iterable[Finding]]
 
 CODE = re.compile(rf"[A-Z]{{2}}-[{ORDER}]\d\d")
@@ -30,7 +30,8 @@ class Check:
         name: what holds where nothing is wrong: "no sample is silent".
         phase: what the look costs: "before" reads tables and settings alone; "batch" loads and
             embeds the first batch; "steps" takes a few optimiser steps on the subject (undone
-            afterwards); "epoch" reads history, evaluation and checkpoint.
+            afterwards); "epoch" reads history, evaluation and checkpoint; "observed" reads the
+            record of a watched loop.
         look: yields findings, and raises Unavailable with the reason where it cannot judge.
         entry: what `quadlib explain CODE` says; of quadlib's own codes it is in the catalogue.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quadlib.diagnosis.catalogue.pipeline import watched
 from quadlib.diagnosis.entry import Entry
 
 LABELS = """
@@ -159,5 +160,19 @@ diagnosis = diagnose(Subject(labels=labels, batch_sampler=Sampler()))""",
         LABELS
         + "diagnosis = diagnose(Subject(labels=labels, batch_sampler=random.integers(0, 576, (18, "
         "32))))",
+    ),
+    "QL-B20": Entry(
+        "copies of a positive are among the negatives",
+        "Rows that an in-batch softmax sets against each other are equal, value for value.",
+        "What is pulled to the positive is pushed from its copy: the loss cannot fall below "
+        "ln of the copies. Seen in sentence-transformers issue 3189.",
+        "Draw batches without duplicates, or mask equal columns out of the softmax.",
+        watched(
+            "cross_entropy(model(x) @ model.eval()(x).T / 0.1, torch.arange(len(x)))",
+            before=(
+                "inputs[1::2] = inputs[::2]\n"
+                "loader = DataLoader(TensorDataset(inputs, labels), batch_size=16)\n"
+            ),
+        ),
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quadlib.diagnosis.catalogue.pipeline import watched
 from quadlib.diagnosis.entry import Entry
 
 TABLE = """
@@ -130,5 +131,33 @@ from quadlib import Subject, diagnose
 dataset = SimpleNamespace(classes=["crack", "good", "pore"])
 diagnosis = diagnose(Subject(labels=["crack", "good"] * 8, loader=SimpleNamespace(dataset=dataset)))
 """.lstrip(),
+    ),
+    "QL-D20": Entry(
+        "a channel of the input never varies",
+        "One channel of an input holds one value in every row and place, while the others vary.",
+        "The model learns nothing from it, and a normalisation may divide by its deviation of 0.",
+        "Look at how the channel is read; leave it out if the sensor is not there.",
+        watched(
+            "loss(model(x[:, 0]), y)",
+            before=(
+                "inputs = torch.stack([inputs, torch.ones_like(inputs)], 1)\n"
+                "loader = DataLoader(TensorDataset(inputs, labels), batch_size=16)\n"
+            ),
+        ),
+    ),
+    "QL-D21": Entry(
+        "inputs are not normalised",
+        "An input holds bytes as they are, or its level is a hundred times what varies "
+        "between rows.",
+        "The first layer sees a constant; the variation is lost in rounding, and all rows "
+        "look alike.",
+        "Subtract the training rows' mean and divide by their deviation, channel by channel.",
+        watched(
+            "loss(model(x), y)",
+            before=(
+                "inputs = inputs + 1e4\n"
+                "loader = DataLoader(TensorDataset(inputs, labels), batch_size=16)\n"
+            ),
+        ),
     ),
 }

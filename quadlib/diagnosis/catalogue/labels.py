@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quadlib.diagnosis.catalogue.data import END, TABLE
+from quadlib.diagnosis.catalogue.pipeline import watched
 from quadlib.diagnosis.entry import Entry
 
 ENTRIES: dict[str, Entry] = {
@@ -82,5 +83,23 @@ ENTRIES: dict[str, Entry] = {
         "Check the column that labels are read from, and the filter in front of it.",
         'from quadlib import Subject, diagnose\n\ndiagnosis = diagnose(Subject(labels=["good"] * '
         "64))",
+    ),
+    "QL-L20": Entry(
+        "a loss is given labels and does not use them",
+        "The labels of a batch are an argument of the loss module, and no operation leads "
+        "from them to its value.",
+        "The run is self-supervised without anybody having said so.",
+        "Pass the labels on inside the loss, or leave them out of the call.",
+        watched(
+            "criterion(model(x), y)",
+            before=(
+                "class Loss(nn.Module):\n"
+                "    def forward(self, z, y):\n"
+                "        return supcon(z, torch.arange(len(z)) // 2)\n"
+                "\n"
+                "\n"
+                "criterion = Loss()\n"
+            ),
+        ),
     ),
 }

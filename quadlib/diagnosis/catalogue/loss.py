@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.pipeline import DIAGNOSE, PIPELINE, SHORT
+from quadlib.diagnosis.catalogue.pipeline import DIAGNOSE, PIPELINE, SHORT, watched
 from quadlib.diagnosis.entry import Entry
 
 ENTRIES: dict[str, Entry] = {
@@ -156,5 +156,78 @@ loss = SupConLoss
         "Check the norm of the rows; compare one value with SupConLoss.detail.",
         SHORT + 'diagnosis = diagnose(Subject(history=[90.0, 80.0], settings={"batch_size": 16, '
         '"temperature": 0.1}))\n',
+    ),
+    "QL-P20": Entry(
+        "every row is a positive of itself",
+        "The mask of positives that the loss multiplies with holds its diagonal.",
+        "The mean over positives contains a constant, and where a softmax leaves the "
+        "self-pair out, a term that no training can change.",
+        "Multiply the mask by 1 - eye(N) before it is counted and summed.",
+        watched(
+            "own(model(x), y)",
+            before=(
+                "def own(z, y):\n"
+                "    logits = z @ z.T / 0.1\n"
+                "    mask = (y[:, None] == y).float()\n"
+                "    return -(mask * logits.log_softmax(1)).sum(1).div(mask.sum(1)).mean()\n"
+                "\n"
+                "\n"
+            ),
+        ),
+    ),
+    "QL-P21": Entry(
+        "a row competes with itself in the softmax",
+        "A square table of one set of rows enters the softmax with its diagonal, which is "
+        "the largest entry of each row.",
+        "A cosine of 1 in the denominator holds the loss up and flattens the gradient.",
+        "Set the diagonal to -inf before the softmax.",
+        watched(
+            "own(torch.cat([model(v) for v in views(x)]))",
+            before=(
+                "def own(z):\n"
+                "    n = len(z)\n"
+                "    return cross_entropy(z @ z.T / 0.1, (torch.arange(n) + n // 2) % n)\n"
+                "\n"
+                "\n"
+            ),
+        ),
+    ),
+    "QL-P22": Entry(
+        "every row has the same target column",
+        "The targets of an in-batch softmax over a square table are all one number.",
+        "One row becomes the positive of all. Zeros are right only where each row's positive "
+        "was moved to the front column.",
+        "Use torch.arange(N) where column i is the positive of row i.",
+        watched(
+            "own(*[model(v) for v in views(x)])",
+            before=(
+                "def own(a, b):\n"
+                "    return cross_entropy(a @ b.T / 0.1, torch.zeros(len(a), dtype=torch.long))\n"
+                "\n"
+                "\n"
+            ),
+        ),
+    ),
+    "QL-P23": Entry(
+        "a temperature that should learn gets no gradient",
+        "A trainable number scales the similarities, but the loss uses a detached copy of it.",
+        "The temperature stays where it began.",
+        "Use the parameter itself, not .item() or .data of it.",
+        watched(
+            "scaled(*[model(v) for v in views(x)])",
+            before=(
+                "class Scaled(nn.Module):\n"
+                "    def __init__(self):\n"
+                "        super().__init__()\n"
+                "        self.scale = nn.Parameter(torch.tensor(10.0))\n"
+                "\n"
+                "    def forward(self, a, b):\n"
+                "        return cross_entropy(a @ b.T * self.scale.item(), "
+                "torch.arange(len(a)))\n"
+                "\n"
+                "\n"
+                "scaled = Scaled()\n"
+            ),
+        ),
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quadlib.diagnosis.catalogue.pipeline import watched
 from quadlib.diagnosis.entry import Entry
 
 TABLE = """
@@ -159,5 +160,33 @@ frame = pd.DataFrame(
 )
 diagnosis = diagnose(Subject(table=frame))
 """,
+    ),
+    "QL-M20": Entry(
+        "a stream of the batch reaches no loss",
+        "A tensor that the loader gives is never read, or nothing computed from it reaches "
+        "the loss.",
+        "One crop is used twice, one modality is forgotten, or a mask of padding is ignored; "
+        "the loop runs on without it. Seen in forks of SupContrast.",
+        "Use the stream where it was meant to be, or do not load it.",
+        watched(
+            "loss(model(x), y)",
+            before=(
+                "loader = [(a, b, c) for a, b, c in DataLoader(TensorDataset(inputs, inputs + 1, "
+                "labels), batch_size=16)]\n"
+                "loader = DataLoader(TensorDataset(inputs, inputs + torch.randn_like(inputs), "
+                "labels), batch_size=16)\n"
+            ),
+        ).replace("for x, y in loader", "for x, other, y in loader"),
+    ),
+    "QL-M21": Entry(
+        "both views are the same",
+        "The two views of a sample that the loss compares are equal, value for value.",
+        "A row's pull to itself has no gradient: only the negatives teach, and nothing "
+        "becomes invariant.",
+        "Make two random draws of the augmentation, and hand each to the model.",
+        watched(
+            "cross_entropy(model(x) @ model(x.clone()).T / 0.1, torch.arange(len(x)))",
+            before="model.body[3] = nn.Identity()\n",
+        ),
     ),
 }

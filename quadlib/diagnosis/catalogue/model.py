@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quadlib.diagnosis.catalogue.pipeline import watched
 from quadlib.diagnosis.entry import Entry
 
 PIPELINE = """
@@ -145,5 +146,38 @@ ENTRIES: dict[str, Entry] = {
         "[Encoder() for _ in range(4)] where each should learn its own.",
         PIPELINE + "model.encoders['video'] = model.encoders['audio']\ndiagnosis = "
         "diagnose(Subject(**parts))",
+    ),
+    "QL-N20": Entry(
+        "a teacher never moves",
+        "A second network of the trained one's shape feeds the loss, is in no optimiser, and "
+        "is bit for bit the same after the watched steps.",
+        "The targets stay those of random weights. A momentum encoder follows the trained "
+        "one a little in every step.",
+        "Update it after every step: teacher = m * teacher + (1 - m) * student.",
+        watched(
+            "cross_entropy(model(views(x)[0]) @ teacher(x).T / 0.1, torch.arange(len(x)))",
+            before="import copy\nteacher = copy.deepcopy(model).requires_grad_(False)\n",
+        ),
+    ),
+    "QL-N21": Entry(
+        "a queue of negatives is never refilled",
+        "A buffer of rows that the loss compares with is the same in every step.",
+        "The negatives are random vectors for ever, not earlier keys.",
+        "Enqueue the keys of every batch, and advance the pointer.",
+        watched(
+            "cross_entropy(memory(model(x)) / 0.1, torch.zeros(len(x), dtype=torch.long))",
+            before=(
+                "class Memory(nn.Module):\n"
+                "    def __init__(self):\n"
+                "        super().__init__()\n"
+                "        self.register_buffer('queue', normalize(torch.randn(32, 16), dim=1))\n"
+                "\n"
+                "    def forward(self, z):\n"
+                "        return z @ self.queue.T\n"
+                "\n"
+                "\n"
+                "memory = Memory()\n"
+            ),
+        ),
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.pipeline import OPTIMISER, PIPELINE, SHORT, STEP, TRAIN
+from quadlib.diagnosis.catalogue.pipeline import OPTIMISER, PIPELINE, SHORT, STEP, TRAIN, watched
 from quadlib.diagnosis.entry import Entry
 
 ENTRIES: dict[str, Entry] = {
@@ -161,5 +161,57 @@ diagnosis = diagnose(
         + "scheduler = torch.optim.lr_scheduler.StepLR(torch.optim.AdamW(model.parameters(), "
         "lr=1e-3), 10)\n" + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, "
         "optimizer=optimizer, scheduler=scheduler))\n",
+    ),
+    "QL-O14": Entry(
+        "the optimiser maximises the loss",
+        "maximize=True is set.",
+        "Every step makes the loss larger.",
+        "Leave maximize out.",
+        watched(
+            "loss(model(x), y)",
+            before="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, maximize=True)\n",
+        ),
+    ),
+    "QL-O15": Entry(
+        "the warm-up outlasts the run",
+        "A scheduler that was seen, tried out on a copy, does not reach half of the base "
+        "rate in the steps of the run, or in 100 epochs where its length is not known.",
+        "The rate stays near 0 and the loss hardly moves.",
+        "Warm up for 1 to 10 % of the run's steps.",
+        watched(
+            "loss(model(x), y)",
+            before=(
+                "schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: min(1, k / "
+                "1e5))\n"
+            ),
+        ).replace("optimizer.step()\n", "optimizer.step()\n            schedule.step()\n"),
+    ),
+    "QL-O20": Entry(
+        "gradients pile up across steps",
+        "The gradient that a step has used is still there at the next backward pass.",
+        "Every step follows the sum of all gradients so far; the loss swings and diverges.",
+        "Call optimizer.zero_grad() once a step, before backward() or right after step().",
+        watched("loss(model(x), y)", clear="no"),
+    ),
+    "QL-O21": Entry(
+        "gradients are thrown away",
+        "Gradients are cleared before a step has used them.",
+        "Of several accumulated micro-batches the last alone counts, or none does. Seen in "
+        "RAE issue 67.",
+        "To accumulate, call zero_grad() after step() only.",
+        watched("loss(model(x), y)").replace(
+            "            optimizer.step()",
+            "            count = globals().get('count', 0) + 1\n            if count % 2 == "
+            "0:\n                optimizer.step()",
+        ),
+    ),
+    "QL-O22": Entry(
+        "scaled gradients are used as they are",
+        "A loss was multiplied by a gradient scaler, and its gradients are clipped or "
+        "stepped on without having been divided by it.",
+        "Clipping cuts everything to nothing, or the step is 65536 times too large.",
+        "scaler.unscale_(optimizer) before clipping; scaler.step(optimizer) instead of "
+        "optimizer.step().",
+        watched("scaler.scale(loss(model(x), y))", before="scaler = torch.amp.GradScaler('cpu')\n"),
     ),
 }

@@ -55,3 +55,31 @@ def train_step(batch):
 
 """.lstrip()
 SHORT = "from quadlib import Subject, SupConLoss, diagnose\n\n"
+
+TWO_VIEWS = """
+from torch.nn.functional import cross_entropy, normalize
+
+
+def views(x):
+    return x + 0.1 * torch.randn_like(x), x + 0.1 * torch.randn_like(x)
+
+
+"""
+
+
+def watched(value: str, *, before: str = "", after: str = "", clear: str = "yes") -> str:
+    """A loop under `observe` whose loss is this expression of (x, y)."""
+    steps = ["optimizer.zero_grad()"] if clear == "yes" else []
+    steps += [f"value = {value}", "value.backward()", *after.splitlines(), "optimizer.step()"]
+    body = "".join(f"            {line}\n" for line in steps)
+    return (
+        PIPELINE
+        + "import quadlib\n"
+        + TWO_VIEWS
+        + OPTIMISER
+        + before
+        + "with quadlib.observe(steps=8) as seen:\n    for _ in range(4):\n"
+        + "        for x, y in loader:\n"
+        + body
+        + "diagnosis = seen.diagnosis\n"
+    )

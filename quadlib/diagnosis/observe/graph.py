@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 
 MOST_NODES = 4000
 MOST_ROWS = 512
+MOST_VALUES = 1 << 24
 # Names that autograd gives the nodes of products and distances, with where the operands are kept.
 OPERANDS = {
     "MmBackward": ("_saved_self", "_saved_mat2"),
@@ -34,7 +35,9 @@ PRODUCTS = ("MmBackward", "BmmBackward", "AddmmBackward", "BaddbmmBackward")
 REARRANGING = (
     "View", "UnsafeView", "Permute", "T", "Transpose", "Index", "Cat", "Squeeze", "Unsqueeze",
     "Slice", "Clone", "MaskedFill", "Where", "Select", "ToCopy", "Reshape", "Expand", "Sub", "Neg",
+    "Sum",
 )  # fmt: skip
+Output = tuple[str, str, Tensor]  # module, path, value
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,11 @@ class Comparison:
 
     how: the operation. scale: the factor by which a product is multiplied on its way to the softmax
     (1 / temperature times the rows' norms where they are equal). softmax: whether one follows.
-    targets: the class that a cross-entropy was given for each row. mask: who is a positive of whom,
-    where the loss multiplies with such a matrix. same: both sides are one tensor. by: "product",
-    "distance" or "outputs" where no comparison was found and a module's outputs stand in. source:
-    the modules whose outputs are nearest behind the rows, with the path of the output.
+    targets: the class that a cross-entropy was given for each row; log_odds: what its softmax
+    gave, (n, k). mask: who is a positive of whom, where the loss multiplies with such a matrix.
+    same: both sides are one tensor. by: "product", "distance" or "outputs" where no comparison was
+    found and modules' outputs stand in. source: the modules whose outputs are nearest behind the
+    rows, with the path of the output. dtype: of the operands.
     """
 
     left: Tensor = field(repr=False)
@@ -59,6 +63,8 @@ class Comparison:
     targets: Tensor | None = field(default=None, repr=False)
     mask: Tensor | None = field(default=None, repr=False)
     source: tuple[tuple[str, str], ...] = ()
+    log_odds: Tensor | None = field(default=None, repr=False)
+    dtype: str = "float32"
 
     @property
     def norms(self) -> tuple[float, float]:
@@ -81,7 +87,7 @@ def cosine_spread(rows: Tensor) -> float:
     return float(cosines[~torch.eye(len(unit), dtype=torch.bool, device=unit.device)].std())
 
 
-def read_comparison(loss: Tensor, outputs: dict[Any, tuple[str, str, Tensor]]) -> Comparison | None:
+def read_comparison(loss: Tensor, outputs: Mapping[Any, Output]) -> Comparison | None:
     """What the loss compares; None where its graph shows neither a comparison nor an output.
 
     outputs: autograd node -> (module name, output path, the output) of the modules called since the
@@ -90,39 +96,77 @@ def read_comparison(loss: Tensor, outputs: dict[Any, tuple[str, str, Tensor]]) -
     parents: dict[Any, list[Any]] = {}
     products: list[tuple[Any, Tensor, Tensor]] = []
     frontier: list[tuple[str, str, Tensor]] = []
-    targets: Tensor | None = None
-    mask: Tensor | None = None
-    softmax = False
-    for node in _walk(loss.grad_fn, parents):
-        name = node.name()
-        if "NllLoss" in name:
-            targets = node._saved_target.detach().cpu()
-        softmax = softmax or "LogSoftmax" in name or "Logsumexp" in name or "ExpBackward" in name
-        mask = _positive_mask(node) if mask is None else mask
-        operands = _operands(node)
-        if operands is not None:
+    nodes = list(_walk(loss.grad_fn, parents))
+    for node in nodes:
+        operands = _operands(node, outputs)
+        if operands is not None and _is_comparison(*operands):
             products.append((node, *operands))
-        if node in outputs:
+        if node in outputs and outputs[node][2].ndim >= 2:
             frontier.append(outputs[node])
-    for node, left, right in products:
-        if not _is_comparison(left, right):
-            continue
-        name = node.name().rstrip("0123456789")
-        by = "product" if name in PRODUCTS else "distance"
-        a, b = _rows(left), _rows(right)
-        scale = _factor_above(node, parents)
+    if products:
+        # rows compared one by one, as tokens in attention or a pair each, stand back
+        node, left, right = next((p for p in products if not _one_by_one(p[1])), products[0])
+        softmax, targets, log_odds, mask = _read_above(_above(node, parents))
+        name = _plain(node)
+        behind = _nearest_outputs(node, outputs)
+        by = "distance" if "Dist" in name else "product"
         return Comparison(
-            a, b, name.removesuffix("Backward"), by, scale, softmax, _one_source(node),
-            targets, mask, _sources(node, outputs),
+            _rows(left), _rows(right), name, by, _factor_above(node, parents), softmax,
+            _one_source(node) or (len(behind) < 2 and _equal(left, right)), targets, mask,
+            tuple(dict.fromkeys((module, path) for module, path, _ in behind)), log_odds,
+            str(left.dtype).removeprefix("torch."),
         )  # fmt: skip
-    matrices = [item for item in frontier if item[2].ndim >= 2]
-    if not matrices:
+    if not frontier:
         return None
-    rows = _rows(matrices[0][2].detach())
+    softmax, targets, log_odds, mask = _read_above(nodes)
+    rows = _rows(frontier[0][2].detach())
+    others = [t for _, _, t in frontier[1:] if t.shape == frontier[0][2].shape]
+    other = _rows(others[0].detach()) if others else rows
     return Comparison(
-        rows, rows, "", "outputs", 1.0, softmax, True, targets, mask,
-        tuple((module, path) for module, path, _ in matrices),
+        rows, other, "", "outputs", 1.0, softmax, not others, targets, mask,
+        tuple((module, path) for module, path, _ in frontier), log_odds,
     )  # fmt: skip
+
+
+def _above(node: Any, parents: dict[Any, list[Any]]) -> list[Any]:
+    """The nodes between a node and the loss, nearest the node first."""
+    above: list[Any] = []
+    known: set[Any] = {node}
+    queue = deque([node])
+    while queue:
+        for other in parents.get(queue.popleft(), []):
+            if other not in known:
+                known.add(other)
+                above.append(other)
+                queue.append(other)
+    return above
+
+
+def _read_above(
+    nodes: list[Any],
+) -> tuple[bool, Tensor | None, Tensor | None, Tensor | None]:
+    """Whether a softmax is among these nodes, its targets and result, and a mask of positives."""
+    softmax, targets, log_odds, mask = False, None, None, None
+    for node in nodes:
+        name = node.name()
+        if "NllLoss" in name and targets is None:
+            kept = _kept(node, "_saved_target")
+            targets = None if kept is None else kept.detach().cpu()
+        if "LogSoftmax" in name and log_odds is None:
+            kept = _kept(node, "_saved_result")
+            if kept is not None and kept.ndim == 2:
+                log_odds = kept.detach().float().cpu().clone()
+        softmax = softmax or any(word in name for word in ("Softmax", "Logsumexp", "ExpBackward"))
+        mask = _positive_mask(node) if mask is None else mask
+    return softmax, targets, log_odds, mask
+
+
+def _equal(left: Tensor, right: Tensor) -> bool:
+    return left.shape == right.shape and torch.equal(left, right)
+
+
+def _one_by_one(left: Tensor) -> bool:
+    return left.ndim == 3 and len(left) > 1
 
 
 def _walk(root: Any, parents: dict[Any, list[Any]]) -> Iterator[Any]:
@@ -141,24 +185,61 @@ def _walk(root: Any, parents: dict[Any, list[Any]]) -> Iterator[Any]:
                 queue.append(child)
 
 
-def _operands(node: Any) -> tuple[Tensor, Tensor] | None:
+def _operands(node: Any, outputs: Mapping[Any, Output]) -> tuple[Tensor, Tensor] | None:
     """Both sides of a product or distance of activations, rows first; None for a layer's product
     with its weight.
     """
     name = node.name().rstrip("0123456789")
+    if name == "MulBackward":
+        return _broadcast(node)
     if name not in OPERANDS or any(_is_weight(child) for child, _ in node.next_functions):
         return None
-    pair = []
-    for attribute in OPERANDS[name]:
-        try:
-            value = getattr(node, attribute)
-        except (AttributeError, RuntimeError):  # not kept, or freed by an earlier backward pass
-            return None
-        if not isinstance(value, Tensor):
-            return None
-        pair.append(value.detach())
-    left, right = pair
-    return left, right.mT if name in PRODUCTS else right
+    left, right = (_kept(node, attribute) for attribute in OPERANDS[name])
+    if isinstance(right, Tensor) and name in PRODUCTS:
+        right = right.mT
+    sides = [child for child, _ in node.next_functions][-2:]
+    # autograd keeps one side alone where the other one needs no gradient, as keys of a queue
+    if left is None and isinstance(right, Tensor):
+        left = _value_behind(sides[0], outputs, right.shape[-1])
+    elif right is None and isinstance(left, Tensor):
+        right = _value_behind(sides[-1], outputs, left.shape[-1])
+    if not isinstance(left, Tensor) or not isinstance(right, Tensor):
+        return None
+    return left.detach(), right.detach()
+
+
+def _value_behind(node: Any, outputs: Mapping[Any, Output], width: int) -> Tensor | None:
+    """The rows (n, width) that a node hands on: a module's output, or what a division kept, as a
+    normalisation does.
+    """
+    while node is not None and node not in outputs and _plain(node) in REARRANGING:
+        node = node.next_functions[0][0] if node.next_functions else None
+    if node is None:
+        return None
+    value = outputs[node][2] if node in outputs else None
+    if node.name().startswith("DivBackward"):
+        parts = _kept(node, "_saved_self"), _kept(node, "_saved_other")
+        if all(isinstance(part, Tensor) for part in parts):
+            value = parts[0] / parts[1]
+    return value.detach() if value is not None and value.shape[-1] == width else None
+
+
+def _broadcast(node: Any) -> tuple[Tensor, Tensor] | None:
+    """Both sides of (n, 1, d) * (1, m, d), which a sum over d makes a product of rows."""
+    left, right = _kept(node, "_saved_self"), _kept(node, "_saved_other")
+    if not isinstance(left, Tensor) or not isinstance(right, Tensor):
+        return None
+    if left.ndim != 3 or right.ndim != 3 or max(left.numel(), right.numel()) > MOST_VALUES:
+        return None
+    if not torch.equal(left, left[:, :1].expand_as(left)):
+        left, right = right, left
+    if len(left) < 2 or right.shape[1] < 2 or right.shape[2] < 2:
+        return None
+    if not torch.equal(left, left[:, :1].expand_as(left)):
+        return None
+    if not torch.equal(right, right[:1].expand_as(right)):
+        return None
+    return left[:, 0].detach(), right[0].detach()
 
 
 def _is_weight(node: Any) -> bool:
@@ -196,9 +277,9 @@ def _plain(node: Any) -> str:
     return str(node.name()).rstrip("0123456789").removesuffix("Backward")
 
 
-def _sources(node: Any, outputs: dict[Any, tuple[str, str, Tensor]]) -> tuple[tuple[str, str], ...]:
-    """The modules whose outputs are nearest behind a comparison."""
-    nearest: list[tuple[str, str]] = []
+def _nearest_outputs(node: Any, outputs: Mapping[Any, Output]) -> list[Output]:
+    """The modules' outputs that are nearest behind a comparison."""
+    nearest: list[Output] = []
     queue: deque[Any] = deque([node])
     known: set[Any] = set()
     while queue and len(known) < MOST_NODES:
@@ -207,11 +288,10 @@ def _sources(node: Any, outputs: dict[Any, tuple[str, str, Tensor]]) -> tuple[tu
             continue
         known.add(here)
         if here is not node and here in outputs:
-            module, path, _ = outputs[here]
-            nearest.append((module, path))
+            nearest.append(outputs[here])
             continue
         queue.extend(child for child, _ in here.next_functions)
-    return tuple(dict.fromkeys(nearest))
+    return nearest
 
 
 def _factor_above(node: Any, parents: dict[Any, list[Any]]) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -50,6 +51,10 @@ class Hooks:
         self._replace(Optimizer, "zero_grad", self._zero_grad)
         self._replace(GradScaler, "scale", self._scale)
         self._replace(GradScaler, "step", self._scaler_step)
+        self._replace(GradScaler, "unscale_", self._unscale)
+        self._replace(torch, "load", self._load)
+        for owner in (Optimizer, LRScheduler, GradScaler):
+            self._replace(owner, "load_state_dict", self._restore)
         self._replace(nn.utils, "clip_grad_norm_", self._clip)
         self._replace(nn.utils.clip_grad, "clip_grad_norm_", self._clip)
         for name in INTO_PYTHON:
@@ -198,7 +203,7 @@ class Hooks:
         def scale(scaler: Any, outputs: Any) -> Any:
             result = old(scaler, outputs)
             if recorder.watching() and isinstance(outputs, Tensor):
-                recorder.scaled(outputs, result)
+                recorder.scaled(outputs, result, float(scaler.get_scale()))
             return result
 
         return scale
@@ -215,6 +220,37 @@ class Hooks:
             return result
 
         return step
+
+    def _unscale(self, old: Any) -> Any:
+        recorder = self.recorder
+
+        def unscale_(scaler: Any, optimiser: Any) -> Any:
+            if recorder.watching() and scaler.is_enabled():
+                recorder.unscaled()
+            return old(scaler, optimiser)
+
+        return unscale_
+
+    def _load(self, old: Any) -> Any:
+        recorder = self.recorder
+
+        def load(file: Any, *args: Any, **kwargs: Any) -> Any:
+            content = old(file, *args, **kwargs)
+            if recorder.watching():
+                recorder.read_file(file, content)
+            return content
+
+        return load
+
+    def _restore(self, old: Any) -> Any:
+        recorder = self.recorder
+
+        def load_state_dict(part: Any, *args: Any, **kwargs: Any) -> Any:
+            if recorder.watching():
+                recorder.restored(part)
+            return old(part, *args, **kwargs)
+
+        return load_state_dict
 
     def _clip(self, old: Any) -> Any:
         recorder = self.recorder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -19,12 +20,14 @@ class LayerWatch:
     def __init__(self) -> None:
         self.calls: list[LayerCall] = []
 
-    def saw(self, name: str, module: nn.Module, args: Any, result: Any) -> None:
+    def saw(
+        self, name: str, module: nn.Module, args: Any, result: Any, gradient: bool = True
+    ) -> None:
         entering, leaving = _variation(args), _variation(result)
         if entering is None or leaving is None or len(self.calls) >= MOST_LAYERS:
             return
         self.calls.append(
-            LayerCall(name, type(module).__name__, entering, leaving, module.training)
+            LayerCall(name, type(module).__name__, entering, leaving, module.training, gradient)
         )
 
     def take(self) -> tuple[LayerCall, ...]:
@@ -38,7 +41,7 @@ class LayerWatch:
 
 def _variation(value: Any) -> float | None:
     """Mean variance over the rows relative to the mean square, of the first float tensor of more
-    than one row; None where there is none.
+    than one row; NaN where it is not finite, None where there is none.
     """
     for _, tensor in tensors_in(value):
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim >= 2:
@@ -47,6 +50,6 @@ def _variation(value: Any) -> float | None:
             values = tensor.detach().float()
             square = values.square().mean()
             if not bool(torch.isfinite(square)) or float(square) == 0:
-                return 0.0 if float(square) == 0 else None
+                return 0.0 if float(square) == 0 else math.nan
             return float(values.var(dim=0, unbiased=False).mean() / square)
     return None

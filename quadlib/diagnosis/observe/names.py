@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
 
 from quadlib.diagnosis.observe.record import Record
 
@@ -68,6 +70,32 @@ def schedulers_of(optimisers: Iterable[Any]) -> list[LRScheduler]:
     """The schedulers that change the rates of these optimisers."""
     known = {id(item) for item in optimisers}
     return [item for item in _living(LRScheduler) if id(getattr(item, "optimizer", None)) in known]
+
+
+def idle_optimisers(record: Record) -> list[Optimizer]:
+    """The living optimisers that never stepped and hold a parameter of the record's."""
+    known = {id(parameter) for parameter in record.parameters.values()}
+    stepped = {id(item) for item in record.optimisers}
+    return [
+        item
+        for item in _living(Optimizer)
+        if id(item) not in stepped
+        and any(id(p) in known for group in item.param_groups for p in group["params"])
+    ]
+
+
+def loaders_at_hand(frames: Any, known: list[Any]) -> list[DataLoader]:
+    """Loaders among the variables of the frames that an exception left, and of what these hold."""
+    values: list[Any] = []
+    while frames is not None:
+        variables = {**frames.tb_frame.f_globals, **frames.tb_frame.f_locals}
+        for value in list(variables.values()):
+            values.append(value)
+            if type(value).__module__.split(".")[0] not in ("torch", "numpy", "builtins"):
+                values += list(getattr(value, "__dict__", {}).values())
+        frames = frames.tb_next
+    unknown = {id(v): v for v in values if issubclass(type(v), DataLoader)}
+    return [v for key, v in unknown.items() if key not in {id(item) for item in known}]
 
 
 def _outermost_with(module: nn.Module) -> list[nn.Module]:

@@ -43,6 +43,8 @@ class Fetch(Event):
     rows: the dataset's rows it was made of, None where they are not numbered. values: copies of
     its tensors by path, of the traced steps; of later steps only of one-dimensional integers.
     training: gradients were enabled, so that the batch is trained on rather than evaluated.
+    not_finite: paths of the tensors that hold NaN or infinity. loader: its place in
+    `Record.loaders`; -1 where no loader gave the tensors and a module was called with them.
     """
 
     loader: int
@@ -50,6 +52,11 @@ class Fetch(Event):
     rows: tuple[int, ...] | None
     training: bool
     values: Mapping[str, Tensor] = field(repr=False)
+    not_finite: tuple[str, ...] = ()
+
+    def mark(self, path: str) -> str:
+        """The name under which `Backward.reaches` and `ModuleCall.inputs` know a tensor."""
+        return path if self.loader <= 0 else f"loader {self.loader}: {path}"
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,8 @@ class ModuleCall(Event):
     """A module that no other module was calling was called, or one with parameters inside it.
 
     module: its name in `Record.modules`. depth: how many modules were calling it. inputs: argument
-    path -> the path of the batch leaf that it is, "" where it is none. training: the module's flag.
-    gradient: whether gradients were enabled.
+    path -> the mark of the batch leaf that it is, "" where it is none. training: the module's flag.
+    gradient: whether gradients were enabled. finite: whether its outputs are.
     """
 
     module: str
@@ -68,12 +75,13 @@ class ModuleCall(Event):
     outputs: tuple[Leaf, ...]
     training: bool
     gradient: bool
+    finite: bool = True
 
 
 @dataclass(frozen=True)
 class LayerCall:
     """What a leaf module did to the variation over the batch: the mean variance over the rows,
-    relative to the mean square, of what went in and what came out.
+    relative to the mean square, of what went in and what came out; NaN where a value is not finite.
     """
 
     module: str
@@ -81,17 +89,19 @@ class LayerCall:
     entering: float
     leaving: float
     training: bool
+    gradient: bool = True
 
 
 @dataclass(frozen=True)
 class Backward(Event):
     """Gradients were computed.
 
-    loss: the value before a scaler multiplied it. reaches: paths of the batch leaves from which
-    something computed reaches the loss, None where it was not traced. hidden: leaves that were read
-    into Python or numpy, which nothing can follow. unread: leaves that no operation touched.
-    stale: the gradients of an earlier step were still there. discarded: earlier gradients had been
-    cleared before a step used them. comparison: the rows that the loss compares.
+    loss: the value before a scaler multiplied it; scale: by how much it did. reaches: marks of the
+    batch leaves from which something computed reaches the loss, None where it was not traced.
+    through: modules with weights whose outputs reach it, with or without a gradient. hidden: leaves
+    that were read into Python or numpy, which nothing can follow. touched: leaves that some
+    operation has read. stale: the gradients of an earlier step were still there. discarded: earlier
+    gradients had been cleared before a step used them. comparison: the rows that the loss compares.
     """
 
     loss: float
@@ -101,6 +111,16 @@ class Backward(Event):
     discarded: int
     comparison: Comparison | None
     layers: tuple[LayerCall, ...] = ()
+    through: frozenset[str] = frozenset()
+    touched: frozenset[str] = frozenset()
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Gradients(Event):
+    """The norm of every parameter's gradient after a backward pass; None where it has none."""
+
+    norms: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -146,6 +166,11 @@ class ScalerStep(Event):
 
 
 @dataclass(frozen=True)
+class Unscale(Event):
+    """A gradient scaler took its factor out of the gradients."""
+
+
+@dataclass(frozen=True)
 class SetMode(Event):
     """A module was put into training or evaluation mode."""
 
@@ -164,6 +189,21 @@ class Load(Event):
     strict: bool
 
 
+@dataclass(frozen=True)
+class ReadFile(Event):
+    """A file was read with torch.load; keys: those of the mapping that it held."""
+
+    file: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Restore(Event):
+    """The state of an optimiser, scheduler or scaler was loaded; kind: its class."""
+
+    kind: str
+
+
 E = TypeVar("E", bound=Event)
 
 
@@ -173,7 +213,10 @@ class Record:
 
     ended: "enough" after the wanted steps, "finished" when the loop ended by itself, or the
     exception that ended it. parameters: name -> parameter of every module that took part and of
-    what the optimisers hold. faults: errors of the recorder's own, which are bugs.
+    what the optimisers hold. idle: living optimisers that never
+    stepped. bystanders: loaders at hand in the loop that gave no batch. buffers and parameters in
+    no optimiser have digests: name -> checksums of the first backward pass and of the end. facts:
+    what was concluded from the record. faults: errors of the recorder's own, which are bugs.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -182,11 +225,16 @@ class Record:
     optimisers: list[Any] = field(default_factory=list)
     schedulers: list[Any] = field(default_factory=list)
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
+    idle: list[Any] = field(default_factory=list)
+    bystanders: list[Any] = field(default_factory=list)
+    digests: dict[str, tuple[int, int]] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
     ended: str = ""
     error: BaseException | None = None
     functional_gradients: int = 0
     seconds_watching: float = 0.0
     faults: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def of(self, kind: type[E], *, step: int | None = None) -> Iterator[E]:
         """The events of a kind, in order; of one step where it is given."""

@@ -8,9 +8,10 @@ loop's numbers are bit for bit those of an unwatched one.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,27 +19,41 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from quadlib.diagnosis.observe.digests import note_digests
+from quadlib.diagnosis.observe.gradients import GradientWatch
 from quadlib.diagnosis.observe.graph import read_comparison
 from quadlib.diagnosis.observe.hooks import Hooks
 from quadlib.diagnosis.observe.layers import LayerWatch
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
-from quadlib.diagnosis.observe.names import Names, schedulers_of
+from quadlib.diagnosis.observe.names import Names, idle_optimisers, loaders_at_hand, schedulers_of
 from quadlib.diagnosis.observe.record import (
     Backward,
     Clip,
     Fetch,
+    Gradients,
     Load,
     ModuleCall,
     OptimiserStep,
     ParameterStep,
+    ReadFile,
     Record,
+    Restore,
     ScalerStep,
     SetMode,
+    Unscale,
     ZeroGrad,
 )
 from quadlib.diagnosis.observe.trace import Trace
 
 MOST_CALLS_A_STEP = 4000
+# A loop that accumulates, or whose scaler skips every step, is left all the same.
+MOST_PASSES_A_STEP = 32
+# Traced passes and batches keep their tensors: so many, and no more, of a loop that only reads.
+MOST_TRACED_PASSES = 8
+MOST_BATCHES_A_PASS = 8
+
+
+MODULE = "module "  # in front of a module's name among the marks
 
 
 class EnoughSeen(BaseException):
@@ -89,11 +104,13 @@ class Recorder:
         self._step = 0
         self._calls = 0
         self._outputs: dict[Any, tuple[str, str, Tensor]] = {}
-        self._batch: dict[int, str] = {}  # id of a batch's tensor -> its path
+        self._passes = 0
+        self._batches = 0  # since the last backward pass
+        self._batch: dict[int, str] = {}  # id of a batch's tensor -> its mark
         self._batch_tensors: list[Tensor] = []
         self._names = Names(self.record)
-        self._gradient_state: dict[str, str] = {}  # parameter -> "fresh" or "used"
-        self._unscaled: tuple[int, Tensor] | None = None
+        self._gradients = GradientWatch()
+        self._unscaled: tuple[int, Tensor, float] | None = None
         self._before: dict[int, Tensor] = {}
 
     # entering and leaving
@@ -104,13 +121,16 @@ class Recorder:
                 "a loop is being observed already, and two observers would see each other; "
                 "leave the outer `observe` first"
             )
+        self.record.arguments = tuple(sys.argv[1:])
         self._hooks.install()
         self._trace = Trace()
         self._trace.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: Any, _traceback: Any) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool:
         self.detach()
+        with self.looking():
+            self.record.bystanders = loaders_at_hand(traceback, self.record.loaders)
         if kind is EnoughSeen:
             self.record.ended = "enough"
             return True
@@ -124,6 +144,10 @@ class Recorder:
             return
         self._end_trace()
         self._hooks.remove()
+        with self.looking():
+            self.record.schedulers = schedulers_of(self.record.optimisers)
+            self.record.idle = idle_optimisers(self.record)
+            note_digests(self.record)
         self._forget_step()
         self._before.clear()
         _observing.release()
@@ -164,30 +188,70 @@ class Recorder:
     def fetched(self, loader: Any, batch: Any, rows: tuple[int, ...] | None) -> None:
         training = torch.is_grad_enabled()
         with self.looking():
-            if loader not in self.record.loaders:
+            if not any(item is loader for item in self.record.loaders):
                 self.record.loaders.append(loader)
-            pairs = tensors_in(batch)
-            kept = {
-                path: tensor.detach().cpu().clone()
-                for path, tensor in pairs
-                if self._trace is not None or (tensor.ndim == 1 and not tensor.is_floating_point())
-            }
-            leaves = tuple(describe(path, tensor) for path, tensor in pairs)
             place = next(n for n, item in enumerate(self.record.loaders) if item is loader)
-            self.record.events.append(Fetch(self._step, place, leaves, rows, training, kept))
-            if training:
-                self._batch = {id(tensor): path for path, tensor in pairs}
-                self._batch_tensors = [tensor for _, tensor in pairs]
-                if self._trace is not None:
-                    for path, tensor in pairs:
-                        self._trace.mark(tensor, (path,))
+            self._note_batch(place, tensors_in(batch), rows, training)
+
+    def _note_batch(
+        self,
+        place: int,
+        pairs: list[tuple[str, Tensor]],
+        rows: tuple[int, ...] | None,
+        training: bool,
+    ) -> None:
+        kept = {
+            path: tensor.detach().cpu().clone()
+            for path, tensor in pairs
+            if self._trace is not None or (tensor.ndim == 1 and not tensor.is_floating_point())
+        }
+        broken = tuple(
+            path
+            for path, tensor in pairs
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+        )
+        leaves = tuple(describe(path, tensor) for path, tensor in pairs)
+        event = Fetch(self._step, place, leaves, rows, training, kept, broken)
+        self.record.events.append(event)
+        if not training:
+            return
+        if self._batches == 0:
+            self._batch.clear()
+            self._batch_tensors.clear()
+        self._batches += 1
+        if self._batches > MOST_BATCHES_A_PASS:  # a loop that only reads, as for statistics
+            self._forget_batch()
+            self._batches = 1
+        for path, tensor in pairs:
+            self._batch[id(tensor)] = event.mark(path)
+            self._batch_tensors.append(tensor)
+            if self._trace is not None:
+                self._trace.mark(tensor, event.mark(path))
+
+    def _note_arguments(self, name: str, args: Any, kwargs: Any) -> None:
+        """A module was called and no loader gave its inputs: they stand for the batch."""
+        pairs = [
+            (f"{name}{path}", tensor)
+            for path, tensor in tensors_in((args, kwargs))
+            if tensor.grad_fn is None
+            and not tensor.requires_grad
+            and tensor.ndim
+            and id(tensor) not in self._batch
+            and (self._trace is None or not self._trace.of(tensor))
+        ]
+        if pairs:
+            self._note_batch(-1, pairs, None, True)
 
     def calling(self, module: nn.Module, args: Any, kwargs: Any) -> dict[str, str] | None:
         """Before a call: which of its arguments are leaves of the batch, as they are then."""
         self._depth += 1
         if self._calls >= MOST_CALLS_A_STEP:
             return None
+        bare = self._trace is not None and self._depth == 1 and not self.record.loaders
+        bare = bare and torch.is_grad_enabled()
         with self.looking():
+            if bare:
+                self._note_arguments(self._names.of_module(module), args, kwargs)
             return {
                 path: self._batch.get(id(tensor), "") for path, tensor in tensors_in((args, kwargs))
             }
@@ -208,8 +272,11 @@ class Recorder:
                 if tensor.grad_fn is not None:
                     self._outputs[tensor.grad_fn] = (name, path, tensor)
             has_parts = next(module.children(), None) is not None
-            if self._trace is not None and gradient and not has_parts:
-                self._layers.saw(name, module, args, result)
+            if self._trace is not None and not has_parts:
+                self._layers.saw(name, module, args, result, gradient)
+                if next(module.parameters(False), None) is not None:
+                    for _, tensor in pairs:
+                        self._trace.mark(tensor, MODULE + name)
             if self._depth == 0 or has_parts:
                 outputs = tuple(describe(path, tensor) for path, tensor in pairs)
                 self.record.events.append(
@@ -222,6 +289,9 @@ class Recorder:
                         outputs,
                         module.training,
                         gradient,
+                        all(
+                            bool(torch.isfinite(t).all()) for _, t in pairs if t.is_floating_point()
+                        ),
                     )  # fmt: skip
                 )
 
@@ -229,26 +299,25 @@ class Recorder:
         """A call that raised."""
         self._depth -= 1
 
-    def scaled(self, value: Tensor, result: Any) -> None:
+    def scaled(self, value: Tensor, result: Any, factor: float) -> None:
         if isinstance(result, Tensor):
-            self._unscaled = (id(result), value)
+            self._unscaled = (id(result), value, factor)
 
     def before_backward(self, tensors: Any) -> None:
         loss = tensors[0] if isinstance(tensors, (tuple, list)) and tensors else tensors
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             return
+        scale = 1.0
         if self._unscaled is not None and self._unscaled[0] == id(loss):
-            loss = self._unscaled[1]
+            loss, scale = self._unscaled[1], self._unscaled[2]
         with self.looking():
             self._names.know_optimisers()
-            present = {
-                name
-                for name, parameter in self.record.parameters.items()
-                if parameter.grad is not None and bool(parameter.grad.any())
-            }
-            used = {name for name, state in self._gradient_state.items() if state == "used"}
-            fresh = {name for name, state in self._gradient_state.items() if state == "fresh"}
+            if not self._passes:
+                note_digests(self.record)
+            self._passes += 1
+            stale, discarded = self._gradients.before_backward(self.record.parameters)
             trace = self._trace
+            marks = frozenset() if trace is None else trace.of(loss)
             leaves = set(self._batch.values())
             # the graph is read at the traced steps, and again at the last one for what became of it
             read = trace is not None or self._step >= self.steps - 1
@@ -256,21 +325,33 @@ class Recorder:
                 Backward(
                     self._step,
                     float(loss.detach()),
-                    None if trace is None else trace.of(loss) & leaves,
-                    frozenset() if trace is None else frozenset(trace.hidden & leaves),
-                    len(present & used),
-                    0 if present & fresh else len(fresh),
+                    None if trace is None else marks & leaves,
+                    frozenset() if trace is None else trace.hidden & leaves,
+                    stale,
+                    discarded,
                     read_comparison(loss, self._outputs) if read else None,
                     self._layers.take(),
+                    frozenset(
+                        mark.removeprefix(MODULE) for mark in marks if mark.startswith(MODULE)
+                    ),
+                    frozenset() if trace is None else trace.touched & leaves,
+                    scale,
                 )
             )
+        if self._trace is not None:
+            self._trace.paused = True  # weights are no leaves, nor are their gradients
 
     def after_backward(self) -> None:
         with self.looking():
-            for name, parameter in self.record.parameters.items():
-                if parameter.grad is not None:
-                    self._gradient_state[name] = "fresh"
+            norms = self._gradients.after_backward(self.record.parameters)
+            self.record.events.append(Gradients(self._step, norms))
             self._forget_step()
+        if self._trace is not None:
+            self._trace.paused = False
+            if self._passes >= MOST_TRACED_PASSES:
+                self._end_trace()
+        if self._passes >= MOST_PASSES_A_STEP * self.steps:
+            self._end()
 
     def functional_gradient(self, inputs: Any) -> None:
         """torch.autograd.grad with respect to parameters: a step made by hand may follow."""
@@ -289,9 +370,21 @@ class Recorder:
         with self.looking():
             self.record.events.append(ScalerStep(self._step, float(scaler.get_scale()), skipped))
             if skipped:  # the gradients were looked at and thrown away on purpose
-                self._gradient_state.clear()
+                self._gradients.forget()
+
+    def unscaled(self) -> None:
+        self.record.events.append(Unscale(self._step))
+
+    def read_file(self, file: Any, content: Any) -> None:
+        keys = tuple(map(str, content)) if isinstance(content, Mapping) else ()
+        self.record.events.append(ReadFile(self._step, str(file), keys))
+
+    def restored(self, part: Any) -> None:
+        self.record.events.append(Restore(self._step, type(part).__name__))
 
     def before_step(self, optimiser: Any) -> None:
+        if self._trace is not None:
+            self._trace.paused = True
         with self.looking():
             if not any(item is optimiser for item in self.record.optimisers):
                 self.record.optimisers.append(optimiser)
@@ -311,7 +404,7 @@ class Recorder:
             }
             for name, seen_step in parameters.items():
                 if seen_step.gradient is not None:
-                    self._gradient_state[name] = "used"
+                    self._gradients.used(name)
             groups = optimiser.param_groups
             place = next(n for n, o in enumerate(self.record.optimisers) if o is optimiser)
             self.record.events.append(
@@ -325,14 +418,12 @@ class Recorder:
             )
             self._before.clear()
         self._step += 1
+        if self._trace is not None:
+            self._trace.paused = False
         if self._step == self.traced_steps:
             self._end_trace()
         if self._step >= self.steps:
-            self.record.schedulers = schedulers_of(self.record.optimisers)
-            self.record.ended = "enough"
-            if self.stop:
-                raise EnoughSeen
-            self.detach()
+            self._end()
 
     def set_mode(self, module: nn.Module, training: bool) -> None:
         if module.training != training:
@@ -355,6 +446,12 @@ class Recorder:
 
     # inside
 
+    def _end(self) -> None:
+        self.record.ended = "enough"
+        if self.stop:
+            raise EnoughSeen
+        self.detach()
+
     def _parameter_step(self, parameter: Tensor) -> ParameterStep:
         before = self._before.get(id(parameter))
         if before is None or before.shape != parameter.shape:
@@ -365,11 +462,18 @@ class Recorder:
     def _end_trace(self) -> None:
         if self._trace is not None:
             self._trace.__exit__(None, None, None)
-            self._trace.clear()
+            self._trace.forget()
             self._trace = None
             self._layers.clear()
 
     def _forget_step(self) -> None:
         self._outputs.clear()
         self._calls = 0
+        self._batches = 0
         self._unscaled = None
+
+    def _forget_batch(self) -> None:
+        self._batch.clear()
+        self._batch_tensors.clear()
+        if self._trace is not None:
+            self._trace.forget()

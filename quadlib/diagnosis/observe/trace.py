@@ -1,7 +1,9 @@
-"""Which tensors of a batch flow into which other tensors, operation by operation.
+"""Which tensors of a batch, and which modules' outputs, flow into which other tensors, operation by
+operation.
 
 A dispatch mode sees every operation below autograd, in eager code. Marks belong to storages, so
-that views and in-place changes carry them.
+that views and in-place changes carry them. Data is followed, not gradient: a detached tensor keeps
+its marks.
 """
 
 from __future__ import annotations
@@ -13,67 +15,88 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-NOTHING: frozenset[str] = frozenset()
 # The operation behind .item() and bool(tensor): what leaves the tensors cannot be followed.
 INTO_PYTHON = "aten::_local_scalar_dense"
 
 
 class Trace(TorchDispatchMode):
-    """Follows marked tensors. `touched`: marks that any operation has read; `hidden`: marks of
-    what was read into Python or numpy, and may reach anything from there.
+    """Follows marked tensors, except while it is `paused`.
 
-    The tensors met are kept alive until `clear`, so that a storage's number stays its own.
+    A set of marks is one integer, a bit a mark. The tensors met are kept alive until `forget`, so
+    that a storage's number stays its own.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.marks: dict[int, frozenset[str]] = {}
-        self.kept: list[Tensor] = []
-        self.touched: set[str] = set()
-        self.hidden: set[str] = set()
+        self.paused = False
+        self._bits: dict[str, int] = {}
+        self._marks: dict[int, int] = {}
+        self._kept: list[Tensor] = []
+        self._touched = 0
+        self._hidden = 0
 
-    def mark(self, tensor: Tensor, marks: Iterable[str]) -> None:
-        """Adds marks to a tensor and to whatever shares its storage."""
-        key = _storage(tensor)
-        self.marks[key] = self.marks.get(key, NOTHING) | frozenset(marks)
-        self.kept.append(tensor)
+    def mark(self, tensor: Tensor, mark: str) -> None:
+        """Adds a mark to a tensor and to whatever shares its storage."""
+        self._add(tensor, self._bits.setdefault(mark, 1 << len(self._bits)))
 
     def of(self, tensor: Tensor) -> frozenset[str]:
         """The marks that have reached a tensor."""
-        return self.marks.get(_storage(tensor), NOTHING)
+        return self._names(self._marks.get(_storage(tensor), 0))
 
     def leave(self, tensor: Tensor) -> None:
         """Notes that a tensor was read into Python or numpy."""
-        self.hidden |= self.of(tensor)
+        self._hidden |= self._marks.get(_storage(tensor), 0)
 
-    def clear(self) -> None:
-        self.marks.clear()
-        self.kept.clear()
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Marks of what was read into Python or numpy, and may reach anything from there."""
+        return self._names(self._hidden)
+
+    @property
+    def touched(self) -> frozenset[str]:
+        """Marks that any operation has read."""
+        return self._names(self._touched)
+
+    def forget(self) -> None:
+        """Lets go of every tensor and of where the marks were; what was hidden stays known."""
+        self._marks.clear()
+        self._kept.clear()
+
+    def _add(self, tensor: Tensor, bits: int) -> None:
+        key = _storage(tensor)
+        self._marks[key] = self._marks.get(key, 0) | bits
+        self._kept.append(tensor)
+
+    def _names(self, bits: int) -> frozenset[str]:
+        return frozenset(name for name, bit in self._bits.items() if bits & bit)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        reached = NOTHING
-        for value in tree_leaves((args, kwargs)):
-            if isinstance(value, Tensor):
-                reached |= self.of(value)
+        if self.paused or not self._marks:
+            return result
+        reached = 0
+        for value in _tensors((args, kwargs)):
+            reached |= self._marks.get(_storage(value), 0)
         if not reached:
             return result
-        self.touched |= reached
+        self._touched |= reached
         schema = func._schema
         if schema.name == INTO_PYTHON:
-            self.hidden |= reached
+            self._hidden |= reached
             return result
-        for value in tree_leaves(result):
-            if isinstance(value, Tensor):
-                self.mark(value, reached)
+        for value in _tensors(result):
+            self._add(value, reached)
         for place, argument in enumerate(schema.arguments):  # changed in place, or out=
             if argument.alias_info is not None and argument.alias_info.is_write:
                 value = args[place] if place < len(args) else kwargs.get(argument.name)
-                for tensor in tree_leaves(value):
-                    if isinstance(tensor, Tensor):
-                        self.mark(tensor, reached)
+                for tensor in _tensors(value):
+                    self._add(tensor, reached)
         return result
+
+
+def _tensors(value: Any) -> Iterable[Tensor]:
+    return (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
 
 
 def _storage(tensor: Tensor) -> int:

@@ -1,5 +1,6 @@
 """Contracts of the stage model."""
 
+from quadlib.diagnosis.checks.model import observed as observed
 from quadlib.diagnosis.checks.model import parameters as parameters
 from quadlib.diagnosis.checks.model import signal as signal
 from quadlib.diagnosis.checks.model import wiring as wiring

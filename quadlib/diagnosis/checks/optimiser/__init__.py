@@ -2,6 +2,7 @@
 
 from quadlib.diagnosis.checks.optimiser import decay as decay
 from quadlib.diagnosis.checks.optimiser import groups as groups
+from quadlib.diagnosis.checks.optimiser import observed as observed
 from quadlib.diagnosis.checks.optimiser import parts_of_batch as parts_of_batch
 from quadlib.diagnosis.checks.optimiser import scaler as scaler
 from quadlib.diagnosis.checks.optimiser import schedule as schedule

@@ -1,0 +1,193 @@
+"""The inputs of a watched loop: finite, varying, in a usual range, each sample once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.dataset import (
+    evaluation_loaders,
+    root_rows,
+    training_loader,
+)
+from quadlib.diagnosis.evidence.observed.passes import batches, inputs, passes, reached
+from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.subject import Unavailable
+from quadlib.diagnosis.words import some
+
+MOST_CHANNELS = 64
+RAW = 50  # root mean square of pixels that are still bytes; scaled ones are below 5
+FAR_OFF = 100  # mean over deviation from which float32 sums lose two digits of the variation
+
+
+@check("D16", "the inputs of the watched steps are finite", phase="observed")
+def finite_inputs(x: Examination) -> Iterator[Finding]:
+    marks = reached(x.record)
+    broken = [
+        (item.backward.step, fetch.mark(path), fetch)
+        for item in passes(x.record)
+        for fetch in item.fetches
+        for path in fetch.not_finite
+        if fetch.mark(path) in marks
+    ]
+    if not broken:
+        return
+    step, mark, fetch = broken[0]
+    value = fetch.values.get(mark)
+    count = ""
+    if value is not None:
+        bad = ~torch.isfinite(value).reshape(len(value), -1).all(1)
+        rows = [fetch.rows[k] for k in torch.nonzero(bad).flatten()] if fetch.rows else []
+        count = f"{int(bad.sum())} of {len(value)} rows hold NaN or infinity"
+        count += f": rows {some(rows)} of the dataset" if rows else ""
+    yield Finding(
+        "QL-D16",
+        "error",
+        f"batch{mark} holds NaN or infinity before anything is computed from it",
+        f"the batch of step {step}, as the loader gave it",
+        tuple(t for t in (count, f"{len(broken)} of the watched batches are affected") if t),
+        "look at these rows in the dataset; drop or impute them before the loader",
+        ruled_out=("the model and the loss: what enters them is not finite already",),
+        explains=("the loss and the weights that are not finite",),
+        consequences=("QL-P*", "QL-O*", "QL-N*", "QL-D06"),
+    )
+
+
+@check("D20", "every channel of an input varies", phase="observed")
+def dead_channels(x: Examination) -> Iterator[Finding]:
+    for mark, values in inputs(x.record).items():
+        whole = torch.cat(values) if len({v.shape[1:] for v in values}) == 1 else values[0]
+        if (
+            not whole.is_floating_point()
+            or whole.ndim < 3
+            or not 1 < whole.shape[1] <= MOST_CHANNELS
+        ):
+            continue
+        if not bool(torch.isfinite(whole).all()) or len(whole) < 4:
+            continue
+        channels = whole.transpose(0, 1).reshape(whole.shape[1], -1)
+        still = (channels == channels[:, :1]).all(1)
+        if not bool(still.any()) or bool(still.all()):
+            continue
+        numbers = torch.nonzero(still).flatten().tolist()
+        yield Finding(
+            "QL-D20",
+            "warning",
+            f"channel {some(numbers)} of batch{mark} has one value everywhere",
+            f"batch{mark}, {len(whole)} rows of the watched batches",
+            (
+                f"{len(numbers)} of {len(channels)} channels hold one value "
+                f"({float(channels[numbers[0], 0]):.4g}) in all rows and places; the others vary",
+            ),
+            "look at how the channel is read; leave it out if the sensor is not there",
+            ruled_out=("the model: the channel is constant as the loader gives it",),
+            consequences=("QL-N07", "QL-M04"),
+            scope=mark,
+        )
+
+
+@check("D21", "inputs come in a range that a network can learn from", phase="observed")
+def raw_range(x: Examination) -> Iterator[Finding]:
+    for mark, values in inputs(x.record).items():
+        value = values[0]
+        if not value.is_floating_point() or value.ndim < 2 or not bool(torch.isfinite(value).all()):
+            continue
+        flat = value.double()
+        level = float(flat.square().mean().sqrt())
+        mean, deviation = float(flat.mean().abs()), float((flat - flat.mean(0)).std())
+        whole = bool((flat == flat.round()).all()) and float(flat.min()) >= 0
+        if value.ndim >= 4 and whole and float(flat.max()) <= 255 and level > RAW:
+            text = f"whole numbers from {flat.min():.0f} to {flat.max():.0f}: bytes, not scaled"
+        elif deviation > 0 and mean > FAR_OFF * deviation:
+            text = f"mean {mean:.4g}, deviation between rows {deviation:.4g}: the level is "
+            text += f"{mean / deviation:.0f} times what varies"
+        else:
+            continue
+        yield Finding(
+            "QL-D21",
+            "warning",
+            f"batch{mark} is not normalised",
+            f"batch{mark}, as the loader gives it",
+            (text, "usual is a mean of about 0 and a deviation of about 1"),
+            "subtract the training rows' mean and divide by their deviation, channel by channel",
+            ruled_out=("the loss and the optimiser: the range is the loader's",),
+            explains=("slow learning; embeddings that differ little from row to row",),
+            consequences=("QL-N04", "QL-O01", "QL-P10", "QL-N07", "QL-P01"),
+            scope=mark,
+        )
+
+
+@check("D03", "the dataset behind the watched loader holds each sample once", phase="observed")
+def copies_in_batches(x: Examination) -> Iterator[Finding]:
+    marks = inputs(x.record)
+    repeated, total, example = 0, 0, ""
+    for fetch in batches(x.record):
+        parts = [
+            fetch.values[leaf.path]
+            for leaf in fetch.leaves
+            if fetch.mark(leaf.path) in marks and leaf.path in fetch.values
+        ]
+        if not parts or len({len(part) for part in parts}) != 1 or len(parts[0]) < 4:
+            continue
+        rows = torch.cat([part.reshape(len(part), -1).double() for part in parts], 1)
+        if rows.shape[1] < 4 or not bool(torch.isfinite(rows).all()):
+            continue
+        _, inverse, counts = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
+        copies = counts[inverse] > 1
+        numbers = np.array(fetch.rows) if fetch.rows is not None else np.arange(len(rows))
+        first: dict[int, set[int]] = {}
+        for k in torch.nonzero(copies).flatten().tolist():
+            first.setdefault(int(inverse[k]), set()).add(int(numbers[k]))
+        different = {key: rows for key, rows in first.items() if len(rows) > 1}
+        repeated += sum(int(counts[key]) for key in different)
+        total += len(rows)
+        if different and not example:
+            example = some(sorted(next(iter(different.values()))))
+    if not total or repeated < max(2, 0.1 * total):
+        return
+    yield Finding(
+        "QL-D03",
+        "warning",
+        f"{repeated / total:.0%} of the samples in the watched batches are copies of another one",
+        "the training loader's dataset",
+        (
+            f"{repeated} of {total} samples equal another sample of their batch, value for value, "
+            "under different row numbers",
+            f"for example rows {example}",
+        ),
+        "drop the copies from the dataset, or draw batches without them (a no-duplicates sampler)",
+        ruled_out=("the sampler: the rows have different numbers",),
+        explains=("copies that an in-batch softmax sets against each other as negatives",),
+        consequences=("QL-B20", "QL-B14", "QL-P10", "QL-P20"),
+    )
+
+
+@check("S10", "the watched loaders share no row between training and evaluation", phase="observed")
+def shared_rows(x: Examination) -> Iterator[Finding]:
+    root, rows = root_rows(training_loader(x.record).dataset)
+    if rows is None:
+        raise Unavailable("training draws from a whole dataset, not from a part of one")
+    for loader in evaluation_loaders(x.record):
+        other, others = root_rows(getattr(loader, "dataset", None))
+        if other is not root or others is None:
+            continue
+        shared = np.intersect1d(rows, others)
+        if not len(shared) or len(shared) == len(rows) == len(others):
+            continue
+        yield Finding(
+            "QL-S10",
+            "error",
+            f"{len(shared)} rows are trained on and evaluated on",
+            "two loaders over parts of one dataset",
+            (
+                f"training holds {len(rows)} rows, the other loader {len(others)}; "
+                f"{len(shared)} are in both, for example {some(shared.tolist())}",
+            ),
+            "split once, and build both Subsets from that split",
+            explains=("scores that are too good",),
+            consequences=("QL-S03", "QL-E*"),
+        )

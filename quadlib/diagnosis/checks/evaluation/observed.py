@@ -1,0 +1,50 @@
+"""How a watched loop evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.roles import owners, roles
+from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.observe.record import Fetch, ModuleCall
+from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.subject import Unavailable
+
+CHANGED_BY_MODE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+
+
+@check("E02", "the watched evaluation runs in evaluation mode", phase="observed")
+def training_mode(x: Examination) -> Iterator[Finding]:
+    evaluating, count, wrong = False, 0, set()
+    trained = {owners(x.record).get(n, "") for n in roles(x.record).gradient}
+    for event in x.record.events:
+        if isinstance(event, Fetch):
+            evaluating = not event.training
+        elif isinstance(event, ModuleCall) and evaluating and not event.gradient:
+            count += 1
+            module = x.record.modules[event.module]
+            inner = {n for n, m in x.record.modules.items() if m in set(module.modules())}
+            if event.training and event.depth == 0 and inner & trained and _differs(module):
+                wrong.add(event.module)
+    if not count:
+        raise Unavailable("no evaluation was seen")
+    if not wrong:
+        return
+    yield Finding(
+        "QL-E02",
+        "warning",
+        f"{', '.join(sorted(wrong))} evaluates in training mode",
+        "calls under no_grad on a loader's batches",
+        ("its dropout or batch norm is in training mode there",),
+        "model.eval() before the evaluation, model.train() after it",
+        ruled_out=("the score itself: it depends on which rows share a batch",),
+        consequences=("QL-E10", "QL-E03"),
+    )
+
+
+def _differs(module: nn.Module) -> bool:
+    """Whether the module computes something else in training mode."""
+    return any(isinstance(part, CHANGED_BY_MODE) and part.training for part in module.modules())

@@ -1,0 +1,335 @@
+"""The loss of a watched loop: what it compares, at which temperature, and what follows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.loss_kind import loss_kind
+from quadlib.diagnosis.evidence.observed.passes import lost_losses, passes, traced
+from quadlib.diagnosis.evidence.observed.roles import roles
+from quadlib.diagnosis.evidence.observed.rows import compared, effective_scale, spreads, unit
+from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.observe.record import Record
+from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.subject import Unavailable
+
+COLDEST = 110  # 1 / temperature; CLIP's learned one is clamped at 100
+COLLAPSED = 0.02  # standard deviation of cosines; spread rows have 1 / sqrt(dimension)
+
+
+def _softmax(record: Record):
+    comparison = compared(record)[0]
+    if comparison.by != "product" or not comparison.softmax:
+        raise Unavailable("no softmax over similarities stands in the loss")
+    return comparison
+
+
+@check("P01", "the rows in front of the watched softmax have unit norm", phase="observed")
+def not_unit(x: Examination) -> Iterator[Finding]:
+    c = _softmax(x.record)
+    low, high = c.norms
+    if unit(c) or abs(c.scale) < 1.5 or not math.isfinite(high):
+        return
+    if _wrong_axis(c.left) is not None:
+        return
+    logits = c.left @ c.right.T * c.scale
+    yield Finding(
+        "QL-P01",
+        "error",
+        "the rows that the loss compares are not normalised",
+        f"{len(c.left)} rows in front of the softmax",
+        (
+            f"norms {low:.4g} to {high:.4g}; of normalised rows all are equal",
+            f"similarities times {c.scale:.4g} = logits from {float(logits.min()):.4g} to "
+            f"{float(logits.max()):.4g}; of unit rows they lie within +-{abs(c.scale):.4g}",
+        ),
+        "F.normalize(embeddings, dim=-1) in front of the loss",
+        ruled_out=("the temperature: it is meant for cosines",),
+        explains=("a loss that is huge, or not finite; a softmax that sees one negative",),
+        consequences=("QL-P03", "QL-P10", "QL-P12", "QL-P16", "QL-O01", "QL-N10"),
+    )
+
+
+@check("P02", "the watched rows are normalised over their features", phase="observed")
+def wrong_axis(x: Examination) -> Iterator[Finding]:
+    c = _softmax(x.record)
+    axis = None if unit(c) else _wrong_axis(c.left)
+    if axis is None:
+        return
+    yield Finding(
+        "QL-P02",
+        "error",
+        f"the embeddings are normalised over {axis} instead of the features",
+        f"{tuple(c.left.shape)} rows in front of the softmax",
+        (
+            f"norms over {axis} are 1 for every feature; those of the rows are "
+            f"{c.norms[0]:.4g} to {c.norms[1]:.4g}",
+        ),
+        "F.normalize(embeddings, dim=-1)",
+        ruled_out=("a missing normalisation: one took place",),
+        consequences=("QL-P*",),
+    )
+
+
+def _wrong_axis(rows: torch.Tensor) -> str | None:
+    n = len(rows)
+    if n > 2 and torch.allclose(rows.norm(dim=0), torch.ones(rows.shape[1]), atol=1e-3):
+        return "the batch"
+    if n % 2 == 0 and n > 2:
+        for a, b in ((rows[: n // 2], rows[n // 2 :]), (rows[::2], rows[1::2])):
+            if torch.allclose(a.square() + b.square(), torch.ones_like(a), atol=1e-3):
+                return "the two views"
+    return None
+
+
+@check("P03", "the watched temperature lets cosines speak", phase="observed")
+def temperature(x: Examination) -> Iterator[Finding]:
+    c = _softmax(x.record)
+    if not unit(c) or (c.targets is None and c.mask is None and loss_kind(x.record).name[0] == "a"):
+        raise Unavailable("the factor in front of the softmax is not that of cosines")
+    scale, m = effective_scale(c), max(len(c.right) - 1, 1)
+    learned = [
+        name
+        for name, p in x.record.parameters.items()
+        if p.numel() == 1 and 1.5 < scale < 6 and math.isclose(p.item(), scale, rel_tol=0.02)
+    ]
+    if 1.01 < scale < COLDEST and not learned:
+        return
+    floor = math.log1p(m * math.exp(-2 * scale))
+    evidence = [f"similarities enter the softmax times {scale:.4g} (temperature {1 / scale:.4g})"]
+    if scale <= 1.01 or learned:
+        title = "the softmax sees bare cosines: the scale (1 / temperature) is missing"
+        evidence.append(
+            f"with {m} negatives the loss lies between ln(1 + {m} e^(-2 s)) = {floor:.3f} and "
+            f"its plateau ln {m + 1} = {math.log(m + 1):.3f}"
+        )
+        if learned:
+            title = f"the scale is {learned[0]} itself, not its exponential"
+            evidence.append(f"exp({scale:.4g}) = {math.exp(scale):.4g} would be a usual scale")
+    else:
+        title = f"the temperature is {1 / scale:.2g}: the softmax sees one negative alone"
+        evidence.append(
+            f"two cosines that differ by 0.1 have odds of e^{0.1 * scale:.0f}; usual is 0.05 to 0.5"
+        )
+    yield Finding(
+        "QL-P03",
+        "warning",
+        title,
+        "between the similarities and the softmax",
+        tuple(evidence),
+        "divide the cosines by a temperature of 0.05 to 0.5 (a scale of 2 to 20)",
+        ruled_out=("the rows: they have unit norm", "the learning rate"),
+        consequences=("QL-P10", "QL-O02", "QL-P12", "QL-P16"),
+    )
+
+
+@check("P06", "the watched loss has the sign of a loss", phase="observed")
+def wrong_sign(x: Examination) -> Iterator[Finding]:
+    kind = loss_kind(x.record)
+    if kind.factor >= 0:
+        return
+    yield Finding(
+        "QL-P06",
+        "error",
+        f"the loss is {kind.name} with the wrong sign",
+        "the value of the first watched pass",
+        (
+            f"{x.record.losses[0]:.5f} = -({kind.name} of the compared rows)",
+            "log-odds are at most 0, so their negative mean is at least 0",
+        ),
+        "return the negative mean of the log-odds of the positives",
+        ruled_out=("the data", "the temperature: the formula holds with the one in the graph"),
+        consequences=("QL-P10", "QL-O*"),
+    )
+
+
+@check("P12", "the watched losses are finite", phase="observed")
+def not_finite(x: Examination) -> Iterator[Finding]:
+    losses = x.record.losses
+    bad = lost_losses(x.record)
+    if not bad:
+        return
+    item = passes(x.record)[bad[0]]
+    layer = next((n for n in item.backward.layers if math.isnan(n.leaving)), None)
+    calls = next((c for c in item.calls if not c.finite), None)
+    if layer is not None:
+        place, text = layer.module, f"the first output that is not finite is that of {layer.module}"
+        if math.isnan(layer.entering):
+            text = f"what enters {layer.module} is not finite already"
+    elif calls is not None:
+        place, text = calls.module, f"the output of {calls.module} is not finite"
+    else:
+        place, text = "the loss", "the models' outputs are finite: the loss itself makes it"
+    earlier = f"; {bad[0]} finite losses before it" if bad[0] else ", from the first pass on"
+    yield Finding(
+        "QL-P12",
+        "error",
+        f"the loss is not finite, from pass {bad[0] + 1} on",
+        place,
+        (f"{len(bad)} of {len(losses)} losses are NaN or infinite{earlier}", text),
+        "look at what is divided, exponentiated or logged there: a mean over 0 positives, norms "
+        "of 0, logits beyond +-88",
+        ruled_out=("the inputs: they are finite",)
+        if not item.fetches or not any(f.not_finite for f in item.fetches)
+        else (),
+        consequences=("QL-N10", "QL-O*", "QL-P10", "QL-P16"),
+    )
+
+
+@check("P16", "the watched loss gives gradients", phase="observed")
+def no_gradient(x: Examination) -> Iterator[Finding]:
+    seen_norms = [
+        [n for n in item.gradients.values() if n is not None] for item in passes(x.record)
+    ]
+    if len(seen_norms) < 2 or not all(all(n == 0 for n in norms) for norms in seen_norms):
+        return
+    yield Finding(
+        "QL-P16",
+        "error",
+        "every gradient is 0",
+        "all watched backward passes",
+        (
+            f"{len(seen_norms)} passes, {sum(map(len, seen_norms))} gradients, all exactly 0; "
+            f"losses {x.record.losses[0]:.5g} to {x.record.losses[-1]:.5g}",
+        ),
+        "look for a margin or a mining that leaves no pair, a rounding, or a clamp at its bound",
+        ruled_out=("the optimiser: there is nothing to follow",),
+        consequences=("QL-O02", "QL-O04", "QL-N03", "QL-P10"),
+    )
+
+
+@check("P10", "the rows of the watched loss stay apart", phase="observed")
+def equal_rows(x: Examination) -> Iterator[Finding]:
+    first, last = spreads(x.record)[0], spreads(x.record)[-1]
+    if not last[1] < COLLAPSED or math.isnan(last[1]):
+        return
+    if first[1] >= 2 * COLLAPSED and last[0] > 0:
+        return  # they were apart: what made them equal is the optimiser's contract
+    c = compared(x.record)[0]
+    if c.by == "outputs" or last[1] > 1e-3:
+        return
+    yield Finding(
+        "QL-P10",
+        "warning",
+        "the rows that the loss compares are all but equal from the first step on",
+        f"{len(c.left)} compared rows",
+        (f"deviation of their cosines: {first[1]:.1e} at first, {last[1]:.1e} at step {last[0]}",),
+        "look at the first layer whose output varies little, and at a missing centring",
+        symptom=True,
+    )
+
+
+@check("P20", "no row is its own positive", phase="observed")
+def self_pairs(x: Examination) -> Iterator[Finding]:
+    c = compared(x.record)[0]
+    if c.mask is None or not c.same or len(c.mask) != len(c.left):
+        raise Unavailable("no mask of positives was kept by the loss")
+    share = float(c.mask.diagonal().mean())
+    if share < 0.5:
+        return
+    yield Finding(
+        "QL-P20",
+        "error",
+        "every row is a positive of itself",
+        f"the mask of positives, {len(c.mask)} x {len(c.mask)}",
+        (
+            f"{int(c.mask.diagonal().sum())} of {len(c.mask)} entries on its diagonal are 1",
+            "the similarity of a row with itself is 1 whatever the model does: it fills the mean "
+            "over positives with a constant, and stands in no denominator",
+        ),
+        "multiply the mask by 1 - eye(N) before it is counted and summed",
+        ruled_out=("the labels: the diagonal is 1 for any labels",),
+        consequences=("QL-P06", "QL-P13", "QL-P10"),
+    )
+
+
+@check("P21", "no row competes with itself in the softmax", phase="observed")
+def self_in_softmax(x: Examination) -> Iterator[Finding]:
+    c = _softmax(x.record)
+    n = len(c.left)
+    if not c.same or c.log_odds is None or c.log_odds.shape != (n, n) or c.targets is None:
+        raise Unavailable("no square table of one set of rows enters a softmax with targets")
+    own = c.log_odds.diagonal()
+    ahead = float((own >= c.log_odds.amax(1) - 1e-6).float().mean())
+    wanted = float((c.targets == torch.arange(n)).float().mean())
+    competes, own_target = ahead >= 0.9 and wanted <= 0.1, wanted >= 0.9 and unit(c)
+    if not competes and not own_target:
+        return
+    title = "a row's similarity with itself stands in its own softmax"
+    if wanted >= 0.9:
+        title = "every row's target is itself"
+    yield Finding(
+        "QL-P21",
+        "error",
+        title,
+        f"the softmax over {n} x {n} similarities of one set of rows",
+        (
+            f"the diagonal is the largest entry in {ahead:.0%} of the rows (cosine 1), and the "
+            f"target in {wanted:.0%}",
+        ),
+        "set the diagonal to -inf before the softmax",
+        ruled_out=("the views: a row is compared with the very same row",),
+        consequences=("QL-P10", "QL-P03", "QL-M07", "QL-M21"),
+    )
+
+
+@check(
+    "P22", "the targets of the watched softmax point at each row's own positive", phase="observed"
+)
+def one_target(x: Examination) -> Iterator[Finding]:
+    c = _softmax(x.record)
+    n, m = len(c.left), len(c.right)
+    if c.targets is None or c.log_odds is None or c.log_odds.shape != (n, m) or n < 4:
+        raise Unavailable("no table of similarities enters a softmax with targets")
+    if n != m or len(c.targets.unique()) > 1:
+        return
+    yield Finding(
+        "QL-P22",
+        "error",
+        f"every row's target is column {int(c.targets[0])}",
+        f"the targets of a softmax over {n} x {m} similarities",
+        (
+            "columns are the rows of the other side: one of them is drawn to all, the others are "
+            "pushed away",
+            "zeros are the targets where each row's positive was moved to the front column",
+        ),
+        "targets = torch.arange(N) where column i is the positive of row i",
+        consequences=("QL-P10", "QL-M07", "QL-O01"),
+    )
+
+
+@check("P13", "the watched loss is told by name", phase="observed")
+def kind_of_loss(x: Examination) -> Iterator[Finding]:
+    kind = loss_kind(x.record)
+    if not kind.name.endswith("inside"):
+        return
+    yield Finding(
+        "QL-P13",
+        "note",
+        f"the loss is {kind.name} the logarithm",
+        "the value of the first watched pass",
+        (f"{traced(x.record)[0].backward.loss:.5f} equals that formula on the compared rows",),
+        "the mean outside the logarithm learned better (Khosla et al. 2020, section 4.1)",
+    )
+
+
+@check("P23", "a trainable temperature of the loss is one that moves", phase="observed")
+def frozen_temperature(x: Examination) -> Iterator[Finding]:
+    c = _softmax(x.record)
+    part = roles(x.record)
+    for name, p in x.record.parameters.items():
+        if p.numel() != 1 or name in part.gradient or not p.requires_grad:
+            continue
+        if any(math.isclose(f(p.item()), c.scale, rel_tol=0.02) for f in (math.exp, float)):
+            yield Finding(
+                "QL-P23",
+                "warning",
+                f"{name} scales the similarities and receives no gradient",
+                name,
+                (f"{p.item():.4g} gives the scale {c.scale:.4g}; its gradient is None",),
+                "use the parameter itself, not .item() or .data of it",
+            )

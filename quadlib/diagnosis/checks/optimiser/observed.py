@@ -1,0 +1,446 @@
+"""The optimisers of a watched loop: their rates, their steps, and what becomes of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.passes import passes
+from quadlib.diagnosis.evidence.observed.roles import parts, roles, steps
+from quadlib.diagnosis.evidence.observed.rows import compared, spreads
+from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.observe.record import (
+    Backward,
+    Clip,
+    OptimiserStep,
+    Record,
+    ScalerStep,
+    Unscale,
+    ZeroGrad,
+)
+from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.subject import Unavailable
+
+FEWEST_STEPS = 4
+COLLAPSED = 0.02
+TINY = 1e-7  # of a weight in one step: float32 resolves 6e-8
+BURST = 0.5  # of a weight matrix in one step
+
+
+def _ratios(step: OptimiserStep) -> dict[str, float]:
+    return {
+        name: p.update / p.weight
+        for name, p in step.parameters.items()
+        if p.weight > 1e-3 and p.gradient
+    }
+
+
+@check("O01", "the watched steps leave the rows apart and the weights whole", phase="observed")
+def rate_too_high(x: Examination) -> Iterator[Finding]:
+    taken = steps(x.record)
+    rate = max(max(step.rates, default=0.0) for step in taken)
+    apart = [spread for _, spread in spreads(x.record)]
+    matrices = {n for n, p in x.record.parameters.items() if p.ndim >= 2}
+    largest = [max((r for n, r in _ratios(s).items() if n in matrices), default=0) for s in taken]
+    evidence = []
+    if len(apart) > 1 and apart[0] >= 2 * COLLAPSED and apart[-1] < COLLAPSED:
+        evidence.append(
+            f"deviation of the compared rows' cosines: {apart[0]:.3f} at first, {apart[-1]:.1e} "
+            f"after {spreads(x.record)[-1][0]} steps: all rows became one"
+        )
+    losses = x.record.losses
+    finite = losses[np.isfinite(losses)]
+    burst = max(largest) > BURST and sum(r > BURST for r in largest) >= 2
+    if burst and len(finite) > 1 and (len(finite) < len(losses) or finite[-1] > 3 * abs(finite[0])):
+        evidence.append(f"the loss went from {finite[0]:.4g} to {losses[-1]:.4g}")
+    if not evidence:
+        return
+    evidence.append(
+        f"rate {rate:.3g}: the largest relative change of a weight matrix in one step is "
+        f"{max(largest):.2g} (usual: 1e-4 to 1e-2)"
+    )
+    yield Finding(
+        "QL-O01",
+        "error",
+        f"the learning rate {rate:.3g} is too high: the first steps destroy the embeddings",
+        f"the first {len(taken)} optimiser steps",
+        tuple(evidence),
+        "lower the rate by 10 to 100, or warm up from a small one",
+        ruled_out=("the data and the first weights: the rows were apart before the first step",),
+        explains=("a loss that stays on its plateau from then on",),
+        consequences=("QL-P10", "QL-P12", "QL-N10", "QL-N04", "QL-O06", "QL-P16", "QL-N06"),
+    )
+
+
+@check("O02", "a rate above 0 moves the weights in the watched steps", phase="observed")
+def no_rate(x: Examination) -> Iterator[Finding]:
+    taken = steps(x.record)
+    if len(taken) < FEWEST_STEPS:
+        raise Unavailable(f"{len(taken)} steps were seen; a warm-up may start from 0")
+    for place, optimiser in enumerate(x.record.optimisers):
+        mine = [step for step in taken if step.optimiser == place]
+        if len(mine) < FEWEST_STEPS:
+            continue
+        for group in range(len(mine[0].rates)):
+            rates = [step.rates[group] for step in mine if group < len(step.rates)]
+            members = {id(p) for p in optimiser.param_groups[group]["params"]}
+            names = {n for n, p in x.record.parameters.items() if id(p) in members}
+            if max(rates) != 0 or not names & roles(x.record).gradient:
+                continue
+            whole = len(mine[0].rates) == 1
+            yield Finding(
+                "QL-O02",
+                "error" if whole else "warning",
+                "the learning rate is 0 in every watched step"
+                if whole
+                else f"the learning rate of group {group} never leaves 0",
+                f"{type(optimiser).__name__}: {parts(names)}",
+                (
+                    f"rate 0 in {len(rates)} of {len(rates)} steps; gradients arrive",
+                    *_schedulers(x.record, optimiser),
+                ),
+                "set the rate of this group, or call scheduler.step() after every optimiser step",
+                ruled_out=("the gradient: it arrives", "a frozen part: requires_grad is True"),
+                consequences=("QL-O04", "QL-P10", "QL-O15"),
+                scope="" if whole else f"group {group}",
+            )
+            return
+    ratios = [r for step in taken[1:] for r in _ratios(step).values()]
+    rate = max(max(step.rates, default=0) for step in taken)
+    if ratios and rate > 0 and max(ratios) < TINY * 100 and not _warming(taken):
+        yield Finding(
+            "QL-O02",
+            "warning",
+            f"the weights hardly move: at most {max(ratios):.1e} of a weight in one step",
+            f"the first {len(taken)} optimiser steps",
+            (f"rate {rate:.3g}; float32 resolves 6e-8 of a number, a usual step is 1e-3",),
+            "raise the rate; 1e-3 is usual for Adam, 0.05 for SGD",
+            ruled_out=("the gradient: it arrives",),
+            consequences=("QL-P10", "QL-O15"),
+        )
+
+
+def _warming(taken: list[OptimiserStep]) -> bool:
+    return max(taken[-1].rates) > 1.5 * max(taken[0].rates)
+
+
+def _schedulers(record: Record, optimiser: object) -> list[str]:
+    return [
+        f"{type(item).__name__} was called {max(int(getattr(item, '_step_count', 1)) - 1, 0)} times"
+        for item in record.schedulers
+        if getattr(item, "optimizer", None) is optimiser
+    ]
+
+
+@check("O15", "the watched warm-up ends within the run", phase="observed")
+def endless_warm_up(x: Examination) -> Iterator[Finding]:
+    from quadlib.diagnosis.evidence.observed.schedule import course
+
+    ahead = course(x.record)
+    top = ahead.rates.max(axis=1)
+    bases = [base for item in x.record.schedulers for base in getattr(item, "base_lrs", ())]
+    full = max([*bases, float(top.max())])
+    if full <= 0 or not ahead.per_step:
+        raise Unavailable("the scheduler is not called with every optimiser step")
+    known = _length(x, ahead.epoch)
+    calls = min(known or len(top), len(top))
+    reached, now = float(top[:calls].max()), float(top[0])
+    if reached > 0.5 * full or now > 0.1 * full or (not known and not ahead.epoch):
+        return
+    length = (
+        f"{known} steps are declared"
+        if known
+        else (
+            f"{calls} steps = {calls / (ahead.epoch or 1):.0f} epochs of {ahead.epoch} batches; "
+            "the length of the run itself is not known"
+        )
+    )
+    yield Finding(
+        "QL-O15",
+        "warning",
+        f"the warm-up outlasts the run: the rate reaches {reached / full:.1%} of its base value",
+        ahead.kind,
+        (
+            f"rate {now:.3g} now, {reached:.3g} at most in what is ahead, base rate {full:.3g}",
+            length,
+        ),
+        "warm up for 1 to 10 % of the run's steps",
+        ruled_out=("the optimiser: it follows its scheduler",),
+        explains=("a loss that hardly moves",),
+        consequences=("QL-O02", "QL-P10"),
+    )
+
+
+@check("O05", "the watched schedule lasts longer than half an epoch", phase="observed")
+def schedule_over(x: Examination) -> Iterator[Finding]:
+    from quadlib.diagnosis.evidence.observed.schedule import course
+
+    ahead = course(x.record)
+    top = ahead.rates.max(axis=1)
+    if not ahead.per_step or not ahead.epoch:
+        raise Unavailable("the scheduler is not called with every step, or an epoch has no length")
+    first = max(step.rates[0] for step in steps(x.record))
+    peak = max(first, float(top.max()))
+    low = np.flatnonzero(top <= 0.01 * peak)
+    taken = len(steps(x.record))
+    if not len(low) or top[0] < 0.01 * peak and taken < FEWEST_STEPS:
+        return
+    end = int(low[0]) + taken
+    if end >= 0.5 * ahead.epoch or max(s.rates[0] for s in steps(x.record)[-2:]) > peak * 1.01:
+        return
+    yield Finding(
+        "QL-O05",
+        "warning",
+        f"the schedule is used up after {end} steps, before half of the first epoch",
+        ahead.kind,
+        (
+            f"it is called with every optimiser step; the rate falls to 1 % of {peak:.3g} at step "
+            f"{end}, an epoch has {ahead.epoch}",
+        ),
+        "call scheduler.step() once an epoch, or give it epochs x batches steps",
+        ruled_out=("convergence: the rate ends, not the learning",),
+        consequences=("QL-O02",),
+    )
+
+
+def _length(x: Examination, epoch: int | None) -> int | None:
+    """Optimiser steps of the run as declared by its settings, else by how the loop ended."""
+    total = x.subject.setting("max_steps", "total_steps", "steps")
+    epochs = x.subject.setting("epochs", "num_epochs", "max_epochs", "n_epochs")
+    if total:
+        return int(total)
+    if epochs and epoch:
+        return int(epochs) * epoch
+    return x.record.n_steps if x.record.ended == "finished" else None
+
+
+@check("O04", "the watched optimiser steps on gradients", phase="observed")
+def stale_optimiser(x: Examination) -> Iterator[Finding]:
+    taken = steps(x.record)
+    part = roles(x.record)
+    if len(taken) < 2 or not part.gradient:
+        raise Unavailable("no gradient, or a single step, was seen")
+    without = [s for s in taken if not any(p.gradient for p in s.parameters.values())]
+    if len(without) < max(2, len(taken) - 1):
+        return
+    order = x.record.order.split()
+    if part.held & part.gradient:
+        what = "gradients are cleared between backward() and step()"
+        fix = "zero_grad(), backward(), step(): in this order"
+    else:
+        what = "the optimiser holds none of the tensors that receive gradient"
+        fix = "make the optimiser last, from the parameters of the model that is trained"
+    yield Finding(
+        "QL-O04",
+        "error",
+        f"the optimiser moves nothing: {what}",
+        ", ".join(sorted({type(o).__name__ for o in x.record.optimisers})),
+        (
+            f"{len(part.gradient)} tensors receive gradient, {len(part.held & part.gradient)} of "
+            f"them are in the optimiser; {len(without)} of {len(taken)} steps had no gradient",
+            f"order: {' '.join(order[:6])}",
+        ),
+        fix,
+        ruled_out=("the rate: there is nothing to multiply it with",),
+        consequences=("QL-N02", "QL-O20", "QL-O21", "QL-P10", "QL-O02"),
+    )
+
+
+@check("O20", "gradients are cleared after every watched step", phase="observed")
+def never_cleared(x: Examination) -> Iterator[Finding]:
+    after = [p.backward for p in passes(x.record) if p.backward.step > 0]
+    stale = [b for b in after if b.stale]
+    firsts = len({b.step for b in after})
+    if len(stale) < max(2, 0.5 * firsts) or len(roles(x.record).gradient) == 0:
+        return
+    typical = float(np.median([b.stale for b in stale]))
+    held = max(len(roles(x.record).held & roles(x.record).gradient), 1)
+    if typical < 0.3 * held:
+        return
+    cleared = sum(1 for _ in x.record.of(ZeroGrad))
+    yield Finding(
+        "QL-O20",
+        "error",
+        "gradients of earlier steps are still there at the next backward pass",
+        "between step() and backward()",
+        (
+            f"{len(stale)} of {len(after)} passes after the first step add to a gradient that a "
+            f"step has used; {cleared} zero_grad() in {x.record.n_steps} steps",
+            f"order: {' '.join(x.record.order.split()[:8])}",
+        ),
+        "call optimizer.zero_grad() once a step, before backward() or right after step()",
+        ruled_out=("accumulation: it adds before a step, not across one",),
+        consequences=("QL-O01", "QL-P10", "QL-P12"),
+    )
+
+
+@check("O21", "every watched gradient is used by a step", phase="observed")
+def thrown_away(x: Examination) -> Iterator[Finding]:
+    every = list(x.record.of(Backward))
+    lost = [b for b in every if b.discarded]
+    if len(lost) < 2 or len(lost) < 0.2 * len(every):
+        return
+    held = max(len(roles(x.record).held & roles(x.record).gradient), 1)
+    if np.median([b.discarded for b in lost]) < 0.3 * held:
+        return
+    yield Finding(
+        "QL-O21",
+        "error",
+        "gradients are cleared before a step uses them",
+        "between backward() and step()",
+        (
+            f"{len(lost)} of {len(every)} passes come after gradients that were cleared unused; "
+            f"{x.record.n_steps} steps for {len(every)} passes",
+            f"order: {' '.join(x.record.order.split()[:8])}",
+        ),
+        "to accumulate, call zero_grad() after step() only; else step after every backward()",
+        ruled_out=("a step skipped by a gradient scaler: none of these",),
+        consequences=("QL-O09", "QL-P10", "QL-O04"),
+    )
+
+
+@check("O07", "the watched gradient scaler lets steps through", phase="observed")
+def every_step_skipped(x: Examination) -> Iterator[Finding]:
+    tried = list(x.record.of(ScalerStep))
+    if not tried:
+        raise Unavailable("no gradient scaler was seen")
+    if len(tried) < 6 or not all(event.skipped for event in tried[3:]):
+        return
+    yield Finding(
+        "QL-O07",
+        "error",
+        f"mixed precision skips every step: {sum(e.skipped for e in tried)} of {len(tried)}",
+        "GradScaler.step",
+        (
+            f"scale {tried[0].scale:.3g} at first, {tried[-1].scale:.3g} at last: some gradient is "
+            "not finite at any scale",
+        ),
+        "look for the first value that is not finite; compute the loss in float32",
+        ruled_out=("a first step or two that the scaler skips to find its scale",),
+        consequences=("QL-O02", "QL-O04", "QL-P10"),
+    )
+
+
+@check("O22", "scaled gradients are unscaled before they are used", phase="observed")
+def still_scaled(x: Examination) -> Iterator[Finding]:
+    scaled = [b for b in x.record.of(Backward) if b.scale > 1]
+    if not scaled:
+        raise Unavailable("no loss was scaled")
+    unscaled = sum(1 for _ in x.record.of(Unscale))
+    through = sum(1 for _ in x.record.of(ScalerStep))
+    clips = [event.norm for event in x.record.of(Clip)]
+    if not through and x.record.n_steps and not unscaled:
+        what = "optimizer.step() is called instead of scaler.step(optimizer)"
+        fix = "scaler.step(optimizer); scaler.update()"
+    elif clips and _clipped_first(x.record):
+        what = "gradients are clipped while they are still scaled"
+        fix = "scaler.unscale_(optimizer) before clip_grad_norm_"
+    else:
+        return
+    yield Finding(
+        "QL-O22",
+        "error",
+        what,
+        "between backward() and step()",
+        (
+            f"the loss was multiplied by {scaled[0].scale:.4g}; nothing divides the gradients by "
+            "it before they are used",
+            *((f"norm at clipping: {clips[0]:.4g}",) if clips else ()),
+        ),
+        fix,
+        consequences=("QL-O01", "QL-O11", "QL-O02", "QL-P12"),
+    )
+
+
+def _clipped_first(record: Record) -> bool:
+    """Whether a clipping of this step's gradients comes before they are unscaled."""
+    scaled = False
+    for event in record.events:
+        if isinstance(event, Backward):
+            scaled = event.scale > 1
+        elif isinstance(event, (Unscale, ScalerStep)):
+            scaled = False
+        elif isinstance(event, Clip) and scaled:
+            return True
+    return False
+
+
+@check("O11", "clipping leaves the watched gradients something", phase="observed")
+def clipped_away(x: Examination) -> Iterator[Finding]:
+    clips = list(x.record.of(Clip))
+    if not clips:
+        raise Unavailable("no clipping was seen")
+    finite = [c for c in clips if np.isfinite(c.norm)]
+    none = finite and all(c.norm == 0 for c in finite[1:]) and len(finite) > 2
+    gradients = any(n for item in passes(x.record) for n in item.gradients.values())
+    small = [c for c in finite if c.limit <= 0 or c.norm > 1e4 * c.limit]
+    if none and gradients:
+        text = f"the norm was 0 in {len(finite)} clippings: they come before backward()"
+    elif len(small) > 0.8 * len(clips) and clips:
+        text = f"norms of {small[0].norm:.3g} are cut to {small[0].limit:.3g}"
+    else:
+        return
+    yield Finding(
+        "QL-O11",
+        "warning",
+        "clipping takes the gradients away" if not none else "clipping comes before the gradients",
+        "clip_grad_norm_",
+        (text, f"order: {' '.join(x.record.order.split()[:8])}"),
+        "clip between backward() and step(), to a norm of about 1",
+        consequences=("QL-O02",),
+    )
+
+
+@check("O06", "the watched weights follow the gradient more than their decay", phase="observed")
+def decay(x: Examination) -> Iterator[Finding]:
+    last = steps(x.record)[-1]
+    optimiser = x.record.optimisers[last.optimiser]
+    for group, (rate, amount) in enumerate(zip(last.rates, last.decays, strict=True)):
+        if not amount:
+            continue
+        members = {id(p) for p in optimiser.param_groups[group]["params"]}
+        norms = [
+            (p.gradient, p.weight)
+            for n, p in last.parameters.items()
+            if id(x.record.parameters[n]) in members and p.gradient
+        ]
+        if not norms:
+            continue
+        gradient, weight = (float(np.linalg.norm(column)) for column in zip(*norms, strict=True))
+        decoupled = "AdamW" in type(optimiser).__name__
+        heavy = rate * amount > 2e-3 if decoupled else amount * weight > 10 * gradient
+        if not heavy or amount < 1e-2:
+            continue
+        yield Finding(
+            "QL-O06",
+            "warning",
+            f"weight decay of {amount:.3g} outweighs the gradient",
+            f"{type(optimiser).__name__}, group {group}",
+            (
+                f"every step takes rate x decay = {rate * amount:.1e} of a weight; half is left "
+                f"after {np.log(2) / max(rate * amount, 1e-12):.0f} steps",
+                f"decay x weight = {amount * weight:.3g}, gradient {gradient:.3g}",
+            ),
+            "a decay of 1e-4 (SGD) or 0.01 to 0.05 (AdamW)",
+            consequences=("QL-P10", "QL-N04"),
+        )
+        return
+
+
+@check("O14", "the watched optimiser descends", phase="observed")
+def climbs(x: Examination) -> Iterator[Finding]:
+    for optimiser in x.record.optimisers:
+        if not any(group.get("maximize") for group in optimiser.param_groups):
+            continue
+        compared(x.record)
+        yield Finding(
+            "QL-O14",
+            "error",
+            "the optimiser maximises the loss",
+            type(optimiser).__name__,
+            (f"maximize=True; losses {x.record.losses[0]:.4g} to {x.record.losses[-1]:.4g}",),
+            "leave maximize out",
+            consequences=("QL-P10", "QL-O01"),
+        )

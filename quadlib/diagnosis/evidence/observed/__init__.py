@@ -1,0 +1,1 @@
+"""Facts of an observed training loop, each a function of its record."""

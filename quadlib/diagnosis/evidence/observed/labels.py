@@ -1,0 +1,90 @@
+"""The labels of the observed batches: what reaches the loss as such, never a guess by position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from quadlib.diagnosis.evidence.observed.fact import fact
+from quadlib.diagnosis.evidence.observed.passes import batches, reached, traced
+from quadlib.diagnosis.observe.record import Backward, Fetch, Record
+from quadlib.diagnosis.subject import Unavailable
+
+
+@dataclass(frozen=True)
+class Labels:
+    """mark: the leaf that they are. values: one array a batch. rows: the dataset's rows of each
+    batch, None where they have no numbers. proven: a saved target or mask of the loss is theirs.
+    """
+
+    mark: str
+    values: tuple[np.ndarray, ...]
+    rows: tuple[tuple[int, ...] | None, ...]
+    proven: bool
+
+    @property
+    def all(self) -> np.ndarray:
+        return np.concatenate(self.values)
+
+
+@fact
+def labels(record: Record) -> Labels:
+    """Whole numbers, one a row, that reach the loss; raises Unavailable where none do."""
+    candidates: dict[str, list[tuple[Fetch, np.ndarray]]] = {}
+    for fetch in batches(record):
+        for leaf in fetch.leaves:
+            mark = fetch.mark(leaf.path)
+            whole = len(leaf.shape) == 1 and not leaf.is_float and leaf.path in fetch.values
+            if not whole or mark not in reached(record) or leaf.dtype == "bool":
+                continue
+            values = fetch.values[leaf.path].numpy()
+            if fetch.rows is None or tuple(values.tolist()) != fetch.rows or len(values) < 2:
+                candidates.setdefault(mark, []).append((fetch, values))
+    if not candidates:
+        raise Unavailable("no labels reach the loss; declare them with labels=")
+    first = [item.backward for item in traced(record)]
+    proven = [mark for mark, kept in candidates.items() if _proves(first[0], kept[0][1])]
+    mark = proven[0] if proven else min(candidates, key=lambda m: _variety(candidates[m]))
+    kept = candidates[mark]
+    return Labels(
+        mark,
+        tuple(values for _, values in kept),
+        tuple(fetch.rows for fetch, _ in kept),
+        bool(proven),
+    )
+
+
+def _variety(kept: list[tuple[Fetch, np.ndarray]]) -> float:
+    values = np.concatenate([values for _, values in kept])
+    return len(np.unique(values)) / max(len(values), 1)
+
+
+def _proves(backward: Backward, values: np.ndarray) -> bool:
+    """Whether the loss kept these labels as its targets, or a mask made of them."""
+    comparison = backward.comparison
+    if comparison is None:
+        return False
+    own = torch.as_tensor(values)
+    if comparison.targets is not None and torch.equal(comparison.targets.to(own.dtype), own):
+        return True
+    return comparison.mask is not None and mask_layout(comparison.mask, values) is not None
+
+
+def mask_layout(mask: torch.Tensor, values: np.ndarray) -> str | None:
+    """How the rows of a mask of positives belong to labels: "blocks" (view after view),
+    "interleaved" (the views of a row together); None where the mask is not theirs.
+    """
+    views, left = divmod(len(mask), max(len(values), 1))
+    if left or not views:
+        return None
+    off = ~torch.eye(len(mask), dtype=torch.bool)
+    own = torch.as_tensor(values)
+    for name, tiled in (
+        ("blocks", own.repeat(views)),
+        ("interleaved", own.repeat_interleave(views)),
+    ):
+        if torch.equal((tiled[:, None] == tiled)[off], mask.bool()[off]):
+            return name
+    return None

@@ -1,0 +1,96 @@
+"""What kind of loss it is: its value against formulas on the rows that it compares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from quadlib.diagnosis.evidence.observed.fact import fact
+from quadlib.diagnosis.evidence.observed.labels import labels
+from quadlib.diagnosis.evidence.observed.passes import traced
+from quadlib.diagnosis.evidence.observed.rows import compared
+from quadlib.diagnosis.observe.graph import Comparison
+from quadlib.diagnosis.observe.record import Record
+from quadlib.diagnosis.subject import Unavailable
+
+CLOSE = 1e-3
+
+
+@dataclass(frozen=True)
+class LossKind:
+    """name: "SupCon", "SupCon with the mean inside", "NT-Xent", "in-batch cross-entropy" or
+    "another loss". factor: its value divided by the formula's. plateau: its value where all rows
+    are equal, None where that is not known.
+    """
+
+    name: str
+    factor: float
+    plateau: float | None
+
+
+@fact
+def loss_kind(record: Record) -> LossKind:
+    """The formula that gives the loss's value in the first traced pass."""
+    comparison = compared(record)[0]
+    value = traced(record)[0].backward.loss
+    for name, formula, plateau in _formulas(record, comparison):
+        for factor in (1.0, -1.0):
+            if math.isclose(value, factor * formula, rel_tol=CLOSE, abs_tol=1e-5):
+                return LossKind(name, factor, plateau)
+    return LossKind("another loss", 1.0, None)
+
+
+def _formulas(record: Record, c: Comparison) -> list[tuple[str, float, float]]:
+    if c.by != "product" or not c.softmax:
+        return []
+    logits = c.left @ c.right.T * c.scale
+    n, m = logits.shape
+    made: list[tuple[str, float, float]] = []
+    if c.targets is not None and len(c.targets) == n and int(c.targets.max()) < m:
+        rows = float(cross_entropy(logits, c.targets))
+        made.append(("in-batch cross-entropy", rows, math.log(m)))
+        if n == m:
+            both = (rows + float(cross_entropy(logits.T, c.targets))) / 2
+            made.append(("in-batch cross-entropy", both, math.log(m)))
+    if n == m and c.same:
+        off = ~torch.eye(n, dtype=torch.bool)
+        log_odds = logits - torch.logsumexp(logits.masked_fill(~off, -torch.inf), 1, keepdim=True)
+        masks = [("NT-Xent", _two_views(n))] if n % 2 == 0 else []
+        mask = c.mask if c.mask is not None else _label_mask(record, n)
+        if mask is not None:
+            masks.append(("SupCon", mask.bool() & off))
+        for name, positives in masks:
+            counts = positives.sum(1)
+            chosen = counts > 0
+            if not bool(chosen.any()):
+                continue
+            inside = (log_odds.masked_fill(~positives, 0).sum(1) / counts)[chosen]
+            made.append((name, -float(inside.mean()), math.log(max(n - 1, 1))))
+            odds = log_odds.exp().masked_fill(~positives, 0).sum(1) / counts
+            made.append(
+                (
+                    f"{name} with the mean inside",
+                    -float(odds[chosen].log().mean()),
+                    math.log(max(n - 1, 1)),
+                )
+            )
+    return made
+
+
+def _two_views(n: int) -> Tensor:
+    return torch.eye(n, dtype=torch.bool).roll(n // 2, 1)
+
+
+def _label_mask(record: Record, n: int) -> Tensor | None:
+    try:
+        own = torch.as_tensor(labels(record).values[0])
+    except Unavailable:
+        return None
+    if n % len(own):
+        return None
+    tiled = own.repeat(n // len(own))
+    return tiled[:, None] == tiled

@@ -1,0 +1,107 @@
+"""The rows that the loss compares: which row of the batch each is, and what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from quadlib.diagnosis.evidence.observed.fact import fact
+from quadlib.diagnosis.evidence.observed.passes import passes, traced
+from quadlib.diagnosis.observe.graph import Comparison, cosine_spread
+from quadlib.diagnosis.observe.record import Record
+from quadlib.diagnosis.subject import Unavailable
+
+UNIT = 0.02  # relative deviation of norms that counts as none; half precision gives 1e-3
+
+
+@fact
+def compared(record: Record) -> list[Comparison]:
+    """What the loss compares in each traced pass, rows of samples (not of features)."""
+    kept = [
+        item.backward.comparison
+        for item in traced(record)
+        if item.backward.comparison is not None and not _features(item.backward.comparison, record)
+    ]
+    if not kept:
+        raise Unavailable("the rows that the loss compares were not found behind its value")
+    return kept
+
+
+@fact
+def spreads(record: Record) -> list[tuple[int, float]]:
+    """(step, standard deviation of the cosines) of the compared rows, first to last."""
+    read = []
+    for item in passes(record):
+        comparison = item.backward.comparison
+        if comparison is not None and len(comparison.left) > 2:
+            rows = comparison.left.T if _features(comparison, record) else comparison.left
+            read.append((item.backward.step, cosine_spread(rows)))
+    if not read:
+        raise Unavailable("the rows that the loss compares were not found behind its value")
+    return read
+
+
+def batch_rows(record: Record) -> int:
+    """Rows of a batch; raises Unavailable where they are not known."""
+    for item in traced(record):
+        for fetch in item.fetches:
+            sizes = [leaf.shape[0] for leaf in fetch.leaves if leaf.shape]
+            if sizes:
+                return max(set(sizes), key=sizes.count)
+    raise Unavailable("the number of rows in a batch is not known")
+
+
+def _features(comparison: Comparison, record: Record) -> bool:
+    """Whether columns are compared, as redundancy-reducing losses do, rather than rows."""
+    if comparison.by != "product":
+        return False
+    try:
+        size = batch_rows(record)
+    except Unavailable:
+        return False
+    n, width = comparison.left.shape
+    return n % size != 0 and width % size == 0
+
+
+def unit(comparison: Comparison) -> bool:
+    """Whether every compared row has the same norm, as normalised ones do."""
+    for rows in (comparison.left, comparison.right):
+        norms = rows.norm(dim=1)
+        if float(norms.std(unbiased=False)) > UNIT * float(norms.mean()):
+            return False
+    return True
+
+
+def effective_scale(comparison: Comparison) -> float:
+    """By how much a cosine is multiplied on its way to the softmax: 1 / temperature."""
+    left, right = (rows.norm(dim=1).mean() for rows in (comparison.left, comparison.right))
+    return abs(comparison.scale) * float(left) * float(right)
+
+
+def cosines(comparison: Comparison) -> Tensor:
+    """Cosines of all pairs, (n, m)."""
+    return normalize(comparison.left, dim=1) @ normalize(comparison.right, dim=1).T
+
+
+def partners(comparison: Comparison) -> np.ndarray | None:
+    """(n,) the column that the views' likeness names as each row's own partner; None where no
+    layout stands out by six standard deviations.
+    """
+    table = cosines(comparison)
+    n, m = table.shape
+    if n != m or n < 8 or bool(torch.isnan(table).any()):
+        return None
+    place = np.arange(n)
+    layouts = [] if comparison.same else [place]
+    if comparison.same and n % 2 == 0:
+        layouts = [(place + n // 2) % n, place ^ 1]
+    off = ~torch.eye(n, dtype=torch.bool) if comparison.same else torch.ones(n, n, dtype=torch.bool)
+    mean, deviation = float(table[off].mean()), float(table[off].std()) + 1e-9
+    scores = [(float(table[place, c].mean()) - mean) / deviation * n**0.5 for c in layouts]
+    best = int(np.argmax(scores)) if scores else -1
+    others = [score for k, score in enumerate(scores) if k != best]
+    if best < 0 or scores[best] < 6 or (others and scores[best] < 2 * max(others)):
+        return None
+    return layouts[best]

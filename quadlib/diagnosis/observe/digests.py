@@ -1,0 +1,43 @@
+"""Whether tensors that no optimiser moves change all the same: a teacher, a queue, statistics."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from quadlib.diagnosis.observe.record import Record
+
+MOST_BYTES = 64 << 20  # of one tensor; of larger ones the first part is compared
+
+
+def note_digests(record: Record) -> None:
+    """Takes the checksums of what no optimiser that has stepped holds: the first time both, later
+    the second one anew.
+    """
+    for name, tensor in _unmoved(record):
+        checksum = _checksum(tensor)
+        first = record.digests.get(name, (checksum, checksum))[0]
+        record.digests[name] = (first, checksum)
+
+
+def _unmoved(record: Record) -> Iterator[tuple[str, Tensor]]:
+    moved = {
+        id(parameter)
+        for optimiser in record.optimisers
+        for group in optimiser.param_groups
+        for parameter in group["params"]
+    }
+    for name, parameter in record.parameters.items():
+        if id(parameter) not in moved:
+            yield name, parameter
+    for name, module in record.modules.items():
+        for part, buffer in module.named_buffers(recurse=False):
+            yield f"{name}.{part}", buffer
+
+
+def _checksum(tensor: Tensor) -> int:
+    flat = tensor.detach().reshape(-1)[: MOST_BYTES // max(tensor.element_size(), 1)]
+    return zlib.crc32(flat.cpu().contiguous().view(torch.uint8).numpy().data)
