@@ -327,5 +327,6 @@ def test_a_bad_subject_gives_findings_or_reasons_never_a_traceback(parts):
         and ElementTree.fromstring(result.to_junit()) is not None
     )
     accounted = [*result.ran, *(name for name, _ in result.not_run + result.crashed)]
-    assert sorted(accounted) == sorted(item.label for item in checks())
+    expected = [item.label for item in checks() if item.phase != "observed"]  # no loop was watched
+    assert sorted(accounted) == sorted(expected)
     assert all(reason.strip() for _, reason in result.not_run)
