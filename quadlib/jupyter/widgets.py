@@ -274,7 +274,8 @@ def recordings_html(table: SampleTable, selection: Selection) -> str:
     return (
         f"<details open><summary>{html.escape(summary)}</summary><div "
         'style="max-height:18em;overflow:auto">'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        "</div></details>"
     )
 
 

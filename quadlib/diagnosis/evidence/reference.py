@@ -109,7 +109,7 @@ class LossReading:
         for form in (first, not first):
             try:
                 self._call(self.rows, form, self.labels)
-            except Exception:  # noqa: S112 - the other form is tried; where both fail, the first one's error is told below
+            except Exception:  # the other form is tried; where both fail, the error is told below
                 continue
             return form
         self._call(self.rows, first, self.labels)

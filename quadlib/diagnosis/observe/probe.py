@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,11 +104,10 @@ def observed_step(subject: Subject, batch: Any) -> Probe:
     variances: list[tuple[str, float]] = []
     modes: dict[str, bool] = {}
 
-    def hook(name: str):
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def look(module: nn.Module, inputs: Any, output: Any) -> None:
-            modes[name] = (
-                module.training
-            )  # of the last pass: before its own step, a subject is embedded once more
+            # of the last pass: before its own step, a subject is embedded once more
+            modes[name] = module.training
             if (
                 isinstance(output, Tensor)
                 and output.ndim >= 2

@@ -51,7 +51,8 @@ def sensor_csv(recording: Recording, process: Process, geometry: Geometry) -> by
         at_time = start + datetime.timedelta(milliseconds=round(float(stamps[k]) * 1000))
         stamp = f"{at_time:%m/%d/%Y},{at_time:%H:%M:%S}.{at_time.microsecond // 1000:03d}"
         lines.append(
-            f"{stamp},{recording.part},{pressure[k]:.3f},{flow[k]:.2f},{feed[k]:.4f},{current[k]:.1f},{wire[k]:.3f},{voltage[k]:.2f}"
+            f"{stamp},{recording.part},{pressure[k]:.3f},{flow[k]:.2f},{feed[k]:.4f},"
+            f"{current[k]:.1f},{wire[k]:.3f},{voltage[k]:.2f}"
         )
     return ("\n".join(lines) + "\n").encode()
 

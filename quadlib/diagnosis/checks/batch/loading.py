@@ -192,7 +192,8 @@ def _draws(
     except Exception as error:
         raise Unavailable(f"the dataset cannot be copied: {type(error).__name__}") from error
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - what is examined may draw from it; the examination puts it back
+    # what is examined may draw from the legacy generator; the examination puts it back
+    np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
     if start is not None:
         start(worker)
