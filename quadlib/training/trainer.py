@@ -4,6 +4,7 @@ the best, save the latest.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ from quadlib.training.telemetry import (
     weights_of,
 )
 
+log = logging.getLogger(__name__)
 Validator = Callable[[nn.Module, QuadDataset], dict[str, float]]
 HIGHER_IS_BETTER = ("val_macro_f1", "val_map_at_r")
 
@@ -165,7 +167,7 @@ class Trainer:
                 self._save(record, clock)
                 seconds_an_epoch = (time.perf_counter() - started) / (self.epoch - first)
                 remaining = (settings.epochs - self.epoch) * seconds_an_epoch
-                self._say(epoch_line(record, settings.epochs, self.monitor, remaining))
+                log.info(epoch_line(record, settings.epochs, self.monitor, remaining))
                 self._tell("on_epoch", record)
             self._tell("on_end")
             result = FitResult(
@@ -190,7 +192,7 @@ class Trainer:
         for number, batch in enumerate(loader, start=1):
             facts = batch_facts(batch.labels, self.objective)
             if settings.debug:
-                self._say(debug_line(batch.labels))
+                print(debug_line(batch.labels), flush=True)  # asked for by name, so always shown
             self._tell("on_batch", batch)
             clock.lap("load_seconds")
 
@@ -271,7 +273,7 @@ class Trainer:
             self.history.append({"kind": "step", **facts, **figures})
         pending.clear()
         if number < len(self.batches):
-            self._say(
+            log.info(
                 f"epoch {self.epoch:3d}/{self.settings.epochs}  batch "
                 f"{number:4d}/{len(self.batches)}  loss {self.history[-1]['loss']:.4f}"
             )
@@ -310,7 +312,7 @@ class Trainer:
         if resume == "never" or (resume == "auto" and not path.exists()):
             return
         load_state(self, load_checkpoint(path), path)
-        self._say(f"resuming {self.run.name} after epoch {self.epoch} of {self.settings.epochs}")
+        log.info(f"resuming {self.run.name} after epoch {self.epoch} of {self.settings.epochs}")
 
     def _try_two_batches(self) -> None:
         """Embeds and differentiates two batches and validates once before the first step, so that a
@@ -336,6 +338,3 @@ class Trainer:
     def _tell(self, event: str, *details: Any) -> None:
         for watcher in self.watchers:
             getattr(watcher, event)(self, *details)
-
-    def _say(self, text: str) -> None:
-        print(text, flush=True)

@@ -5,6 +5,7 @@ finished run folder.
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,6 +21,8 @@ from quadlib.training import step
 from quadlib.training.checkpoint import load_weights
 from quadlib.training.restore import Restored
 from quadlib.training.trainer import Trainer, TrainingError, Watcher
+
+log = logging.getLogger(__name__)
 
 
 def subject_of(trainer: Trainer, **parts: Any) -> Subject:
@@ -90,7 +93,7 @@ class DoctorWatcher(Watcher):
         *,
         refuse: bool = True,
         parts: Mapping[str, Any] | None = None,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = log.warning,
     ) -> None:
         self.refuse, self.parts, self.say = refuse, parts if parts is not None else {}, say
         self.findings: list[Finding] = []

@@ -55,7 +55,8 @@ class DieAt(Watcher):
             raise KeyboardInterrupt
 
 
-def test_a_run_leaves_two_checkpoints_a_history_between_the_bounds_and_its_record(settings, capsys):
+def test_a_run_leaves_two_checkpoints_a_history_between_the_bounds_and_its_record(settings, caplog):
+    caplog.set_level("INFO", "quadlib")
     run, trainer, result = train(settings)
     assert sorted(path.name for path in run.folder.rglob("*.pth")) == [
         "best_model.pth",
@@ -76,7 +77,7 @@ def test_a_run_leaves_two_checkpoints_a_history_between_the_bounds_and_its_recor
     assert {"encoders.a", "fusion", "fused_head"} <= set(epochs[0]["gradient_norms"])
     assert all(ratio > 0 for ratio in epochs[0]["update_ratios"].values())
     assert run.record["status"] == "done"
-    assert "(floor 0." in capsys.readouterr().out
+    assert "(floor 0." in caplog.text
 
 
 def test_the_same_seed_gives_the_same_bytes(settings):
@@ -289,7 +290,8 @@ def test_a_broken_validator_fails_before_the_first_step(settings):
     assert counter.steps == 0 and not run.history()
 
 
-def test_the_remaining_time_counts_the_epochs_of_this_process_alone(settings, monkeypatch, capsys):
+def test_the_remaining_time_counts_the_epochs_of_this_process_alone(settings, monkeypatch, caplog):
+    caplog.set_level("INFO", "quadlib")
     from quadlib.training import telemetry, trainer
 
     clock = SimpleNamespace(now=0.0)
@@ -311,7 +313,7 @@ def test_the_remaining_time_counts_the_epochs_of_this_process_alone(settings, mo
         train(settings, watcher=TenSecondsAnEpoch())
     die_at = 0
     train(settings, watcher=TenSecondsAnEpoch())
-    said = re.findall(r"epoch +(\d)/4 .*~(\d+) s left", capsys.readouterr().out)
+    said = re.findall(r"epoch +(\d)/4 .*~(\d+) s left", caplog.text)
     assert said == [("1", "30"), ("2", "20"), ("3", "10"), ("4", "0")]
 
 

@@ -70,7 +70,7 @@ class MediaStore:
             )
         if store.damage:
             dropped = Counter(item.modality for item in store.damage)
-            log.info(
+            log.warning(
                 f"{table.name}: masked as damaged: "
                 f"{', '.join(f'{count} {name}' for name, count in dropped.items())}"
             )
