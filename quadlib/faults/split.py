@@ -78,9 +78,9 @@ def sessions_divided(p: Pipeline) -> None:
     when="T0",
 )
 def overlapping_windows(p: Pipeline) -> None:
-    sample, place = _cut(p, 6)
+    recording, place = _cut(p, 6)
     p.table = p.table.with_columns(
-        sample=sample,
+        recording=recording,
         group=p.table.frame["sample_id"].to_numpy(),
         start_s=0.5 * place,
         end_s=0.5 * place + 1,

@@ -23,10 +23,15 @@ class Recipe(Protocol):
     Args:
         n_batches: batches of every epoch.
         uniform_size: samples in every batch of every epoch, or None where sizes differ.
+        request: the settings that it follows.
     """
 
     n_batches: int
     uniform_size: int | None
+
+    @property
+    def request(self) -> Request | PkRequest:
+        """The settings that it follows."""
 
     def epoch(self, epoch: int, rng: np.random.Generator) -> tuple[Demand, Cells]:
         """What an epoch draws, and the cells of its batches."""

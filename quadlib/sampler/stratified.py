@@ -9,8 +9,9 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from quadlib.sampler.cells import Cells, stable_order
-from quadlib.sampler.demand import SamplerError
+from quadlib.sampler.demand import Request, SamplerError
 from quadlib.sampler.draws import deal, times_drawn
+from quadlib.sampler.pk import PkRequest
 from quadlib.sampler.plan import BatchPlan, encode_groups, encode_labels
 from quadlib.sampler.settings import recipe_for
 
@@ -147,6 +148,11 @@ class StratifiedBatchSampler(Sampler[list[int]]):
                 "batches differ in size, so the sampler has no batch_size; plan().sizes has them"
             )
         return size
+
+    @property
+    def request(self) -> Request | PkRequest:
+        """What was asked for, as whoever judges the batches reads it."""
+        return self._recipe.request
 
     @property
     def drop_last(self) -> bool:

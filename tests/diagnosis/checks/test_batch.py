@@ -298,6 +298,26 @@ def test_honest_samplers_are_silent(roots, labels, sampler):
     assert roots(labels=labels, batch_sampler=sampler, settings=settings, phases=["before"]) == []
 
 
+RARE = np.concatenate([np.repeat(np.arange(4), 40), [9]])
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"batch_size": 16, "rare": "drop"},
+        {"batch_size": 16, "rare": "oversample"},
+        {"layout": "pk", "classes_per_batch": 4, "samples_per_class": 4, "rare": "drop"},
+    ],
+    ids=["dropped", "oversampled", "P x K, dropped"],
+)
+def test_what_our_sampler_was_asked_for_is_known(examined, asked):
+    sampler = StratifiedBatchSampler(RARE, **asked)
+    result = examined(labels=RARE, batch_sampler=sampler, phases=["before"])
+    assert not [item.code for item in result.findings if item.code[3] == "B"]
+    judged = "QL-B13 the sampler keeps the rules it declares" in result.ran
+    assert judged == ("layout" not in asked)
+
+
 def test_chance_matches_counting():
     sizes = np.array([5, 4, 3])
     draws = list(itertools.combinations(np.repeat([0, 1, 2], sizes), 3))

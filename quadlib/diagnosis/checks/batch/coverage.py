@@ -78,7 +78,8 @@ def _wanted(x: Examination) -> np.ndarray:
     if getattr(request, "rare", "") != "drop":
         return x.train_rows
     _, codes, sizes = np.unique(x.train_labels, return_inverse=True, return_counts=True)
-    return x.train_rows[sizes[codes.reshape(-1)] >= getattr(request, "min_per_class", 0)]
+    least = getattr(request, "min_per_class", getattr(request, "samples_per_class", 0))
+    return x.train_rows[sizes[codes.reshape(-1)] >= least]
 
 
 def _chance(x: Examination, wanted: np.ndarray, drawn: list[np.ndarray]) -> tuple[float, float]:
