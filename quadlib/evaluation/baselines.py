@@ -61,14 +61,14 @@ def baselines(
     Set-points and duration are never an input of the model; a random forest of fixed size reads
     them here to show how far they alone would get.
     """
-    given = [name for name in SETPOINT_COLUMNS if name in frame and _told(frame[name]).any()]
-    timed = [name for name in DURATION_COLUMNS if name in frame and _told(frame[name]).any()]
+    setpoints = [name for name in SETPOINT_COLUMNS if name in frame and _filled(frame[name]).any()]
+    timed = [name for name in DURATION_COLUMNS if name in frame and _filled(frame[name]).any()]
     forest = RandomForestClassifier(TREES, random_state=seed)
     return [
         _score(name, columns, model, frame, codes, class_names, train_rows, eval_rows, bootstrap)
         for name, columns, model in (
             ("majority", None, DummyClassifier(strategy="most_frequent")),
-            ("set-points", given, forest),
+            ("set-points", setpoints, forest),
             ("duration", timed, forest),
         )
     ]
@@ -134,17 +134,17 @@ def normal_code(class_names: Sequence[str]) -> int | None:
 
 def _numbers(column: pd.Series) -> np.ndarray:
     """A column as float64: numbers, or text of numbers, as they are; other text as category
-    numbers; NaN where nothing is told.
+    numbers; NaN where nothing is filled in.
     """
-    told = _told(column)
-    numbers = pd.to_numeric(column.where(told), errors="coerce").to_numpy(
+    filled = _filled(column)
+    numbers = pd.to_numeric(column.where(filled), errors="coerce").to_numpy(
         dtype=np.float64, na_value=np.nan
     )
-    if np.isnan(numbers[told.to_numpy()]).any():
-        categories = pd.Categorical(column.where(told).astype("string"))
-        numbers = np.where(told, categories.codes, np.nan).astype(np.float64)
+    if np.isnan(numbers[filled.to_numpy()]).any():
+        categories = pd.Categorical(column.where(filled).astype("string"))
+        numbers = np.where(filled, categories.codes, np.nan).astype(np.float64)
     return numbers
 
 
-def _told(column: pd.Series) -> pd.Series:
+def _filled(column: pd.Series) -> pd.Series:
     return column.notna() & (column.astype("string").str.strip() != "")

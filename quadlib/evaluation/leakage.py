@@ -61,7 +61,7 @@ def session_leakage(
             ids,
         )
     random_split, grouped_split = (
-        macro_f1(queries.labels, found, len(class_names)) for found in (helped, predictions)
+        macro_f1(queries.labels, codes, len(class_names)) for codes in (helped, predictions)
     )
     points = 100 * (random_split - grouped_split)
     effect = (

@@ -9,6 +9,9 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from quadlib.evaluation.neighbours import similarity_blocks
+from quadlib.evaluation.retrieval import Retrieval as Retrieval
+from quadlib.evaluation.retrieval import cross_modal_map_at_r as cross_modal_map_at_r
+from quadlib.evaluation.retrieval import retrieval as retrieval
 from quadlib.evaluation.score import Score
 
 
@@ -108,108 +111,6 @@ def auroc(defect: np.ndarray, scores: np.ndarray) -> Score:
         )
         return Score.undefined(f"the split holds {what}, and AUROC compares good with defect")
     return Score(float(roc_auc_score(defect, scores)))
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """Retrieval scores per query, float64 (n_queries,), NaN for a lone query: one whose class the
-    gallery lacks.
-
-    MAP@R is the mean of `average_precision_at_r` (Musgrave et al., ECCV 2020), R the number of the
-    query's positives in the gallery.
-    """
-
-    precision_at_1: np.ndarray
-    r_precision: np.ndarray
-    average_precision_at_r: np.ndarray
-    reciprocal_rank: np.ndarray
-
-    def means(self) -> dict[str, Score]:
-        """precision_at_1, r_precision, map_at_r and mrr over the queries that have a positive."""
-        names = {
-            "precision_at_1": self.precision_at_1,
-            "r_precision": self.r_precision,
-            "map_at_r": self.average_precision_at_r,
-            "mrr": self.reciprocal_rank,
-        }
-        counted = ~np.isnan(self.precision_at_1)
-        if not counted.any():
-            return dict.fromkeys(
-                names, Score.undefined("no query has a recording of its class in the gallery")
-            )
-        return {name: Score(float(values[counted].mean())) for name, values in names.items()}
-
-
-def retrieval(
-    queries: np.ndarray,
-    query_labels: np.ndarray,
-    gallery: np.ndarray | None = None,
-    gallery_labels: np.ndarray | None = None,
-    query_ids: np.ndarray | None = None,
-    gallery_ids: np.ndarray | None = None,
-) -> Retrieval:
-    """Ranks the gallery by cosine for every query; without a gallery the queries search among
-    themselves, each without itself.
-
-    Embeddings (n, D) with unit rows; labels of any dtype, compared as they are. A pair with the
-    same id does not count.
-    """
-    if gallery is None or gallery_labels is None:
-        gallery, gallery_labels = queries, query_labels
-        query_ids = gallery_ids = np.arange(len(queries))
-    values = np.full((4, len(queries)), np.nan)
-    position = np.arange(1, len(gallery) + 1)
-    for block, similarity in similarity_blocks(queries, gallery, query_ids, gallery_ids):
-        order = np.argsort(-similarity, axis=1, kind="stable")
-        relevant = gallery_labels[order] == query_labels[block, None]
-        relevant &= np.isfinite(np.take_along_axis(similarity, order, axis=1))
-        positives = relevant.sum(axis=1)
-        found = positives > 0
-        relevant, positives = relevant[found], positives[found, None]
-        precision = np.cumsum(relevant, axis=1) / position
-        within_r = relevant & (position <= positives)
-        rows = np.flatnonzero(found) + block.start
-        values[0, rows] = relevant[:, 0] if len(rows) else 0
-        values[1, rows] = within_r.sum(axis=1) / positives[:, 0]
-        values[2, rows] = (precision * within_r).sum(axis=1) / positives[:, 0]
-        values[3, rows] = 1 / (np.argmax(relevant, axis=1) + 1)
-    return Retrieval(*values)
-
-
-def cross_modal_map_at_r(
-    queries: np.ndarray,
-    query_present: np.ndarray,
-    query_labels: np.ndarray,
-    gallery: np.ndarray,
-    gallery_present: np.ndarray,
-    gallery_labels: np.ndarray,
-) -> tuple[Score, np.ndarray]:
-    """MAP@R of each modality searching each other one: the mean over the ordered pairs, and the
-    matrix (M, M) with NaN where undefined.
-
-    Embeddings (n, M, D), present (n, M) bool; only recordings that have the modality search or are
-    found.
-    """
-    n_modalities = queries.shape[1]
-    matrix = np.full((n_modalities, n_modalities), np.nan)
-    for one in range(n_modalities):
-        asks = query_present[:, one]
-        for other in range(n_modalities):
-            answers = gallery_present[:, other]
-            if one == other or not asks.any() or not answers.any():
-                continue
-            pair = retrieval(
-                queries[asks, one],
-                query_labels[asks],
-                gallery[answers, other],
-                gallery_labels[answers],
-            )
-            value = pair.means()["map_at_r"].value
-            matrix[one, other] = np.nan if value is None else value
-    pairs = matrix[~np.isnan(matrix)]
-    if not len(pairs):
-        return Score.undefined("no two modalities have recordings of one class"), matrix
-    return Score(float(pairs.mean())), matrix
 
 
 def alignment(embeddings: np.ndarray, codes: np.ndarray) -> Score:

@@ -82,8 +82,8 @@ class Evaluation:
             for subset in self.subsets
             if len(subset.modalities) == 1
         ]
-        own = [(name, scores["macro_f1"]) for name, scores in self.by_modality.items()]
-        defined = [(name, score) for name, score in alone + own if score.defined]
+        by_itself = [(name, scores["macro_f1"]) for name, scores in self.by_modality.items()]
+        defined = [(name, score) for name, score in alone + by_itself if score.defined]
         return max(defined, key=lambda item: item[1].value or 0.0, default=None)
 
     @property

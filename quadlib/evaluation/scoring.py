@@ -17,19 +17,17 @@ from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.metrics import (
     Classification,
     ClassScore,
-    Retrieval,
     alignment,
     auroc,
     classification,
-    cross_modal_map_at_r,
     effective_rank,
     macro_f1,
     one_class_reason,
-    retrieval,
     uniformity,
 )
-from quadlib.evaluation.neighbours import class_nearness, knn_predict
+from quadlib.evaluation.neighbours import class_nearness
 from quadlib.evaluation.record import WorstRecording
+from quadlib.evaluation.retrieval import Retrieval, cross_modal_map_at_r, knn_and_retrieval
 from quadlib.evaluation.score import Score
 from quadlib.evaluation.subsets import knn_scores
 
@@ -68,18 +66,19 @@ def score_fused(
     with intervals over sessions.
     """
     truth, reason = queries.labels, undefined_reason(gallery, queries, class_names)
-    predictions = knn_predict(queries.fused, gallery.fused, gallery.labels, neighbours)
+    predictions, ranking = knn_and_retrieval(
+        queries.fused, truth, gallery.fused, gallery.labels, neighbours
+    )
     nearness = class_nearness(
         queries.fused, gallery.fused, gallery.labels, len(class_names), neighbours
     )
     result = classification(truth, predictions, class_names, undefined=reason)
-    ranking = retrieval(queries.fused, truth, gallery.fused, gallery.labels)
-    found = dict.fromkeys(ranking.means(), Score.undefined(reason)) if reason else ranking.means()
+    ranked = dict.fromkeys(ranking.means(), Score.undefined(reason)) if reason else ranking.means()
     defect, suspicion = _defects(truth, nearness, class_names)
     scores = {
         "accuracy": result.accuracy,
         "macro_f1": result.macro_f1,
-        **found,
+        **ranked,
         "auroc": Score.undefined(f"no class is named {NORMAL_CLASS}")
         if defect is None
         else auroc(defect, suspicion),
@@ -181,11 +180,11 @@ def worst_recordings(
 ) -> list[WorstRecording]:
     """The recordings that lie nearest to a wrong class compared with their own, worst first."""
     rows = np.arange(len(queries))
-    own = fused.nearness[rows, queries.labels]
+    same_class = fused.nearness[rows, queries.labels]
     others = fused.nearness.copy()
     others[rows, queries.labels] = -np.inf
     closest = others.max(axis=1, initial=-np.inf)
-    margin = own - np.where(np.isfinite(closest), closest, -1.0)
+    margin = same_class - np.where(np.isfinite(closest), closest, -1.0)
     frame = table.frame.iloc[queries.rows]
     ids, groups = frame["sample_id"].tolist(), frame["group"].tolist()
     return [

@@ -18,8 +18,8 @@ from quadlib.config import EvaluateSettings
 from quadlib.data.samples import SampleTable
 from quadlib.evaluation.embed import evaluation_mode
 from quadlib.evaluation.intervals import SessionBootstrap
-from quadlib.evaluation.metrics import classification, macro_f1, one_class_reason, retrieval
-from quadlib.evaluation.neighbours import knn_predict
+from quadlib.evaluation.metrics import classification, macro_f1, one_class_reason
+from quadlib.evaluation.retrieval import knn_and_retrieval
 from quadlib.evaluation.score import Score
 from quadlib.model.quad import unit
 
@@ -87,8 +87,8 @@ def fuse(
     kept = present.any(dim=1)
     with evaluation_mode(model):
         parts = [
-            unit(model.fused_head(model.fusion(values, seen)[0]))
-            for values, seen in zip(
+            unit(model.fused_head(model.fusion(values, shown)[0]))
+            for values, shown in zip(
                 tokens.values[kept].split(batch_size), present[kept].split(batch_size), strict=True
             )
         ]
@@ -124,10 +124,10 @@ def _score_subset(
     settings: EvaluateSettings,
 ) -> SubsetScore:
     shown = tuple(names[index] for index in chosen)
-    seen = [bool(tokens.present[:, list(chosen)].any()) for tokens in (gallery, queries)]
-    if not all(seen):
+    visible = [bool(tokens.present[:, list(chosen)].any()) for tokens in (gallery, queries)]
+    if not all(visible):
         nothing = Score.undefined(
-            f"no recording of the {'evaluated split' if seen[0] else 'gallery'} has "
+            f"no recording of the {'evaluated split' if visible[0] else 'gallery'} has "
             f"{' or '.join(shown)}"
         )
         return SubsetScore(shown, 0, nothing, nothing, nothing)
@@ -163,7 +163,9 @@ def knn_scores(
     )
     if reason:
         return dict.fromkeys(("accuracy", "macro_f1", "map_at_r"), Score.undefined(reason))
-    predictions = knn_predict(queries, gallery, gallery_labels, settings.neighbours)
+    predictions, ranking = knn_and_retrieval(
+        queries, labels, gallery, gallery_labels, settings.neighbours
+    )
     result = classification(labels, predictions, names)
     bootstrap = SessionBootstrap(
         table.frame["group"].to_numpy()[rows], settings.resamples, settings.seed
@@ -171,7 +173,6 @@ def knn_scores(
     f1 = bootstrap.interval(
         result.macro_f1, lambda drawn: macro_f1(labels[drawn], predictions[drawn], len(names))
     )
-    ranking = retrieval(queries, labels, gallery, gallery_labels)
     return {"accuracy": result.accuracy, "macro_f1": f1, "map_at_r": ranking.means()["map_at_r"]}
 
 

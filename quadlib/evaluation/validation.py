@@ -10,8 +10,8 @@ from torch import nn
 
 from quadlib.config import TrainSettings
 from quadlib.evaluation.embed import embed
-from quadlib.evaluation.metrics import classification, retrieval
-from quadlib.evaluation.neighbours import knn_predict
+from quadlib.evaluation.metrics import classification
+from quadlib.evaluation.retrieval import knn_and_retrieval
 from quadlib.loss import SupConLoss, bounds
 
 
@@ -42,13 +42,14 @@ class KnnValidator:
                 "it a share in fractions, or a split column with val in it"
             )
         gallery, queries = (embed(model, dataset, table.rows(split)) for split in ("train", "val"))
-        predictions = knn_predict(queries.fused, gallery.fused, gallery.labels, self.neighbours)
+        predictions, ranking = knn_and_retrieval(
+            queries.fused, queries.labels, gallery.fused, gallery.labels, self.neighbours
+        )
         scores = classification(queries.labels, predictions, table.class_names)
-        ranking = retrieval(queries.fused, queries.labels, gallery.fused, gallery.labels).means()
         figures = {
             "val_accuracy": scores.accuracy.value,
             "val_macro_f1": scores.macro_f1.value,
-            "val_map_at_r": ranking["map_at_r"].value,
+            "val_map_at_r": ranking.means()["map_at_r"].value,
             "val_excess": self._excess(queries.fused, queries.labels),
         }
         return {name: value for name, value in figures.items() if value is not None}

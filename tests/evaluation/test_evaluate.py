@@ -116,7 +116,7 @@ def test_written_and_read_back(model, dataset, tmp_path) -> None:
     text = run.path("evaluation.json").read_text()
     assert "NaN" not in text and "arrays" not in json.loads(text)
     run.path("evaluation.json").write_text('{"run": "r1"}')
-    with pytest.raises(FileError, match="evaluate the run again"):
+    with pytest.raises(FileError, match="Make it again with this version"):
         Evaluation.read(run)
 
 
