@@ -15,13 +15,14 @@ from quadlib.diagnosis.evidence.observed.dataset import (
     training_loader,
 )
 from quadlib.diagnosis.evidence.observed.labels import labels
-from quadlib.diagnosis.evidence.observed.passes import batches, lost_losses
+from quadlib.diagnosis.evidence.observed.passes import batches, lost_losses, passes
 from quadlib.diagnosis.evidence.observed.rows import compared, cosines
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 from quadlib.diagnosis.words import some
 
+LARGEST_EXPONENT = 88  # exp of more overflows in float32
 CONTRASTIVE = ("QL-P*", "QL-N*", "QL-O01", "QL-O02", "QL-E*", "QL-M*")
 
 
@@ -142,7 +143,7 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
     if not full:
         return
     alone = np.array([(np.unique(v, return_counts=True)[1] == 1).sum() / len(v) for v in full])
-    lost = bool(lost_losses(x.record))
+    lost = _divided_by_none(x, alone)
     if alone.mean() < 0.5 and not (lost and alone.max() > 0):
         return
     every = _all_labels(x)
@@ -176,6 +177,17 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
         ruled_out=("the learning rate",),
         consequences=("QL-P*", "QL-O*", "QL-N10", "QL-N03"),
     )
+
+
+def _divided_by_none(x: Examination, alone: np.ndarray) -> bool:
+    """Whether a loss is not finite in the passes with lone anchors alone, of finite rows."""
+    lost = [passes(x.record)[k] for k in lost_losses(x.record)]
+    rows = [item.backward.comparison for item in lost if item.backward.comparison is not None]
+    if not lost or any(fetch.not_finite for item in lost for fetch in item.fetches):
+        return False
+    first = rows[0] if rows else compared(x.record)[0]
+    logits = (first.left @ first.right.T * first.scale).abs().max()
+    return bool(logits < LARGEST_EXPONENT) and bool(alone.max() > 0)
 
 
 @check("B14", "a watched batch holds distinct rows", phase="observed")

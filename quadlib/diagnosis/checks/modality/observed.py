@@ -157,6 +157,8 @@ def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
 def mixed_views(x: Examination) -> Iterator[Finding]:
     comparison = compared(x.record)[0]
     own = partners(comparison)
+    if comparison.targets is not None and len(comparison.targets.unique()) == 1:
+        raise Unavailable("all targets are one column, which is judged by itself")
     if own is None:
         raise Unavailable("no view of a row is more like it than chance would have it")
     n = len(own)

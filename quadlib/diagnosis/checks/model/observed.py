@@ -176,7 +176,9 @@ def evaluation_mode(x: Examination) -> Iterator[Finding]:
     kinds = sorted(set(frozen_layers.values()))
     whole = not active
     switches = [e for e in x.record.of(SetMode) if not e.training]
-    when = f"put into evaluation mode: {switches[-1].module} at step {switches[-1].step}"
+    when = "model.train() was not called in what was watched"
+    if switches:
+        when = f"put into evaluation mode: {switches[-1].module} at step {switches[-1].step}"
     yield Finding(
         "QL-E03",
         "error" if whole else "note",
@@ -184,7 +186,7 @@ def evaluation_mode(x: Examination) -> Iterator[Finding]:
         parts(set(frozen_layers)),
         (
             f"{len(frozen_layers)} such layers, {len(active)} in training mode, gradients enabled",
-            when if switches else "model.train() was not called in what was watched",
+            when,
         ),
         "call model.train() before the training steps, after every evaluation too",
         ruled_out=("a frozen part: its weights receive gradient",),

@@ -26,7 +26,8 @@ from quadlib.diagnosis.subject import Unavailable
 FEWEST_STEPS = 4
 COLLAPSED = 0.02
 TINY = 1e-7  # of a weight in one step: float32 resolves 6e-8
-BURST = 0.5  # of a weight matrix in one step
+BURST = 0.5  # of all weights in one step
+STARTED = 5e-3  # root mean square of a matrix that was not initialised with 0
 
 
 def _ratios(step: OptimiserStep) -> dict[str, float]:
@@ -42,8 +43,7 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
     taken = steps(x.record)
     rate = max(max(step.rates, default=0.0) for step in taken)
     apart = [spread for _, spread in spreads(x.record)]
-    matrices = {n for n, p in x.record.parameters.items() if p.ndim >= 2}
-    largest = [max((r for n, r in _ratios(s).items() if n in matrices), default=0) for s in taken]
+    largest = _relative_updates(x.record)
     evidence = []
     if len(apart) > 1 and apart[0] >= 2 * COLLAPSED and apart[-1] < COLLAPSED:
         evidence.append(
@@ -52,13 +52,13 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
         )
     losses = x.record.losses
     finite = losses[np.isfinite(losses)]
-    burst = max(largest) > BURST and sum(r > BURST for r in largest) >= 2
-    if burst and len(finite) > 1 and (len(finite) < len(losses) or finite[-1] > 3 * abs(finite[0])):
+    burst = max(largest) > 4 * BURST or sum(ratio > BURST for ratio in largest) >= 3
+    if burst and len(finite) > 1:
         evidence.append(f"the loss went from {finite[0]:.4g} to {losses[-1]:.4g}")
     if not evidence:
         return
     evidence.append(
-        f"rate {rate:.3g}: the largest relative change of a weight matrix in one step is "
+        f"rate {rate:.3g}: the largest relative change of the weights in one step is "
         f"{max(largest):.2g} (usual: 1e-4 to 1e-2)"
     )
     yield Finding(
@@ -72,6 +72,26 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
         explains=("a loss that stays on its plateau from then on",),
         consequences=("QL-P10", "QL-P12", "QL-N10", "QL-N04", "QL-O06", "QL-P16", "QL-N06"),
     )
+
+
+def _relative_updates(record: Record) -> list[float]:
+    """Norm of each step's change over that of the weights before it; of matrices that did not
+    start from 0, as an adapter does.
+    """
+    started = {
+        name
+        for step in steps(record)[:1]
+        for name, p in step.parameters.items()
+        if record.parameters[name].ndim >= 2
+        and p.weight > STARTED * record.parameters[name].numel() ** 0.5
+    }
+    ratios = []
+    for step in steps(record):
+        moved = [p for name, p in step.parameters.items() if name in started]
+        weight = float(np.linalg.norm([p.weight for p in moved])) if moved else 0.0
+        update = float(np.linalg.norm([p.update for p in moved])) if moved else 0.0
+        ratios.append(update / weight if weight else 0.0)
+    return ratios
 
 
 @check("O02", "a rate above 0 moves the weights in the watched steps", phase="observed")
@@ -147,7 +167,12 @@ def endless_warm_up(x: Examination) -> Iterator[Finding]:
     known = _length(x, ahead.epoch)
     calls = min(known or len(top), len(top))
     reached, now = float(top[:calls].max()), float(top[0])
-    if reached > 0.5 * full or now > 0.1 * full or (not known and not ahead.epoch):
+    if (
+        reached > 0.5 * full
+        or now > 0.1 * full
+        or reached <= now
+        or (not known and not ahead.epoch)
+    ):
         return
     length = (
         f"{known} steps are declared"
@@ -410,7 +435,7 @@ def decay(x: Examination) -> Iterator[Finding]:
             continue
         gradient, weight = (float(np.linalg.norm(column)) for column in zip(*norms, strict=True))
         decoupled = "AdamW" in type(optimiser).__name__
-        heavy = rate * amount > 2e-3 if decoupled else amount * weight > 10 * gradient
+        heavy = rate * amount > 2e-3 if decoupled else amount * weight > 3 * gradient
         if not heavy or amount < 1e-2:
             continue
         yield Finding(

@@ -68,8 +68,9 @@ def _formulas(record: Record, c: Comparison) -> list[tuple[str, float, float]]:
             chosen = counts > 0
             if not bool(chosen.any()):
                 continue
-            inside = (log_odds.masked_fill(~positives, 0).sum(1) / counts)[chosen]
-            made.append((name, -float(inside.mean()), math.log(max(n - 1, 1))))
+            inside = log_odds.masked_fill(~positives, 0).sum(1) / counts.clamp(min=1)
+            for mean in (inside[chosen].mean(), inside.mean()):  # lone anchors left out, or 0
+                made.append((name, -float(mean), math.log(max(n - 1, 1))))
             odds = log_odds.exp().masked_fill(~positives, 0).sum(1) / counts
             made.append(
                 (
