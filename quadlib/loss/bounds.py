@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
+
+from quadlib.loss.labels import class_codes
 
 SUPCONTRAST_BASE_TEMPERATURE = 0.07
 
@@ -32,27 +35,40 @@ def collapse_value(n_anchors: int) -> float:
 
 
 def floor(
-    labels_or_counts: Any,
+    labels: Any,
     temperature: float,
     n_views: int = 1,
     *,
-    kind: Literal["auto", "labels", "counts"] = "auto",
+    kind: Literal["labels", "counts"] = "labels",
+    unlabelled: int | str | None = -1,
     rectified: bool = False,
     exact: bool = False,
 ) -> float:
     """The value that no embedding of this batch can go below, in nats; NaN where no anchor has a
     positive.
 
-    labels_or_counts: the labels of one batch (any dtype, a list, array or tensor) or its counts per
-    class (integers, zeros allowed; or a mapping from class to count). Whole numbers can be either:
-    with kind="auto" they are labels when they are codes that start at 0 and leave none out (sorted,
-    or at least twice as many as classes), otherwise counts; say kind="counts" or "labels" to leave
-    no doubt. n_views multiplies the counts. rectified: the embeddings end in a ReLU, so that no
-    cosine is below 0. exact: the optimum itself, by a convex program over the Gram matrix of the
-    class means, where the closed form is a lower bound (equal to 1e-5 for T <= 0.1).
+    Args:
+        labels: The labels of one batch, (N,); see read_labels. With kind="counts" its counts per
+            class, whole numbers, zeros allowed; a mapping from class to count needs no kind.
+        temperature: T.
+        n_views: Views of each sample; it multiplies the counts.
+        kind: What `labels` are. Nothing is guessed: eight each of 1..4 are labels and counts alike.
+        unlabelled: The label of samples without one, each of which is a class of its own.
+        rectified: The embeddings end in a ReLU, so that no cosine is below 0.
+        exact: The optimum itself, by a convex program over the Gram matrix of the class means,
+            where the closed form is a lower bound (equal to 1e-5 for T <= 0.1).
+
+    Raises:
+        ValueError: No labels or counts of one batch, or a temperature that is none.
+
+    Example:
+        >>> round(floor([1, 2, 3, 4] * 8, temperature=0.1), 4)
+        1.9459
+        >>> round(floor([8, 8, 8, 8], temperature=0.1, kind="counts"), 4)
+        1.9459
     """
     _positive("temperature", temperature)
-    counts = class_counts(labels_or_counts, kind) * n_views
+    counts = class_counts(labels, kind, unlabelled) * n_views
     if exact:
         return exact_floor(counts, temperature, rectified=rectified)
     return float(floor_of_counts(counts, temperature, rectified=rectified))
@@ -76,7 +92,7 @@ def floor_of_counts(
         has_positive, counts * np.log(np.where(has_positive, counts - 1 + others, 1.0)), 0.0
     )
     anchors = np.where(has_positive, counts, 0.0).sum(-1)
-    general = np.divide(
+    general: np.ndarray = np.divide(
         terms.sum(-1), anchors, out=np.full(anchors.shape, np.nan), where=anchors > 0
     )
     if rectified:
@@ -158,49 +174,38 @@ def progress(value: float, n_anchors: int, floor_value: float) -> float:
 
 
 def class_counts(
-    labels_or_counts: Any, kind: Literal["auto", "labels", "counts"] = "auto"
+    labels: Any,
+    kind: Literal["labels", "counts"] = "labels",
+    unlabelled: int | str | None = -1,
 ) -> np.ndarray:
-    """Counts per class (n_classes,) int64 of the labels of a batch, or the given counts; see
-    `floor` for which is which.
+    """Counts per class (n_classes,) int64 of the labels of a batch, or the counts themselves; each
+    unlabelled sample is a class of one. A mapping from class to count holds counts.
     """
-    if kind not in ("auto", "labels", "counts"):
-        raise ValueError(f"kind is {kind!r}; expected 'auto', 'labels' or 'counts'")
-    if isinstance(labels_or_counts, Mapping):
-        labels_or_counts, kind = list(labels_or_counts.values()), "counts"
-    values = (
-        labels_or_counts.detach().cpu().numpy()
-        if hasattr(labels_or_counts, "detach")
-        else np.asarray(labels_or_counts)
-    )
+    if kind not in ("labels", "counts"):
+        raise ValueError(f"kind is {kind!r}; expected 'labels' or 'counts'")
+    if isinstance(labels, Mapping):
+        labels, kind = list(labels.values()), "counts"
+    if kind == "labels":
+        codes, names = class_codes(labels, unlabelled)
+        if not len(codes):
+            raise ValueError("labels are empty; those of one batch were expected")
+        known = np.bincount(codes[codes >= 0], minlength=len(names))
+        return np.concatenate([known, np.ones((codes < 0).sum(), dtype=np.int64)])
+    values = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
     if values.ndim != 1 or not values.size:
         raise ValueError(
-            "labels or counts of one batch were expected, one dimension, at least one value; got "
-            f"shape {values.shape}"
+            f"counts of shape {values.shape}; one per class, shape (n_classes,), were expected"
         )
-    if kind == "auto":
-        kind = "labels" if _are_labels(values) else "counts"
-    if kind == "labels":
-        return np.unique(values, return_counts=True)[1].astype(np.int64)
     if values.dtype.kind not in "iuf" or values.min() < 0 or (values != np.floor(values)).any():
         raise ValueError(
             f"counts are whole numbers from 0 up; got {values[:8].tolist()}. Pass kind='labels' if "
-            "these are labels."
+            "these are labels"
         )
     return values.astype(np.int64)
 
 
-def _are_labels(values: np.ndarray) -> bool:
-    if values.dtype.kind not in "iu":
-        return True
-    if values.size < 2 or values.min() != 0:
-        return bool(values.min() < 0)
-    codes = np.unique(values)
-    without_gap = len(codes) == codes[-1] + 1
-    return bool(without_gap and ((np.diff(values) >= 0).all() or values.size >= 2 * len(codes)))
-
-
 def explain_value(
-    value: float,
+    value: float | str,
     batch_size: int,
     n_views: int = 1,
     temperature: float | None = None,
@@ -211,13 +216,38 @@ def explain_value(
     """Says which constant a stuck loss value is, or None if it is none of those that the declared
     sizes allow.
 
-    Collapse shows s * ln(V * B - 1) with s = T / base_temperature. Only the declared batch, views,
-    world size and micro-batch are tried (batch_size is the whole batch, over all ranks), and a
-    scale only where a temperature is given: a free search would match by chance. The value matches
-    within the rounding of its printed digits (at most 5e-4 relative).
+    Collapse shows s * ln(V * B - 1) with s = T / base_temperature. Only the declared sizes are
+    tried, and a scale only where a temperature is declared: a free search would match by chance.
+    For the same reason a value needs three digits. It matches within half of its last digit, or
+    within 2.5e-4 (relative above 1), whichever is more; the digits are those of the text, or those
+    that Python prints for the number.
+
+    Args:
+        value: The loss as it was printed: a number, or its text, which keeps a last 0.
+        batch_size: Samples in the whole batch, over all processes.
+        n_views: Views of each sample.
+        temperature: T, where it is known.
+        base_temperature: The loss's divisor (SupContrast: 0.07, tried where only T is declared).
+        world_size: Processes that share the batch.
+        micro_batch: Samples of one accumulated step.
+
+    Returns:
+        A sentence, or None.
+
+    Raises:
+        ValueError: value is a text that is no number.
+
+    Example:
+        >>> explain_value("2.71", batch_size=16).split(":")[0]
+        '2.71 is the collapse plateau ln(15) of 16 samples'
+        >>> explain_value(2.65, batch_size=16) is None
+        True
     """
+    text = value if isinstance(value, str) else repr(float(value))
+    value = float(value)
     if not math.isfinite(value):
         return None
+    half_digit = _half_digit(text)
     scales = [(1.0, "")]
     if temperature is not None:
         base = SUPCONTRAST_BASE_TEMPERATURE if base_temperature is None else base_temperature
@@ -247,9 +277,19 @@ def explain_value(
             if n_anchors < 3:
                 continue
             plateau = scale * math.log(n_anchors - 1)
-            if abs(value - plateau) <= 2.5e-4 * max(1.0, plateau):
+            if abs(value - plateau) <= max(half_digit, 2.5e-4 * max(1.0, plateau)):
                 return _explanation(value, scale, scale_text, size, n_views, size_text)
     return None
+
+
+def _half_digit(text: str) -> float:
+    """Half of the last digit of a printed number, and 0 below three digits, where much would match
+    by chance.
+    """
+    printed = Decimal(text).as_tuple()
+    if len(printed.digits) < 3:
+        return 0.0
+    return 0.5 * 10.0 ** int(printed.exponent) * (1 + 1e-9)
 
 
 def _explanation(

@@ -4,7 +4,7 @@ DistributedDataParallel, the one-process gradient.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -16,28 +16,27 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def gather_batch(
-    embeddings: Tensor, labels: Tensor | None, index: Tensor | None
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Embeddings (n, ...) with their gradient, labels (n,) and index (n,) of all processes, in the
-    order of their ranks; n may differ between them.
+def gather_batch(embeddings: Tensor, *columns: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
+    """Embeddings (n, ...) with their gradient, and columns (n, ...) such as labels, of all
+    processes, in the order of their ranks; n may differ between them.
 
     Every process then computes the same loss over the whole batch: the value is the true one on
     each, and no process averages over its own anchors alone, which is wrong where lone anchors are
-    unevenly spread. The gradient of the own rows is multiplied by the number of processes, since
-    DistributedDataParallel averages over them.
+    unevenly spread. The gradient of a process's rows is multiplied by the number of processes,
+    since DistributedDataParallel averages over them.
     """
-    sizes = [
-        torch.zeros(1, dtype=torch.int64, device=embeddings.device)
-        for _ in range(dist.get_world_size())
-    ]
-    dist.all_gather(sizes, torch.tensor([len(embeddings)], device=embeddings.device))
+    device = embeddings.device
+    sizes = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor([len(embeddings)], device=device))
     counts = [int(size) for size in sizes]
-    return (
-        _GatherRows.apply(embeddings, counts),
-        None if labels is None else _gather(labels, counts),
-        None if index is None else _gather(index, counts),
-    )
+    return cast(Any, _GatherRows).apply(embeddings, counts), [
+        None if column is None else _gather(_wide(column).to(device), counts) for column in columns
+    ]
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Whole numbers as int64, which every backend gathers, whatever each process has."""
+    return values if values.is_floating_point() else values.to(torch.int64)
 
 
 def _gather(values: Tensor, counts: list[int]) -> Tensor:
@@ -52,9 +51,9 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
         rank = dist.get_rank()
-        ctx.own, ctx.world_size = slice(sum(counts[:rank]), sum(counts[: rank + 1])), len(counts)
+        ctx.mine, ctx.world_size = slice(sum(counts[:rank]), sum(counts[: rank + 1])), len(counts)
         return _gather(rows.detach(), counts)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return gradient[ctx.own] * ctx.world_size, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient[ctx.mine] * ctx.world_size, None

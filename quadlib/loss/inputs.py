@@ -1,126 +1,121 @@
 """What a contrastive loss is given, brought to one form: unit rows, and for each which others are
-its positives.
+its positives and which it is compared with.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from quadlib.loss.labels import joint_codes, read_labels
+from quadlib.loss.pairs import Sizes, anchor_importance, ignored_pairs, mask_weights
+
+Against: TypeAlias = tuple[Tensor, Any]
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """Embeddings (N, D) in float32 or float64, views one after the other, and a class code per row
-    (N,) int64 or positive weights (N, N), diagonal 0.
+    """N anchors and the K rows that they are compared with: the batch, unless alone, then others.
+
+    rows (N, D) in float32 or float64, views one after the other. codes: a class code per row (N,)
+    int64, or None where weights (N, K), the positives' weights, say it. others (M, D) of
+    other_codes (M,): a memory, or what is compared `against`. groups (N,) int64: pairs of one group
+    count neither way. ignored (N, K) bool: so do these. importance (N,): an anchor's weight in the
+    mean. unlabelled (N,) bool: rows without a label, whose code no other sample has.
     """
 
     rows: Tensor
     codes: Tensor | None
-    weights: Tensor | None
+    weights: Tensor | None = None
+    others: Tensor | None = None
+    other_codes: Tensor | None = None
+    alone: bool = False
+    groups: Tensor | None = None
+    ignored: Tensor | None = None
+    importance: Tensor | None = None
+    unlabelled: Tensor | None = None
 
-    def positives(self, keys: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """How many positives each anchor has, (N,) int64, in the batch and among the keys'
-        codes.
-        """
+    def compared(self) -> Tensor:
+        """Which pairs are compared at all, (N, K) bool: no anchor with itself."""
+        n, device = len(self.rows), self.rows.device
+        blocks = []
+        if not self.alone:
+            apart = torch.arange(n, device=device)
+            apart = apart if self.groups is None else self.groups
+            blocks.append(apart[:, None] != apart)
+        if self.others is not None:
+            blocks.append(torch.ones(n, len(self.others), dtype=torch.bool, device=device))
+        compared = torch.cat(blocks, 1)
+        return compared if self.ignored is None else compared & ~self.ignored
+
+    def positive_weights(self) -> Tensor:
+        """The weight of every positive (N, K), 0 elsewhere; compared or not."""
         if self.weights is not None:
-            return (self.weights > 0).sum(1)
+            return self.weights
         assert self.codes is not None
-        ordered = torch.sort(self.codes if keys is None else torch.cat([self.codes, keys[1]]))[0]
-        return (
-            torch.searchsorted(ordered, self.codes, right=True)
-            - torch.searchsorted(ordered, self.codes)
-            - 1
+        columns = [] if self.alone else [self.codes]
+        columns += [] if self.other_codes is None else [self.other_codes]
+        return (self.codes[:, None] == torch.cat(columns)).to(self.rows.dtype)
+
+    def positives(self) -> Tensor:
+        """How many positives each anchor has, (N,) int64."""
+        plain = self.ignored is None and self.groups is None and not self.alone
+        if self.codes is None or not plain:
+            return ((self.positive_weights() > 0) & self.compared()).sum(1)
+        every = (
+            self.codes if self.other_codes is None else torch.cat([self.codes, self.other_codes])
         )
+        ordered = torch.sort(every)[0]
+        after = torch.searchsorted(ordered, self.codes, right=True)
+        return after - torch.searchsorted(ordered, self.codes) - 1
 
 
 def read_anchors(
-    embeddings: Tensor, labels: Any, mask: Tensor | None, n_views: int | None, unlabelled: int
+    embeddings: Tensor,
+    labels: Any,
+    mask: Any = None,
+    n_views: int | None = None,
+    unlabelled: int | str | None = -1,
+    *,
+    against: Against | None = None,
+    ignore: Any = None,
+    weights: Any = None,
 ) -> Anchors:
-    """Checks embeddings, labels and mask against each other and brings them to Anchors; see
-    SupConLoss.forward for the shapes.
+    """Checks everything that SupConLoss.forward takes against each other and brings it to Anchors.
 
     Raises ValueError or TypeError naming what was given and what was expected.
     """
-    rows, n_samples, views = _stacked_rows(embeddings, n_views)
+    rows, sizes = stacked_rows(embeddings, n_views)
+    alone = against is not None
+    others, other_labels, other_sizes = None, None, sizes
+    if against is not None:
+        others, other_labels, other_sizes = _read_against(against, rows)
     if mask is not None:
-        if labels is not None:
+        if labels is not None or other_labels is not None:
             raise ValueError(
                 "labels and mask are both given; one of them says which rows are positives"
             )
-        return Anchors(
-            rows,
-            None,
-            _positive_weights(
-                torch.as_tensor(mask, device=rows.device), n_samples, views, rows.dtype
-            ),
-        )
-    if labels is None:
-        return Anchors(rows, torch.arange(n_samples, device=rows.device).repeat(views), None)
-    if getattr(labels, "ndim", 1) == 2:
-        several = torch.as_tensor(labels, device=rows.device)
-        if len(several) != n_samples:
-            raise ValueError(
-                f"{len(several)} rows of labels for {n_samples} samples; one row per sample was "
-                "expected"
-            )
-        several = (several != 0).to(rows.dtype)
-        return Anchors(
-            rows, None, _positive_weights(several @ several.T > 0, n_samples, views, rows.dtype)
-        )
-    codes = label_codes(labels, unlabelled, rows.device)
-    if len(codes) == n_samples:
-        return Anchors(rows, codes.repeat(views), None)
-    raise ValueError(
-        f"{len(codes)} labels for embeddings of shape {tuple(embeddings.shape)}; one per sample "
-        f"was expected, {n_samples}"
-        + (
-            ""
-            if n_views or embeddings.ndim == 3
-            else ". If the rows are views stacked one after the other, say n_views"
-        )
-    )
+        anchors = Anchors(rows, None, mask_weights(mask, sizes, other_sizes, rows, alone))
+    elif labels is None and other_labels is None:
+        anchors = _by_position(rows, sizes, other_sizes if alone else None)
+    else:
+        parts = [(labels, sizes)] + ([(other_labels, other_sizes)] if alone else [])
+        anchors = _by_labels(rows, parts, unlabelled)
+    anchors = replace(anchors, others=others, alone=alone)
+    if ignore is not None:
+        groups, ignored = ignored_pairs(ignore, sizes, other_sizes, rows.device, alone)
+        anchors = replace(anchors, groups=groups, ignored=ignored)
+    if weights is not None:
+        each = anchor_importance(weights, labels, sizes, unlabelled, rows)
+        anchors = replace(anchors, importance=each)
+    return anchors
 
 
-def label_codes(labels: Any, unlabelled: Any, device: torch.device) -> Tensor:
-    """Integer codes (n,) int64 that are equal exactly where the labels are; each unlabelled row has
-    a code of its own. Whole numbers stay exact.
-    """
-    if not isinstance(labels, Tensor):
-        values = np.asarray(labels)
-        if values.dtype.kind in "fc":
-            raise TypeError(
-                f"labels are {values.dtype}; integers or strings were expected, since large floats "
-                "run together"
-            )
-        if values.dtype.kind not in "iub":
-            found, inverse = np.unique(values.astype(str), return_inverse=True)
-            without = torch.from_numpy((found == str(unlabelled))[inverse]).to(device)
-            return _own_codes(torch.from_numpy(inverse.astype(np.int64)).to(device), without)
-        labels = torch.from_numpy(np.ascontiguousarray(values.astype(np.int64)))
-    if labels.is_floating_point() or labels.is_complex():
-        raise TypeError(
-            f"labels are {labels.dtype}; integers or strings were expected, since floats above "
-            "2^24 run together. Use labels.long()"
-        )
-    codes = labels.to(device=device, dtype=torch.int64)
-    if codes.ndim != 1:
-        raise ValueError(f"labels of shape {tuple(codes.shape)}; one per sample was expected")
-    return _own_codes(codes, codes == unlabelled)
-
-
-def _own_codes(codes: Tensor, without: Tensor) -> Tensor:
-    """The codes, and for each row `without` a label a code that no other row has."""
-    if not len(codes):
-        return codes
-    own = codes.min().clamp(max=0) - 1 - torch.arange(len(codes), device=codes.device)
-    return torch.where(without, own, codes)
-
-
-def _stacked_rows(embeddings: Tensor, n_views: int | None) -> tuple[Tensor, int, int]:
+def stacked_rows(embeddings: Tensor, n_views: int | None) -> tuple[Tensor, Sizes]:
+    """Embeddings (N, D) or (N, V, D) as rows, view by view, never in half precision."""
     shape = tuple(embeddings.shape)
     if not embeddings.is_floating_point():
         raise TypeError(f"embeddings are {embeddings.dtype}; floating point was expected")
@@ -129,8 +124,8 @@ def _stacked_rows(embeddings: Tensor, n_views: int | None) -> tuple[Tensor, int,
             raise ValueError(
                 f"n_views is {n_views}, but embeddings of shape {shape} hold {shape[1]} views"
             )
-        n_samples, views = shape[0], shape[1]
-        embeddings = embeddings.transpose(0, 1).reshape(n_samples * views, shape[2])
+        sizes = Sizes(shape[0], shape[1])
+        embeddings = embeddings.transpose(0, 1).reshape(sizes.rows, shape[2])
     elif embeddings.ndim == 2:
         views = n_views or 1
         if shape[0] % views:
@@ -138,7 +133,7 @@ def _stacked_rows(embeddings: Tensor, n_views: int | None) -> tuple[Tensor, int,
                 f"embeddings of shape {shape} cannot be {views} views; the number of rows is no "
                 "multiple of n_views"
             )
-        n_samples = shape[0] // views
+        sizes = Sizes(shape[0] // views, views)
     else:
         raise ValueError(
             f"embeddings of shape {shape}; (N, D), or (N, V, D) with V views of each sample, was "
@@ -146,18 +141,81 @@ def _stacked_rows(embeddings: Tensor, n_views: int | None) -> tuple[Tensor, int,
         )
     if embeddings.dtype in (torch.float16, torch.bfloat16):
         embeddings = embeddings.float()
-    return embeddings, n_samples, views
+    return embeddings, sizes
 
 
-def _positive_weights(mask: Tensor, n_samples: int, views: int, dtype: torch.dtype) -> Tensor:
-    if mask.shape != (n_samples, n_samples) and mask.shape != (
-        n_samples * views,
-        n_samples * views,
-    ):
-        raise ValueError(
-            f"mask of shape {tuple(mask.shape)}; ({n_samples}, {n_samples}) was expected, one row "
-            "and column per sample"
+def _read_against(against: Against, rows: Tensor) -> tuple[Tensor, Any, Sizes]:
+    if not (isinstance(against, tuple | list) and len(against) == 2):
+        raise TypeError(
+            f"against is {type(against).__name__}; (embeddings, labels) was expected, with None "
+            "for labels where row i belongs to anchor i or a mask says what belongs together"
         )
-    if len(mask) == n_samples:
-        mask = mask.repeat(views, views)
-    return mask.to(dtype).clone().fill_diagonal_(0)
+    others, sizes = stacked_rows(against[0], None)
+    if others.shape[1] != rows.shape[1]:
+        raise ValueError(
+            f"against holds embeddings of {others.shape[1]} dimensions, the anchors have "
+            f"{rows.shape[1]}; both must come from the same space"
+        )
+    return others.to(rows.dtype), against[1], sizes
+
+
+def _by_position(rows: Tensor, sizes: Sizes, other_sizes: Sizes | None) -> Anchors:
+    """No labels: an anchor's positives are its sample's other views, or the same row of others."""
+    codes = torch.arange(sizes.samples, device=rows.device).repeat(sizes.views)
+    without = torch.ones_like(codes, dtype=torch.bool)
+    if other_sizes is None:
+        if sizes.views == 1:
+            raise ValueError(
+                f"embeddings of shape {tuple(rows.shape)} came without labels and with one view, "
+                "so that no row has a positive and the loss would always be 0; pass labels, or "
+                "embeddings (N, V, D), or n_views"
+            )
+        return Anchors(rows, codes, unlabelled=without)
+    if other_sizes.samples != sizes.samples:
+        raise ValueError(
+            f"{sizes.samples} samples against {other_sizes.samples} without labels; without labels "
+            "row i belongs to row i, so as many were expected. Pass labels with both"
+        )
+    other_codes = codes[: sizes.samples].repeat(other_sizes.views)
+    return Anchors(rows, codes, other_codes=other_codes, unlabelled=without)
+
+
+def _by_labels(
+    rows: Tensor, parts: list[tuple[Any, Sizes]], unlabelled: int | str | None
+) -> Anchors:
+    """Labels of the anchors and, where there are two parts, of the others."""
+    read = []
+    for name, (labels, sizes) in zip(("labels", "labels of against"), parts, strict=False):
+        if labels is None:
+            raise ValueError(f"{name} are None, but those on the other side are not; pass both")
+        one = read_labels(labels, unlabelled)
+        if len(one.values) != sizes.samples:
+            raise ValueError(
+                f"{len(one.values)} {name} for embeddings of shape {(sizes.rows, rows.shape[1])}; "
+                f"one per sample was expected, {sizes.samples}"
+                + (
+                    ". If the rows are views stacked one after the other, say n_views"
+                    if sizes.views == 1
+                    else ""
+                )
+            )
+        read.append(one)
+    views = [sizes.views for _, sizes in parts]
+    missing = torch.as_tensor(read[0].missing, device=rows.device).repeat(views[0])
+    if any(one.values.ndim == 2 for one in read):
+        values = [torch.as_tensor(one.values, device=rows.device).to(rows.dtype) for one in read]
+        if {value.ndim for value in values} != {2} or len({v.shape[1] for v in values}) > 1:
+            raise ValueError(
+                "labels and labels of against are not of the same classes; (N, L) and (M, L) were "
+                "expected"
+            )
+        share = values[0] @ values[-1].T > 0
+        if len(parts) == 1:
+            # a sample without any label still has its own views
+            share = share | torch.eye(len(share), dtype=torch.bool, device=rows.device)
+        weights = share.to(rows.dtype).repeat(views[0], views[-1])
+        weights = weights if len(parts) == 2 else weights.fill_diagonal_(0)
+        return Anchors(rows, None, weights, unlabelled=missing)
+    codes = joint_codes(read, rows.device)
+    other_codes = codes[1].repeat(views[1]) if len(parts) == 2 else None
+    return Anchors(rows, codes[0].repeat(views[0]), other_codes=other_codes, unlabelled=missing)

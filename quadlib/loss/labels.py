@@ -104,6 +104,30 @@ def class_codes(
     return codes, tuple(str(value) for value in distinct)
 
 
+def joint_codes(parts: list[Labels], device: torch.device) -> list[Tensor]:
+    """Codes (n,) int64 of each part, equal exactly where labels are, over all parts, and for each
+    unlabelled row one that no other row has. Whole numbers stay as they are.
+    """
+    text = [isinstance(one.values, np.ndarray) and one.values.dtype.kind == "U" for one in parts]
+    if any(text) and not all(text):
+        raise TypeError(
+            "labels are strings on one side and whole numbers on the other; the same labels were "
+            "expected on both"
+        )
+    if all(text):
+        values = [np.asarray(one.values) for one in parts]
+        inverse = np.unique(np.concatenate(values), return_inverse=True)[1]
+        codes = torch.from_numpy(inverse.astype(np.int64)).to(device)
+    else:
+        codes = _joined([_as_tensor(one.values, device).to(torch.int64) for one in parts])
+    if not len(codes):
+        return [codes for _ in parts]
+    missing = _joined([_as_tensor(one.missing, device) for one in parts])
+    unused = codes.min().clamp(max=0) - 1 - torch.arange(len(codes), device=device)
+    codes = torch.where(missing, unused, codes)
+    return list(torch.split(codes, [len(one.missing) for one in parts]))
+
+
 def name_rows(rows: Any) -> str:
     """Which rows a mask (N,) marks, for an error: "rows 3, 7 (2 of 96)"."""
     marked = np.flatnonzero(rows.detach().cpu().numpy() if isinstance(rows, Tensor) else rows)
@@ -213,3 +237,13 @@ def _of_floats(values: Array) -> str:
             else ". Use labels.astype(int)"
         )
     )
+
+
+def _as_tensor(values: Tensor | Array, device: torch.device) -> Tensor:
+    if isinstance(values, np.ndarray):
+        values = torch.from_numpy(values.astype(np.int64 if values.dtype.kind in "iu" else bool))
+    return values.to(device)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,12 +1,12 @@
 """The fast form of SupCon: class sums for the positives, symmetric tiles for the log-sum-exp, no N
 x N matrix, gradient with the value.
 
-L_i = ln sum_{j != i} exp(s_ij) - z_i . (m_i - z_i) / (T c_i), with m_i the sum of the anchor's
-class and c_i its number of positives: the positives cost O(N d). s is symmetric, so half of its
-tiles suffice: a tile E = exp(s) adds its row sums to one block of anchors and its column sums to
-another. The gradient with respect to z_i is sum_j E_ij (p_i + p_j) z_j / T less the class sums,
-with p_i = 1 / (n_used sum_j E_ij), and is made in the same call, from tiles kept where they are few
-and made again where they are many: memory is O(N d + kept tiles), and backward only multiplies.
+L_i = ln D_i - z_i . m_i / (T c_i), with D_i = sum_j exp(s_ij) over the denominator, and m_i the sum
+of the anchor's c_i positives: the positives cost O(N d). Half of the tiles of the symmetric s
+suffice for D. The gradient with respect to z_i is sum_j exp(s_ij) (p_i + p_j) z_j / T less the
+class sums, with p_i = w_i / D_i and w_i the anchor's weight in the mean; it is made in the same
+call, from tiles kept where they are few and made again where they are many: memory is O(N d + kept
+tiles), and backward only multiplies.
 
 Rows are scaled so that s is in bits, since exp2 is up to three times faster than exp on a CPU; unit
 rows keep |s| <= log2(e) / T, so that no maximum need be subtracted while the exponents stay within
@@ -16,18 +16,21 @@ the float's range: float32 serves T >= 0.0145, float64 T >= 0.0016.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import threshold
+
+from quadlib.loss.class_sums import ClassSums
+from quadlib.loss.sweep import Compared, Sweep
 
 LOG2_E = math.log2(math.e)
 LN_2 = math.log(2.0)
 KEPT_BYTES = 192 * 2**20
 SINGLE_TILE_ROWS = 384
-EMPTY = -1e4  # bits of an anchor with itself: exp2 gives 0, and 0 times it is 0
+EMPTY = -1e4  # bits of a pair that is not compared: exp2 gives 0, and 0 times it is 0
+SHORTEST = 1e-12  # a row no longer than this has no direction: it is taken as zeros
 
 
 class TileLoss(NamedTuple):
@@ -55,27 +58,72 @@ def fitting_dtype(temperature: float, dtype: torch.dtype) -> torch.dtype | None:
     return torch.float64 if bits <= 900 else None
 
 
+def inverse_lengths(rows: Tensor) -> Tensor:
+    """1 / |row| (N, 1), and 0 for a row of zeros, which then is as far from all others as a right
+    angle and has no gradient.
+    """
+    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return threshold(lengths, SHORTEST, math.inf).reciprocal()
+
+
+def anchor_weights(used: Tensor, importance: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """What each anchor counts in the mean (N,): 0 where unused, their sum 1, or 0 without any."""
+    weight = used.to(dtype) if importance is None else used * importance.to(dtype)
+    return weight / weight.sum().clamp(min=torch.finfo(dtype).tiny)
+
+
 def tile_loss(
     rows: Tensor,
     codes: Tensor,
     temperature: float | Tensor,
     variant: str = "out",
     *,
+    denominator: str = "all",
     keys: Tensor | None = None,
     key_codes: Tensor | None = None,
+    alone: bool = False,
+    groups: Tensor | None = None,
+    importance: Tensor | None = None,
     tile: int | None = None,
     kept_bytes: int = KEPT_BYTES,
 ) -> TileLoss:
     """SupCon of rows (N, D), of any length, with class codes (N,) int64, against each other and
-    against constant keys (M, D) of key_codes (M,).
+    against keys (M, D) of key_codes (M,), or, where alone, against the keys only.
 
-    Rows and keys are normalised inside. temperature may be a tensor, which then has a gradient.
-    tile: rows of a tile (default by size). Needs fitting_dtype(temperature) for rows. Raises
-    RuntimeError when differentiated twice.
+    Rows and keys are normalised inside. temperature, rows and keys have a gradient where they ask
+    for one. groups (N,): pairs of one group count neither way. importance (N,): weights of the
+    anchors in the mean. tile: rows of a tile (default by size). Needs fitting_dtype(temperature)
+    for rows. Raises RuntimeError when differentiated twice.
     """
-    return TileLoss(
-        *_TileLoss.apply(rows, temperature, codes, variant, keys, key_codes, tile, kept_bytes)
+    arguments = (
+        rows,
+        keys,
+        temperature,
+        codes,
+        key_codes,
+        groups,
+        importance,
+        variant == "in",
+        denominator == "negatives",
+        alone,
+        tile,
+        kept_bytes,
     )
+    return TileLoss(*cast(Any, _TileLoss).apply(*arguments))
+
+
+class _Solved(NamedTuple):
+    """The loss, and its derivatives with respect to the scaled rows and keys, where asked for.
+
+    by_x (N, D) with the share of the keys in it, and that share by itself; by_keys (M, D).
+    """
+
+    value: Tensor
+    per_anchor: Tensor
+    used: Tensor
+    by_x: Tensor | None = None
+    share_of_keys: Tensor | None = None
+    by_keys: Tensor | None = None
 
 
 class _TileLoss(torch.autograd.Function):
@@ -83,53 +131,49 @@ class _TileLoss(torch.autograd.Function):
     def forward(
         ctx: Any,
         rows: Tensor,
+        keys: Tensor | None,
         temperature: float | Tensor,
         codes: Tensor,
-        variant: str,
-        keys: Tensor | None,
         key_codes: Tensor | None,
+        groups: Tensor | None,
+        importance: Tensor | None,
+        inner: bool,
+        negatives: bool,
+        alone: bool,
         tile: int | None,
         kept_bytes: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        inverse = (
-            torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_(min=1e-12).reciprocal_()
-        )
         bits = LOG2_E / temperature
-        scale = inverse * (bits.sqrt() if isinstance(bits, Tensor) else math.sqrt(bits))
-        scaled = rows * scale
-        differentiate = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        if keys is None and tile is None and len(rows) <= SINGLE_TILE_ROWS:
-            value, per_anchor, used, gradient, from_keys = (
-                *_one_tile(scaled, codes, variant, differentiate),
-                None,
-            )
+        root = bits.sqrt() if isinstance(bits, Tensor) else math.sqrt(bits)
+        scale = inverse_lengths(rows) * root
+        x = rows * scale  # x_i . x_j is s_ij in bits
+        key_scale = None if keys is None else inverse_lengths(keys) * root
+        y = None if keys is None or key_scale is None else keys * key_scale
+        asked_rows, asked_keys, asked_temperature = ctx.needs_input_grad[:3]
+        asked = asked_rows or asked_keys or asked_temperature
+        pairs = Compared(x, codes, y, key_codes, groups, alone, inner, negatives)
+        if y is None and tile is None and len(rows) <= SINGLE_TILE_ROWS:
+            solved = _one_tile(pairs, importance, asked)
         else:
-            known = (
-                None
-                if keys is None or key_codes is None
-                else (normalize(keys.to(rows.dtype), eps=1e-12) * bits**0.5, key_codes)
-            )
-            value, per_anchor, used, gradient, from_keys = _many_tiles(
-                scaled, codes, variant, known, differentiate, tile, kept_bytes
-            )
-        ctx.mark_non_differentiable(per_anchor, used)
-        ctx.set_materialize_grads(False)
-        by_rows = by_temperature = None
-        if gradient is not None:
-            along = (gradient * scaled).sum(1, keepdim=True)
-            if ctx.needs_input_grad[1]:
-                # rows and keys are both scaled by 1 / sqrt(T); only the rows' share is in
-                # `gradient`
-                by_temperature = (
-                    (along.sum() + (0.0 if from_keys is None else (from_keys * scaled).sum()))
-                    * -0.5
-                    / temperature
-                )
-            if ctx.needs_input_grad[0]:
+            size = tile or tile_rows(max(len(rows), 0 if keys is None else len(keys)))
+            solved = _many_tiles(pairs, importance, asked, asked_keys, size, kept_bytes)
+        by_rows = by_keys = by_temperature = None
+        if solved.by_x is not None:
+            along_x = (solved.by_x * x).sum(1, keepdim=True)  # dV / d ln |x_i|
+            if asked_temperature:
+                # V depends on T through |x|^2 = |y|^2 = bits, and bits falls as 1 / T
+                along_y = 0.0 if solved.share_of_keys is None else (solved.share_of_keys * x).sum()
+                by_temperature = (along_x.sum() + along_y) * -0.5 / temperature
+            if asked_rows:
                 # the length of a row has no say: what points along it is taken out
-                by_rows = gradient.sub_(scaled * (along / bits)).mul_(scale)
-        ctx.save_for_backward(by_rows, by_temperature)
-        return value, per_anchor, used
+                by_rows = solved.by_x.sub_(x * (along_x / bits)).mul_(scale)
+        if solved.by_keys is not None and y is not None and key_scale is not None:
+            along = (solved.by_keys * y).sum(1, keepdim=True)
+            by_keys = solved.by_keys.sub_(y * (along / bits)).mul_(key_scale)
+        ctx.mark_non_differentiable(solved.per_anchor, solved.used)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(by_rows, by_keys, by_temperature)
+        return solved.value, solved.per_anchor, solved.used
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -138,236 +182,108 @@ class _TileLoss(torch.autograd.Function):
                 "SupConLoss makes its gradient with its value and cannot be differentiated twice; "
                 "use SupConLoss(..., form='direct') where a second derivative is needed"
             )
-        by_rows, by_temperature = ctx.saved_tensors
-        if outer[0] is None:
-            return (None,) * 8
-        return (
-            None if by_rows is None else by_rows * outer[0],
-            None if by_temperature is None else by_temperature * outer[0],
-            None,
-            None,
-            None,
-            None,
-            None,
-            None,
-        )
+        by_value = outer[0]
+        parts = [
+            None if part is None or by_value is None else part * by_value
+            for part in ctx.saved_tensors
+        ]
+        return (*parts, *[None] * 9)
 
 
-def _one_tile(
-    x: Tensor, codes: Tensor, variant: str, differentiate: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def _one_tile(pairs: Compared, importance: Tensor | None, asked: bool) -> _Solved:
     """The whole matrix as one tile: fewest operations, for batches so small that calls cost more
     than arithmetic.
     """
-    bits = (x @ x.T).fill_diagonal_(EMPTY)
-    same = (codes[:, None] == codes).to(x.dtype).fill_diagonal_(0)
+    x, codes, inner = pairs.x, pairs.codes, pairs.inner
+    bits = x @ x.T
+    same = (codes[:, None] == codes).to(x.dtype)
+    if pairs.groups is None:
+        bits.fill_diagonal_(EMPTY)
+        same.fill_diagonal_(0)
+    else:
+        ignored = pairs.groups[:, None] == pairs.groups
+        bits.masked_fill_(ignored, EMPTY)
+        same.masked_fill_(ignored, 0)
     n_positives = same.sum(1)
     used = n_positives > 0
-    weight = used.to(x.dtype) / used.sum().clamp_(min=1)
-    same *= (weight / n_positives.clamp(min=1))[:, None]
-    if variant == "out":
-        attraction = (bits * same).sum(1)
+    n_positives.clamp_(min=1)
+    attraction = None if inner else (bits * same).sum(1).div_(n_positives)  # mean of s_ip in bits
     energy = bits.exp2_()
-    total = energy.sum(1)
-    if variant == "out":
-        per_anchor = torch.where(used, total.log() - LN_2 * attraction / weight, 0.0)
+    positive_energy = energy * same if inner else None
+    if pairs.negatives:
+        n_compared = len(x) - 1 if pairs.groups is None else (~ignored).sum(1)
+        used &= same.sum(1) < n_compared
+        energy.masked_fill_(same > 0, 0)
+    total = energy.sum(1)  # D_i
+    weight = anchor_weights(used, importance, x.dtype)  # w_i
+    if positive_energy is None:
+        positive = None
+        losses = total.log() - LN_2 * cast(Tensor, attraction)
     else:
-        same = (same > 0) * energy
-        positive = same.sum(1)
-        per_anchor = torch.where(
-            used, (total / positive).log() + n_positives.clamp(min=1).log(), 0.0
-        )
+        positive = positive_energy.sum(1)  # P_i
+        losses = total.log() - positive.log() + n_positives.log()
+    per_anchor = torch.where(used, losses, 0.0)
     value = per_anchor @ weight
-    if not differentiate:
-        return value, per_anchor, used, None
-    pull = torch.where(used, weight / total, 0.0)
-    energy *= pull[:, None] + pull
-    if variant == "out":
-        energy -= same.mul_(2)
+    if not asked:
+        return _Solved(value, per_anchor, used)
+    pull = torch.where(used, weight / total, 0.0)  # p_i = dV / dD_i
+    coefficient = energy.mul_(pull[:, None] + pull)  # dV / ds_ij + dV / ds_ji, of the denominator
+    if positive is not None and positive_energy is not None:
+        pull = torch.where(used, weight / positive, 0.0)  # -dV / dP_i
+        coefficient -= positive_energy.mul_(pull[:, None] + pull)
     else:
-        pull = torch.where(used, weight / positive, 0.0)
-        energy -= same.mul_(pull[:, None] + pull)
-    return value, per_anchor, used, energy.mul_(LN_2) @ x
+        pull = weight / n_positives  # -dV / ds_ip
+        coefficient -= same.mul_(pull[:, None] + pull)
+    return _Solved(value, per_anchor, used, coefficient.mul_(LN_2) @ x)
 
 
 def _many_tiles(
-    x: Tensor,
-    codes: Tensor,
-    variant: str,
-    keys: tuple[Tensor, Tensor] | None,
-    differentiate: bool,
-    tile: int | None,
+    pairs: Compared,
+    importance: Tensor | None,
+    asked: bool,
+    asked_keys: bool,
+    size: int,
     kept_bytes: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """The sums over the upper triangle of tiles, and, once every anchor's total is known, the
-    gradient over the same tiles.
+) -> _Solved:
+    """The sums over the tiles, and, once every anchor's total is known, the gradient over the same
+    tiles.
     """
-    size = tile or tile_rows(len(x))
-    classes = _class_sums(x, codes, keys)
+    x, y = pairs.x, pairs.keys
+    classes = ClassSums(pairs.codes, pairs.key_codes, pairs.groups, pairs.alone, x.dtype)
     used = classes.n_positives > 0
-    weight = used.to(x.dtype) / used.sum().clamp_(min=1)
-    inner = variant == "in"
-    tiles = _Tiles(x, codes, keys, size, inner, kept_bytes if differentiate else 0)
-    total, positive = tiles.sums()
-    if inner:
-        per_anchor = torch.where(
-            used, (total / positive).log() + classes.n_positives.clamp(min=1).log(), 0.0
-        )
+    if pairs.negatives:
+        used &= classes.n_negatives > 0
+    n_positives = classes.n_positives.clamp(min=1)
+    weight = anchor_weights(used, importance, x.dtype)  # w_i
+    sweep = Sweep(pairs, size, kept_bytes if asked else 0)
+    total, positive = sweep.sums()  # D_i, and P_i where inner
+    in_batch = None if pairs.inner or pairs.alone else classes.over_batch(x)
+    in_keys = None if pairs.inner or y is None else classes.over_keys(y)
+    if pairs.inner:
+        losses = total.log() - positive.log() + n_positives.log()
     else:
-        attraction = (x * classes.positive_sum).sum(1) / classes.n_positives.clamp(min=1)
-        per_anchor = torch.where(used, total.log() - LN_2 * attraction, 0.0)
+        attraction = sum((x * part).sum(1) for part in (in_batch, in_keys) if part is not None)
+        losses = total.log() - LN_2 * attraction / n_positives
+    per_anchor = torch.where(used, losses, 0.0)
     value = per_anchor @ weight
-    if not differentiate:
-        return value, per_anchor, used, None, None
-    pull = torch.where(used, weight / total, 0.0)
-    pull_positive = torch.where(used, weight / positive, 0.0) if inner else None
-    gradient, from_keys = tiles.gradient(pull, pull_positive)
-    if not inner:
-        per_positive = (weight / classes.n_positives.clamp(min=1))[:, None]
-        gradient.sub_(classes.batch_sum.mul(2).mul_(per_positive))
-        if from_keys is not None:
-            from_keys.sub_((classes.positive_sum - classes.batch_sum).mul_(per_positive))
-    if from_keys is not None:
-        gradient += from_keys
-        from_keys.mul_(LN_2)
-    return value, per_anchor, used, gradient.mul_(LN_2), from_keys
-
-
-class _ClassSums(NamedTuple):
-    """Per anchor: its number of positives (N,), the sum of its positives (N, D), and of those of
-    them that are in the batch.
-    """
-
-    n_positives: Tensor
-    positive_sum: Tensor
-    batch_sum: Tensor
-
-
-def _class_sums(x: Tensor, codes: Tensor, keys: tuple[Tensor, Tensor] | None) -> _ClassSums:
-    n = len(x)
-    every = codes if keys is None else torch.cat([codes, keys[1]])
-    ordered, order = every.sort()
-    # classes are numbered without asking how many there are, which would make the host wait for the
-    # device
-    number = torch.cat([ordered.new_zeros(1), (ordered[1:] != ordered[:-1]).cumsum(0)])
-    place = torch.empty_like(order).scatter_(0, order, number)
-    count = torch.zeros(len(every), dtype=x.dtype, device=x.device).index_add_(
-        0, place, torch.ones_like(place, dtype=x.dtype)
-    )
-    sums = torch.zeros(len(every), x.shape[1], dtype=x.dtype, device=x.device).index_add_(
-        0, place[:n], x
-    )
-    batch_sum = sums[place[:n]] - x
-    positive_sum = batch_sum
-    if keys is not None:
-        sums.zero_().index_add_(0, place[n:], keys[0])
-        positive_sum = batch_sum + sums[place[:n]]
-    return _ClassSums(count[place[:n]] - 1, positive_sum, batch_sum)
-
-
-class _Tiles:
-    """The tiles of exp2(x x^T), upper triangle, and of exp2(x keys^T): made once where they may be
-    kept, else whenever they are read.
-    """
-
-    def __init__(
-        self,
-        x: Tensor,
-        codes: Tensor,
-        keys: tuple[Tensor, Tensor] | None,
-        size: int,
-        inner: bool,
-        kept_bytes: int,
-    ) -> None:
-        self.x, self.codes, self.keys, self.inner = x, codes, keys, inner
-        self.blocks = [slice(start, min(start + size, len(x))) for start in range(0, len(x), size)]
-        n_keys = 0 if keys is None else len(keys[0])
-        self.key_blocks = [
-            slice(start, min(start + size, n_keys)) for start in range(0, n_keys, size)
-        ]
-        entries = len(self.blocks) * (len(self.blocks) + 1) // 2 * size * size + len(x) * n_keys
-        self.kept: dict[tuple[int, int, bool], Tensor] | None = (
-            {} if entries * x.element_size() <= kept_bytes else None
-        )
-        self.buffer = x.new_empty(size * size)
-        self.second = x.new_empty(size * size)
-
-    def sums(self) -> tuple[Tensor, Tensor]:
-        """Per anchor, the sum of exp over all others, and over its positives (only where the inner
-        variant needs it).
-        """
-        total, positive = self.x.new_zeros(len(self.x)), self.x.new_zeros(len(self.x))
-        for rows, columns, of_keys, energy in self._tiles():
-            total[rows] += energy.sum(1)
-            mirrored = not of_keys and rows != columns
-            if mirrored:
-                total[columns] += energy.sum(0)
-            if self.inner:
-                energy = self._positives(rows, columns, of_keys, energy)
-                positive[rows] += energy.sum(1)
-                if mirrored:
-                    positive[columns] += energy.sum(0)
-        return total, positive
-
-    def gradient(self, pull: Tensor, pull_positive: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """sum_j E_ij (p_i + p_j) x_j over the batch (N, D), and sum_k E_ik p_i k over the keys (N,
-        D), less the same over positives where inner.
-        """
-        gradient = torch.zeros_like(self.x)
-        from_keys = None if self.keys is None else torch.zeros_like(self.x)
-        for rows, columns, of_keys, energy in self._tiles():
-            weights = pull[rows, None] if of_keys else self._outer_sum(pull, rows, columns)
-            if pull_positive is not None:
-                positive = self._positives(rows, columns, of_keys, energy)
-                positive = positive * (
-                    pull_positive[rows, None]
-                    if of_keys
-                    else pull_positive[rows, None] + pull_positive[columns]
-                )
-                energy = energy.mul_(weights).sub_(positive)
-            else:
-                energy = energy.mul_(weights)
-            if of_keys:
-                assert self.keys is not None and from_keys is not None
-                from_keys[rows].addmm_(energy, self.keys[0][columns])
-                continue
-            gradient[rows].addmm_(energy, self.x[columns])
-            if rows != columns:
-                gradient[columns].addmm_(energy.T, self.x[rows])
-        return gradient, from_keys
-
-    def _tiles(self) -> Iterator[tuple[slice, slice, bool, Tensor]]:
-        for i, rows in enumerate(self.blocks):
-            for columns in self.blocks[i:]:
-                yield rows, columns, False, self._energy(rows, columns, False)
-            for columns in self.key_blocks:
-                yield rows, columns, True, self._energy(rows, columns, True)
-
-    def _energy(self, rows: slice, columns: slice, of_keys: bool) -> Tensor:
-        place = (rows.start, columns.start, of_keys)
-        if self.kept is not None and place in self.kept:
-            return self.kept[place]
-        others = self.keys[0] if of_keys and self.keys is not None else self.x
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
-        energy = (
-            self.x.new_empty(shape)
-            if self.kept is not None
-            else self.buffer[: shape[0] * shape[1]].view(shape)
-        )
-        torch.mm(self.x[rows], others[columns].T, out=energy)
-        energy.exp2_()
-        if rows == columns and not of_keys:
-            energy.fill_diagonal_(0)
-        if self.kept is not None:
-            self.kept[place] = energy
-        return energy
-
-    def _outer_sum(self, values: Tensor, rows: slice, columns: slice) -> Tensor:
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
-        return torch.add(
-            values[rows, None], values[columns], out=self.second[: shape[0] * shape[1]].view(shape)
-        )
-
-    def _positives(self, rows: slice, columns: slice, of_keys: bool, energy: Tensor) -> Tensor:
-        others = self.keys[1] if of_keys and self.keys is not None else self.codes
-        return energy * (self.codes[rows, None] == others[columns])
+    if not asked:
+        return _Solved(value, per_anchor, used)
+    pull = torch.where(used, weight / total, 0.0)  # p_i = dV / dD_i
+    pull_positive = torch.where(used, weight / positive, 0.0) if pairs.inner else None
+    by_x, share_of_keys, by_keys = sweep.gradient(pull, pull_positive, asked_keys)
+    each = (weight / n_positives)[:, None]  # -dV / ds_ip, of every positive
+    if in_batch is not None:
+        # an anchor pulls its positives and is pulled by them, all alike where a class is
+        alike = importance is None and pairs.groups is None
+        pulled = in_batch * each if alike else classes.over_batch(x * each)
+        by_x.sub_(in_batch.mul_(each)).sub_(pulled)
+    if in_keys is not None and share_of_keys is not None:
+        share_of_keys.sub_(in_keys.mul_(each))
+    if by_keys is not None:
+        if not pairs.inner:
+            by_keys.sub_(classes.to_keys(x * each))
+        by_keys.mul_(LN_2)
+    if share_of_keys is not None:
+        by_x += share_of_keys
+        share_of_keys.mul_(LN_2)
+    return _Solved(value, per_anchor, used, by_x.mul_(LN_2), share_of_keys, by_keys)

@@ -38,3 +38,40 @@ def supcon_oracle(
             else -(log_probability.logsumexp(0) - positive.sum().double().log())
         )
     return torch.stack(losses).mean() if losses else rows.sum() * 0
+
+
+def pairs_oracle(
+    rows: Tensor,
+    columns: Tensor,
+    compared: Tensor,
+    positives: Tensor,
+    temperature: float | Tensor,
+    variant: str,
+    denominator: str,
+    importance: Tensor | None = None,
+) -> Tensor:
+    """The same for any pairs: rows (N, D) against columns (K, D), which of them are compared (N, K)
+    bool, the weights of the positives (N, K), and what each anchor counts in the mean (N,).
+    """
+    rows = rows.double() / rows.double().norm(dim=1, keepdim=True)
+    columns = columns.double() / columns.double().norm(dim=1, keepdim=True)
+    losses, counts = [], []
+    for i in range(len(rows)):
+        similarity = columns @ rows[i] / temperature
+        positive = compared[i] & (positives[i] > 0)
+        below = compared[i] & ~positive if denominator == "negatives" else compared[i]
+        if not positive.any() or not below.any():
+            continue
+        share = positives[i][positive].double()
+        share = share / share.sum()
+        log_probability = similarity[positive] - torch.logsumexp(similarity[below], 0)
+        losses.append(
+            -(share * log_probability).sum()
+            if variant == "out"
+            else -torch.logsumexp(log_probability + share.log(), 0)
+        )
+        counts.append(1.0 if importance is None else float(importance[i]))
+    if not sum(counts):
+        return rows.sum() * 0 + columns.sum() * 0
+    weight = torch.tensor(counts, dtype=torch.float64)
+    return (torch.stack(losses) * weight).sum() / weight.sum()

@@ -27,17 +27,36 @@ def test_floor_of_balanced_batches(
     classes: int, members: int, temperature: float, value: float
 ) -> None:
     labels = np.repeat(np.arange(classes), members)
-    for given in (
+    for batch in (
         labels,
         torch.from_numpy(labels),
         labels.tolist(),
+        labels + 1,
+        labels[:, None],
         [str(label) for label in labels],
-        [members] * classes,
         {"a": members} | {str(i): members for i in range(classes - 1)},
     ):
-        assert bounds.floor(given, temperature) == pytest.approx(value, abs=1e-10)
-    assert bounds.floor([members // 2] * classes, temperature, n_views=2) == pytest.approx(
-        value, abs=1e-10
+        assert bounds.floor(batch, temperature) == pytest.approx(value, abs=1e-10)
+    counts = [members] * classes
+    assert bounds.floor(counts, temperature, kind="counts") == pytest.approx(value, abs=1e-10)
+    assert bounds.floor(labels[::2], temperature, n_views=2) == pytest.approx(value, abs=1e-10)
+
+
+def test_numbers_are_labels_unless_they_are_said_to_be_counts() -> None:
+    assert bounds.floor(np.repeat([1, 2, 3, 4], 8), 0.1) == pytest.approx(math.log(7), abs=1e-4)
+    assert math.isnan(bounds.floor([4, 5, 6], 0.1))
+    assert bounds.floor([4, 5, 6], 0.1, kind="counts") > 1
+    with pytest.raises(ValueError, match="kind is 'auto'"):
+        bounds.floor([4, 5, 6], 0.1, kind="auto")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="whole numbers from 0 up"):
+        bounds.floor([-1, 5], 0.1, kind="counts")
+
+
+def test_an_unlabelled_sample_is_a_negative_of_all() -> None:
+    with_unlabelled = bounds.floor([0, 0, 1, 1, -1, -1], 0.5)
+    assert with_unlabelled == pytest.approx(bounds.floor([2, 2, 1, 1], 0.5, kind="counts"))
+    assert bounds.floor([0, 0, 1, 1, None], 0.5) == pytest.approx(
+        bounds.floor([2, 2, 1], 0.5, kind="counts")
     )
 
 
@@ -46,6 +65,11 @@ def test_floor_of_balanced_batches(
     [
         (2.7081, {"batch_size": 16}),
         (3.434, {"batch_size": 32}),
+        (2.71, {"batch_size": 16}),
+        ("2.71", {"batch_size": 16}),
+        ("2.708", {"batch_size": 16}),
+        (3.43, {"batch_size": 32}),
+        (np.float32(2.70805), {"batch_size": 16}),
         (1.9459, {"batch_size": 8}),
         (1.9459, {"batch_size": 4, "n_views": 2}),
         (6.920, {"batch_size": 64, "n_views": 2, "temperature": 0.1}),
@@ -53,7 +77,7 @@ def test_floor_of_balanced_batches(
         (5.5597, {"batch_size": 25, "n_views": 2, "temperature": 0.1, "base_temperature": 0.07}),
     ],
 )
-def test_stuck_values_are_explained(value: float, arguments: dict) -> None:
+def test_stuck_values_are_explained(value: float | str, arguments: dict) -> None:
     text = bounds.explain_value(value, **arguments)
     assert text is not None and "collapse" in text
 
@@ -63,10 +87,16 @@ def test_stuck_values_are_explained(value: float, arguments: dict) -> None:
     [
         (28.3, {"batch_size": 128, "n_views": 2, "temperature": 0.5}),
         (2.65, {"batch_size": 16}),
+        (2.7, {"batch_size": 16}),
+        (2.72, {"batch_size": 16}),
+        ("2.70", {"batch_size": 16}),
+        ("2.7100", {"batch_size": 16}),
+        (2.7099, {"batch_size": 16}),
+        ("3", {"batch_size": 20}),
         (3.23, {"batch_size": 32, "temperature": 0.07}),
         (math.nan, {"batch_size": 16}),
         (0.0, {"batch_size": 16}),
     ],
 )
-def test_other_values_are_left_alone(value: float, arguments: dict) -> None:
+def test_other_values_are_left_alone(value: float | str, arguments: dict) -> None:
     assert bounds.explain_value(value, **arguments) is None

@@ -36,6 +36,11 @@ def inputs(n: int, views: int) -> Tensor:
     return torch.randn(n, views, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
+def extras(n: int, part: slice = slice(None)) -> dict[str, Tensor]:
+    """Groups to ignore and weights of the samples."""
+    return {"ignore": (torch.arange(n) % 5)[part], "weights": (1.0 + torch.arange(n))[part]}
+
+
 def work(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -50,6 +55,15 @@ def work(rank: int, port: int, folder: str) -> None:
             )
             value.backward()
             results[f"{name} {views}"] = (value.detach(), wrapped.module.weight.grad)
+            narrow = torch.tensor(codes, dtype=(torch.int32, torch.uint8)[rank])[own]
+            assert SupConLoss(0.1)(wrapped(inputs(len(codes), views)[own]), narrow) == value
+        wrapped = DistributedDataParallel(model())
+        columns = extras(len(codes), own)
+        value = SupConLoss(0.1)(
+            wrapped(inputs(len(codes), 1)[own]), torch.tensor(codes)[own], **columns
+        )
+        value.backward()
+        results[f"{name} extras"] = (value.detach(), wrapped.module.weight.grad)
     try:
         SupConLoss()(torch.ones(2, 2, requires_grad=True), ["a", "b"])
     except TypeError as error:
@@ -74,4 +88,13 @@ def test_two_processes_give_the_one_process_loss(tmp_path: Path) -> None:
                 logged, gradient = results[f"{name} {views}"]
                 assert logged.item() == pytest.approx(value.item(), rel=1e-12)
                 assert (gradient - layer.weight.grad).norm() <= 1e-10 * layer.weight.grad.norm()
+        layer = model()
+        value = SupConLoss(0.1)(
+            layer(inputs(len(codes), 1)), torch.tensor(codes), **extras(len(codes))
+        )
+        value.backward()
+        for results in found:
+            logged, gradient = results[f"{name} extras"]
+            assert logged.item() == pytest.approx(value.item(), rel=1e-12)
+            assert (gradient - layer.weight.grad).norm() <= 1e-10 * layer.weight.grad.norm()
     assert "integer tensor" in found[0]["strings"]

@@ -95,3 +95,69 @@ def test_unlabelled_entries_are_negatives_of_all() -> None:
     loss(torch.eye(4, dtype=torch.float64), torch.tensor([-1, -1, 0, 0]))
     rows = torch.ones(2, 4, dtype=torch.float64)
     assert loss.detail(rows, torch.tensor([-1, 0])).positives.tolist() == [0, 2]
+
+
+def test_a_batch_that_is_not_finite_is_not_taken_up() -> None:
+    loss = SupConLoss(0.2, memory=CrossBatchMemory(10, 4).double())
+    for step, (rows, labels) in enumerate(batches(4)):
+        if step == 1:
+            rows[3] = torch.nan
+        assert loss(rows, labels).isfinite() == (step != 1)
+    assert loss.memory.batches_skipped == 1 and len(loss.memory) == 10
+    assert loss.memory.keys()[0].isfinite().all()
+
+
+@pytest.mark.parametrize("unlabelled", [-1, 0, 2])
+def test_unlabelled_rows_of_any_value_meet_no_positive(unlabelled: int) -> None:
+    loss = SupConLoss(0.2, unlabelled=unlabelled, memory=CrossBatchMemory(20, 4).double())
+    rows, labels = batches(1)[0]
+    loss(rows, torch.full_like(labels, unlabelled))
+    loss(torch.stack([rows, rows], 1), labels)
+    detail = loss.detail(rows[:3], torch.tensor([unlabelled, -1, 1]))
+    assert detail.positives.tolist() == [0, 0, 2 * int((labels == 1).sum())]
+
+
+def test_views_without_labels_may_fill_a_memory_but_not_follow_labels() -> None:
+    loss = SupConLoss(0.2, memory=CrossBatchMemory(30, 4).double())
+    (rows, labels), (more, _) = batches(2)
+    views = torch.stack([rows, more], 1)
+    loss(views)
+    assert loss.detail(views).positives.tolist() == [1] * 14
+    loss(rows, labels)
+    for call in (loss, loss.detail):
+        with pytest.raises(ValueError, match="the memory holds labelled embeddings"):
+            call(views)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize(
+    "arguments, error, part",
+    [
+        ({"labels": torch.eye(7, dtype=torch.bool)}, ValueError, "one label per sample"),
+        ({"mask": torch.eye(7)}, ValueError, "one label per sample"),
+        ({"labels": list("aabbccd")}, TypeError, "integer labels"),
+        ({"labels": [0] * 7, "ignore": [0] * 7}, ValueError, "neither with against"),
+        ({"labels": [0] * 7, "against": (torch.eye(4), [0] * 4)}, ValueError, "neither with"),
+    ],
+)
+def test_forward_and_detail_refuse_alike(
+    filled: bool, arguments: dict, error: type[Exception], part: str
+) -> None:
+    loss = SupConLoss(memory=CrossBatchMemory(10, 4).double())
+    rows, labels = batches(1)[0]
+    if filled:
+        loss(rows, labels)
+    for call in (loss, loss.detail):
+        with pytest.raises(error, match=part):
+            call(rows, **arguments)
+
+
+@pytest.mark.parametrize("variant", ["out", "in"])
+@pytest.mark.parametrize("form", ["auto", "direct"])
+def test_detail_is_the_value_with_a_memory(variant: str, form: str) -> None:
+    memory = CrossBatchMemory(10, 4).double()
+    loss = SupConLoss(0.2, variant=variant, form=form, memory=memory)  # type: ignore[arg-type]
+    for rows, labels in batches(4):
+        weights = torch.arange(7) + 1.0
+        detail = loss.detail(rows, labels, weights=weights)
+        assert loss(rows, labels, weights=weights).item() == pytest.approx(detail.value, rel=1e-12)

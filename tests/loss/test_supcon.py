@@ -241,3 +241,118 @@ def test_the_global_random_state_is_untouched() -> None:
     before = torch.get_rng_state()
     SupConLoss()(SIX, SIX_LABELS)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_labels_in_one_column_are_one_label_each() -> None:
+    labels = torch.tensor([1, 1, 2, 2])
+    rows = torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
+    expected = SupConLoss()(rows, labels).item()
+    for column in (labels[:, None], labels[:, None].numpy(), labels[:, None].tolist()):
+        assert SupConLoss()(rows, column).item() == expected
+
+
+def test_missing_labels_are_unlabelled() -> None:
+    expected = SupConLoss(0.1).detail(SIX, [0, 0, -1, -1, 1, 1])
+    for labels in (["a", "a", None, float("nan"), "b", "b"], [0, 0, None, None, 1, 1]):
+        detail = SupConLoss(0.1).detail(SIX, labels)
+        assert detail.value == expected.value and detail.floor == expected.floor
+        assert detail.positives.tolist() == [1, 1, 0, 0, 1, 1]
+
+
+def test_a_sample_without_any_of_several_labels_has_its_own_views() -> None:
+    several = torch.tensor([[1, 0], [1, 0], [0, 0], [0, 0]])
+    value = SupConLoss(0.1)(VIEWS, several)
+    assert float(value) == pytest.approx(float(SupConLoss(0.1)(VIEWS, [0, 0, -1, -1])), abs=1e-12)
+
+
+def test_one_view_without_labels_is_refused() -> None:
+    with pytest.raises(ValueError, match="with one view.*pass labels"):
+        SupConLoss()(SIX)
+    with pytest.raises(ValueError, match="from 0 to 2 in rows"):
+        SupConLoss()(SIX, torch.tensor([[0, 2]] * 6))
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.0145, 0.016, 0.02, 0.0225, 0.05])
+@pytest.mark.parametrize("form", ["auto", "direct"])
+@pytest.mark.parametrize("copies", [1, 200])
+def test_inner_variant_is_finite_at_low_temperatures(
+    temperature: float, form: str, copies: int
+) -> None:
+    rows = torch.tensor([[1.0], [-1.0], [1.0]]).repeat(copies, 1).requires_grad_()
+    labels = torch.tensor([0, 0, 1]).repeat(copies) + 2 * torch.arange(copies).repeat_interleave(3)
+    loss = SupConLoss(temperature, variant="in", form=form)  # type: ignore[arg-type]
+    value = loss(rows, labels)
+    if copies == 1:
+        exact = (math.log1p(math.exp(-2 / temperature)) + math.log(2)) / 2 + 1 / temperature
+        assert value.item() == pytest.approx(exact, rel=1e-6)
+        assert temperature != 0.02 or value.item() == pytest.approx(50.3466, abs=1e-4)
+    assert torch.isfinite(torch.autograd.grad(value, rows)[0]).all() and value.isfinite()
+
+
+@pytest.mark.parametrize("form", ["auto", "direct"])
+@pytest.mark.parametrize("n_zeros", [1, 3])
+@pytest.mark.parametrize("copies", [1, 100])
+def test_a_row_of_zeros_has_cosine_0_and_no_gradient(form: str, n_zeros: int, copies: int) -> None:
+    rows = torch.cat([SIX.repeat(copies, 1), torch.zeros(n_zeros, 2, dtype=torch.float64)])
+    labels = torch.tensor(SIX_LABELS * copies + [0] * n_zeros)
+    rows.requires_grad_()
+    value = SupConLoss(0.5, form=form)(rows, labels)  # type: ignore[arg-type]
+    gradient = torch.autograd.grad(value, rows)[0]
+    assert torch.equal(gradient[-n_zeros:], torch.zeros(n_zeros, 2, dtype=torch.float64))
+    assert gradient.abs().max() < 1 and gradient[:-n_zeros].abs().sum() > 0
+    # a further axis on which nothing else lies, one for each row of zeros, gives the same cosines
+    axes = torch.zeros(len(rows), 2 + n_zeros, dtype=torch.float64)
+    axes[:, :2] = rows.detach()
+    axes[-n_zeros:, 2:] = torch.eye(n_zeros, dtype=torch.float64)
+    assert value.item() == pytest.approx(SupConLoss(0.5)(axes, labels).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("form", ["auto", "direct"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_batch_that_is_not_finite_gives_nan(form: str, bad: float) -> None:
+    rows = SIX.clone()
+    rows[2, 0] = bad
+    assert SupConLoss(0.1, form=form)(rows, SIX_LABELS).isnan()  # type: ignore[arg-type]
+
+
+def test_torch_func_is_told_of_the_direct_form() -> None:
+    def value(rows: Tensor) -> Tensor:
+        return SupConLoss(0.1)(rows, SIX_LABELS)
+
+    with pytest.raises(RuntimeError, match="form='direct'"):
+        torch.func.grad(value)(SIX)
+    direct = SupConLoss(0.1, form="direct")
+    rows = SIX.clone().requires_grad_()
+    expected = torch.autograd.grad(SupConLoss(0.1)(rows, SIX_LABELS), rows)[0]
+    found = torch.func.grad(lambda z: direct(z, SIX_LABELS))(SIX)
+    assert torch.allclose(found, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("n", [8, 700])
+def test_meta_tensors_have_the_shape_of_the_loss(n: int) -> None:
+    rows = torch.empty(n, 4, device="meta", requires_grad=True)
+    labels = torch.empty(n, dtype=torch.int64, device="meta")
+    for extras in ({}, {"weights": torch.empty(n, device="meta")}, {"ignore": labels}):
+        value = SupConLoss()(rows, labels, **extras)
+        value.backward()
+        assert value.shape == () and rows.grad is not None and rows.grad.shape == rows.shape
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("n", [12, 500])
+@pytest.mark.parametrize("variant", ["out", "in"])
+def test_the_loss_compiles_as_one_graph(n: int, variant: str) -> None:
+    torch._dynamo.reset()
+    rows = torch.randn(n, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    others = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
+    labels, groups, weights = torch.arange(n) % 3, torch.arange(n) % 4, torch.ones(n)
+    loss = SupConLoss(0.1, variant=variant)  # type: ignore[arg-type]
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    for extras in (
+        {},
+        {"ignore": groups, "weights": weights},
+        {"against": (others, torch.arange(9) % 3)},
+    ):
+        expected = torch.autograd.grad(loss(rows, labels, **extras), rows)[0]
+        found = torch.autograd.grad(compiled(rows, labels, **extras), rows)[0]
+        assert torch.allclose(found, expected, atol=1e-7)

@@ -38,10 +38,11 @@ def test_every_form_equals_the_oracle(n_rows: int, variant: str) -> None:
             torch.randn(n_keys, dim, generator=generator, dtype=torch.float64) if n_keys else None
         )
         key_codes = torch.randint(0, n_classes, (n_keys,), generator=generator) if n_keys else None
-        known = None if keys is None or key_codes is None else (keys, key_codes)
         expected = supcon_oracle(rows, codes, scale, variant, keys, key_codes)
         wanted = torch.autograd.grad(expected, (rows, scale), materialize_grads=True)
-        losses, used = anchor_losses(Anchors(rows, codes, None), scale, variant, known)
+        losses, used = anchor_losses(
+            Anchors(rows, codes, others=keys, other_codes=key_codes), scale, variant
+        )
         values = [losses.sum() / used.sum().clamp(min=1)]
         for tile, kept_bytes in ((None, KEPT_BYTES), (8, KEPT_BYTES), (8, 0)):
             values.append(
@@ -79,7 +80,7 @@ def test_float32_stays_near_float64(n_rows: int, kept_bytes: int, variant: str) 
         + 2 * torch.randn(12, 32, generator=generator)[codes]
     )
     wide = rows.double().requires_grad_()
-    losses, used = anchor_losses(Anchors(wide, codes, None), 0.07, variant)
+    losses, used = anchor_losses(Anchors(wide, codes), 0.07, variant)
     expected = losses.sum() / used.sum()
     expected.backward()
     rows.requires_grad_()
