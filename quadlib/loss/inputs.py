@@ -104,7 +104,8 @@ def read_anchors(
     else:
         parts = [(labels, sizes)] + ([(other_labels, other_sizes)] if alone else [])
         anchors = _by_labels(rows, parts, unlabelled)
-    anchors = replace(anchors, others=others, alone=alone)
+    if alone:
+        anchors = replace(anchors, others=others, alone=True)
     if ignore is not None:
         groups, ignored = ignored_pairs(ignore, sizes, other_sizes, rows.device, alone)
         anchors = replace(anchors, groups=groups, ignored=ignored)
@@ -201,7 +202,7 @@ def _by_labels(
             )
         read.append(one)
     views = [sizes.views for _, sizes in parts]
-    missing = torch.as_tensor(read[0].missing, device=rows.device).repeat(views[0])
+    missing = _repeated(torch.as_tensor(read[0].missing, device=rows.device), views[0])
     if any(one.values.ndim == 2 for one in read):
         values = [torch.as_tensor(one.values, device=rows.device).to(rows.dtype) for one in read]
         if {value.ndim for value in values} != {2} or len({v.shape[1] for v in values}) > 1:
@@ -217,5 +218,10 @@ def _by_labels(
         weights = weights if len(parts) == 2 else weights.fill_diagonal_(0)
         return Anchors(rows, None, weights, unlabelled=missing)
     codes = joint_codes(read, rows.device)
-    other_codes = codes[1].repeat(views[1]) if len(parts) == 2 else None
-    return Anchors(rows, codes[0].repeat(views[0]), other_codes=other_codes, unlabelled=missing)
+    other_codes = _repeated(codes[1], views[1]) if len(parts) == 2 else None
+    own_codes = _repeated(codes[0], views[0])
+    return Anchors(rows, own_codes, other_codes=other_codes, unlabelled=missing)
+
+
+def _repeated(values: Tensor, views: int) -> Tensor:
+    return values if views == 1 else values.repeat(views)

@@ -119,12 +119,14 @@ def joint_codes(parts: list[Labels], device: torch.device) -> list[Tensor]:
         inverse = np.unique(np.concatenate(values), return_inverse=True)[1]
         codes = torch.from_numpy(inverse.astype(np.int64)).to(device)
     else:
-        codes = _joined([_as_tensor(one.values, device).to(torch.int64) for one in parts])
+        codes = _joined([_as_tensor(one.values, device) for one in parts])
     if not len(codes):
         return [codes for _ in parts]
-    missing = _joined([_as_tensor(one.missing, device) for one in parts])
+    missing = _joined([torch.as_tensor(one.missing, device=device) for one in parts])
     unused = codes.min().clamp(max=0) - 1 - torch.arange(len(codes), device=device)
     codes = torch.where(missing, unused, codes)
+    if len(parts) == 1:
+        return [codes]
     return list(torch.split(codes, [len(one.missing) for one in parts]))
 
 
@@ -241,7 +243,7 @@ def _of_floats(values: Array) -> str:
 
 def _as_tensor(values: Tensor | Array, device: torch.device) -> Tensor:
     if isinstance(values, np.ndarray):
-        values = torch.from_numpy(values.astype(np.int64 if values.dtype.kind in "iu" else bool))
+        values = torch.from_numpy(values.astype(np.int64))
     return values.to(device)
 
 

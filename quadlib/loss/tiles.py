@@ -69,7 +69,7 @@ def inverse_lengths(rows: Tensor) -> Tensor:
 def anchor_weights(used: Tensor, importance: Tensor | None, dtype: torch.dtype) -> Tensor:
     """What each anchor counts in the mean (N,): 0 where unused, their sum 1, or 0 without any."""
     weight = used.to(dtype) if importance is None else used * importance.to(dtype)
-    return weight / weight.sum().clamp(min=torch.finfo(dtype).tiny)
+    return weight / weight.sum().clamp_(min=torch.finfo(dtype).tiny)
 
 
 def tile_loss(
@@ -159,17 +159,17 @@ class _TileLoss(torch.autograd.Function):
             solved = _many_tiles(pairs, importance, asked, asked_keys, size, kept_bytes)
         by_rows = by_keys = by_temperature = None
         if solved.by_x is not None:
-            along_x = (solved.by_x * x).sum(1, keepdim=True)  # dV / d ln |x_i|
+            along_x = torch.linalg.vecdot(solved.by_x, x)[:, None]  # dV / d ln |x_i|
             if asked_temperature:
                 # V depends on T through |x|^2 = |y|^2 = bits, and bits falls as 1 / T
                 along_y = 0.0 if solved.share_of_keys is None else (solved.share_of_keys * x).sum()
                 by_temperature = (along_x.sum() + along_y) * -0.5 / temperature
             if asked_rows:
                 # the length of a row has no say: what points along it is taken out
-                by_rows = solved.by_x.sub_(x * (along_x / bits)).mul_(scale)
+                by_rows = solved.by_x.addcmul_(x, along_x / bits, value=-1).mul_(scale)
         if solved.by_keys is not None and y is not None and key_scale is not None:
             along = (solved.by_keys * y).sum(1, keepdim=True)
-            by_keys = solved.by_keys.sub_(y * (along / bits)).mul_(key_scale)
+            by_keys = solved.by_keys.addcmul_(y, along / bits, value=-1).mul_(key_scale)
         ctx.mark_non_differentiable(solved.per_anchor, solved.used)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(by_rows, by_keys, by_temperature)
@@ -207,7 +207,8 @@ def _one_tile(pairs: Compared, importance: Tensor | None, asked: bool) -> _Solve
     n_positives = same.sum(1)
     used = n_positives > 0
     n_positives.clamp_(min=1)
-    attraction = None if inner else (bits * same).sum(1).div_(n_positives)  # mean of s_ip in bits
+    # the mean of s_ip in bits
+    attraction = None if inner else torch.linalg.vecdot(bits, same).div_(n_positives)
     energy = bits.exp2_()
     positive_energy = energy * same if inner else None
     if pairs.negatives:
@@ -226,15 +227,19 @@ def _one_tile(pairs: Compared, importance: Tensor | None, asked: bool) -> _Solve
     value = per_anchor @ weight
     if not asked:
         return _Solved(value, per_anchor, used)
+    weight = weight * LN_2  # derivatives with respect to bits, from here on
     pull = torch.where(used, weight / total, 0.0)  # p_i = dV / dD_i
     coefficient = energy.mul_(pull[:, None] + pull)  # dV / ds_ij + dV / ds_ji, of the denominator
     if positive is not None and positive_energy is not None:
         pull = torch.where(used, weight / positive, 0.0)  # -dV / dP_i
-        coefficient -= positive_energy.mul_(pull[:, None] + pull)
+        coefficient.addcmul_(positive_energy, pull[:, None] + pull, value=-1)
     else:
         pull = weight / n_positives  # -dV / ds_ip
-        coefficient -= same.mul_(pull[:, None] + pull)
-    return _Solved(value, per_anchor, used, coefficient.mul_(LN_2) @ x)
+        if importance is None and pairs.groups is None:  # then p_i = p_j within a class
+            coefficient.addcmul_(same, pull[:, None], value=-2)
+        else:
+            coefficient.addcmul_(same, pull[:, None] + pull, value=-1)
+    return _Solved(value, per_anchor, used, coefficient @ x)
 
 
 def _many_tiles(
@@ -262,8 +267,9 @@ def _many_tiles(
     if pairs.inner:
         losses = total.log() - positive.log() + n_positives.log()
     else:
-        attraction = sum((x * part).sum(1) for part in (in_batch, in_keys) if part is not None)
-        losses = total.log() - LN_2 * attraction / n_positives
+        sums = [part for part in (in_batch, in_keys) if part is not None]
+        attraction = torch.linalg.vecdot(x, sums[0] if len(sums) == 1 else sums[0] + sums[1])
+        losses = total.log() - LN_2 * attraction.div_(n_positives)
     per_anchor = torch.where(used, losses, 0.0)
     value = per_anchor @ weight
     if not asked:
@@ -274,11 +280,12 @@ def _many_tiles(
     each = (weight / n_positives)[:, None]  # -dV / ds_ip, of every positive
     if in_batch is not None:
         # an anchor pulls its positives and is pulled by them, all alike where a class is
-        alike = importance is None and pairs.groups is None
-        pulled = in_batch * each if alike else classes.over_batch(x * each)
-        by_x.sub_(in_batch.mul_(each)).sub_(pulled)
+        if importance is None and pairs.groups is None:
+            by_x.addcmul_(in_batch, each, value=-2)
+        else:
+            by_x.addcmul_(in_batch, each, value=-1).sub_(classes.over_batch(x * each))
     if in_keys is not None and share_of_keys is not None:
-        share_of_keys.sub_(in_keys.mul_(each))
+        share_of_keys.addcmul_(in_keys, each, value=-1)
     if by_keys is not None:
         if not pairs.inner:
             by_keys.sub_(classes.to_keys(x * each))
