@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from quadlib.loss.bounds import class_counts, collapse_value, floor_of_counts
 from quadlib.loss.detail import LossDetail, loss_detail
 from quadlib.loss.direct import anchor_losses
 from quadlib.loss.gather import gather_batch, is_distributed
@@ -172,17 +173,15 @@ class SupConLoss(nn.Module):
             self.memory.push(anchors.rows, codes, None if index is None else index.repeat(views))
         return value
 
-    def bounds(self, labels: Tensor) -> tuple[float, float] | None:
+    def bounds(self, labels: Any) -> tuple[float, float] | None:
         """Collapse value and floor of a batch with these labels, one row each, in the scale of its
-        value; None where no anchor has a positive.
+        value; None where no anchor has a positive, or where there is no floor.
         """
-        codes, counts = torch.unique(labels.cpu(), return_counts=True)
-        alone = int(counts[codes == self.unlabelled].sum())
-        sizes = np.append(counts[codes != self.unlabelled].numpy(), np.ones(alone, dtype=np.int64))
-        if sizes.max(initial=0) < 2:
+        counts = class_counts(labels, unlabelled=self.unlabelled)
+        if counts.max() < 2 or self.denominator == "negatives":
             return None
-        floor = bounds.floor(sizes, self.temperature, kind="counts")
-        return bounds.collapse_value(len(labels)) * self._scale(), floor * self._scale()
+        floor = float(floor_of_counts(counts, self.temperature)) * self._scale()
+        return collapse_value(int(counts.sum())) * self._scale(), floor
 
     @torch.no_grad()
     def detail(
@@ -203,10 +202,12 @@ class SupConLoss(nn.Module):
         extras = {"against": against, "ignore": ignore, "weights": weights}
         anchors = read_anchors(embeddings, labels, mask, n_views, self.unlabelled, **extras)
         anchors = self._with_memory(anchors, labels, index)
-        computed, temperature = self._compute(anchors), self.temperature
-        scale = 1.0 if self.base_temperature is None else temperature / self.base_temperature
         negatives = self.denominator == "negatives"
-        return loss_detail(anchors, computed, temperature, scale, negatives)
+        computed, temperature = self._compute(anchors), self.temperature
+        return loss_detail(anchors, computed, temperature, self._scale(), negatives)
+
+    def _scale(self) -> float:
+        return 1.0 if self.base_temperature is None else self.temperature / self.base_temperature
 
     def _compute(self, anchors: Anchors) -> tuple[Tensor, Tensor, Tensor]:
         """Value, and per anchor its loss in nats and whether it is used; never in half precision,

@@ -356,3 +356,12 @@ def test_the_loss_compiles_as_one_graph(n: int, variant: str) -> None:
         expected = torch.autograd.grad(loss(rows, labels, **extras), rows)[0]
         found = torch.autograd.grad(compiled(rows, labels, **extras), rows)[0]
         assert torch.allclose(found, expected, atol=1e-7)
+
+
+def test_bounds_of_labels_are_those_of_the_detail() -> None:
+    loss = SupConLoss(0.1, base_temperature=0.07)
+    labels = torch.tensor([0, 0, -1, -1, 1, 1])
+    detail = loss.detail(SIX, labels)
+    assert loss.bounds(labels) == pytest.approx((detail.collapse, detail.floor))
+    assert loss.bounds([0, 1, -1]) is None
+    assert SupConLoss(denominator="negatives").bounds(labels) is None
