@@ -36,9 +36,7 @@ def test_the_nearest_are_those_of_a_full_stable_sort(seed: int) -> None:
         similarity = np.round(similarity, 1)  # many ties
     elif seed % 4 == 2:
         similarity = np.round(similarity, 1) + 3e-13 * random.normal(size=(rows, n))
-    elif (
-        seed % 4 == 3
-    ):  # the largest stand where the sample does not look, or all where it does
+    elif seed % 4 == 3:  # the largest stand where the sample does not look, or all where it does
         columns = np.argsort(np.arange(n) % neighbours.STRIDE, kind="stable")
         similarity = np.sort(similarity, axis=1)[:, columns[:: 1 if seed % 8 == 3 else -1]]
     if seed % 3 == 0:

@@ -7,50 +7,37 @@ loop's numbers are bit for bit those of an unwatched one.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
+from quadlib.diagnosis.observe.batches import BatchWatch
 from quadlib.diagnosis.observe.digests import note_digests
 from quadlib.diagnosis.observe.gradients import GradientWatch
 from quadlib.diagnosis.observe.graph import read_comparison
 from quadlib.diagnosis.observe.hooks import Hooks
+from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.layers import LayerWatch
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
-from quadlib.diagnosis.observe.names import Names, idle_optimisers, loaders_at_hand, schedulers_of
+from quadlib.diagnosis.observe.names import idle_optimisers, loaders_at_hand, schedulers_of
 from quadlib.diagnosis.observe.record import (
     Backward,
-    Clip,
-    Fetch,
     Gradients,
-    Load,
     ModuleCall,
     OptimiserStep,
     ParameterStep,
-    ReadFile,
-    Record,
-    Restore,
     ScalerStep,
-    SetMode,
-    Unscale,
-    ZeroGrad,
 )
 from quadlib.diagnosis.observe.trace import Trace
 
 MOST_CALLS_A_STEP = 4000
 # A loop that accumulates, or whose scaler skips every step, is left all the same.
 MOST_PASSES_A_STEP = 32
-# Traced passes and batches keep their tensors: so many, and no more, of a loop that only reads.
+# Traced passes keep their tensors: so many, and no more.
 MOST_TRACED_PASSES = 8
-MOST_BATCHES_A_PASS = 8
 
 
 MODULE = "module "  # in front of a module's name among the marks
@@ -69,7 +56,7 @@ class AlreadyObserving(RuntimeError):
 _observing = threading.Lock()
 
 
-class Recorder:
+class Recorder(Journal):
     """Records the loop that runs inside its with-block, in this thread of this process.
 
     steps: optimiser steps that are watched. traced_steps: of how many it is followed, operation by
@@ -94,21 +81,15 @@ class Recorder:
         if steps < 1:
             raise ValueError(f"steps is {steps}; at least one optimiser step must be watched")
         self.steps, self.traced_steps, self.stop = steps, min(traced_steps, steps), stop
-        self.record = Record()
+        super().__init__()
         self._hooks = Hooks(self)
         self._trace: Trace | None = None
         self._layers = LayerWatch()
-        self._thread, self._process = threading.get_ident(), os.getpid()
-        self._busy = False
         self._depth = 0
-        self._step = 0
         self._calls = 0
         self._outputs: dict[Any, tuple[str, str, Tensor]] = {}
         self._passes = 0
-        self._batches = 0  # since the last backward pass
-        self._batch: dict[int, str] = {}  # id of a batch's tensor -> its mark
-        self._batch_tensors: list[Tensor] = []
-        self._names = Names(self.record)
+        self._batches = BatchWatch(self.record)
         self._gradients = GradientWatch()
         self._unscaled: tuple[int, Tensor, float] | None = None
         self._before: dict[int, Tensor] = {}
@@ -154,93 +135,13 @@ class Recorder:
 
     # what the hooks call
 
-    def watching(self) -> bool:
-        """Whether an event belongs to the observed loop: its thread, its process, not our own."""
-        return (
-            not self._busy
-            and threading.get_ident() == self._thread
-            and os.getpid() == self._process
-        )
-
-    @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Around the recorder's own work: it is not observed itself, its errors are ours alone."""
-        started = time.perf_counter()
-        self._busy = True
-        try:
-            with _disable_current_modes(), torch.no_grad():
-                yield
-        except Exception as error:  # a bug of the recorder must not end a stranger's training
-            self.record.faults.append(f"{type(error).__name__}: {error}")
-        finally:
-            self._busy = False
-            self.record.seconds_watching += time.perf_counter() - started
-
-    @contextmanager
-    def passing_on(self) -> Iterator[None]:
-        """Around what torch itself does inside one event: it is no event of the loop's own."""
-        self._busy = True
-        try:
-            yield
-        finally:
-            self._busy = False
-
     def fetched(self, loader: Any, batch: Any, rows: tuple[int, ...] | None) -> None:
         training = torch.is_grad_enabled()
         with self.looking():
             if not any(item is loader for item in self.record.loaders):
                 self.record.loaders.append(loader)
             place = next(n for n, item in enumerate(self.record.loaders) if item is loader)
-            self._note_batch(place, tensors_in(batch), rows, training)
-
-    def _note_batch(
-        self,
-        place: int,
-        pairs: list[tuple[str, Tensor]],
-        rows: tuple[int, ...] | None,
-        training: bool,
-    ) -> None:
-        kept = {
-            path: tensor.detach().cpu().clone()
-            for path, tensor in pairs
-            if self._trace is not None or (tensor.ndim == 1 and not tensor.is_floating_point())
-        }
-        broken = tuple(
-            path
-            for path, tensor in pairs
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
-        )
-        leaves = tuple(describe(path, tensor) for path, tensor in pairs)
-        event = Fetch(self._step, place, leaves, rows, training, kept, broken)
-        self.record.events.append(event)
-        if not training:
-            return
-        if self._batches == 0:
-            self._batch.clear()
-            self._batch_tensors.clear()
-        self._batches += 1
-        if self._batches > MOST_BATCHES_A_PASS:  # a loop that only reads, as for statistics
-            self._forget_batch()
-            self._batches = 1
-        for path, tensor in pairs:
-            self._batch[id(tensor)] = event.mark(path)
-            self._batch_tensors.append(tensor)
-            if self._trace is not None:
-                self._trace.mark(tensor, event.mark(path))
-
-    def _note_arguments(self, name: str, args: Any, kwargs: Any) -> None:
-        """A module was called and no loader gave its inputs: they stand for the batch."""
-        pairs = [
-            (f"{name}{path}", tensor)
-            for path, tensor in tensors_in((args, kwargs))
-            if tensor.grad_fn is None
-            and not tensor.requires_grad
-            and tensor.ndim
-            and id(tensor) not in self._batch
-            and (self._trace is None or not self._trace.of(tensor))
-        ]
-        if pairs:
-            self._note_batch(-1, pairs, None, True)
+            self._batches.note(self._step, place, tensors_in(batch), rows, training, self._trace)
 
     def calling(self, module: nn.Module, args: Any, kwargs: Any) -> dict[str, str] | None:
         """Before a call: which of its arguments are leaves of the batch, as they are then."""
@@ -251,9 +152,10 @@ class Recorder:
         bare = bare and torch.is_grad_enabled()
         with self.looking():
             if bare:
-                self._note_arguments(self._names.of_module(module), args, kwargs)
+                name = self._names.of_module(module)
+                self._batches.note_arguments(self._step, name, args, kwargs, self._trace)
             return {
-                path: self._batch.get(id(tensor), "") for path, tensor in tensors_in((args, kwargs))
+                path: self._batches.mark_of(tensor) for path, tensor in tensors_in((args, kwargs))
             }
         return None
 
@@ -318,7 +220,7 @@ class Recorder:
             stale, discarded = self._gradients.before_backward(self.record.parameters)
             trace = self._trace
             marks = frozenset() if trace is None else trace.of(loss)
-            leaves = set(self._batch.values())
+            leaves = self._batches.leaves
             # the graph is read at the traced steps, and again at the last one for what became of it
             read = trace is not None or self._step >= self.steps - 1
             self.record.events.append(
@@ -359,28 +261,11 @@ class Recorder:
         if any(isinstance(item, nn.Parameter) for item in wanted):
             self.record.functional_gradients += 1
 
-    def cleared(self) -> None:
-        self.record.events.append(ZeroGrad(self._step))
-
-    def clipped(self, norm: Any, limit: Any) -> None:
-        with self.looking():
-            self.record.events.append(Clip(self._step, float(norm), float(limit)))
-
     def scaler_stepped(self, scaler: Any, skipped: bool) -> None:
         with self.looking():
             self.record.events.append(ScalerStep(self._step, float(scaler.get_scale()), skipped))
             if skipped:  # the gradients were looked at and thrown away on purpose
                 self._gradients.forget()
-
-    def unscaled(self) -> None:
-        self.record.events.append(Unscale(self._step))
-
-    def read_file(self, file: Any, content: Any) -> None:
-        keys = tuple(map(str, content)) if isinstance(content, Mapping) else ()
-        self.record.events.append(ReadFile(self._step, str(file), keys))
-
-    def restored(self, part: Any) -> None:
-        self.record.events.append(Restore(self._step, type(part).__name__))
 
     def before_step(self, optimiser: Any) -> None:
         if self._trace is not None:
@@ -425,20 +310,6 @@ class Recorder:
         if self._step >= self.steps:
             self._end()
 
-    def set_mode(self, module: nn.Module, training: bool) -> None:
-        if module.training != training:
-            with self.looking():
-                self.record.events.append(
-                    SetMode(self._step, self._names.of_module(module), training)
-                )
-
-    def loaded(self, module: nn.Module, keys: Any, result: Any, strict: bool) -> None:
-        with self.looking():
-            missing, unexpected = tuple(result.missing_keys), tuple(result.unexpected_keys)
-            matched = len(keys) - len(unexpected)
-            name = self._names.of_module(module)
-            self.record.events.append(Load(self._step, name, matched, missing, unexpected, strict))
-
     def read_out(self, tensor: Tensor) -> None:
         """A tensor left for numpy or Python."""
         if self._trace is not None:
@@ -469,11 +340,5 @@ class Recorder:
     def _forget_step(self) -> None:
         self._outputs.clear()
         self._calls = 0
-        self._batches = 0
+        self._batches.fetched = 0
         self._unscaled = None
-
-    def _forget_batch(self) -> None:
-        self._batch.clear()
-        self._batch_tensors.clear()
-        if self._trace is not None:
-            self._trace.forget()

@@ -1,4 +1,4 @@
-"""The optimisers of a watched loop: their rates, their steps, and what becomes of gradients."""
+"""Contracts of the gradients of a watched loop: each is cleared, used once, and followed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import numpy as np
 
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.passes import passes
-from quadlib.diagnosis.evidence.observed.roles import parts, roles, steps
-from quadlib.diagnosis.evidence.observed.rows import compared, spreads
+from quadlib.diagnosis.evidence.observed.roles import roles, steps
+from quadlib.diagnosis.evidence.observed.rows import compared
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.observe.record import (
     Backward,
     Clip,
-    OptimiserStep,
     Record,
     ScalerStep,
     Unscale,
@@ -22,223 +21,6 @@ from quadlib.diagnosis.observe.record import (
 )
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
-
-FEWEST_STEPS = 4
-COLLAPSED = 0.02
-TINY = 1e-7  # of a weight in one step: float32 resolves 6e-8
-BURST = 0.5  # of all weights in one step
-STARTED = 5e-3  # root mean square of a matrix that was not initialised with 0
-
-
-def _ratios(step: OptimiserStep) -> dict[str, float]:
-    return {
-        name: p.update / p.weight
-        for name, p in step.parameters.items()
-        if p.weight > 1e-3 and p.gradient
-    }
-
-
-@check("O01", "the watched steps leave the rows apart and the weights whole", phase="observed")
-def rate_too_high(x: Examination) -> Iterator[Finding]:
-    taken = steps(x.record)
-    rate = max(max(step.rates, default=0.0) for step in taken)
-    apart = [spread for _, spread in spreads(x.record)]
-    largest = _relative_updates(x.record)
-    evidence = []
-    if len(apart) > 1 and apart[0] >= 2 * COLLAPSED and apart[-1] < COLLAPSED:
-        evidence.append(
-            f"deviation of the compared rows' cosines: {apart[0]:.3f} at first, {apart[-1]:.1e} "
-            f"after {spreads(x.record)[-1][0]} steps: all rows became one"
-        )
-    losses = x.record.losses
-    finite = losses[np.isfinite(losses)]
-    burst = max(largest) > 4 * BURST or sum(ratio > BURST for ratio in largest) >= 3
-    if burst and len(finite) > 1:
-        evidence.append(f"the loss went from {finite[0]:.4g} to {losses[-1]:.4g}")
-    if not evidence:
-        return
-    evidence.append(
-        f"rate {rate:.3g}: the largest relative change of the weights in one step is "
-        f"{max(largest):.2g} (usual: 1e-4 to 1e-2)"
-    )
-    yield Finding(
-        "QL-O01",
-        "error",
-        f"the learning rate {rate:.3g} is too high: the first steps destroy the embeddings",
-        f"the first {len(taken)} optimiser steps",
-        tuple(evidence),
-        "lower the rate by 10 to 100, or warm up from a small one",
-        ruled_out=("the data and the first weights: the rows were apart before the first step",),
-        explains=("a loss that stays on its plateau from then on",),
-        consequences=("QL-P10", "QL-P12", "QL-N10", "QL-N04", "QL-O06", "QL-P16", "QL-N06"),
-    )
-
-
-def _relative_updates(record: Record) -> list[float]:
-    """Norm of each step's change over that of the weights before it; of matrices that did not
-    start from 0, as an adapter does.
-    """
-    started = {
-        name
-        for step in steps(record)[:1]
-        for name, p in step.parameters.items()
-        if record.parameters[name].ndim >= 2
-        and p.weight > STARTED * record.parameters[name].numel() ** 0.5
-    }
-    ratios = []
-    for step in steps(record):
-        moved = [p for name, p in step.parameters.items() if name in started]
-        weight = float(np.linalg.norm([p.weight for p in moved])) if moved else 0.0
-        update = float(np.linalg.norm([p.update for p in moved])) if moved else 0.0
-        ratios.append(update / weight if weight else 0.0)
-    return ratios
-
-
-@check("O02", "a rate above 0 moves the weights in the watched steps", phase="observed")
-def no_rate(x: Examination) -> Iterator[Finding]:
-    taken = steps(x.record)
-    if len(taken) < FEWEST_STEPS:
-        raise Unavailable(f"{len(taken)} steps were seen; a warm-up may start from 0")
-    for place, optimiser in enumerate(x.record.optimisers):
-        mine = [step for step in taken if step.optimiser == place]
-        if len(mine) < FEWEST_STEPS:
-            continue
-        for group in range(len(mine[0].rates)):
-            rates = [step.rates[group] for step in mine if group < len(step.rates)]
-            members = {id(p) for p in optimiser.param_groups[group]["params"]}
-            names = {n for n, p in x.record.parameters.items() if id(p) in members}
-            if max(rates) != 0 or not names & roles(x.record).gradient:
-                continue
-            whole = len(mine[0].rates) == 1
-            yield Finding(
-                "QL-O02",
-                "error" if whole else "warning",
-                "the learning rate is 0 in every watched step"
-                if whole
-                else f"the learning rate of group {group} never leaves 0",
-                f"{type(optimiser).__name__}: {parts(names)}",
-                (
-                    f"rate 0 in {len(rates)} of {len(rates)} steps; gradients arrive",
-                    *_schedulers(x.record, optimiser),
-                ),
-                "set the rate of this group, or call scheduler.step() after every optimiser step",
-                ruled_out=("the gradient: it arrives", "a frozen part: requires_grad is True"),
-                consequences=("QL-O04", "QL-P10", "QL-O15"),
-                scope="" if whole else f"group {group}",
-            )
-            return
-    ratios = [r for step in taken[1:] for r in _ratios(step).values()]
-    rate = max(max(step.rates, default=0) for step in taken)
-    if ratios and rate > 0 and max(ratios) < TINY * 100 and not _warming(taken):
-        yield Finding(
-            "QL-O02",
-            "warning",
-            f"the weights hardly move: at most {max(ratios):.1e} of a weight in one step",
-            f"the first {len(taken)} optimiser steps",
-            (f"rate {rate:.3g}; float32 resolves 6e-8 of a number, a usual step is 1e-3",),
-            "raise the rate; 1e-3 is usual for Adam, 0.05 for SGD",
-            ruled_out=("the gradient: it arrives",),
-            consequences=("QL-P10", "QL-O15"),
-        )
-
-
-def _warming(taken: list[OptimiserStep]) -> bool:
-    return max(taken[-1].rates) > 1.5 * max(taken[0].rates)
-
-
-def _schedulers(record: Record, optimiser: object) -> list[str]:
-    return [
-        f"{type(item).__name__} was called {max(int(getattr(item, '_step_count', 1)) - 1, 0)} times"
-        for item in record.schedulers
-        if getattr(item, "optimizer", None) is optimiser
-    ]
-
-
-@check("O15", "the watched warm-up ends within the run", phase="observed")
-def endless_warm_up(x: Examination) -> Iterator[Finding]:
-    from quadlib.diagnosis.evidence.observed.schedule import course
-
-    ahead = course(x.record)
-    top = ahead.rates.max(axis=1)
-    bases = [base for item in x.record.schedulers for base in getattr(item, "base_lrs", ())]
-    full = max([*bases, float(top.max())])
-    if full <= 0 or not ahead.per_step:
-        raise Unavailable("the scheduler is not called with every optimiser step")
-    known = _length(x, ahead.epoch)
-    calls = min(known or len(top), len(top))
-    reached, now = float(top[:calls].max()), float(top[0])
-    if (
-        reached > 0.5 * full
-        or now > 0.1 * full
-        or reached <= now
-        or (not known and not ahead.epoch)
-    ):
-        return
-    length = (
-        f"{known} steps are declared"
-        if known
-        else (
-            f"{calls} steps = {calls / (ahead.epoch or 1):.0f} epochs of {ahead.epoch} batches; "
-            "the length of the run itself is not known"
-        )
-    )
-    yield Finding(
-        "QL-O15",
-        "warning",
-        f"the warm-up outlasts the run: the rate reaches {reached / full:.1%} of its base value",
-        ahead.kind,
-        (
-            f"rate {now:.3g} now, {reached:.3g} at most in what is ahead, base rate {full:.3g}",
-            length,
-        ),
-        "warm up for 1 to 10 % of the run's steps",
-        ruled_out=("the optimiser: it follows its scheduler",),
-        explains=("a loss that hardly moves",),
-        consequences=("QL-O02", "QL-P10"),
-    )
-
-
-@check("O05", "the watched schedule lasts longer than half an epoch", phase="observed")
-def schedule_over(x: Examination) -> Iterator[Finding]:
-    from quadlib.diagnosis.evidence.observed.schedule import course
-
-    ahead = course(x.record)
-    top = ahead.rates.max(axis=1)
-    if not ahead.per_step or not ahead.epoch:
-        raise Unavailable("the scheduler is not called with every step, or an epoch has no length")
-    first = max(step.rates[0] for step in steps(x.record))
-    peak = max(first, float(top.max()))
-    low = np.flatnonzero(top <= 0.01 * peak)
-    taken = len(steps(x.record))
-    if not len(low) or top[0] < 0.01 * peak and taken < FEWEST_STEPS:
-        return
-    end = int(low[0]) + taken
-    if end >= 0.5 * ahead.epoch or max(s.rates[0] for s in steps(x.record)[-2:]) > peak * 1.01:
-        return
-    yield Finding(
-        "QL-O05",
-        "warning",
-        f"the schedule is used up after {end} steps, before half of the first epoch",
-        ahead.kind,
-        (
-            f"it is called with every optimiser step; the rate falls to 1 % of {peak:.3g} at step "
-            f"{end}, an epoch has {ahead.epoch}",
-        ),
-        "call scheduler.step() once an epoch, or give it epochs x batches steps",
-        ruled_out=("convergence: the rate ends, not the learning",),
-        consequences=("QL-O02",),
-    )
-
-
-def _length(x: Examination, epoch: int | None) -> int | None:
-    """Optimiser steps of the run as declared by its settings, else by how the loop ended."""
-    total = x.subject.setting("max_steps", "total_steps", "steps")
-    epochs = x.subject.setting("epochs", "num_epochs", "max_epochs", "n_epochs")
-    if total:
-        return int(total)
-    if epochs and epoch:
-        return int(epochs) * epoch
-    return x.record.n_steps if x.record.ended == "finished" else None
 
 
 @check("O04", "the watched optimiser steps on gradients", phase="observed")
