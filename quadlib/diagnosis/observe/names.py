@@ -84,7 +84,7 @@ def idle_optimisers(record: Record) -> list[Optimizer]:
     ]
 
 
-def loaders_at_hand(frames: Any, known: list[Any]) -> list[DataLoader]:
+def loaders_at_hand(frames: Any, known: list[Any]) -> list[DataLoader[Any]]:
     """Loaders among the variables of the frames that an exception left, and of what these hold."""
     values: list[Any] = []
     while frames is not None:

@@ -13,6 +13,7 @@ from quadlib.diagnosis.evidence.observed.passes import lost_losses, passes, trac
 from quadlib.diagnosis.evidence.observed.roles import roles
 from quadlib.diagnosis.evidence.observed.rows import compared, effective_scale, spreads, unit
 from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.observe.graph import Comparison
 from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
@@ -21,7 +22,7 @@ COLDEST = 110  # 1 / temperature; CLIP's learned one is clamped at 100
 COLLAPSED = 0.02  # standard deviation of cosines; spread rows have 1 / sqrt(dimension)
 
 
-def _softmax(record: Record):
+def _softmax(record: Record) -> Comparison:
     comparison = compared(record)[0]
     if comparison.by != "product" or not comparison.softmax:
         raise Unavailable("no softmax over similarities stands in the loss")

@@ -239,7 +239,7 @@ def still_teacher(x: Examination) -> Iterator[Finding]:
     )
 
 
-def _shape_key(x: Examination, name: str) -> tuple:
+def _shape_key(x: Examination, name: str) -> tuple[str, tuple[int, ...]]:
     return name.rsplit(".", 1)[-1], tuple(x.record.parameters[name].shape)
 
 

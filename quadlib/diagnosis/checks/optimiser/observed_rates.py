@@ -21,6 +21,7 @@ FEWEST_STEPS = 4
 COLLAPSED = 0.02
 TINY = 1e-7  # of a weight in one step: float32 resolves 6e-8
 BURST = 0.5  # of all weights in one step
+LARGE = 0.1  # of all weights in one step: ten times what training usually does
 STARTED = 5e-3  # root mean square of a matrix that was not initialised with 0
 
 
@@ -39,7 +40,9 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
     apart = [spread for _, spread in spreads(x.record)]
     largest = _relative_updates(x.record)
     evidence = []
-    if len(apart) > 1 and apart[0] >= 2 * COLLAPSED and apart[-1] < COLLAPSED:
+    # rows may also draw together for a while at an ordinary rate, and part again
+    drawn_together = len(apart) > 1 and apart[0] >= 2 * COLLAPSED and apart[-1] < COLLAPSED
+    if drawn_together and max(largest) >= LARGE:
         evidence.append(
             f"deviation of the compared rows' cosines: {apart[0]:.3f} at first, {apart[-1]:.1e} "
             f"after {spreads(x.record)[-1][0]} steps: all rows became one"

@@ -23,7 +23,7 @@ def fact(make: Callable[[Record], T]) -> Callable[[Record], T]:
                 record.facts[key] = make(record)
             except Unavailable as reason:
                 record.facts[key] = reason
-        value = record.facts[key]
+        value: T | Unavailable = record.facts[key]
         if isinstance(value, Unavailable):
             raise value
         return value

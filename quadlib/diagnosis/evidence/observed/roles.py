@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -33,7 +34,7 @@ def roles(record: Record) -> Roles:
     """The parts that every parameter plays."""
     names = {id(parameter): name for name, parameter in record.parameters.items()}
 
-    def inside(optimisers: list) -> frozenset[str]:
+    def inside(optimisers: list[Any]) -> frozenset[str]:
         return frozenset(
             names[id(p)]
             for item in optimisers
