@@ -105,7 +105,7 @@ class Recorder(Journal):
         self.record.arguments = tuple(sys.argv[1:])
         self._hooks.install()
         self._trace = Trace()
-        self._trace.__enter__()
+        self._trace.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool:
@@ -332,7 +332,7 @@ class Recorder(Journal):
 
     def _end_trace(self) -> None:
         if self._trace is not None:
-            self._trace.__exit__(None, None, None)
+            self._trace.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._trace.forget()
             self._trace = None
             self._layers.clear()

@@ -27,7 +27,7 @@ class Trace(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.paused = False
         self._bits: dict[str, int] = {}
         self._marks: dict[int, int] = {}
