@@ -37,7 +37,7 @@ docs: setup  ## documentation of every room, from its docstrings and README, int
 	$(BIN)/pdoc $(MODULES) --docformat google --no-show-source --output-directory $(DOCS)
 
 test: lint  ## everything that must hold; browser tests need Chromium at /usr/bin/chromium
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: setup  ## loss, sampler and data speed as ratios against named peers
 	$(BIN)/python tests/bench
