@@ -175,6 +175,9 @@ class ObjectiveSettings(Settings):
     loss_variant: Literal["out", "in"] = Field(
         "out", description="L_out or L_in of Khosla et al. 2020"
     )
+    same_session: Literal["positive", "ignore"] = Field(
+        "positive", description="pairs of one session count as any others, or neither way"
+    )
     fused_weight: float = Field(1.0, ge=0, description="weight of the loss on the fused embedding")
     within_weight: float = Field(
         0.5, ge=0, description="weight of the loss within each modality, averaged over them"

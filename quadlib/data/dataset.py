@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -24,13 +25,14 @@ class Batch:
 
     inputs: name -> (B, ...) float32, normalised, zeros where absent; present (B, M) bool, in the
     order of the table's modalities; labels (B,) int64 class codes; index (B,) int64 rows of the
-    table.
+    table; sessions (B,) int64 session codes, or None where nobody asks for them.
     """
 
     inputs: dict[str, Tensor]
     present: Tensor
     labels: Tensor
     index: Tensor
+    sessions: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,7 +47,10 @@ class Batch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         inputs = {name: change(tensor) for name, tensor in self.inputs.items()}
-        return Batch(inputs, change(self.present), change(self.labels), change(self.index))
+        sessions = None if self.sessions is None else change(self.sessions)
+        return Batch(
+            inputs, change(self.present), change(self.labels), change(self.index), sessions
+        )
 
 
 class QuadDataset(Dataset[Batch]):
@@ -64,6 +69,7 @@ class QuadDataset(Dataset[Batch]):
         self.epoch = 0
         self._present = store.present
         self._codes = store.table.codes
+        self._sessions = pd.factorize(store.table.frame["group"])[0].astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -104,6 +110,7 @@ class QuadDataset(Dataset[Batch]):
             torch.from_numpy(present),
             torch.from_numpy(self._codes[rows]),
             torch.from_numpy(rows),
+            torch.from_numpy(self._sessions[rows]),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -132,7 +133,7 @@ class OwnGenerator(QuadDataset):
             name: value * scale.view(-1, *[1] * (value.ndim - 1))
             for name, value in batch.inputs.items()
         }
-        return Batch(inputs, batch.present, batch.labels, batch.index)
+        return replace(batch, inputs=inputs)
 
 
 @fault(

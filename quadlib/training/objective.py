@@ -36,10 +36,11 @@ class QuadObjective(nn.Module):
 
     The loss is the one registered under `settings.loss`; its parameters, if it has any, start from
     settings.seed alone, and belong to the optimiser and the checkpoint. Absent (row, modality)
-    pairs are left out of every term: neither anchors, positives nor negatives. A modality in which
-    no two present rows share a label leaves the mean of the within term. Labels of -1 are
-    unlabelled. All in float32, whatever the autocast dtype. Raises RegistryError for a loss that is
-    not registered.
+    pairs are left out of every term: neither anchors, positives nor negatives; so are pairs of one
+    session in contrastive terms where settings.same_session is "ignore", except for the modalities
+    of one recording. A modality in which no two present rows are positives leaves the mean of the
+    within term. Labels of -1 are unlabelled. All in float32, whatever the autocast dtype. Raises
+    RegistryError for a loss that is not registered, ValueError for one that cannot ignore pairs.
     """
 
     def __init__(self, settings: ObjectiveSettings, n_classes: int, embedding_dim: int) -> None:
@@ -50,6 +51,14 @@ class QuadObjective(nn.Module):
             torch.default_generator.manual_seed(getattr(settings, "seed", 0))
             self.contrast: nn.Module = make(settings, n_classes, embedding_dim)
         self._bounds = getattr(self.contrast, "bounds", None)
+        self._ignores = settings.same_session == "ignore"
+        if self._ignores:
+            if not isinstance(self.contrast, SupConLoss):
+                raise ValueError(
+                    f"same_session is 'ignore', but the loss {settings.loss!r} cannot leave pairs "
+                    "out; use loss='supcon', or same_session='positive'"
+                )
+            self._bounds = None  # a floor over pairs of other sessions alone is not known
         self.classifier: nn.Linear | None = None
         if settings.cross_entropy_weight:
             # The loss is convex in a linear layer, which then needs no random start: no random
@@ -70,21 +79,35 @@ class QuadObjective(nn.Module):
         assert self._bounds is not None
         return self._bounds(labels)
 
-    def forward(self, embeddings: Embeddings, labels: Tensor, present: Tensor) -> ObjectiveValue:
-        """Terms of a batch: labels (B,) int64, present (B, M) bool; raises ValueError where no
-        weighted term applies.
+    def forward(
+        self,
+        embeddings: Embeddings,
+        labels: Tensor,
+        present: Tensor,
+        sessions: Tensor | None = None,
+    ) -> ObjectiveValue:
+        """Terms of a batch: labels (B,) int64, present (B, M) bool, sessions (B,) int64, needed
+        where same_session is "ignore"; raises ValueError where no weighted term applies.
         """
         settings = self.settings
+        if self._ignores and sessions is None:
+            raise ValueError(
+                "same_session is 'ignore', but the batch has no sessions; batches of quadlib's "
+                "QuadDataset have them"
+            )
+        sessions = sessions if self._ignores else None
         with torch.autocast(labels.device.type, enabled=False):
-            fused = self.contrast(embeddings.fused.float(), labels)
+            fused = self._contrast(embeddings.fused.float(), labels, sessions)
             within = (
-                self._within(embeddings.by_modality.float(), labels, present)
+                self._within(embeddings.by_modality.float(), labels, present, sessions)
                 if settings.within_weight
                 else None
             )
             crossing = settings.cross_weight and present.shape[1] > 1
             cross = (
-                self._cross(embeddings.by_modality.float(), labels, present) if crossing else None
+                self._cross(embeddings.by_modality.float(), labels, present, sessions)
+                if crossing
+                else None
             )
             cross_entropy = (
                 self._cross_entropy(embeddings.fused.float(), labels)
@@ -108,26 +131,46 @@ class QuadObjective(nn.Module):
             )
         return ObjectiveValue(torch.stack(weighted).sum(), fused, within, cross, cross_entropy)
 
-    def _within(self, by_modality: Tensor, labels: Tensor, present: Tensor) -> Tensor:
+    def _contrast(self, rows: Tensor, labels: Tensor, ignore: Tensor | None) -> Tensor:
+        value: Tensor = (
+            self.contrast(rows, labels)
+            if ignore is None
+            else self.contrast(rows, labels, ignore=ignore)
+        )
+        return value
+
+    def _within(
+        self, by_modality: Tensor, labels: Tensor, present: Tensor, sessions: Tensor | None
+    ) -> Tensor:
         same = (labels[:, None] == labels) & (labels >= 0)
         same.fill_diagonal_(False)
+        if sessions is not None:
+            same &= sessions[:, None] != sessions
         pairs = torch.einsum("im,ij,jm->m", present.float(), same.float(), present.float())
         rows = [
             column.nonzero().flatten().to(labels.device) for column in present.cpu().unbind(dim=1)
         ]
         values = [
-            self.contrast(by_modality[kept, m], labels[kept])
+            self._contrast(
+                by_modality[kept, m], labels[kept], None if sessions is None else sessions[kept]
+            )
             if paired
             else by_modality[:, m].sum() * 0.0  # keeps the graph where no modality has a pair
             for m, (kept, paired) in enumerate(zip(rows, (pairs > 0).tolist(), strict=True))
         ]
         return torch.stack(values).sum() / (pairs > 0).sum().clamp(min=1)
 
-    def _cross(self, by_modality: Tensor, labels: Tensor, present: Tensor) -> Tensor:
+    def _cross(
+        self, by_modality: Tensor, labels: Tensor, present: Tensor, sessions: Tensor | None
+    ) -> Tensor:
         kept = present.flatten()
-        return self.contrast(
-            by_modality.flatten(0, 1)[kept], labels.repeat_interleave(present.shape[1])[kept]
-        )
+        recording = torch.arange(len(labels), device=labels.device)
+        recording = recording.repeat_interleave(present.shape[1])[kept]
+        ignore = None
+        if sessions is not None:
+            session = sessions[recording]
+            ignore = (session[:, None] == session) & (recording[:, None] != recording)
+        return self._contrast(by_modality.flatten(0, 1)[kept], labels[recording], ignore)
 
     def _cross_entropy(self, fused: Tensor, labels: Tensor) -> Tensor:
         assert self.classifier is not None

@@ -51,7 +51,7 @@ def training_mode(parts: Parts) -> None:
 def forward(parts: Parts, batch: Batch) -> ObjectiveValue:
     """The objective of a batch on the run's device; its value is never in half precision."""
     batch = batch.to(parts.device)
-    return parts.objective(embed(parts, batch), batch.labels, batch.present)
+    return parts.objective(embed(parts, batch), batch.labels, batch.present, batch.sessions)
 
 
 def backward(parts: Parts, value: ObjectiveValue, sharing: int = 1) -> None:

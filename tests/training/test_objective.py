@@ -162,3 +162,42 @@ def test_a_collapsed_batch_sits_on_the_plateau_in_every_term():
     assert [term.item() for term in (value.fused, value.within, value.cross)] == pytest.approx(
         [math.log(5), math.log(5), math.log(17)]
     )
+
+
+def test_pairs_of_one_session_count_neither_way_but_a_recording_keeps_its_modalities():
+    embeddings = embeddings_of()
+    labels, sessions = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 0, 1, 1])
+    value = objective_of(same_session="ignore")(embeddings, labels, ALL, sessions)
+
+    def expected(rows: Tensor, recording: Tensor) -> float:
+        counted = (sessions[recording][:, None] != sessions[recording]) | (
+            recording[:, None] == recording
+        )
+        losses = []
+        for i in range(len(rows)):
+            others = [j for j in range(len(rows)) if j != i and counted[i, j]]
+            positives = [j for j in others if labels[recording[j]] == labels[recording[i]]]
+            if positives:
+                scores = rows[others] @ rows[i] / 0.1
+                mean = sum(float(rows[j] @ rows[i]) / 0.1 for j in positives) / len(positives)
+                losses.append(float(scores.logsumexp(0)) - mean)
+        return sum(losses) / len(losses)
+
+    one_each, three_each = torch.arange(6), torch.arange(6).repeat_interleave(3)
+    fused, by_modality = embeddings.fused.detach(), embeddings.by_modality.detach()
+    assert value.fused.item() == pytest.approx(expected(fused, one_each), rel=1e-4)
+    within = sum(expected(by_modality[:, m], one_each) for m in range(3)) / 3
+    assert value.within.item() == pytest.approx(within, rel=1e-4)
+    cross = expected(by_modality.flatten(0, 1), three_each)
+    assert value.cross.item() == pytest.approx(cross, rel=1e-4)
+
+
+def test_without_the_pairs_of_a_session_there_is_no_floor():
+    objective = objective_of(same_session="ignore")
+    assert not objective.bounded and objective_of().bounded
+    with pytest.raises(ValueError, match="the batch has no sessions"):
+        objective(embeddings_of(), LABELS, ALL)
+    one_session = torch.zeros(6, dtype=torch.int64)
+    value = objective(embeddings_of(), LABELS, ALL, one_session)
+    assert value.fused.item() == value.within.item() == 0.0  # no pair is left, but a graph is
+    value.total.backward()

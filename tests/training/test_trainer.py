@@ -13,6 +13,7 @@ import torch
 from quadlib.data.samples import TableError
 from quadlib.evaluation import KnnValidator
 from quadlib.faults.pipeline import PlainBatches
+from quadlib.model.quad import Embeddings, unit
 from quadlib.runs import Run, RunError
 from quadlib.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from quadlib.training.restore import open_dataset, restore
@@ -331,3 +332,20 @@ def test_a_setting_younger_than_the_checkpoint_had_its_default_then(settings):
         del content["settings"][name]
     save_checkpoint(path, content)
     assert train(settings)[2].epochs == 3
+
+
+def test_pairs_of_one_session_may_count_neither_way(settings):
+    run, trainer, _ = train(settings.model_copy(update={"same_session": "ignore"}))
+    steps = [line for line in run.history() if line["kind"] == "step"]
+    assert all(math.isfinite(line["fused"]) and "floor" not in line for line in steps)
+    batch = trainer.dataset.__getitems__([0, 1, 2, 3, 30])
+    assert batch.sessions.tolist() == [0, 0, 0, 1, 10]
+    rows = unit(torch.randn(5, 8, generator=torch.Generator().manual_seed(0)))
+    value = trainer.objective(
+        Embeddings(rows, rows[:, None].expand(5, 4, 8), batch.present.float()),
+        batch.labels,
+        batch.present,
+        batch.sessions,
+    )
+    expected = trainer.objective.contrast(rows, batch.labels, ignore=batch.sessions)
+    assert value.fused == expected
