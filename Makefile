@@ -39,7 +39,7 @@ docs: setup  ## documentation of every room, from its docstrings and README, int
 test: lint  ## everything that must hold; browser tests need Chromium at /usr/bin/chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-bench: setup  ## loss, sampler and data speed as ratios against named peers
+bench: setup  ## loss and sampler speed against named peers, and how each step grows with the rows
 	$(BIN)/python tests/bench
 
 bench-doctor: setup  ## every fault of the zoo and its healthy look-alikes through the doctor; a quarter of an hour

@@ -1,4 +1,7 @@
-"""How good, against what, how sure, resting on which modalities."""
+"""How good, against what, how sure, resting on which modalities.
+
+.. include:: README.md
+"""
 
 from quadlib.evaluation.embed import EmbeddingSet as EmbeddingSet
 from quadlib.evaluation.embed import embed as embed

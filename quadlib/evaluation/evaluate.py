@@ -41,11 +41,33 @@ def evaluate(
     """Scores a run's checkpoint on a split, with its training split as gallery; writes
     evaluation.json and embeddings.npz.
 
-    An evaluated split that is empty or of one class leaves figures undefined, with the reason. The
-    device is the one that the run's settings name, unless `settings` names another. model: as in
-    `restore`.
-    Raises CheckpointError where the checkpoint is missing, damaged, or was trained on other
-    recordings.
+    An evaluated split that is empty or of one class leaves figures undefined, with the reason.
+
+    Args:
+        run: A run that was trained.
+        settings: Split, checkpoint, neighbours, resamples, device; by default the test split, the
+            best checkpoint and the device that the run's settings name.
+        model: As in `restore`, for a run whose model was the caller's own.
+
+    Returns:
+        All figures, the baselines beside them, and the embeddings.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, damaged, or was trained on other recordings.
+
+    Example:
+        >>> from quadlib import KnnValidator, Run, Trainer, evaluate, open_dataset
+        >>> from quadlib.config import EvaluateSettings, TrainSettings
+        >>> settings = TrainSettings(source="mfeat", run="digits", outputs="outputs", epochs=1)
+        >>> run = Run.create(settings)
+        >>> trainer = Trainer(
+        ...     open_dataset(settings), settings, run, validator=KnnValidator(settings)
+        ... )
+        >>> trainer.fit().monitor
+        'val_macro_f1'
+        >>> evaluation = evaluate(run, EvaluateSettings(resamples=20))
+        >>> evaluation.scores["macro_f1"].value > 0.5
+        True
     """
     settings = settings or read_settings(EvaluateSettings, {})
     started = time.perf_counter()

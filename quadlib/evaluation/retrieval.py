@@ -81,7 +81,7 @@ def retrieval(
         >>> import numpy as np
         >>> rows = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, -0.8]])
         >>> str(retrieval(rows, ["pore", "pore", "crack", "crack"]).means()["map_at_r"])
-        '.250'
+        '.500'
     """
     return _search(
         queries, query_labels, gallery, gallery_labels, query_ids, gallery_ids, neighbours=0

@@ -21,8 +21,22 @@ class KnnValidator:
     Gives val_accuracy and val_macro_f1 of kNN, val_map_at_r, and val_excess: SupCon of the whole
     validation split as ONE batch above the floor of that batch, so that neither batch order nor
     composition can move it; where the loss is another one, there is no excess. A figure that is
-    undefined is left out. Raises ValueError where the
-    validation split is empty.
+    undefined is left out.
+
+    Args:
+        settings: Those of the training: neighbours, temperature, loss and its variant are used.
+
+    Raises:
+        ValueError: When called, where the validation split is empty.
+
+    Example:
+        >>> from quadlib import KnnValidator, QuadModel, open_dataset
+        >>> from quadlib.config import TrainSettings
+        >>> settings = TrainSettings(source="mfeat")
+        >>> dataset = open_dataset(settings)
+        >>> model = QuadModel.from_table(dataset.table, settings)
+        >>> sorted(KnnValidator(settings)(model, dataset))
+        ['val_accuracy', 'val_excess', 'val_macro_f1', 'val_map_at_r']
     """
 
     def __init__(self, settings: TrainSettings) -> None:

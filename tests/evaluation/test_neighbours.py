@@ -46,7 +46,7 @@ def test_the_nearest_are_those_of_a_full_stable_sort(seed: int) -> None:
     assert (nearest(similarity, depth) == expected).all()
 
 
-@pytest.mark.parametrize("tile", [300, 8_000_000])
+@pytest.mark.parametrize("tile", [300, 16_000_000])
 def test_scores_are_their_definitions_in_tiles_of_any_size(
     tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
