@@ -91,7 +91,9 @@ def test_a_given_model_is_announced_and_comes_back_when_it_is_given_again(settin
     assert all(
         torch.equal(value, saved[name]) for name, value in restored.model.state_dict().items()
     )
-    assert evaluate(run, model=linears(table, settings)).scores["accuracy"].value > 0.5
+    again = [evaluate(run, model=linears(table, settings)).scores["accuracy"] for _ in range(2)]
+    chance = 1 / len(table.class_names)  # of three epochs the last digits depend on the threads
+    assert again[0] == again[1] and again[0].value > 1.5 * chance
     assert diagnose_run(restored).ran
     with pytest.raises(CheckpointError, match="does not fit the model"):
         restore(run, model=nn.Linear(2, 2))
