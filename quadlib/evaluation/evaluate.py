@@ -56,14 +56,16 @@ def evaluate(
         CheckpointError: The checkpoint is missing, damaged, or was trained on other recordings.
 
     Example:
-        >>> from quadlib import KnnValidator, Run, Trainer, evaluate, open_dataset
+        >>> from quadlib import KnnValidator, Run, Trainer, evaluate, log_to_stdout, open_dataset
         >>> from quadlib.config import EvaluateSettings, TrainSettings
         >>> settings = TrainSettings(source="mfeat", run="digits", outputs="outputs", epochs=1)
         >>> run = Run.create(settings)
         >>> trainer = Trainer(
         ...     open_dataset(settings), settings, run, validator=KnnValidator(settings)
         ... )
-        >>> trainer.fit().monitor
+        >>> log_to_stdout()
+        >>> trainer.fit().monitor  # doctest: +ELLIPSIS
+        epoch   1/1  fused ...
         'val_macro_f1'
         >>> evaluation = evaluate(run, EvaluateSettings(resamples=20))
         >>> evaluation.scores["macro_f1"].value > 0.5
