@@ -56,7 +56,7 @@ class observe:
     def diagnosis(self) -> Diagnosis:
         """The verdict on what was seen; made when it is first asked for."""
         if self._diagnosis is None:
-            self._diagnosis = diagnose(Subject(record=self.record, **self._declared))
+            self._diagnosis = judge(self.record, **self._declared)
         return self._diagnosis
 
     def __enter__(self) -> observe:
@@ -79,8 +79,7 @@ def diagnose_script(
     Raises:
         FileNotFoundError: The script does not exist.
     """
-    record = observe_script(script, arguments, steps=steps, stop=stop)
-    return diagnose(Subject(record=record))
+    return judge(observe_script(script, arguments, steps=steps, stop=stop))
 
 
 def judge(record: Record, **declared: Any) -> Diagnosis:

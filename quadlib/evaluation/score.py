@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,6 @@ class Score:
     @classmethod
     def undefined(cls, reason: str) -> Score:
         return cls(None, reason=reason)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Score:
-        return cls(**content)
 
     @property
     def defined(self) -> bool:

@@ -110,11 +110,8 @@ class Examination(DeclaredFacts):
 
     @cached_property
     def drawn_positions(self) -> list[np.ndarray]:
-        """One epoch of batches as the sampler numbers them; `drawing_ended` says whether the epoch
-        came to its end.
-        """
-        drawn, self.drawing_ended = self.draw([None])
-        return drawn[0]
+        """One epoch of batches as the sampler numbers them."""
+        return self.draw([None])[0][0]
 
     @cached_property
     def drawn(self) -> list[np.ndarray]:

@@ -138,9 +138,9 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return {name: values[once] for name, values in features.items()}, np.concatenate(labels)[once]
 
 
-def inputs_by_name(inputs: Any) -> dict[str, np.ndarray]:
-    """The inputs of a batch by modality, as arrays: a mapping, an object with `inputs`, a sequence
-    of tensors, or one tensor.
+def by_modality(inputs: Any) -> Mapping[Any, Any]:
+    """The inputs of a batch by name: of a mapping, an object with `inputs`, a sequence, or one
+    tensor as "input".
     """
     inputs = getattr(inputs, "inputs", inputs)
     if isinstance(inputs, Tensor):
@@ -151,9 +151,16 @@ def inputs_by_name(inputs: Any) -> dict[str, np.ndarray]:
         raise Unavailable(
             f"the inputs of a batch are {type(inputs).__name__}, not tensors by modality"
         )
+    return inputs
+
+
+def inputs_by_name(inputs: Any) -> dict[str, np.ndarray]:
+    """The inputs of a batch by modality, as arrays: a mapping, an object with `inputs`, a sequence
+    of tensors, or one tensor.
+    """
     found = {
         str(name): value.detach().float().cpu().numpy()
-        for name, value in inputs.items()
+        for name, value in by_modality(inputs).items()
         if isinstance(value, Tensor) and value.ndim >= 2
     }
     if not found:

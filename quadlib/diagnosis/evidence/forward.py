@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from quadlib.diagnosis.evidence.features import by_modality
+from quadlib.diagnosis.observe.variation import variation
 from quadlib.diagnosis.subject import Subject, Unavailable
 
 if TYPE_CHECKING:
@@ -169,31 +171,11 @@ def evaluation_mode(model: Any) -> Iterator[None]:
             module.training = training
 
 
-def variation(values: Tensor) -> float:
-    """Variance over the first dimension as a share of the mean square; 0 for zeros, NaN where not
-    finite.
-    """
-    values = (
-        values.detach().float().flatten(1) if values.ndim > 1 else values.detach().float()[:, None]
-    )
-    power = float(values.square().mean())
-    return float(values.var(dim=0, unbiased=False).mean()) / power if power > 0 else power
-
-
 def inputs_of(subject: Subject, batch: Any) -> dict[str, Tensor]:
     """Floating inputs of a batch by modality: of a mapping, an object with `inputs`, a sequence of
     tensors, or one tensor as "input".
     """
-    inputs = subject.inputs_of(batch)
-    inputs = getattr(inputs, "inputs", inputs)
-    if isinstance(inputs, Tensor):
-        inputs = {"input": inputs}
-    elif isinstance(inputs, (tuple, list)):
-        inputs = {f"input {number}": value for number, value in enumerate(inputs)}
-    if not isinstance(inputs, Mapping):
-        raise Unavailable(
-            f"the inputs of a batch are {type(inputs).__name__}, not tensors by modality"
-        )
+    inputs = by_modality(subject.inputs_of(batch))
     found = {
         str(name): value
         for name, value in inputs.items()

@@ -20,8 +20,8 @@ class GradientWatch:
         """
         present = {
             name
-            for name, parameter in parameters.items()
-            if parameter.grad is not None and bool(parameter.grad.any())
+            for name in self._state
+            if (gradient := parameters[name].grad) is not None and bool(gradient.any())
         }
         used = {name for name, state in self._state.items() if state == "used"}
         fresh = {name for name, state in self._state.items() if state == "fresh"}

@@ -7,7 +7,6 @@ zeros and ones says which row is a positive of which. Only what autograd itself 
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+
+from quadlib.diagnosis.observe.variation import cosine_spread
 
 MOST_NODES = 4000
 MOST_ROWS = 512
@@ -75,16 +75,7 @@ class Comparison:
     @property
     def spread(self) -> float:
         """Standard deviation of the cosines of different rows; about 0 when all are equal."""
-        return cosine_spread(self.left)
-
-
-def cosine_spread(rows: Tensor) -> float:
-    """Standard deviation of the cosines of all pairs of different rows (n, d)."""
-    unit = normalize(rows.detach()[:MOST_ROWS].float(), dim=1)
-    if len(unit) < 2:
-        return math.nan
-    cosines = unit @ unit.T
-    return float(cosines[~torch.eye(len(unit), dtype=torch.bool, device=unit.device)].std())
+        return cosine_spread(self.left[:MOST_ROWS])
 
 
 def read_comparison(loss: Tensor, outputs: Mapping[Any, Output]) -> Comparison | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from quadlib.diagnosis.observe.leaves import tensors_in
 from quadlib.diagnosis.observe.record import LayerCall
+from quadlib.diagnosis.observe.variation import variation
 
 MOST_LAYERS = 2000
 
@@ -47,9 +46,5 @@ def _variation(value: Any) -> float | None:
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim >= 2:
             if len(tensor) < 2:
                 return None
-            values = tensor.detach().float()
-            square = values.square().mean()
-            if not bool(torch.isfinite(square)) or float(square) == 0:
-                return 0.0 if float(square) == 0 else math.nan
-            return float(values.var(dim=0, unbiased=False).mean() / square)
+            return variation(tensor)
     return None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from quadlib.diagnosis.observe.variation import cosine_spread
 from quadlib.diagnosis.subject import Subject, Unavailable
 
 
@@ -223,15 +224,6 @@ def step_loss(subject: Subject, batch: Any) -> float:
         raise Unavailable(
             f"train_step gives {type(value).__name__}, not the loss as a number"
         ) from error
-
-
-def cosine_spread(embeddings: Tensor) -> float:
-    """Standard deviation of the cosines of all pairs of rows."""
-    unit = nn.functional.normalize(embeddings.detach().float(), dim=1)
-    if len(unit) < 2:
-        return float("nan")
-    cosines = unit @ unit.T
-    return float(cosines[~torch.eye(len(unit), dtype=torch.bool, device=unit.device)].std())
 
 
 def _stacked(embeddings: Tensor) -> Tensor:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import Field, field_validator
 
 from quadlib.config import Settings, SettingsError
 
-Size = Literal["tiny", "demo", "full"]
 MODALITIES = ("video", "image", "audio", "sensor")
 AUDIO_RATE_HZ = 16_000
 

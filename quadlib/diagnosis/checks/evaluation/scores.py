@@ -16,7 +16,7 @@ from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.evaluation.protocol import MODAL, _stored
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
-from quadlib.diagnosis.observe.probe import cosine_spread
+from quadlib.diagnosis.observe.variation import cosine_spread
 from quadlib.diagnosis.registry import check
 
 

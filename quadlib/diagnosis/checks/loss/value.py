@@ -16,7 +16,7 @@ from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.reference import RIGHT, LossReading, supcon
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.limits import Limits
-from quadlib.diagnosis.observe.probe import cosine_spread
+from quadlib.diagnosis.observe.variation import cosine_spread
 from quadlib.diagnosis.registry import check
 from quadlib.loss import bounds
 

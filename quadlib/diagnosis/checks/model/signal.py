@@ -13,8 +13,9 @@ from quadlib.diagnosis.checks.model.parameters import duplicated_units, scope_of
 from quadlib.diagnosis.checks.model.wiring import probe_or_none
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.facts import model_of, parts_of
-from quadlib.diagnosis.evidence.forward import ModuleTrace, variation
+from quadlib.diagnosis.evidence.forward import ModuleTrace
 from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.observe.variation import variation
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 from quadlib.loss import bounds

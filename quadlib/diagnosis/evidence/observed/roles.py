@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from quadlib.diagnosis.evidence.observed.fact import fact
 from quadlib.diagnosis.evidence.observed.passes import passes, traced
 from quadlib.diagnosis.observe.record import LayerCall, ModuleCall, OptimiserStep, Record
@@ -87,16 +85,6 @@ def parts(names: frozenset[str] | set[str], most: int = 3) -> str:
     ordered = sorted(names)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + more
-
-
-def top_modules(record: Record) -> list[tuple[str, nn.Module]]:
-    """The modules that no other observed one holds and that have parameters."""
-    children = {id(child) for module in record.modules.values() for child in module.children()}
-    return [
-        (name, module)
-        for name, module in record.modules.items()
-        if id(module) not in children and next(module.parameters(), None) is not None
-    ]
 
 
 @fact

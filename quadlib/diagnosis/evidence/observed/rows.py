@@ -9,8 +9,9 @@ from torch.nn.functional import normalize
 
 from quadlib.diagnosis.evidence.observed.fact import fact
 from quadlib.diagnosis.evidence.observed.passes import passes, traced
-from quadlib.diagnosis.observe.graph import Comparison, cosine_spread
+from quadlib.diagnosis.observe.graph import MOST_ROWS, Comparison
 from quadlib.diagnosis.observe.record import Record
+from quadlib.diagnosis.observe.variation import cosine_spread
 from quadlib.diagnosis.subject import Unavailable
 
 UNIT = 0.02  # relative deviation of norms that counts as none; half precision gives 1e-3
@@ -37,7 +38,7 @@ def spreads(record: Record) -> list[tuple[int, float]]:
         comparison = item.backward.comparison
         if comparison is not None and len(comparison.left) > 2:
             rows = comparison.left.T if _features(comparison, record) else comparison.left
-            read.append((item.backward.step, cosine_spread(rows)))
+            read.append((item.backward.step, cosine_spread(rows[:MOST_ROWS])))
     if not read:
         raise Unavailable("the rows that the loss compares were not found behind its value")
     return read
