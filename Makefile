@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test lint docs bench bench-doctor clean clean-runs
+.PHONY: help setup demo lab test lint docs bench bench-doctor matrix clean clean-runs
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench: setup  ## loss and sampler speed against named peers, and how each step g
 
 bench-doctor: setup  ## every fault of the zoo and its healthy look-alikes through the doctor; a quarter of an hour
 	$(BIN)/python tests/bench/doctor.py
+
+matrix: setup  ## own data as people have it: every case read right, or refused with its cause
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.data.cases
 
 clean:  ## remove made data, decoded recordings, pages and caches; keeps every run and .venv
 	rm -rf outputs/data outputs/store outputs/docs outputs/index.html

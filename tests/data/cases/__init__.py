@@ -1,0 +1,1 @@
+"""Own data as people have it: generated cases, one line each, and what is right for every one."""

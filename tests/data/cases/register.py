@@ -1,0 +1,8 @@
+"""Every case of the matrix; a new module of cases is one line here."""
+
+from __future__ import annotations
+
+from tests.data.cases import tables
+from tests.data.cases.matrix import Case
+
+CASES: list[Case] = [*tables.CASES]
