@@ -33,9 +33,9 @@ class Finding:
     code: QL-, the stage's letter, two digits; stable, never reused. severity: error (an exact
     contract), warning (statistical, with its p) or note (advice). title stands alone. evidence:
     numbers together with the formula that predicts them. consequences: codes of findings that this
-    one predicts and would fold. scope: the part it is about (a modality, a module), so that a fault
-    of one part does not explain another's. candidates: where the evidence cannot separate several
-    faults, their names, and `decide` is the one observation that would.
+    one predicts and would fold, as its contract says. scope: the part it is about (a modality, a
+    module), so that a fault of one part does not explain another's. candidates: where the evidence
+    cannot separate several faults, their names, and `decide` is the one observation that would.
     """
 
     code: str
@@ -115,18 +115,36 @@ def fold(found: list[Finding]) -> list[Finding]:
     """The roots, earliest stage first, each holding the findings that it predicts, directly or
     through another.
 
-    A contract is judged given its actual input, so a violation is the stage's own fault unless an
-    earlier finding predicts it; two that do not predict each other are two roots.
+    A contract is judged given its actual input, so a violation is the stage's own fault unless a
+    finding of an earlier stage predicts it, or one of its own stage that names its code; two that
+    do not predict each other are two roots.
     """
     ordered = sorted(found, key=lambda item: (item.symptom, ORDER.index(item.code[3]), item.code))
-    owner: dict[int, int] = {}
+
+    causes: dict[int, int] = {}
+
+    def root_of(position: int) -> int:
+        while position in causes:
+            position = causes[position]
+        return position
+
     for position, item in enumerate(ordered):
-        for earlier in range(position):
-            if ordered[earlier].predicts(item):
-                owner[position] = owner.get(earlier, earlier)
+        for other, cause in enumerate(ordered):
+            comes_first = other < position or _of_one_stage(cause, item)
+            if comes_first and cause.predicts(item) and root_of(other) != position:
+                causes[position] = other
                 break
     return [
-        item.with_folded(tuple(ordered[i] for i, root in owner.items() if root == position))
+        item.with_folded(tuple(ordered[i] for i in sorted(causes) if root_of(i) == position))
         for position, item in enumerate(ordered)
-        if position not in owner
+        if position not in causes
     ]
+
+
+def _of_one_stage(cause: Finding, item: Finding) -> bool:
+    """Whether a finding follows from one of its own stage that names it by its code."""
+    return (
+        cause.symptom == item.symptom
+        and cause.stage == item.stage
+        and item.code in cause.consequences
+    )

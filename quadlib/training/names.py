@@ -20,9 +20,9 @@ def unknown_codes(values: Mapping[str, Any]) -> list[str]:
     if not codes:
         return []
     # imported here: most runs allow nothing, and the doctor is slow to load
-    from quadlib.diagnosis.catalogue import catalogue
+    from quadlib.diagnosis.registry import contracts
 
-    known = list(catalogue())
+    known = list(contracts())
     return [
         f"allow: {code!r} is no code of the doctor; {_nearest(code, known)}"
         for code in codes

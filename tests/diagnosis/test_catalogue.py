@@ -1,54 +1,52 @@
-"""Every code that a check can give is explained, and every example triggers its code."""
+"""Every contract is explained, judged, triggered by its example, and predicts what exists."""
 
 from __future__ import annotations
-
-import ast
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 import quadlib.diagnosis.checks  # noqa: F401 - registers the checks
-from quadlib.diagnosis.catalogue import catalogue, explain
-from quadlib.diagnosis.finding import STAGES
-from quadlib.diagnosis.registry import checks
+from quadlib.diagnosis.catalogue import explain
+from quadlib.diagnosis.contract import Contract
+from quadlib.diagnosis.finding import ORDER, STAGES
+from quadlib.diagnosis.registry import contracts
 from quadlib.diagnosis.report import Diagnosis
 
-WRITTEN = [
-    stage
-    for stage in STAGES.values()
-    if import_module(f"quadlib.diagnosis.catalogue.{stage}").ENTRIES
-]
-ENTRIES = catalogue()
+CONTRACTS = contracts()
+# Symptoms come last whatever their stage: loss on its plateau, equal embeddings, chance scores.
+SYMPTOMS = {"QL-N10", "QL-P10", "QL-P11", "QL-P12", "QL-P17", "QL-E10"}
 
 
-def codes_in_source() -> set[str]:
-    """The first argument of every Finding that the stages make."""
-    found = set()
-    for path in Path(quadlib.diagnosis.checks.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if (
-                isinstance(node, ast.Call)
-                and getattr(node.func, "id", "") == "Finding"
-                and node.args
-            ):
-                found |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
-    return found
+def declared() -> dict[str, Contract]:
+    """Every contract that a stage's file holds, whether a check judges it or not."""
+    return {
+        item.code: item
+        for stage in STAGES.values()
+        for item in vars(getattr(quadlib.diagnosis.checks, stage).contracts).values()
+        if isinstance(item, Contract)
+    }
 
 
-def test_every_code_is_explained():
-    given = codes_in_source() | {
-        item.code for item in checks() if item.code != "QL-D13"
-    }  # D13 only tells what was not compared
-    missing = sorted(code for code in given if STAGES[code[3]] in WRITTEN and code not in ENTRIES)
-    assert not missing, f"no entry in the catalogue: {missing}"
+def test_every_contract_has_a_check_and_every_check_its_contract():
+    assert declared() == {code: item for code, item in CONTRACTS.items() if code[:3] == "QL-"}
 
 
-@pytest.mark.parametrize("code", sorted(ENTRIES))
+@pytest.mark.parametrize("code", sorted(CONTRACTS))
+def test_predicted_codes_exist_and_are_of_no_earlier_stage(code):
+    for other in CONTRACTS[code].predicts:
+        assert other in CONTRACTS or (other.endswith("*") and other[3] in STAGES), other
+        assert ORDER.index(other[3]) >= ORDER.index(code[3]) or {code, other} & SYMPTOMS, other
+
+
+def test_no_two_contracts_predict_each_other():
+    named = {(code, other) for code, item in CONTRACTS.items() for other in item.predicts}
+    assert not [pair for pair in named if pair[::-1] in named]
+
+
+@pytest.mark.parametrize("code", sorted(CONTRACTS))
 def test_example_triggers_its_code(code, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope: dict = {"__name__": "example"}
-    exec(compile(ENTRIES[code].example, f"<example of {code}>", "exec"), scope)
+    exec(compile(CONTRACTS[code].example, f"<example of {code}>", "exec"), scope)
     results = [value for value in scope.values() if isinstance(value, Diagnosis)]
     assert results, f"the example of {code} makes no Diagnosis"
     found = [item.code for item in results[-1].findings]
@@ -56,11 +54,13 @@ def test_example_triggers_its_code(code, capsys, tmp_path, monkeypatch):
     assert code in found, f"the example of {code} gives {found}; not run: {results[-1].not_run}"
 
 
-@pytest.mark.parametrize("code", sorted(ENTRIES))
-def test_entry_says_what_why_and_what_to_do(code):
-    entry = ENTRIES[code]
-    assert all(len(text) > 15 for text in (entry.title, entry.what, entry.why, entry.fix))
-    assert explain(code).startswith(f"{code}: {entry.title}")
+@pytest.mark.parametrize("code", sorted(CONTRACTS))
+def test_contract_says_what_why_and_what_to_do(code):
+    contract = CONTRACTS[code]
+    assert all(
+        len(text) > 15 for text in (contract.title, contract.what, contract.why, contract.fix)
+    )
+    assert explain(code).startswith(f"{code}: {contract.title}")
 
 
 def test_unknown_code_lists_the_known_ones():

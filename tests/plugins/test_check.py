@@ -11,29 +11,28 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from quadlib.diagnosis import Check, Entry, Limits, Subject, diagnose
-from quadlib.diagnosis.catalogue import catalogue, explain
-from quadlib.registry import CHECKS, RegistryError, register_check
+from quadlib.diagnosis import Check, Contract, Limits, Subject, check, diagnose
+from quadlib.diagnosis.catalogue import explain
+from quadlib.diagnosis.registry import contracts
+from quadlib.registry import CHECKS, RegistryError
 
-PLUGIN = '''
-from quadlib import register_check
-from quadlib.diagnosis import Check, Entry, Finding
+PLUGIN = """
+from quadlib.diagnosis import Contract, check
+
+ODD = Contract("XY-L01", title="a class has an odd number of samples", what="Counts are even.",
+               why="Pairs are left over.", fix="Label one more.",
+               example='diagnose(Subject(labels=["a", "b"] * 3))')
 
 
+@check(ODD, "every class has an even number of samples")
 def even(x):
-    """Yields a finding where a class has an odd number of samples."""
     for name in x.classes:
         count = int((x.labels == name).sum())
         if count % 2:
-            yield Finding("XY-L01", "warning", f"class {name} has {count} samples", where="labels",
-                          evidence=(f"{count} is odd",), help="label one more")
-
-
-register_check(
-    "XY-L01", Check("XY-L01", "every class has an even number of samples", "before", even,
-    Entry("a class has an odd number of samples", "Counts are even.", "Pairs are left over.",
-          "Label one more.", 'diagnose(Subject(labels=["a", "b"] * 3))')))
-'''
+            yield ODD.broken("warning", f"class {name} has {count} samples", "labels",
+                             (f"{count} is odd",))
+"""
+LABEL = "XY-L01 every class has an even number of samples"
 
 
 @pytest.fixture
@@ -42,7 +41,7 @@ def plugin(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import_module("even_classes")
     yield tmp_path
-    CHECKS._entries.pop("XY-L01")
+    CHECKS._entries.pop(LABEL)
     sys.modules.pop("even_classes")
 
 
@@ -53,7 +52,7 @@ def test_a_foreign_check_runs_and_is_shown_explained_and_listed(plugin):
     assert "XY-L01 every class has an even number of samples" in result.ran
     assert result.roots[0].stage == "labels" and "XY-L01" in result.to_junit()
     assert explain("XY-L01").startswith("XY-L01: a class has an odd number of samples")
-    assert "XY-L01" in catalogue()
+    assert "XY-L01" in contracts()
     assert diagnose(Subject(labels=["a", "b"] * 16), phases=["before"]).ok
 
 
@@ -73,24 +72,27 @@ def test_the_command_line_explains_a_plugin_that_is_installed(plugin):
     assert "a class has an odd number of samples" in done.stdout, done.stderr
 
 
+def contract(code):
+    return Contract(code, title="a title", what="what", why="why", fix="fix", example="example")
+
+
 @pytest.mark.parametrize(
-    ("code", "phase", "entry", "told"),
-    [
-        ("L01", "before", None, "two capitals, a hyphen, the letter of a stage"),
-        ("XY-Z01", "before", None, "D data"),
-        ("XY-L01", "before", None, "XY-L01 is not explained; pass entry=Entry"),
-        ("QL-L01", "later", None, "phase 'later' is none of before, batch, steps, epoch"),
-    ],
+    ("code", "expected"),
+    [("L01", "two capitals, a hyphen, the letter of a stage"), ("XY-Z01", "D data")],
 )
-def test_a_check_that_cannot_be_shown_is_refused(code, phase, entry, told):
-    with pytest.raises(ValueError, match=told):
-        Check(code, "a name", phase, lambda x: (), entry)
+def test_a_contract_whose_code_names_no_stage_is_refused(code, expected):
+    with pytest.raises(ValueError, match=expected):
+        contract(code)
+
+
+def test_a_check_of_no_phase_is_refused():
+    with pytest.raises(ValueError, match="phase 'later' is none of before, batch, steps, epoch"):
+        Check(contract("XY-L01"), "a name", "later", lambda x: ())
 
 
 def test_two_checks_of_one_name_are_refused(plugin):
-    entry = Entry("a title", "what", "why", "fix", "example")
-    with pytest.raises(RegistryError, match="'XY-L01' is registered already"):
-        register_check("XY-L01", Check("XY-L01", "again", "before", lambda x: (), entry))
+    with pytest.raises(RegistryError, match=f"{LABEL!r} is registered already"):
+        check(contract("XY-L01"), LABEL.removeprefix("XY-L01 "))(lambda x: ())
 
 
 def test_a_threshold_is_overridden_for_one_look():

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from quadlib.diagnosis import conventions
-from quadlib.diagnosis.catalogue import catalogue
 from quadlib.diagnosis.finding import STAGES
 from quadlib.diagnosis.limits import Limits
+from quadlib.diagnosis.registry import contracts
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -21,7 +21,7 @@ def codes() -> str:
     """quadlib's own codes, stage by stage."""
     rows = [
         (code, STAGES[code[3]], entry.title)
-        for code, entry in catalogue().items()
+        for code, entry in contracts().items()
         if code.startswith("QL-")
     ]
     return _table(("code", "stage", "what it says"), rows)

@@ -13,7 +13,6 @@ from quadlib.config import TrainSettings
 from quadlib.data.dataset import make_loader
 from quadlib.data.samples import Modality, SampleTable
 from quadlib.diagnosis import Subject, diagnose
-from quadlib.diagnosis.catalogue.modality import ENTRIES
 from quadlib.loss import SupConLoss
 from quadlib.runs import Run
 from quadlib.training.restore import open_dataset
@@ -501,10 +500,3 @@ def test_odd_batches_and_a_raising_model_give_reasons_not_tracebacks():
         assert codes(diagnosis) == [] and any(
             name.startswith("QL-M07") for name, _ in diagnosis.not_run
         )
-
-
-@pytest.mark.parametrize("code", sorted(ENTRIES))
-def test_the_example_of_every_code_triggers_it(code):
-    names: dict = {}
-    exec(ENTRIES[code].example, names)
-    assert code in [item.code for item in names["diagnosis"].findings]

@@ -7,7 +7,6 @@ from torch import nn
 
 from quadlib.config import TrainSettings
 from quadlib.diagnosis import Subject, diagnose
-from quadlib.diagnosis.catalogue.model import ENTRIES
 from quadlib.loss import SupConLoss
 from quadlib.runs import Run
 from quadlib.training.restore import open_dataset
@@ -420,10 +419,3 @@ def test_what_is_no_module_or_has_no_parameters_is_not_run():
         assert found(diagnosis) == [] and any(
             name.startswith("QL-N01") for name, _ in diagnosis.not_run
         )
-
-
-@pytest.mark.parametrize("code", sorted(ENTRIES))
-def test_the_example_of_every_code_triggers_it(code):
-    names: dict = {}
-    exec(ENTRIES[code].example, names)
-    assert code in [item.code for item in names["diagnosis"].findings]

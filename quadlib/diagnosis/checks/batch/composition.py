@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from scipy.stats import binom, hypergeom, multivariate_hypergeom
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.batch.contracts import B01, B02, B05, B06, B13
 from quadlib.diagnosis.checks.labels.assignment import views_of
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.facts import model_of
@@ -20,8 +21,6 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import power_of_ten, sizes_of
 from quadlib.loss import bounds
-
-STUCK = ("QL-B02", "QL-B03", "QL-B12", "QL-B13", "QL-P10", "QL-P11", "QL-E*", "QL-O01", "QL-O02")
 
 
 def train_sizes(x: Examination) -> np.ndarray:
@@ -82,7 +81,7 @@ def composition(x: Examination) -> tuple[np.ndarray, str]:
     ), f"the loader's first {len(labels)} batches"
 
 
-@check("B01", "batches mix classes as the split allows")
+@check(B01, "batches mix classes as the split allows")
 def one_class_batches(x: Examination) -> Iterator[Finding]:
     counts, source = composition(x)
     sizes, held = train_sizes(x), counts.sum(axis=1)
@@ -108,8 +107,7 @@ def one_class_batches(x: Examination) -> Iterator[Finding]:
         np.sort(example)[::-1], np.sort(sizes)[::-1], int(example.sum())
     ) / math.log(10)
     plateau = bounds.collapse_value(size)
-    yield Finding(
-        "QL-B01",
+    yield B01.broken(
         "error",
         f"{len(single)} of {len(judged)} batches hold one class, although train has {classes}",
         where=f"batch sampler: {source}; batch {single[0]} holds {int(example.max())} samples "
@@ -128,13 +126,12 @@ def one_class_batches(x: Examination) -> Iterator[Finding]:
             "temperature",
             f"too few positives ({size - 1} per anchor)",
         ),
-        consequences=STUCK,
         help="draw batches with StratifiedBatchSampler(labels, batch_size, min_classes=2)   "
         "[changes the batches; retrain]",
     )
 
 
-@check("B05", "rows are shuffled, or in an order that mixes classes")
+@check(B05, "rows are shuffled, or in an order that mixes classes")
 def unshuffled(x: Examination) -> Iterator[Finding]:
     if not x.drawn or not is_sequential(x.drawn):
         return
@@ -150,8 +147,7 @@ def unshuffled(x: Examination) -> Iterator[Finding]:
     single = int(((counts > 0).sum(axis=1) == 1).sum())
     size = len(x.drawn[0])
     if z < x.limits.sorted_z and changes < expected / 2:
-        yield Finding(
-            "QL-B05",
+        yield B05.broken(
             "error",
             f"the loader does not shuffle, and the rows are sorted by class: {single} of "
             f"{len(counts)} batches hold one class",
@@ -170,12 +166,10 @@ def unshuffled(x: Examination) -> Iterator[Finding]:
                 "learning rate",
                 "temperature",
             ),
-            consequences=STUCK,
             help="shuffle=True, or StratifiedBatchSampler   [changes the batches; retrain]",
         )
     else:
-        yield Finding(
-            "QL-B05",
+        yield B05.broken(
             "note",
             "the loader gives the rows in the same order every epoch",
             where=f"batch sampler: rows {order[0]}, {order[1]}, {order[2]} ... in order",
@@ -188,7 +182,7 @@ def unshuffled(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("B02", "anchors find a positive in their batch")
+@check(B02, "anchors find a positive in their batch")
 def lone_anchors(x: Examination) -> Iterator[Finding]:
     counts, source = composition(x)
     sizes, held = train_sizes(x), counts.sum(axis=1)
@@ -205,8 +199,7 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
     )
     warn = observed >= x.limits.lone_warning
     plateau = bounds.collapse_value(max(size, 2))
-    yield Finding(
-        "QL-B02",
+    yield B02.broken(
         "warning" if warn else "note",
         f"{observed:.0%} of the anchors have no positive in their batch",
         where=f"batch sampler: {source}, {anchors} anchors",
@@ -223,14 +216,13 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
         ),
         ruled_out=("split (every class counted has two samples or more)",)
         + (("a fault of the sampler",) if chance else ()),
-        consequences=("QL-B13", "QL-P10", "QL-P12", "QL-E10") if warn else (),
         help=f"StratifiedBatchSampler(labels, {size}, min_per_class=2) gives every anchor a "
         "positive; a larger batch does so by chance   "
         "[changes the batches; retrain]",
     )
 
 
-@check("B06", "no batch holds one sample alone")
+@check(B06, "no batch holds one sample alone")
 def batches_of_one(x: Examination) -> Iterator[Finding]:
     sizes = np.array([len(batch) for batch in x.drawn])
     ones = np.flatnonzero(sizes == 1)
@@ -252,8 +244,7 @@ def batches_of_one(x: Examination) -> Iterator[Finding]:
         if last and usual > 1
         else f"batch sizes: {usual}"
     )
-    yield Finding(
-        "QL-B06",
+    yield B06.broken(
         "error",
         f"the last batch of every epoch holds one sample ({arithmetic})"
         if last
@@ -264,13 +255,12 @@ def batches_of_one(x: Examination) -> Iterator[Finding]:
             "a batch of one has no positive and no negative: ln(N - 1) = ln 0, a loss of NaN or 0"
             + (f"; {norms[0]} raises on it in training mode" if norms else ""),
         ),
-        consequences=("QL-B02", "QL-B13", "QL-D16", "QL-P*", "QL-N05"),
         help="drop_last=True, or StratifiedBatchSampler, whose batches are equal within one   "
         "[changes the batches]",
     )
 
 
-@check("B13", "the sampler keeps the rules it declares")
+@check(B13, "the sampler keeps the rules it declares")
 def declared_law(x: Examination) -> Iterator[Finding]:
     law = _law(x)
     counts, rows = x.batch_counts, x.drawn
@@ -295,13 +285,11 @@ def declared_law(x: Examination) -> Iterator[Finding]:
             f"min_per_class={least}"
         )
     if problems:
-        yield Finding(
-            "QL-B13",
+        yield B13.broken(
             "error",
             f"the sampler breaks the rules it declares: {problems[0]}",
             where=f"batch sampler, {len(rows)} batches drawn",
             evidence=tuple(problems),
-            consequences=("QL-P10", "QL-P11", "QL-E10"),
             help="use a sampler that keeps it: StratifiedBatchSampler raises where it cannot   "
             "[changes the batches; retrain]",
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from quadlib.diagnosis.checks.batch.composition import request_of
+from quadlib.diagnosis.checks.batch.contracts import B03, B10, B11, B12, B14
 from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -18,7 +19,7 @@ from quadlib.diagnosis.words import some
 EPOCHS = (101, 102, 103)
 
 
-@check("B03", "every training row is drawn sooner or later")
+@check(B03, "every training row is drawn sooner or later")
 def coverage(x: Examination) -> Iterator[Finding]:
     epochs, ended = x.draw(EPOCHS)
     if not ended:
@@ -50,8 +51,7 @@ def coverage(x: Examination) -> Iterator[Finding]:
         "; no split is given, so they may be held out": undivided,
     }
     chosen = len(held_out) > 0 and len(undrawn) - len(held_out) <= most
-    yield Finding(
-        "QL-B03",
+    yield B03.broken(
         "note" if dropped_batch or undivided or chosen else "error",
         f"{len(undrawn)} of {len(wanted)} {'samples' if undivided else 'training samples'} are "
         "never drawn",
@@ -64,7 +64,6 @@ def coverage(x: Examination) -> Iterator[Finding]:
             + "".join(text for text, applies in reasons.items() if applies),
         ),
         ruled_out=("drop_last with shuffling (what it leaves out changes every epoch)",),
-        consequences=("QL-E10", "QL-B12"),
         help="shuffle every epoch and draw the whole split: check the sampler's length and its "
         "set_epoch   [changes the batches; retrain]",
     )
@@ -98,14 +97,13 @@ def _chance(x: Examination, wanted: np.ndarray, drawn: list[np.ndarray]) -> tupl
     return expected, expected + x.limits.coverage_sigmas * deviation + 2
 
 
-@check("B10", "an epoch holds batches")
+@check(B10, "an epoch holds batches")
 def some_batches(x: Examination) -> Iterator[Finding]:
     empty = [number for number, batch in enumerate(x.drawn_positions) if not len(batch)]
     if x.drawn_positions and not empty:
         return
     nothing = not x.drawn_positions
-    yield Finding(
-        "QL-B10",
+    yield B10.broken(
         "error",
         "the batch sampler yields no batch"
         if nothing
@@ -115,27 +113,24 @@ def some_batches(x: Examination) -> Iterator[Finding]:
             "0 batches in an epoch" if nothing else f"batches without a row: {some(empty)}",
             f"{len(x.train_rows)} training rows are there to draw",
         ),
-        consequences=("QL-B12", "QL-B13", "QL-P*", "QL-E*", "QL-O*"),
         help="a generator can be iterated once: give an object whose __iter__ starts again; "
         "drop_last drops all when batch_size > rows   "
         "[changes the batches]",
     )
 
 
-@check("B11", "batches hold training rows alone")
+@check(B11, "batches hold training rows alone")
 def foreign_rows(x: Examination) -> Iterator[Finding]:
     if not x.drawn:
         return
     indices = np.unique(np.concatenate(x.drawn))
     beyond = indices[(indices < 0) | (indices >= len(x.labels))]
     if len(beyond):
-        yield Finding(
-            "QL-B11",
+        yield B11.broken(
             "error",
             f"the sampler draws index {beyond[-1]}, but there are {len(x.labels)} samples",
             where="batch sampler",
             evidence=(f"{len(beyond)} distinct indices lie outside 0 to {len(x.labels) - 1}",),
-            consequences=("QL-B12", "QL-P*", "QL-E*"),
             help="make the sampler from the labels of the dataset that it indexes   [changes "
             "the batches]",
         )
@@ -144,8 +139,7 @@ def foreign_rows(x: Examination) -> Iterator[Finding]:
     if len(foreign):
         where = {name: int(np.isin(foreign, rows).sum()) for name, rows in x.splits.items()}
         belong = ", ".join(f"{count} of {name}" for name, count in where.items() if count)
-        yield Finding(
-            "QL-B11",
+        yield B11.broken(
             "error",
             f"training batches hold {len(foreign)} samples that are not in train",
             where=f"batch sampler: {belong or 'rows of no split'}",
@@ -154,13 +148,12 @@ def foreign_rows(x: Examination) -> Iterator[Finding]:
                 f"example {some(sample_ids(x, foreign[:3]))}",
             ),
             ruled_out=("split (no row is in two splits)",),
-            consequences=("QL-E*",),
             help='give the sampler table.rows("train") and map its numbers to these rows   '
             "[changes the batches; retrain]",
         )
 
 
-@check("B12", "len of the sampler is what it yields")
+@check(B12, "len of the sampler is what it yields")
 def declared_length(x: Examination) -> Iterator[Finding]:
     try:
         declared = len(x.batch_sampler)
@@ -168,8 +161,7 @@ def declared_length(x: Examination) -> Iterator[Finding]:
         raise Unavailable("the sampler has no length") from None
     epochs, ended = x.draw(EPOCHS[:1])
     if ended and epochs[0] and declared != len(epochs[0]):
-        yield Finding(
-            "QL-B12",
+        yield B12.broken(
             "error",
             f"the sampler says {declared} batches and yields {len(epochs[0])}",
             where="batch sampler: len against iteration",
@@ -177,19 +169,17 @@ def declared_length(x: Examination) -> Iterator[Finding]:
                 "a schedule of len x epochs steps is off by a factor of "
                 f"{len(epochs[0]) / max(declared, 1):.3g}",
             ),
-            consequences=("QL-O05",),
             help="return the number of batches from __len__   [changes the schedule]",
         )
 
 
-@check("B14", "a batch holds distinct rows")
+@check(B14, "a batch holds distinct rows")
 def repeats(x: Examination) -> Iterator[Finding]:
     twice = [len(batch) - len(np.unique(batch)) for batch in x.drawn]
     declared = getattr(request_of(x), "rare", "") == "oversample"
     if not sum(twice) or declared:
         return
-    yield Finding(
-        "QL-B14",
+    yield B14.broken(
         "note",
         f"{sum(twice)} places in {sum(map(bool, twice))} of {len(twice)} batches repeat a row of "
         "the same batch",

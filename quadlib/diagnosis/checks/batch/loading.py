@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.batch.contracts import B04, B07
 from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -26,7 +27,7 @@ from quadlib.diagnosis.words import some
 SEEDS = (20_251, 77_003)
 
 
-@check("B04", "the labels of a batch are those of its rows", "batch")
+@check(B04, "the labels of a batch are those of its rows", "batch")
 def stale_labels(x: Examination) -> Iterator[Finding]:
     rows, labels, told = _rows_and_labels(x)
     given = np.asarray(x.labels)[rows]
@@ -48,8 +49,7 @@ def stale_labels(x: Examination) -> Iterator[Finding]:
             "which rows they hold (index)"
         )
     first = wrong[0]
-    yield Finding(
-        "QL-B04",
+    yield B04.broken(
         "error",
         f"{len(wrong)} of {len(rows)} labels in the loader's batches are not the labels of their "
         "rows",
@@ -59,7 +59,6 @@ def stale_labels(x: Examination) -> Iterator[Finding]:
             f"{labels[first]} in its batch; 0 differences are expected",
         ),
         ruled_out=("labels of the table (they were compared with themselves)", "split"),
-        consequences=("QL-B01", "QL-B02", "QL-M*", "QL-P*", "QL-E*"),
         help="return the label together with its sample from the dataset; do not keep labels from "
         "an earlier batch or order   "
         "[changes the labels of batches; retrain]",
@@ -114,7 +113,7 @@ def _index_of(batch: Any) -> np.ndarray | None:
     return None
 
 
-@check("B07", "random changes differ between epochs and between workers", "batch")
+@check(B07, "random changes differ between epochs and between workers", "batch")
 def repeated_draws(x: Examination) -> Iterator[Finding]:
     loader = x.subject.loader
     dataset = getattr(loader, "dataset", None)
@@ -159,8 +158,7 @@ def repeated_draws(x: Examination) -> Iterator[Finding]:
 
 
 def _finding(x: Examination, title: str, rows: list[int], workers: int, evidence: str) -> Finding:
-    return Finding(
-        "QL-B07",
+    return B07.broken(
         "error",
         title,
         where=f"dataset of the loader, num_workers={workers}, samples {some(rows)}",

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from quadlib.diagnosis.checks.batch.contracts import B01, B02, B05, B06, B14, B20
+from quadlib.diagnosis.checks.labels.contracts import L04, L13
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.dataset import (
     rows_read_twice,
@@ -23,7 +25,6 @@ from quadlib.diagnosis.subject import Unavailable
 from quadlib.diagnosis.words import some
 
 LARGEST_EXPONENT = 88  # exp of more overflows in float32
-CONTRASTIVE = ("QL-P*", "QL-N*", "QL-O01", "QL-O02", "QL-E*", "QL-M*")
 
 
 def _all_labels(x: Examination) -> np.ndarray:
@@ -36,7 +37,7 @@ def _all_labels(x: Examination) -> np.ndarray:
         return labels(x.record).all
 
 
-@check("B01", "the watched batches mix classes as the data allow", phase="observed")
+@check(B01, "the watched batches mix classes as the data allow", phase="observed")
 def one_class(x: Examination) -> Iterator[Finding]:
     own = labels(x.record)
     full = [values for values in own.values if len(values) > 3]
@@ -45,8 +46,7 @@ def one_class(x: Examination) -> Iterator[Finding]:
         return
     every, counts = np.unique(_all_labels(x), return_counts=True)
     if len(every) == 1:
-        yield Finding(
-            "QL-L13",
+        yield L13.broken(
             "error",
             f"every label is {every[0]}: there is nothing to tell apart",
             "the labels of the training loader's dataset",
@@ -58,7 +58,6 @@ def one_class(x: Examination) -> Iterator[Finding]:
             "look at how the training rows were chosen: a filter or a slice of a sorted table",
             ruled_out=("the sampler: given these rows, every batch has one class (P = 1)",),
             explains=("one class in every batch; a loss that cannot fall",),
-            consequences=("QL-B*", *CONTRASTIVE, "QL-S*"),
         )
         return
     share = (counts / counts.sum()) ** len(full[0])
@@ -72,30 +71,26 @@ def one_class(x: Examination) -> Iterator[Finding]:
     )
     out = ("the labels and the split: they hold several classes", "the learning rate")
     if code == "QL-B05":
-        yield Finding(
-            "QL-B05",
+        yield B05.broken(
             "error",
             f"{title}, so a batch holds one class",
             "the training loader",
             evidence,
             "shuffle: DataLoader(..., shuffle=True); of a stream, shuffle its files and a buffer",
             ruled_out=out,
-            consequences=("QL-B01", "QL-B02", *CONTRASTIVE),
         )
     else:
-        yield Finding(
-            "QL-B01",
+        yield B01.broken(
             "error",
             "batches hold one class, although the data have several",
             "the batch sampler",
             evidence,
             "draw several classes into every batch",
             ruled_out=(*out, "the order of the rows: classes alternate from batch to batch"),
-            consequences=("QL-B02", *CONTRASTIVE),
         )
 
 
-@check("B05", "the watched rows do not come sorted by class", phase="observed")
+@check(B05, "the watched rows do not come sorted by class", phase="observed")
 def sorted_rows(x: Examination) -> Iterator[Finding]:
     own = labels(x.record)
     full = [values for values in own.values if len(values) > 3]
@@ -114,8 +109,7 @@ def sorted_rows(x: Examination) -> Iterator[Finding]:
     order = "the batches come in the stream's own order"
     if numbered:
         order = f"the rows count up from {numbered[0][0]} to {numbered[-1][-1]}"
-    yield Finding(
-        "QL-B05",
+    yield B05.broken(
         "error" if distinct <= 2.5 else "warning",
         f"the rows come class by class, so a batch holds {distinct:.1f} classes",
         "the training loader",
@@ -128,11 +122,10 @@ def sorted_rows(x: Examination) -> Iterator[Finding]:
         ),
         "shuffle: DataLoader(..., shuffle=True); of a stream, shuffle its files and a buffer",
         ruled_out=("the labels and the split: they hold several classes", "the learning rate"),
-        consequences=("QL-B01", "QL-B02", *CONTRASTIVE),
     )
 
 
-@check("B02", "anchors of the watched batches find a positive", phase="observed")
+@check(B02, "anchors of the watched batches find a positive", phase="observed")
 def lone_anchors(x: Examination) -> Iterator[Finding]:
     own = labels(x.record)
     comparison = compared(x.record)[0]
@@ -148,8 +141,7 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
         return
     every = _all_labels(x)
     if len(np.unique(every)) > 0.9 * len(every):
-        yield Finding(
-            "QL-L04",
+        yield L04.broken(
             "error",
             "almost every sample has a label of its own",
             f"batch{own.mark}",
@@ -159,11 +151,9 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
             ),
             "give the class as the label, not the sample's number",
             ruled_out=("the sampler: hardly two samples share a label",),
-            consequences=("QL-B02", "QL-P*", "QL-O02", "QL-E*"),
         )
         return
-    yield Finding(
-        "QL-B02",
+    yield B02.broken(
         "error" if lost else "warning",
         f"{alone.mean():.0%} of the anchors have no positive in their batch"
         + (", and the loss divides by their number" if lost else ""),
@@ -175,7 +165,6 @@ def lone_anchors(x: Examination) -> Iterator[Finding]:
         ),
         "draw K >= 2 samples of P classes into a batch, and leave lone anchors out of the mean",
         ruled_out=("the learning rate",),
-        consequences=("QL-P*", "QL-O*", "QL-N10", "QL-N03"),
     )
 
 
@@ -190,7 +179,7 @@ def _divided_by_none(x: Examination, alone: np.ndarray) -> bool:
     return bool(logits < LARGEST_EXPONENT) and bool(alone.max() > 0)
 
 
-@check("B14", "a watched batch holds distinct rows", phase="observed")
+@check(B14, "a watched batch holds distinct rows", phase="observed")
 def repeated_rows(x: Examination) -> Iterator[Finding]:
     fetched = [fetch for fetch in batches(x.record) if fetch.rows is not None]
     rows = rows_read_twice(fetched)
@@ -198,19 +187,17 @@ def repeated_rows(x: Examination) -> Iterator[Finding]:
     comparison = compared(x.record)[0]
     if not total or len(rows) < 0.1 * total or comparison.targets is None:
         return
-    yield Finding(
-        "QL-B14",
+    yield B14.broken(
         "warning",
         f"{len(rows)} rows stand twice in a batch, as each other's negatives",
         "the training loader's sampler",
         (f"{len(rows)} of {total} rows are repeated within their batch: {some(rows)}",),
         "draw without replacement",
         ruled_out=("the dataset: it is the row number that is repeated",),
-        consequences=("QL-B20", "QL-D03", "QL-P10"),
     )
 
 
-@check("B20", "no copy of a row is its negative", phase="observed")
+@check(B20, "no copy of a row is its negative", phase="observed")
 def copies_as_negatives(x: Examination) -> Iterator[Finding]:
     comparison = compared(x.record)[0]
     if comparison.targets is None or comparison.by != "product" or comparison.mask is not None:
@@ -225,18 +212,16 @@ def copies_as_negatives(x: Examination) -> Iterator[Finding]:
     share = float((equal & off).any(1).float().mean())
     if share < 0.1 or float((equal | torch.eye(n).bool()).float().mean()) > 0.9:
         return
-    yield Finding(
-        "QL-B20",
+    yield B20.broken(
         "warning",
         f"{share:.0%} of the anchors have a copy of their positive among their negatives",
         f"a batch of {n} that an in-batch softmax compares",
         (f"{int(equal.any(1).sum())} of {n} columns equal another column, value for value",),
         "draw batches without duplicates, or mask equal columns out of the softmax",
-        consequences=("QL-P10",),
     )
 
 
-@check("B06", "the watched batches hold more than one row", phase="observed")
+@check(B06, "the watched batches hold more than one row", phase="observed")
 def single_rows(x: Examination) -> Iterator[Finding]:
     sizes = [
         max((leaf.shape[0] for leaf in f.leaves if leaf.shape), default=0)
@@ -246,12 +231,10 @@ def single_rows(x: Examination) -> Iterator[Finding]:
         return
     if getattr(training_loader(x.record), "batch_size", None) is None:
         return
-    yield Finding(
-        "QL-B06",
+    yield B06.broken(
         "warning",
         "every batch holds one row, which has nothing to be compared with",
         "the training loader",
         (f"sizes of the watched batches: {some(sizes)}",),
         "DataLoader(..., batch_size=32)",
-        consequences=("QL-B02", *CONTRASTIVE),
     )

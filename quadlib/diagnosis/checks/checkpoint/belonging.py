@@ -9,13 +9,14 @@ import numpy as np
 from torch import Tensor
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.checkpoint.contracts import C04
 from quadlib.diagnosis.checks.checkpoint.weights import where_is
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
 
-@check("C04", "the checkpoint's classes and normalisation are those of the data", "epoch")
+@check(C04, "the checkpoint's classes and normalisation are those of the data", "epoch")
 def labels_and_normaliser(x: Examination) -> Iterator[Finding]:
     content = x.checkpoint
     kept = _class_names(content)
@@ -35,8 +36,7 @@ def labels_and_normaliser(x: Examination) -> Iterator[Finding]:
             if position >= len(names) or str(names[position]) != name
         ]
         what = "in another order" if same else "of other data"
-        yield Finding(
-            "QL-C04",
+        yield C04.broken(
             "error",
             f"the checkpoint has the classes {what}: {len(moved)} of {len(kept)} indices mean "
             "another one in the table",
@@ -46,7 +46,6 @@ def labels_and_normaliser(x: Examination) -> Iterator[Finding]:
                 f"table: {', '.join(map(str, list(names)[:8]))}",
             ),
             ruled_out=("the weights: only the meaning of the indices differs",),
-            consequences=("QL-E10",),
             help="take class_names from the checkpoint when labels become indices   [changes the "
             "score]",
         )
@@ -55,8 +54,7 @@ def labels_and_normaliser(x: Examination) -> Iterator[Finding]:
             content["normaliser"], normaliser.state_dict(), x.limits.same_statistics
         )
         if differing:
-            yield Finding(
-                "QL-C04",
+            yield C04.broken(
                 "error",
                 "the data are normalised with other statistics than the checkpoint's: "
                 f"{differing[0]}",
@@ -65,7 +63,6 @@ def labels_and_normaliser(x: Examination) -> Iterator[Finding]:
                     f"{len(differing)} values differ by more than 1e-4 of their size: "
                     f"{', '.join(differing[:4])}",
                 ),
-                consequences=("QL-E10",),
                 help="Normaliser.from_state_dict(checkpoint['normaliser'])   [changes the inputs]",
             )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.checkpoint.contracts import C05, C06
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -46,7 +47,7 @@ def declared_mode(x: Examination) -> int:
     return {"max": 1, "min": -1}.get(str(mode).lower(), 0)
 
 
-@check("C05", "best is chosen in the direction of its figure", "before")
+@check(C05, "best is chosen in the direction of its figure", "before")
 def declared_direction(x: Examination) -> Iterator[Finding]:
     name = monitored(x)
     mode, natural = declared_mode(x), direction(name)
@@ -60,7 +61,7 @@ def declared_direction(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("C05", "the best epoch of the history is the best by its figure", "epoch")
+@check(C05, "the best epoch of the history is the best by its figure", "epoch")
 def best_epoch(x: Examination) -> Iterator[Finding]:
     name = monitored(x)
     records = [
@@ -88,8 +89,7 @@ def best_epoch(x: Examination) -> Iterator[Finding]:
             x, name, f"the worst epoch was kept as the best: {shown}", ("a tie: the values differ",)
         )
     else:
-        yield Finding(
-            "QL-C05",
+        yield C05.broken(
             "warning",
             f"the best checkpoint is not the best epoch by {name}: {shown}",
             where=f"history of {x.subject.name}",
@@ -103,7 +103,6 @@ def best_epoch(x: Examination) -> Iterator[Finding]:
                 "the best checkpoint was not updated",
             ),
             decide="the line of code that compares with the best value so far",
-            consequences=(),
             help=f"compare {name} itself, every epoch   [changes which weights are kept]",
         )
 
@@ -128,20 +127,18 @@ def _marked(x: Examination, records: list[dict[str, Any]]) -> int | None:
 
 def _wrong(x: Examination, name: str, evidence: str, ruled_out: tuple[str, ...]) -> Finding:
     better = "higher" if direction(name) > 0 else "lower"
-    return Finding(
-        "QL-C05",
+    return C05.broken(
         "error",
         f"best_model is the worst by {name}: {better} is better, and it was chosen the other way",
         where=f"choice of the best checkpoint of {x.subject.name}",
         evidence=(evidence,),
         ruled_out=ruled_out,
-        consequences=("QL-E10",),
         help=f"keep the weights of the {'highest' if direction(name) > 0 else 'lowest'} {name}   "
         "[changes which weights are kept]",
     )
 
 
-@check("C06", "best is not chosen by a raw contrastive loss")
+@check(C06, "best is not chosen by a raw contrastive loss")
 def raw_loss(x: Examination) -> Iterator[Finding]:
     name = monitored(x)
     contrastive = any(
@@ -149,8 +146,7 @@ def raw_loss(x: Examination) -> Iterator[Finding]:
     ) or hasattr(x.subject.loss, "temperature")
     if "loss" not in name.lower() or not contrastive:
         return
-    yield Finding(
-        "QL-C06",
+    yield C06.broken(
         "note",
         f"best is chosen by {name}, and a contrastive loss depends on what each batch holds",
         where=f"choice of the best checkpoint of {x.subject.name}",

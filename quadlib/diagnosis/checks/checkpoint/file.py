@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
+from quadlib.diagnosis.checks.checkpoint.contracts import C07
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
 
-@check("C07", "the checkpoint can be read", "epoch")
+@check(C07, "the checkpoint can be read", "epoch")
 def readable(x: Examination) -> Iterator[Finding]:
     given = x.subject.checkpoint
     paths = [Path(given)] if isinstance(given, (str, Path)) else []
@@ -24,14 +25,12 @@ def readable(x: Examination) -> Iterator[Finding]:
     for path in paths:
         problem = _problem(path)
         if problem:
-            yield Finding(
-                "QL-C07",
+            yield C07.broken(
                 "error",
                 f"the checkpoint {path.name} cannot be read: {problem}",
                 where=str(path),
                 evidence=(f"{path.stat().st_size} bytes" if path.is_file() else "no such file",),
                 ruled_out=() if not path.is_file() else ("a missing file",),
-                consequences=("QL-C01", "QL-C03"),
                 help="take the other checkpoint of the run, or train again; write to a temporary "
                 "file and rename it   [changes the file]",
             )

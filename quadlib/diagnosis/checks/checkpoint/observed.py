@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from quadlib.diagnosis.checks.checkpoint.contracts import C01, C03
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.observe.record import Load, ReadFile, Restore
@@ -14,7 +15,7 @@ from quadlib.diagnosis.words import some
 OPTIMISER = ("optim", "optimizer", "optimiser", "optimizer_state_dict", "optimizer_state")
 
 
-@check("C01", "the weights that the watched loop loads fit", phase="observed")
+@check(C01, "the weights that the watched loop loads fit", phase="observed")
 def matched_keys(x: Examination) -> Iterator[Finding]:
     loads = list(x.record.of(Load))
     if not loads:
@@ -23,8 +24,7 @@ def matched_keys(x: Examination) -> Iterator[Finding]:
         whole = load.matched + len(load.missing)
         if load.strict or not load.missing or not load.unexpected or load.matched > 0.1 * whole:
             continue
-        yield Finding(
-            "QL-C01",
+        yield C01.broken(
             "error",
             f"{load.matched} of {whole} weights of {load.module} were loaded",
             f"{load.module}.load_state_dict(..., strict=False)",
@@ -32,12 +32,11 @@ def matched_keys(x: Examination) -> Iterator[Finding]:
             "strip or add the prefix of the keys (module., encoder_q., backbone.) before loading",
             ruled_out=("the file: it holds weights, under other names",),
             explains=("scores as of random weights",),
-            consequences=("QL-E*", "QL-P10", "QL-C03"),
         )
         return
 
 
-@check("C03", "a resumed loop restores what its file holds", phase="observed")
+@check(C03, "a resumed loop restores what its file holds", phase="observed")
 def optimiser_state(x: Examination) -> Iterator[Finding]:
     files = [f for f in x.record.of(ReadFile) if any(key.lower() in OPTIMISER for key in f.keys)]
     if not files or not any(load.matched for load in x.record.of(Load)):
@@ -46,8 +45,7 @@ def optimiser_state(x: Examination) -> Iterator[Finding]:
     kinds = {type(item).__name__ for item in x.record.optimisers}
     if restored & kinds or not kinds:
         return
-    yield Finding(
-        "QL-C03",
+    yield C03.broken(
         "warning",
         "the weights are resumed and the optimiser starts anew",
         files[-1].file,
@@ -58,5 +56,4 @@ def optimiser_state(x: Examination) -> Iterator[Finding]:
         "optimizer.load_state_dict(checkpoint[...]), and the scheduler's, before the first step",
         ruled_out=("the file: the state is in it",),
         explains=("a jump of the loss at the resume; momenta of 0; a schedule from its start",),
-        consequences=("QL-O01",),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.checkpoint.contracts import C03
 from quadlib.diagnosis.checks.checkpoint.weights import where_is
 from quadlib.diagnosis.checks.evaluation.scores import optimiser_steps
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
@@ -14,7 +15,7 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
 
-@check("C03", "a resume finds the optimiser, its steps and the schedule", "epoch")
+@check(C03, "a resume finds the optimiser, its steps and the schedule", "epoch")
 def resume_state(x: Examination) -> Iterator[Finding]:
     content = x.checkpoint
     done = _number(content, *conventions.STEP_KEYS)
@@ -84,7 +85,7 @@ def resume_state(x: Examination) -> Iterator[Finding]:
             )
 
 
-@check("C03", "the optimiser has counted the steps of the history", "epoch")
+@check(C03, "the optimiser has counted the steps of the history", "epoch")
 def live_steps(x: Examination) -> Iterator[Finding]:
     if x.subject.optimizer is None:
         raise Unavailable("no optimiser")
@@ -123,8 +124,7 @@ def live_steps(x: Examination) -> Iterator[Finding]:
 
 
 def _reset(x: Examination, title: str, evidence: str, severity: Any) -> Finding:
-    return Finding(
-        "QL-C03",
+    return C03.broken(
         severity,
         title,
         where=where_is(x),

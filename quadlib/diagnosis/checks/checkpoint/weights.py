@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.checkpoint.contracts import C01, C02
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -33,7 +34,7 @@ def weights_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
     )
 
 
-@check("C01", "the checkpoint's weights fit the model", "epoch")
+@check(C01, "the checkpoint's weights fit the model", "epoch")
 def keys_match(x: Examination) -> Iterator[Finding]:
     stored = weights_of(x.checkpoint)
     if not isinstance(x.subject.model, nn.Module):
@@ -52,8 +53,7 @@ def keys_match(x: Examination) -> Iterator[Finding]:
         if name in renamed and torch.equal(own[name].cpu(), renamed[name].cpu())
     ]
     if len(held) >= x.limits.matching_tensors * len(own):
-        yield Finding(
-            "QL-C01",
+        yield C01.broken(
             "note",
             f"the checkpoint's names are not the model's: they fit {prefix}",
             where=where_is(x),
@@ -76,15 +76,13 @@ def keys_match(x: Examination) -> Iterator[Finding]:
         evidence.append(f"{prefix}: {after} of {len(own)} would match")
     if misshapen:
         evidence.append(f"{len(misshapen)} names match in another shape, first {misshapen[0]}")
-    yield Finding(
-        "QL-C01",
+    yield C01.broken(
         "error" if not matched else "warning",
         f"the checkpoint holds {len(matched) or 'none'} of the model's {len(own)} tensors; with "
         "strict=False the others stay as they were",
         where=where_is(x),
         evidence=tuple(evidence),
         ruled_out=("a damaged file: it can be read",) if stored else (),
-        consequences=("QL-E10", "QL-C08"),
         help="model.load_state_dict(state, strict=True), with the prefix removed from the names   "
         "[changes the weights]",
     )
@@ -95,8 +93,7 @@ def _misshapen(
 ) -> Iterator[Finding]:
     if names:
         name = names[0]
-        yield Finding(
-            "QL-C01",
+        yield C01.broken(
             "warning",
             f"{len(names)} tensors of the checkpoint have another shape than the model's",
             where=where_is(x),
@@ -104,7 +101,6 @@ def _misshapen(
                 f"{name}: {tuple(stored[name].shape)} in the checkpoint, {tuple(own[name].shape)} "
                 "in the model",
             ),
-            consequences=("QL-E10",),
             help="build the model from the checkpoint's own settings   [changes the model]",
         )
 
@@ -134,7 +130,7 @@ def _prefix(
     return best, counts[best], tries[best]
 
 
-@check("C02", "the checkpoint's weights are finite", "epoch")
+@check(C02, "the checkpoint's weights are finite", "epoch")
 def finite_weights(x: Examination) -> Iterator[Finding]:
     stored = weights_of(x.checkpoint)
     bad = {
@@ -145,14 +141,12 @@ def finite_weights(x: Examination) -> Iterator[Finding]:
     bad = {name: count for name, count in bad.items() if count}
     if bad:
         name = next(iter(bad))
-        yield Finding(
-            "QL-C02",
+        yield C02.broken(
             "error",
             f"{len(bad)} of {len(stored)} tensors in the checkpoint hold values that are not "
             "finite",
             where=where_is(x),
             evidence=(f"first {name}: {bad[name]} of {stored[name].numel()} values",),
-            consequences=("QL-E10",),
             help="go back to an earlier checkpoint, and find the first loss that is not finite   "
             "[changes the weights]",
         )

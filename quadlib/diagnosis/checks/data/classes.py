@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.data.contracts import D02, D17
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
 
 
-@check("D02", "every class is a real one")
+@check(D02, "every class is a real one")
 def junk_class(x: Examination) -> Iterator[Finding]:
     names, source = declared_classes(x)
     held = {str(label) for label in x.classes}
@@ -26,8 +27,7 @@ def junk_class(x: Examination) -> Iterator[Finding]:
     if junk:
         rows = int(np.isin(np.asarray(x.labels).astype(str), junk).sum())
         total = len(set(names) | held)
-        yield Finding(
-            "QL-D02",
+        yield D02.broken(
             "error",
             f"{some(repr(name) for name in junk)} is treated as a class: {total} classes where "
             f"{total - len(junk)} are real",
@@ -38,20 +38,25 @@ def junk_class(x: Examination) -> Iterator[Finding]:
                 "after it is one too high",
             ),
             ruled_out=("different class maps per split (the name itself is no class)",),
-            consequences=("QL-D17", "QL-L06", "QL-L11", "QL-L13", "QL-S02", "QL-S11", "QL-C*"),
             help=f"delete the folder or row {junk[0]!r} and list classes from the labels, names "
             "that start with a dot left out   "
             "[changes class indices; retrain]",
         )
-    empty = [name for name in names if name not in held and name not in junk]
-    if empty and held <= set(names):
-        yield Finding(
-            "QL-D17",
+
+
+@check(D17, "every declared class has samples")
+def empty_class(x: Examination) -> Iterator[Finding]:
+    names, source = declared_classes(x)
+    labelled = {str(label) for label in x.classes}
+    empty = [
+        name for name in names if name not in labelled and not conventions.JUNK_CLASSES.match(name)
+    ]
+    if empty and labelled <= set(names):
+        yield D17.broken(
             "warning",
             f"{len(empty)} of {len(names)} declared classes have no sample: {some(empty)}",
             where=source,
-            evidence=(f"declared: {len(names)} classes; with samples: {len(held)}",),
-            consequences=("QL-S02", "QL-L06"),
+            evidence=(f"declared: {len(names)} classes; with samples: {len(labelled)}",),
             help="list only classes that have samples, or bring their samples   [changes "
             "class indices; retrain]",
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from quadlib.diagnosis.checks.data.contracts import D01, D03, D11
 from quadlib.diagnosis.evidence.contents import Contents, sample_ids, whole_rows
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.features import (
@@ -17,7 +18,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import name_of, some
 
 
-@check("D01", "no sample holds a constant or another sample's content in one modality")
+@check(D01, "no sample holds a constant or another sample's content in one modality")
 def replaced_content(x: Examination) -> Iterator[Finding]:
     stored = stored_arrays(x)
     try:
@@ -38,7 +39,7 @@ def replaced_content(x: Examination) -> Iterator[Finding]:
 
 
 @check(
-    "D01",
+    D01,
     "no sample that the dataset returns holds a constant or another sample's content "
     "in one modality",
     "batch",
@@ -66,8 +67,7 @@ def _blank_share(others: np.ndarray, constant: np.ndarray) -> float:
 
 
 def _constant_finding(x: Examination, name: str, rows: np.ndarray, there: int) -> Finding:
-    return Finding(
-        "QL-D01",
+    return D01.broken(
         "error",
         f"{len(rows)} of {there} samples hold one constant value in {name}",
         where=f"modality {name}: {some(sample_ids(x, rows))}",
@@ -81,7 +81,6 @@ def _constant_finding(x: Examination, name: str, rows: np.ndarray, there: int) -
             "missing modality (it is marked as present)",
         ),
         explains=("a loader that returns zeros where decoding fails",),
-        consequences=("QL-D03", "QL-D16", "QL-S03", "QL-L02", "QL-L10", "QL-M*", "QL-N07"),
         scope=name,
         help=f"decode these files by hand and let the loader raise, or mark {name} as absent there "
         "  [changes the data; retrain]",
@@ -125,8 +124,7 @@ def _shared_content(
     rows = [row for group in shared for row in group]
     # a pair may coincide where a feature is invariant to what tells the two apart; a third does not
     same = max(map(len, shared)) > 2 or len(rows) > x.limits.shared_contents * (~item.absent).sum()
-    yield Finding(
-        "QL-D01",
+    yield D01.broken(
         "error" if same else "note",
         f"{len(rows)} samples share their {name} with another sample, while their other "
         "modalities differ",
@@ -137,7 +135,7 @@ def _shared_content(
             "samples give 0",
         ),
         ruled_out=("duplicated samples (their other modalities are not equal)",),
-        consequences=("QL-D03", "QL-L02", "QL-M*") if same else (),
+        predicts=None if same else (),
         scope=name,
         help=f"find which id each of these {name} contents belongs to; mark {name} as absent for "
         "the others   [changes the data; retrain]",
@@ -160,12 +158,12 @@ def _constant_rows(array: np.ndarray, place: np.ndarray) -> np.ndarray:
     return result
 
 
-@check("D03", "every sample is in train once")
+@check(D03, "every sample is in train once")
 def duplicates_in_train(x: Examination) -> Iterator[Finding]:
     yield from _duplicates(x, x.contents, _how(x))
 
 
-@check("D03", "every sample that the dataset returns is in train once", "batch")
+@check(D03, "every sample that the dataset returns is in train once", "batch")
 def duplicates_on_reading(x: Examination) -> Iterator[Finding]:
     yield from _duplicates(
         x, x.dataset_rows.contents, "compared: every value that the dataset returns"
@@ -181,8 +179,7 @@ def _duplicates(x: Examination, contents: dict[str, Contents], how: str) -> Iter
         return
     few = extra <= max(x.limits.few_duplicates * len(own), x.limits.stray_copies)
     groups = [x.train_rows[own == code][:3] for code in found[counts > 1][:3]]
-    yield Finding(
-        "QL-D03",
+    yield D03.broken(
         "note" if few else "warning",
         f"{extra} of {len(own)} training samples are copies of another one",
         where=f"split train: {'; '.join(' = '.join(sample_ids(x, group)) for group in groups)}",
@@ -192,21 +189,17 @@ def _duplicates(x: Examination, contents: dict[str, Contents], how: str) -> Iter
             how,
         ),
         ruled_out=("a failed decode (the contents vary)",),
-        consequences=()
-        if few
-        else ("QL-B14", "QL-L02", "QL-M01"),  # a copied row names the sample it was copied from
         help='keep one of each; to draw a class more often use the sampler (balance="equal")   '
         "[changes the data; retrain]",
     )
 
 
-@check("D11", "every file that the table names exists and is not empty")
+@check(D11, "every file that the table names exists and is not empty")
 def files_there(x: Examination) -> Iterator[Finding]:
     for name, item in x.contents.items():
         for what, rows in (("do not exist", item.missing), ("are empty (0 bytes)", item.empty)):
             if rows:
-                yield Finding(
-                    "QL-D11",
+                yield D11.broken(
                     "error",
                     f"{len(rows)} files of {name} {what}",
                     where=f"modality {name}: {some(name_of(path) for path in rows.values())}",
@@ -214,7 +207,6 @@ def files_there(x: Examination) -> Iterator[Finding]:
                         f"samples: {some(sample_ids(x, rows))}",
                         f"{int((~item.absent).sum())} samples are said to have {name}",
                     ),
-                    consequences=("QL-D01", "QL-D16", "QL-M*"),
                     scope=name,
                     help="bring the files back, or leave their place in the table empty so that "
                     "the modality counts as absent   "
@@ -222,7 +214,7 @@ def files_there(x: Examination) -> Iterator[Finding]:
                 )
 
 
-@check("D13", "whole files were compared")
+@check(D03, "whole files were compared")
 def whole_files(x: Examination) -> Iterator[Finding]:
     unread = sum(item.unread for item in x.contents.values())
     if not x.deep and any(name not in table_arrays(x, partly=True) for name in x.contents):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from quadlib.diagnosis.checks.data.contracts import D06, D16
 from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.features import (
@@ -19,7 +20,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
 
 
-@check("D06", "every stored number is finite")
+@check(D06, "every stored number is finite")
 def finite_arrays(x: Examination) -> Iterator[Finding]:
     arrays = {**stored_arrays(x), **table_arrays(x, partly=True)}
     if not arrays:
@@ -27,7 +28,7 @@ def finite_arrays(x: Examination) -> Iterator[Finding]:
     yield from _not_finite(x, arrays)
 
 
-@check("D06", "every number that the dataset returns is finite", "batch")
+@check(D06, "every number that the dataset returns is finite", "batch")
 def finite_on_reading(x: Examination) -> Iterator[Finding]:
     yield from _not_finite(
         x,
@@ -52,8 +53,7 @@ def _not_finite(
         if len(bad):
             first = sample_ids(x, bad[:1])[0]
             column = int(np.flatnonzero(~finite[place[bad[0]]])[0])
-            yield Finding(
-                "QL-D06",
+            yield D06.broken(
                 "error",
                 f"{len(bad)} samples hold NaN or infinity in {name}, first {first}",
                 where=f"modality {name}: {some(sample_ids(x, bad))}",
@@ -68,14 +68,13 @@ def _not_finite(
                     "temperature",
                     "mixed precision: the raw data come before all of them",
                 ),
-                consequences=("QL-D16", "QL-L*", "QL-M*", "QL-N*", "QL-P*", "QL-O*", "QL-E*"),
                 help=f"fix the array, or mark {name} as absent in these rows (-1 in its column, "
                 'on_damage="drop_modality")   '
                 "[changes the data; retrain]",
             )
 
 
-@check("D16", "the inputs of the first batch are finite", "batch")
+@check(D16, "the inputs of the first batch are finite", "batch")
 def finite_inputs(x: Examination) -> Iterator[Finding]:
     for number, batch in enumerate(x.batches):
         own = inputs_by_name(x.subject.inputs_of(batch))
@@ -85,8 +84,7 @@ def finite_inputs(x: Examination) -> Iterator[Finding]:
                 there[name] & ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
             )
             if len(bad):
-                yield Finding(
-                    "QL-D16",
+                yield D16.broken(
                     "error",
                     f"{len(bad)} of {len(values)} samples of {name} reach the model with NaN or "
                     "infinity",
@@ -99,7 +97,6 @@ def finite_inputs(x: Examination) -> Iterator[Finding]:
                         else "how they are stored could not be read: either a file holds them, or "
                         "a transform makes them",
                     ),
-                    consequences=("QL-M*", "QL-N*", "QL-P*", "QL-O*", "QL-E*"),
                     help=f"look at the normaliser's statistics of {name}; keep its deviation above "
                     "0   [changes the inputs; retrain]",
                 )

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from quadlib.diagnosis.checks.data.contracts import D03, D16, D20, D21
+from quadlib.diagnosis.checks.split.contracts import S10
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.dataset import (
     evaluation_loaders,
@@ -24,7 +26,7 @@ RAW = 50  # root mean square of pixels that are still bytes; scaled ones are bel
 FAR_OFF = 100  # mean over deviation from which float32 sums lose two digits of the variation
 
 
-@check("D16", "the inputs of the watched steps are finite", phase="observed")
+@check(D16, "the inputs of the watched steps are finite", phase="observed")
 def finite_inputs(x: Examination) -> Iterator[Finding]:
     marks = reached(x.record)
     broken = [
@@ -44,8 +46,7 @@ def finite_inputs(x: Examination) -> Iterator[Finding]:
         rows = [fetch.rows[k] for k in torch.nonzero(bad).flatten()] if fetch.rows else []
         count = f"{int(bad.sum())} of {len(value)} rows hold NaN or infinity"
         count += f": rows {some(rows)} of the dataset" if rows else ""
-    yield Finding(
-        "QL-D16",
+    yield D16.broken(
         "error",
         f"batch{mark} holds NaN or infinity before anything is computed from it",
         f"the batch of step {step}, as the loader gave it",
@@ -53,11 +54,10 @@ def finite_inputs(x: Examination) -> Iterator[Finding]:
         "look at these rows in the dataset; drop or impute them before the loader",
         ruled_out=("the model and the loss: what enters them is not finite already",),
         explains=("the loss and the weights that are not finite",),
-        consequences=("QL-P*", "QL-O*", "QL-N*", "QL-D06"),
     )
 
 
-@check("D20", "every channel of an input varies", phase="observed")
+@check(D20, "every channel of an input varies", phase="observed")
 def dead_channels(x: Examination) -> Iterator[Finding]:
     for mark, values in inputs(x.record).items():
         whole = torch.cat(values) if len({v.shape[1:] for v in values}) == 1 else values[0]
@@ -74,8 +74,7 @@ def dead_channels(x: Examination) -> Iterator[Finding]:
         if not bool(still.any()) or bool(still.all()):
             continue
         numbers = torch.nonzero(still).flatten().tolist()
-        yield Finding(
-            "QL-D20",
+        yield D20.broken(
             "warning",
             f"channel {some(numbers)} of batch{mark} has one value everywhere",
             f"batch{mark}, {len(whole)} rows of the watched batches",
@@ -85,12 +84,11 @@ def dead_channels(x: Examination) -> Iterator[Finding]:
             ),
             "look at how the channel is read; leave it out if the sensor is not there",
             ruled_out=("the model: the channel is constant as the loader gives it",),
-            consequences=("QL-N07", "QL-M04"),
             scope=mark,
         )
 
 
-@check("D21", "inputs come in a range that a network can learn from", phase="observed")
+@check(D21, "inputs come in a range that a network can learn from", phase="observed")
 def raw_range(x: Examination) -> Iterator[Finding]:
     for mark, values in inputs(x.record).items():
         value = values[0]
@@ -107,8 +105,7 @@ def raw_range(x: Examination) -> Iterator[Finding]:
             text += f"{mean / deviation:.0f} times what varies"
         else:
             continue
-        yield Finding(
-            "QL-D21",
+        yield D21.broken(
             "warning",
             f"batch{mark} is not normalised",
             f"batch{mark}, as the loader gives it",
@@ -116,12 +113,11 @@ def raw_range(x: Examination) -> Iterator[Finding]:
             "subtract the training rows' mean and divide by their deviation, channel by channel",
             ruled_out=("the loss and the optimiser: the range is the loader's",),
             explains=("slow learning; embeddings that differ little from row to row",),
-            consequences=("QL-N04", "QL-O01", "QL-P10", "QL-N07", "QL-P01"),
             scope=mark,
         )
 
 
-@check("D03", "the dataset behind the watched loader holds each sample once", phase="observed")
+@check(D03, "the dataset behind the watched loader holds each sample once", phase="observed")
 def copies_in_batches(x: Examination) -> Iterator[Finding]:
     marks = inputs(x.record)
     repeated, total, example = 0, 0, ""
@@ -149,8 +145,7 @@ def copies_in_batches(x: Examination) -> Iterator[Finding]:
             example = some(sorted(next(iter(different.values()))))
     if not total or repeated < max(2, 0.1 * total):
         return
-    yield Finding(
-        "QL-D03",
+    yield D03.broken(
         "warning",
         f"{repeated / total:.0%} of the samples in the watched batches are copies of another one",
         "the training loader's dataset",
@@ -162,11 +157,10 @@ def copies_in_batches(x: Examination) -> Iterator[Finding]:
         "drop the copies from the dataset, or draw batches without them (a no-duplicates sampler)",
         ruled_out=("the sampler: the rows have different numbers",),
         explains=("copies that an in-batch softmax sets against each other as negatives",),
-        consequences=("QL-B20", "QL-B14", "QL-P10", "QL-P20"),
     )
 
 
-@check("S10", "the watched loaders share no row between training and evaluation", phase="observed")
+@check(S10, "the watched loaders share no row between training and evaluation", phase="observed")
 def shared_rows(x: Examination) -> Iterator[Finding]:
     root, rows = root_rows(training_loader(x.record).dataset)
     if rows is None:
@@ -178,8 +172,7 @@ def shared_rows(x: Examination) -> Iterator[Finding]:
         shared = np.intersect1d(rows, others)
         if not len(shared) or len(shared) == len(rows) == len(others):
             continue
-        yield Finding(
-            "QL-S10",
+        yield S10.broken(
             "error",
             f"{len(shared)} rows are trained on and evaluated on",
             "two loaders over parts of one dataset",
@@ -189,5 +182,4 @@ def shared_rows(x: Examination) -> Iterator[Finding]:
             ),
             "split once, and build both Subsets from that split",
             explains=("scores that are too good",),
-            consequences=("QL-S03", "QL-E*"),
         )

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.data.contracts import D04
 from quadlib.diagnosis.evidence.contents import file_paths, sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.features import stored_arrays, table_arrays
@@ -19,7 +20,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
 
 
-@check("D04", "one unit and one sample rate for all samples")
+@check(D04, "one unit and one sample rate for all samples")
 def units(x: Examination) -> Iterator[Finding]:
     arrays = _series(
         {**stored_arrays(x), **table_arrays(x, partly=True)},
@@ -40,7 +41,7 @@ def units(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("D04", "one unit for all samples that the dataset returns", "batch")
+@check(D04, "one unit for all samples that the dataset returns", "batch")
 def units_on_reading(x: Examination) -> Iterator[Finding]:
     yield from _scales(
         x,
@@ -137,8 +138,7 @@ def _two_scales(
     if _labels_lost(x):  # then classes that are in both scales are no evidence
         return
     odd = rows[high[per_row]] if high.sum() <= (~high).sum() else rows[~high[per_row]]
-    yield Finding(
-        "QL-D04",
+    yield D04.broken(
         "warning",
         f"{name} comes in two scales, {ratio:.3g} to 1: {conventions.UNIT_RATIOS[constant]}?",
         where=f"modality {name}, {len(odd)} of {len(rows)} samples: {some(sample_ids(x, odd[:5]))}",
@@ -150,7 +150,6 @@ def _two_scales(
             f"{len(shared)} classes have samples of both scales",
         ),
         ruled_out=("a difference between classes (both scales hold the same classes)",),
-        consequences=("QL-M*", "QL-N07", "QL-L02"),
         scope=name,
         help=f"bring {name} of these samples to one unit   [changes the data; retrain]",
     )
@@ -203,8 +202,7 @@ def _rates(x: Examination, declared: float) -> Iterator[Finding | None]:
             yield None
             continue
         kinds = sorted({f"{values[row]:g}" for row in wrong})
-        yield Finding(
-            "QL-D04",
+        yield D04.broken(
             "error",
             f"{len(wrong)} of {len(rows)} samples are sampled at {some(kinds)} Hz where "
             f"{declared:g} Hz is declared",
@@ -213,7 +211,6 @@ def _rates(x: Examination, declared: float) -> Iterator[Finding | None]:
                 f"read as {declared:g} Hz they last {values[wrong[0]] / declared:.4g} times as "
                 "long, and every frequency is off by that",
             ),
-            consequences=("QL-M*", "QL-N07"),
             help=f"resample them to {declared:g} Hz, or declare the true rate   [changes the data; "
             "retrain]",
         )

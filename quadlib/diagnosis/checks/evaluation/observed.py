@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from quadlib.diagnosis.checks.evaluation.contracts import E02
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.roles import owners, roles
 from quadlib.diagnosis.finding import Finding
@@ -16,7 +17,7 @@ from quadlib.diagnosis.subject import Unavailable
 CHANGED_BY_MODE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
-@check("E02", "the watched evaluation runs in evaluation mode", phase="observed")
+@check(E02, "the watched evaluation runs in evaluation mode", phase="observed")
 def training_mode(x: Examination) -> Iterator[Finding]:
     evaluating, count, wrong = False, 0, set()
     trained = {owners(x.record).get(n, "") for n in roles(x.record).gradient}
@@ -33,15 +34,13 @@ def training_mode(x: Examination) -> Iterator[Finding]:
         raise Unavailable("no evaluation was seen")
     if not wrong:
         return
-    yield Finding(
-        "QL-E02",
+    yield E02.broken(
         "warning",
         f"{', '.join(sorted(wrong))} evaluates in training mode",
         "calls under no_grad on a loader's batches",
         ("its dropout or batch norm is in training mode there",),
         "model.eval() before the evaluation, model.train() after it",
         ruled_out=("the score itself: it depends on which rows share a batch",),
-        consequences=("QL-E10", "QL-E03"),
     )
 
 

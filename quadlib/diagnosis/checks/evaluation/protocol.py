@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.evaluation.contracts import E01, E02
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -104,7 +105,7 @@ def again(x: Examination) -> dict[str, float]:
         x.restore()
 
 
-@check("E01", "a query is not in the gallery it is searched in", "epoch")
+@check(E01, "a query is not in the gallery it is searched in", "epoch")
 def query_in_gallery(x: Examination) -> Iterator[Finding]:
     if x.subject.evaluate is None and x.subject.run is not None:
         yield from _stored_overlap(x)
@@ -130,8 +131,7 @@ def query_in_gallery(x: Examination) -> Iterator[Finding]:
     perfect = [name for name in scores if blind.get(name, 0.0) >= x.limits.perfect * whole]
     if perfect:
         name = perfect[0]
-        yield Finding(
-            "QL-E01",
+        yield E01.broken(
             "error",
             f"{name} is {blind[name]:.4g} even with random embeddings: every query finds itself",
             where=f"evaluation of {x.subject.name}",
@@ -143,7 +143,6 @@ def query_in_gallery(x: Examination) -> Iterator[Finding]:
                 "easy data: the random embeddings know nothing of the data",
                 "the model: its output was replaced",
             ),
-            consequences=("QL-E11", "QL-C05"),
             help="leave the query itself out of its neighbours, by row   [changes the score]",
         )
 
@@ -240,8 +239,7 @@ def _stored_overlap(x: Examination) -> Iterator[Finding]:
     rows, counts = np.unique(stored["rows"], return_counts=True)
     shared = int((counts > 1).sum())
     if shared:
-        yield Finding(
-            "QL-E01",
+        yield E01.broken(
             "error",
             f"{shared} samples are both query and gallery, and find themselves",
             where="embeddings.npz",
@@ -249,12 +247,11 @@ def _stored_overlap(x: Examination) -> Iterator[Finding]:
                 f"{len(stored['rows'])} embeddings of {len(rows)} samples; first shared row: "
                 f"{rows[counts > 1][0]}",
             ),
-            consequences=("QL-E11", "QL-C05"),
             help="evaluate(run): the gallery is train, the queries are test   [changes the score]",
         )
 
 
-@check("E02", "the evaluation runs in evaluation mode", "epoch")
+@check(E02, "the evaluation runs in evaluation mode", "epoch")
 def training_mode(x: Examination) -> Iterator[Finding]:
     seen = evaluated(x)
     if not isinstance(x.subject.model, nn.Module):
@@ -274,8 +271,7 @@ def training_mode(x: Examination) -> Iterator[Finding]:
         )
         or "equal figures"
     )
-    yield Finding(
-        "QL-E02",
+    yield E02.broken(
         "note" if chosen else "error",
         f"the evaluation runs in training mode: {len(seen.training)} of {len(seen.ran)} dropout "
         "and batch norm layers are on",
@@ -285,12 +281,11 @@ def training_mode(x: Examination) -> Iterator[Finding]:
             f"two evaluations of the same model: {shown}",
         ),
         ruled_out=("frozen layers: those would be in evaluation mode",),
-        consequences=("QL-E10", "QL-C05"),
         help="model.eval() before, model.train() after   [changes the score]",
     )
 
 
-@check("E02", "two evaluations of one model agree", "epoch")
+@check(E02, "two evaluations of one model agree", "epoch")
 def irreproducible(x: Examination) -> Iterator[Finding]:
     seen = evaluated(x)
     if seen.training:
@@ -306,8 +301,7 @@ def irreproducible(x: Examination) -> Iterator[Finding]:
     if differing:
         name = differing[0]
         then = f"{second[name]:.6g}" if name in second else "missing"
-        yield Finding(
-            "QL-E02",
+        yield E02.broken(
             "warning",
             f"two evaluations of the same model differ: {name} is {seen.figures[name]:.6g}, then "
             f"{then}",
@@ -322,7 +316,6 @@ def irreproducible(x: Examination) -> Iterator[Finding]:
                 "the model draws random numbers in evaluation mode",
             ),
             decide="the embeddings of one sample, twice",
-            consequences=("QL-C05",),
             help="switch augmentation off for validation and test   [changes the score]",
         )
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.evaluation.contracts import E03, E05, E10, E11
 from quadlib.diagnosis.checks.evaluation.protocol import MODAL, _stored
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -20,7 +21,7 @@ from quadlib.diagnosis.observe.variation import cosine_spread
 from quadlib.diagnosis.registry import check
 
 
-@check("E03", "training steps run in training mode", "steps")
+@check(E03, "training steps run in training mode", "steps")
 def evaluation_mode_in_training(x: Examination) -> Iterator[Finding]:
     model = x.subject.model
     modes = x.probe.modes
@@ -35,8 +36,7 @@ def evaluation_mode_in_training(x: Examination) -> Iterator[Finding]:
     still = [name for name in wanted if not modes[name]]
     if not still or any(modes.values()) or x.subject.train_step is None:
         return  # a part in evaluation mode, the rest in training mode, is a choice
-    yield Finding(
-        "QL-E03",
+    yield E03.broken(
         "warning",
         f"training steps run in evaluation mode: all {len(still)} dropout and batch norm layers "
         "are off",
@@ -52,13 +52,12 @@ def evaluation_mode_in_training(x: Examination) -> Iterator[Finding]:
             "model.train() itself",
         ),
         decide="print(model.training) in a training step of the second epoch",
-        consequences=("QL-N05",),
         help="model.train() at the start of every training step or epoch   [changes training; "
         "retrain]",
     )
 
 
-@check("E03", "batch norm saw a batch in every optimiser step", "epoch")
+@check(E03, "batch norm saw a batch in every optimiser step", "epoch")
 def statistics_stopped(x: Examination) -> Iterator[Finding]:
     model, optimiser = x.subject.model, x.subject.optimizer
     if not isinstance(model, nn.Module) or optimiser is None:
@@ -83,8 +82,7 @@ def statistics_stopped(x: Examination) -> Iterator[Finding]:
     # training
     if not 0 < most < x.limits.norm_batches * steps:
         return
-    yield Finding(
-        "QL-E03",
+    yield E03.broken(
         "error",
         f"batch norm saw {most} batches in {steps} optimiser steps: the model was left in "
         "evaluation mode",
@@ -97,7 +95,6 @@ def statistics_stopped(x: Examination) -> Iterator[Finding]:
             "frozen statistics from the start: the count would be 0",
             "gradient accumulation: it would make the count larger",
         ),
-        consequences=("QL-E10", "QL-N05"),
         help="model.train() at the start of every epoch   [changes training; retrain]",
     )
 
@@ -118,7 +115,7 @@ def optimiser_steps(state: Any) -> int | None:
     return int(max(float(step) for step in steps)) if steps else None
 
 
-@check("E05", "high cosines are judged after centring", "batch")
+@check(E05, "high cosines are judged after centring", "batch")
 def cone(x: Examination) -> Iterator[Finding]:
     rows = x.embeddings.float()
     if len(rows) < 4 or not torch.isfinite(rows).all() or bool((rows < 0).any()):
@@ -128,8 +125,7 @@ def cone(x: Examination) -> Iterator[Finding]:
     mean = float((similar.sum() - similar.diagonal().sum()) / (len(unit) * (len(unit) - 1)))
     centred = cosine_spread(unit - unit.mean(dim=0))
     if mean > x.limits.cone and centred > x.limits.cone_spread:
-        yield Finding(
-            "QL-E05",
+        yield E05.broken(
             "note",
             f"no embedding has a negative value: their mean cosine of {mean:.2f} is that of a "
             "cone, not a collapse",
@@ -145,7 +141,7 @@ def cone(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("E10", "validation is above chance", "epoch")
+@check(E10, "validation is above chance", "epoch")
 def at_chance(x: Examination) -> Iterator[Finding]:
     records = [item for item in x.history if any(_score(name) for name in item)]
     if not records:
@@ -164,8 +160,7 @@ def at_chance(x: Examination) -> Iterator[Finding]:
     best = float(values[-min(3, len(values)) :].max())
     if best > chance + x.limits.chance_errors * error:
         return
-    yield Finding(
-        "QL-E10",
+    yield E10.broken(
         "note",
         f"validation is at chance: {name} is {best:.3f}, guessing gives {chance:.3f}",
         where=f"history of {x.subject.name}, {len(values)} validations of {len(labels)} samples",
@@ -209,7 +204,7 @@ def _validation_labels(x: Examination) -> np.ndarray:
     return labels
 
 
-@check("E11", "what is scored was not trained on", "epoch")
+@check(E11, "what is scored was not trained on", "epoch")
 def evaluated_on_train(x: Examination) -> Iterator[Finding]:
     declared = x.subject.setting(*conventions.EVALUATED_SPLIT)
     if isinstance(declared, str) and declared.lower() in conventions.TRAIN_NAMES:
@@ -246,13 +241,11 @@ def evaluated_on_train(x: Examination) -> Iterator[Finding]:
 
 
 def _on_train(x: Examination, evidence: str) -> Finding:
-    return Finding(
-        "QL-E11",
+    return E11.broken(
         "error",
         "the score is of the training samples, not of held-out ones",
         where=f"evaluation of {x.subject.name}",
         evidence=(evidence,),
         ruled_out=("chance: independent splits do not agree to the last digit",),
-        consequences=("QL-C05",),
         help='evaluate(run, EvaluateSettings(eval_split="test"))   [changes the score]',
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.labels.contracts import L04, L06, L10, L11, L12, L13
 from quadlib.diagnosis.evidence.contents import sample_ids, whole_rows
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -18,7 +19,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
 
 
-@check("L04", "a label names a class, not a sample")
+@check(L04, "a label names a class, not a sample")
 def unique_labels(x: Examination) -> Iterator[Finding]:
     labels = x.train_labels
     found, counts = np.unique(labels, return_counts=True)
@@ -35,8 +36,7 @@ def unique_labels(x: Examination) -> Iterator[Finding]:
         else None
     )
     same = ids is not None and bool((ids == labels.astype(str)).mean() > 0.9)
-    yield Finding(
-        "QL-L04",
+    yield L04.broken(
         "error",
         f"{len(found)} classes for {len(labels)} training samples: the label is a unique id",
         where="label column" + (", which equals sample_id" if same else ""),
@@ -51,25 +51,12 @@ def unique_labels(x: Examination) -> Iterator[Finding]:
             "sampler",
             "too few positives by chance",
         ),
-        consequences=(
-            "QL-L01",
-            "QL-L02",
-            "QL-L10",
-            "QL-S02",
-            "QL-S11",
-            "QL-B01",
-            "QL-B02",
-            "QL-B13",
-            "QL-P*",
-            "QL-E*",
-            "QL-O*",
-        ),
         help="put the class into the label column and the id into sample_id   [changes the labels; "
         "retrain]",
     )
 
 
-@check("L04", "the labels that the loader gives name classes, as many as the table has", "batch")
+@check(L04, "the labels that the loader gives name classes, as many as the table has", "batch")
 def indices_for_labels(x: Examination) -> Iterator[Finding]:
     drawn = [x.subject.batch_labels(batch) for batch in x.batches]
     given = np.concatenate(drawn)
@@ -81,8 +68,7 @@ def indices_for_labels(x: Examination) -> Iterator[Finding]:
         or views_of(x) > 1
     ):
         return
-    yield Finding(
-        "QL-L04",
+    yield L04.broken(
         "error",
         f"the loader gives {len(np.unique(given))} different labels for {len(given)} samples "
         f"of {classes} classes",
@@ -93,7 +79,6 @@ def indices_for_labels(x: Examination) -> Iterator[Finding]:
             "no anchor has a positive: the loss is undefined, 0 or NaN by implementation",
         ),
         ruled_out=("the label column (it has classes)", "sampler", "batch size"),
-        consequences=("QL-B02", "QL-B04", "QL-L01", "QL-L02", "QL-P*", "QL-E*", "QL-O*"),
         help="return the label from the dataset's __getitem__, not the index   [changes the labels "
         "of batches; retrain]",
     )
@@ -110,7 +95,7 @@ def views_of(x: Examination) -> int:
         return 1
 
 
-@check("L06", "a class has the same index in every split")
+@check(L06, "a class has the same index in every split")
 def class_maps(x: Examination) -> Iterator[Finding]:
     names, maps = _names_and_codes(x)
     for source, codes in maps.items():
@@ -144,8 +129,7 @@ def _compare_maps(
             np.isin(np.asarray(x.frame["label"]).astype(str)[x.splits[split]], moved).sum()
         )
         name = next((item for item in moved if item in own), moved[0])
-        yield Finding(
-            "QL-L06",
+        yield L06.broken(
             "error",
             f"{len(moved)} of {len(other)} classes have another index in {split} than in {first}",
             where=f"{source}, splits {first} and {split}",
@@ -160,14 +144,13 @@ def _compare_maps(
                 "overfitting (the error is systematic)",
                 "split (the class names are the same)",
             ),
-            consequences=("QL-S02", "QL-B04", "QL-E*", "QL-C*"),
             help="make one class list from the whole table and use it for every split: "
             "SampleTable.class_names   [changes class indices; "
             "evaluate again, retrain if train was wrong]",
         )
 
 
-@check("L10", "equal samples have equal labels")
+@check(L10, "equal samples have equal labels")
 def contradictions(x: Examination) -> Iterator[Finding]:
     codes, labels = whole_rows(x.contents), np.asarray(x.labels).astype(str)
     frame = pd.DataFrame({"code": codes, "label": labels})[codes >= 0]
@@ -178,8 +161,7 @@ def contradictions(x: Examination) -> Iterator[Finding]:
     rows = frame.index[frame["code"].isin(bad)].to_numpy()
     first = frame.index[frame["code"] == bad[0]].to_numpy()
     examples = zip(sample_ids(x, first[:3]), first[:3], strict=True)
-    yield Finding(
-        "QL-L10",
+    yield L10.broken(
         "error",
         f"{len(bad)} samples appear in the table under two or more labels",
         where=" and ".join(f"{name} ({labels[row]})" for name, row in examples),
@@ -187,13 +169,12 @@ def contradictions(x: Examination) -> Iterator[Finding]:
             f"{len(rows)} rows with {len(bad)} distinct contents; a content has one class, so "
             f"{len(rows) - len(bad)} of these labels at least are not to be relied on",
         ),
-        consequences=("QL-L02",),
         help="decide which label is right and delete the other rows   [changes the labels; "
         "retrain]",
     )
 
 
-@check("L11", "no class is spelled in two ways")
+@check(L11, "no class is spelled in two ways")
 def label_twins(x: Examination) -> Iterator[Finding]:
     found: dict[str, list[str]] = {}
     for label in x.classes:
@@ -205,8 +186,7 @@ def label_twins(x: Examination) -> Iterator[Finding]:
     counted = [
         " / ".join(f"{name!r} ({int((labels == name).sum())})" for name in names) for names in twins
     ]
-    yield Finding(
-        "QL-L11",
+    yield L11.broken(
         "warning",
         f"{len(twins)} class(es) are spelled in more than one way: {some(counted)}",
         where="label column",
@@ -215,7 +195,6 @@ def label_twins(x: Examination) -> Iterator[Finding]:
             "p = 0 that a text differs from itself: samples of one class are taken as "
             "negatives of each other",
         ),
-        consequences=("QL-L06", "QL-D17", "QL-S02", "QL-S11", "QL-L01", "QL-L02"),
         help='write every class in one way, for example frame["label"].str.strip().str.lower()   '
         "[changes the labels; retrain]",
     )
@@ -232,7 +211,7 @@ def _spelling(label: str) -> str:
     )
 
 
-@check("L12", "the labels that are trained on are those of the table")
+@check(L12, "the labels that are trained on are those of the table")
 def labels_follow_table(x: Examination) -> Iterator[Finding]:
     names, maps = _names_and_codes(x)
     for source, codes in maps.items():
@@ -248,8 +227,7 @@ def labels_follow_table(x: Examination) -> Iterator[Finding]:
                 pairs.groupby("name")["code"].transform(lambda own: own.mode().iloc[0]).to_numpy()
                 != codes
             )
-            yield Finding(
-                "QL-L12",
+            yield L12.broken(
                 "error",
                 f"{astray} of {len(pairs)} labels differ from the table's",
                 where=f"{source} against column label: {some(sample_ids(x, odd[:5]))}",
@@ -257,36 +235,30 @@ def labels_follow_table(x: Examination) -> Iterator[Finding]:
                     f"a class has up to {int((table > 0).sum(axis=1).max())} different indices; "
                     "one was expected",
                 ),
-                consequences=("QL-L01", "QL-L02", "QL-L06", "QL-B04", "QL-S*", "QL-E*"),
                 help="take the labels from the table after it was sorted or filtered for the last "
                 "time   [changes the labels; retrain]",
             )
 
 
-@check("L13", "every sample has a label, and there are two classes or more")
+@check(L13, "every sample has a label, and there are two classes or more")
 def labels_there(x: Examination) -> Iterator[Finding]:
     labels = np.asarray(x.labels)
     missing = pd.isna(labels) | (labels.astype(str) == "")
-    everything = ("QL-L*", "QL-S*", "QL-B*", "QL-P*", "QL-E*", "QL-O*", "QL-M*")
     if not len(labels):
-        yield Finding(
-            "QL-L13",
+        yield L13.broken(
             "error",
             "there are no labels",
             where="labels",
             evidence=("0 samples",),
-            consequences=everything,
             help="check the path of the data and the filter in front of them   [changes the data]",
         )
     elif missing.any():
         rows = np.flatnonzero(missing)
-        yield Finding(
-            "QL-L13",
+        yield L13.broken(
             "error",
             f"{len(rows)} of {len(labels)} samples have no label",
             where=f"label column: {some(sample_ids(x, rows[:5]))}",
             evidence=("empty or NaN; the loss would take them as one class",),
-            consequences=everything,
             help="label them, leave them out, or mark them -1, which SupConLoss takes as "
             "unlabelled   "
             "[changes the labels; retrain]",
@@ -294,8 +266,7 @@ def labels_there(x: Examination) -> Iterator[Finding]:
     elif (
         len(np.unique(labels)) == 1 and str(labels[0]) != conventions.NO_CLASS and views_of(x) == 1
     ):
-        yield Finding(
-            "QL-L13",
+        yield L13.broken(
             "error",
             f"the whole table has one class, {str(labels[0])!r}: there is nothing to contrast",
             where="label column",
@@ -304,7 +275,6 @@ def labels_there(x: Examination) -> Iterator[Finding]:
                 "the floor of every batch of N is its plateau ln(N - 1)",
             ),
             ruled_out=("split", "sampler", "batch size", "learning rate", "temperature"),
-            consequences=everything,
             help="check the column that labels are read from, and the filter in front of it   "
             "[changes the data]",
         )

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
+from quadlib.diagnosis.checks.labels.contracts import L01, L02
 from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.features import stored_arrays, table_arrays
@@ -24,27 +25,27 @@ def _from_arrays(x: Examination) -> bool:
     return bool(table_arrays(x) or stored_arrays(x))
 
 
-@check("L01", "the modalities depend on the label")
+@check(L01, "the modalities depend on the label")
 def labels_shuffled_stored(x: Examination) -> Iterator[Finding]:
     if not _from_arrays(x):
         raise Unavailable("no decoded arrays before the first batch is loaded")
     yield from labels_shuffled(x)
 
 
-@check("L01", "the modalities that the loader gives depend on the label", "batch")
+@check(L01, "the modalities that the loader gives depend on the label", "batch")
 def labels_shuffled_loaded(x: Examination) -> Iterator[Finding]:
     if not _from_arrays(x):
         yield from labels_shuffled(x)
 
 
-@check("L02", "samples are labelled like those they resemble")
+@check(L02, "samples are labelled like those they resemble")
 def label_noise_stored(x: Examination) -> Iterator[Finding]:
     if not _from_arrays(x):
         raise Unavailable("no decoded arrays before the first batch is loaded")
     yield from label_noise(x)
 
 
-@check("L02", "samples, as the loader gives them, are labelled like those they resemble", "batch")
+@check(L02, "samples, as the loader gives them, are labelled like those they resemble", "batch")
 def label_noise_loaded(x: Examination) -> Iterator[Finding]:
     if not _from_arrays(x):
         yield from label_noise(x)
@@ -68,8 +69,7 @@ def labels_shuffled(x: Examination) -> Iterator[Finding]:
     linked = sum(link.p <= x.limits.label_link for link in seen.pairs.values())
     to_label = ", ".join(f"{name} p = {link.p:.3g}" for name, link in seen.labels.items())
     between = ", ".join(f"{a}-{b} p = {link.p:.3g}" for (a, b), link in seen.pairs.items())
-    yield Finding(
-        "QL-L01",
+    yield L01.broken(
         "warning",
         f"no modality depends on the label, while {linked} of {len(seen.pairs)} pairs of "
         "modalities depend on each other",
@@ -91,16 +91,6 @@ def labels_shuffled(x: Examination) -> Iterator[Finding]:
             "a task about which these modalities carry no information",
         ),
         decide="look at the files of five samples: do they show the class in their label?",
-        consequences=(
-            "QL-L02",
-            "QL-L10",
-            "QL-S02",
-            "QL-S11",
-            "QL-E*",
-            "QL-P10",
-            "QL-O01",
-            "QL-M01",
-        ),
         help="find where labels and files are joined: join by sample_id, never by position   "
         "[changes the labels; retrain]",
     )
@@ -127,8 +117,7 @@ def label_noise(x: Examination) -> Iterator[Finding]:
     examples = some(
         f"{names[codes[row]]} (neighbours say {names[code]})" for row, code in against[:3]
     )
-    yield Finding(
-        "QL-L02",
+    yield L02.broken(
         "warning",
         f"{share:.0%} of the labels that can be judged contradict what all modalities agree on",
         where=f"label column of train, {len(codes)} samples tested",
@@ -142,13 +131,12 @@ def label_noise(x: Examination) -> Iterator[Finding]:
             "a hard task (there the modalities would not agree)",
             "one bad modality (all of them agree)",
         ),
-        consequences=("QL-L10", "QL-S02", "QL-S11", "QL-E*"),
         help="look at these samples first, and have them labelled again   [changes the labels; "
         "retrain]",
     )
 
 
-@check("L02", "labels agree with the class that ids or paths spell")
+@check(L02, "labels agree with the class that ids or paths spell")
 def spelled_classes(x: Examination) -> Iterator[Finding]:
     labels = np.asarray(x.labels).astype(str)
     columns = [
@@ -163,8 +151,7 @@ def spelled_classes(x: Examination) -> Iterator[Finding]:
             if wrong is None or not len(wrong):
                 continue
             row = wrong[0]
-            yield Finding(
-                "QL-L02",
+            yield L02.broken(
                 "warning",
                 f"{len(wrong)} of {len(labels)} labels contradict the class that the {column} "
                 "spells",
@@ -178,7 +165,6 @@ def spelled_classes(x: Examination) -> Iterator[Finding]:
                     f"would, by chance about {1 / len(np.unique(labels)):.0%} do (p < 1e-6)",
                 ),
                 ruled_out=("a hard task (no input was used)",),
-                consequences=("QL-L10", "QL-S02", "QL-S11", "QL-E*"),
                 help="compare the label column with these names, and keep the one that the "
                 "samples show   [changes the labels; retrain]",
             )

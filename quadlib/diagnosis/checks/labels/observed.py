@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from quadlib.diagnosis.checks.labels.contracts import L12, L20
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.dataset import training_items, training_loader
 from quadlib.diagnosis.evidence.observed.labels import labels
@@ -17,7 +18,7 @@ from quadlib.diagnosis.subject import Unavailable, as_array
 SAMPLER_LABELS = ("labels", "targets", "y", "classes")
 
 
-@check("L12", "the watched labels are those declared for their rows", phase="observed")
+@check(L12, "the watched labels are those declared for their rows", phase="observed")
 def declared_labels(x: Examination) -> Iterator[Finding]:
     if x.subject.labels is None:
         raise Unavailable("no labels are declared")
@@ -32,7 +33,7 @@ def declared_labels(x: Examination) -> Iterator[Finding]:
         yield _stale(wrong, total, "the declared labels", own.mark)
 
 
-@check("L12", "the sampler draws by the labels that are trained on", phase="observed")
+@check(L12, "the sampler draws by the labels that are trained on", phase="observed")
 def sampler_labels(x: Examination) -> Iterator[Finding]:
     loader = training_loader(x.record)
     sampler = getattr(loader, "batch_sampler", None)
@@ -70,19 +71,17 @@ def _labels_of(sampler: Any, n: int) -> np.ndarray | None:
 
 
 def _stale(wrong: int, total: int, other: str, mark: str) -> Finding:
-    return Finding(
-        "QL-L12",
+    return L12.broken(
         "error",
         f"the labels in the batches are not {other}",
         f"batch{mark} against {other}",
         (f"{wrong} of {total} labels differ for the same rows",),
         "make both from one array, after every filter, sort and shuffle of the rows",
         ruled_out=("the model and the loss: they get the labels that the loader gives",),
-        consequences=("QL-B01", "QL-B02", "QL-B13", "QL-L01", "QL-E*", "QL-P10"),
     )
 
 
-@check("L20", "a loss that is handed labels uses them", phase="observed")
+@check(L20, "a loss that is handed labels uses them", phase="observed")
 def unused_labels(x: Examination) -> Iterator[Finding]:
     from quadlib.diagnosis.evidence.observed.passes import traced
 
@@ -105,8 +104,7 @@ def unused_labels(x: Examination) -> Iterator[Finding]:
                 ]
                 if not takers or (fetch.rows and tuple(values.tolist()) == fetch.rows):
                     continue
-                yield Finding(
-                    "QL-L20",
+                yield L20.broken(
                     "warning",
                     f"{takers[0]} is given batch{mark}, and its value does not depend on it",
                     f"the loss {takers[0]}",
@@ -116,5 +114,4 @@ def unused_labels(x: Examination) -> Iterator[Finding]:
                     ),
                     "pass the labels on inside the loss, or leave them out of the call",
                     ruled_out=("the labels: they reach the loss's door",),
-                    consequences=("QL-P14", "QL-P13"),
                 )

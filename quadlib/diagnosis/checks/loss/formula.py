@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from quadlib.diagnosis.checks.loss.contracts import P03, P08, P09, P13
 from quadlib.diagnosis.checks.loss.value import normalises
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.reference import RIGHT, VARIANTS, LossReading, Match, supcon
@@ -21,14 +22,13 @@ from quadlib.diagnosis.registry import check
 from quadlib.loss import bounds
 
 
-@check("P08", "the loss has SupCon's own scale", "batch")
+@check(P08, "the loss has SupCon's own scale", "batch")
 def scale(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     match = reading.known()
     if match.scale < 0 or abs(match.scale - 1) < x.limits.loss_scale:
         return
-    yield Finding(
-        "QL-P08",
+    yield P08.broken(
         "note",
         f"the loss is {match.scale:.4g} times SupCon: {_scale_text(match, reading)}",
         where=reading.name,
@@ -63,7 +63,7 @@ def _scale_text(match: Match, reading: LossReading) -> str:
     )
 
 
-@check("P09", "the loss exponentiates in more than half precision", "batch")
+@check(P09, "the loss exponentiates in more than half precision", "batch")
 def half_precision(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     with _Dtypes() as seen:
@@ -83,8 +83,7 @@ def half_precision(x: Examination) -> Iterator[Finding]:
         at_one = reading.value(same)
         if not broken and math.isfinite(at_one):
             return  # the row maximum is subtracted first
-        yield Finding(
-            "QL-P09",
+        yield P09.broken(
             "error",
             f"the loss exponentiates in float16, where exp(1/T) = exp({1 / temperature:.1f}) "
             "overflows",
@@ -96,7 +95,6 @@ def half_precision(x: Examination) -> Iterator[Finding]:
                 "not finite",
             ),
             ruled_out=("the embeddings: these are unit vectors",),
-            consequences=("QL-P12", "QL-P13", "QL-N10", "QL-O07", "QL-E10", "QL-C02"),
             help="loss(embeddings.float(), labels) inside torch.autocast(device_type, "
             "enabled=False)   [changes the loss]",
         )
@@ -120,7 +118,7 @@ class _Dtypes(TorchDispatchMode):
         return result
 
 
-@check("P03", "the loss uses the declared temperature", "batch")
+@check(P03, "the loss uses the declared temperature", "batch")
 def temperature_at_work(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     if reading.match is not None or not reading.temperatures:
@@ -130,8 +128,7 @@ def temperature_at_work(x: Examination) -> Iterator[Finding]:
     if found is None:
         raise Unavailable(f"{reading.name} is not a multiple of SupCon at any temperature")
     inverse = math.isclose(found.temperature * declared, 1.0, rel_tol=0.02)
-    yield Finding(
-        "QL-P03",
+    yield P03.broken(
         "error",
         f"{reading.name} uses temperature {found.temperature:.4g}, not at the declared "
         f"{declared:g}",
@@ -150,21 +147,11 @@ def temperature_at_work(x: Examination) -> Iterator[Finding]:
             "the embeddings: these are unit vectors",
             "another scale: L_out, L_in and any constant factor were tried",
         ),
-        consequences=(
-            "QL-P06",
-            "QL-P08",
-            "QL-P10",
-            "QL-P11",
-            "QL-P13",
-            "QL-P17",
-            "QL-E10",
-            "QL-O02",
-        ),
         help="similarity / temperature, on unit embeddings   [changes the loss; retrain]",
     )
 
 
-@check("P13", "the loss equals an independent recomputation", "batch")
+@check(P13, "the loss equals an independent recomputation", "batch")
 def recomputation(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     if reading.match is not None and reading.match.variant in RIGHT:
@@ -183,8 +170,7 @@ def recomputation(x: Examination) -> Iterator[Finding]:
         if reading.match is not None
         else "no constant factor relates the two, so it is not SupCon with another scale"
     )
-    yield Finding(
-        "QL-P13",
+    yield P13.broken(
         "error",
         f"{reading.name} does not compute SupCon at its temperature {temperature:g}",
         where=f"{reading.name}, on {len(expected)} batches of known unit embeddings and the labels "
@@ -200,7 +186,6 @@ def recomputation(x: Examination) -> Iterator[Finding]:
             "the embeddings: these are unit vectors",
             "half of a scale: L_out, L_in and any constant factor were tried",
         ),
-        consequences=("QL-P06", "QL-P10", "QL-P12", "QL-P14", "QL-E10"),
         help="compare with quadlib.SupConLoss, or use it   [changes the loss; retrain]",
     )
 
@@ -220,8 +205,7 @@ def _batch_value(x: Examination, reading: LossReading, match: Match) -> Iterator
     value = reading.value(reading.rows)
     room = max(1.0, abs(expected)) * (5 * x.limits.same_loss if rows.shape[0] else 0.0)
     if math.isfinite(expected) and not abs(value - expected) <= room:
-        yield Finding(
-            "QL-P13",
+        yield P13.broken(
             "error",
             f"the loss of the first batch is {value:.6g}, its formula gives {expected:.6g}",
             where=reading.name,
@@ -229,6 +213,5 @@ def _batch_value(x: Examination, reading: LossReading, match: Match) -> Iterator
                 f"on known embeddings the two agree, times {match.scale:.4g}; on the batch they "
                 f"differ by {value - expected:.3g}",
             ),
-            consequences=("QL-P10", "QL-P12", "QL-E10"),
             help="compute the loss of one batch in float64   [changes nothing]",
         )

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.loss.contracts import P03, P10, P11, P12, P17
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.plateau import classes_in_batches, declared
 from quadlib.diagnosis.evidence.reference import declared_temperatures
@@ -35,7 +36,7 @@ LABELS_OF_A_BATCH = (
 )
 
 
-@check("P10", "the loss of the history leaves the collapse plateau", "epoch")
+@check(P10, "the loss of the history leaves the collapse plateau", "epoch")
 def pinned_history(x: Examination) -> Iterator[Finding]:
     found = x.pinned
     if found is None:
@@ -73,8 +74,7 @@ def pinned_history(x: Examination) -> Iterator[Finding]:
         if classes is None
         else f"batches hold up to {classes} class" + "es" * (classes > 1)
     )
-    yield Finding(
-        "QL-P10",
+    yield P10.broken(
         "error",
         f"the loss is pinned at {found.value:.4f}, the collapse plateau of {found.size} samples",
         where=f"history of {x.subject.name}, from value {found.start + 1} of {len(x.losses)}, "
@@ -86,7 +86,6 @@ def pinned_history(x: Examination) -> Iterator[Finding]:
         ),
         candidates=(*candidates, *shard),
         decide=decide,
-        consequences=("QL-P11", "QL-E10"),
         symptom=True,
         step=found.start,
         help="look at the labels of one batch: BatchPlan.draw(batch_sampler, labels).summary()   "
@@ -94,7 +93,7 @@ def pinned_history(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("P10", "the embeddings are not all equal in the first steps", "steps")
+@check(P10, "the embeddings are not all equal in the first steps", "steps")
 def collapsed_trial(x: Examination) -> Iterator[Finding]:
     x.subject.require_bounds()
     seen = x.trajectory
@@ -111,8 +110,7 @@ def collapsed_trial(x: Examination) -> Iterator[Finding]:
     if anchors < 2:
         return
     plateau = bounds.collapse_value(anchors)
-    yield Finding(
-        "QL-P10",
+    yield P10.broken(
         "error",
         f"all embeddings are equal, so the contrastive loss is pinned at ln {anchors - 1} = "
         f"{plateau:.4f}",
@@ -125,7 +123,6 @@ def collapsed_trial(x: Examination) -> Iterator[Finding]:
         ),
         candidates=candidates,
         decide=LABELS_OF_A_BATCH,
-        consequences=("QL-P11", "QL-E10"),
         symptom=True,
         step=next((i for i, spread in enumerate(seen.spreads) if spread < x.limits.collapsed), 0),
         help="look at the labels of one batch: BatchPlan.draw(batch_sampler, labels).summary()   "
@@ -137,7 +134,7 @@ def _has_history(x: Examination) -> bool:
     return x.subject.history is not None or x.subject.run is not None
 
 
-@check("P11", "progress between plateau and floor is defined")
+@check(P11, "progress between plateau and floor is defined")
 def progress_undefined(x: Examination) -> Iterator[Finding]:
     x.subject.require_bounds()
     try:
@@ -148,8 +145,7 @@ def progress_undefined(x: Examination) -> Iterator[Finding]:
         classes = [int(n) for n in (x.batch_counts > 0).sum(axis=1)]
     if not classes or max(classes) > 1:
         return
-    yield Finding(
-        "QL-P11",
+    yield P11.broken(
         "error",
         f"progress is undefined: all {len(classes)} batches hold one class, where floor and "
         "plateau are the same value",
@@ -160,14 +156,13 @@ def progress_undefined(x: Examination) -> Iterator[Finding]:
         ),
         candidates=ONE_CLASS,
         decide="the labels of the train split",
-        consequences=("QL-E10",),
         symptom=True,
         help="give every batch two classes or more: StratifiedBatchSampler(labels, min_classes=2)  "
         " [changes the batches; retrain]",
     )
 
 
-@check("P12", "the loss of the history is finite", "epoch")
+@check(P12, "the loss of the history is finite", "epoch")
 def not_finite_history(x: Examination) -> Iterator[Finding]:
     bad = np.flatnonzero(~np.isfinite(x.losses))
     recorded = [i for i in bad if _recorded(x, int(i))]
@@ -184,7 +179,7 @@ def not_finite_history(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("P12", "the loss of the first step is finite", "batch")
+@check(P12, "the loss of the first step is finite", "batch")
 def not_finite_step(x: Examination) -> Iterator[Finding]:
     if math.isfinite(x.probe.loss):
         return
@@ -202,8 +197,7 @@ def _recorded(x: Examination, index: int) -> bool:
 
 
 def _not_finite(x: Examination, where: str, evidence: str, step: int) -> Finding:
-    return Finding(
-        "QL-P12",
+    return P12.broken(
         "error",
         f"the loss is not finite from value {step + 1} on",
         where=f"{where} of {x.subject.name}",
@@ -216,7 +210,6 @@ def _not_finite(x: Examination, where: str, evidence: str, step: int) -> Finding
         ),
         decide="the first tensor that is not finite, in the order samples, embeddings, loss, "
         "gradients",
-        consequences=("QL-P10", "QL-E10"),
         symptom=True,
         step=step,
         help="stop at the first such value: torch.autograd.set_detect_anomaly(True)   [slower; "
@@ -224,7 +217,7 @@ def _not_finite(x: Examination, where: str, evidence: str, step: int) -> Finding
     )
 
 
-@check("P17", "the loss of the history is below its ceiling", "epoch")
+@check(P17, "the loss of the history is below its ceiling", "epoch")
 def above_ceiling(x: Examination) -> Iterator[Finding]:
     x.subject.require_bounds()
     sizes = declared(x)
@@ -241,8 +234,7 @@ def above_ceiling(x: Examination) -> Iterator[Finding]:
     highest = float(np.nanmax(np.where(np.isfinite(x.losses), x.losses, np.nan)))
     if not highest > ceiling * x.limits.above_ceiling:
         return
-    yield Finding(
-        "QL-P17",
+    yield P17.broken(
         "note",
         f"the loss reached {highest:.4g}, above the ceiling {ceiling:.4f} of unit embeddings",
         where=f"history of {x.subject.name}",
@@ -262,7 +254,7 @@ def above_ceiling(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("P03", "the temperature lets the loss see several negatives, and distinguish them")
+@check(P03, "the temperature lets the loss see several negatives, and distinguish them")
 def temperature_regime(x: Examination) -> Iterator[Finding]:
     temperature = next(declared_temperatures(x.subject), None)
     if temperature is None:
@@ -277,8 +269,7 @@ def temperature_regime(x: Examination) -> Iterator[Finding]:
         if low
         else "an anchor hardly distinguishes near negatives from far ones"
     )
-    yield Finding(
-        "QL-P03",
+    yield P03.broken(
         "warning",
         f"at temperature {temperature:g} {what}",
         where=f"loss of {x.subject.name}",
@@ -291,7 +282,6 @@ def temperature_regime(x: Examination) -> Iterator[Finding]:
             f"{x.limits.lowest_temperature:g} to {x.limits.highest_temperature:g}",
         ),
         ruled_out=("learning rate: the range of the logits is fixed by T alone",),
-        consequences=("QL-P10", "QL-P12", "QL-P17", "QL-E10", "QL-O01", "QL-O02"),
         help="SupConLoss(temperature=0.1)   [changes the loss; retrain]",
     )
 

@@ -7,6 +7,20 @@ from collections.abc import Iterator
 
 import torch
 
+from quadlib.diagnosis.checks.loss.contracts import (
+    P01,
+    P02,
+    P03,
+    P06,
+    P10,
+    P12,
+    P13,
+    P16,
+    P20,
+    P21,
+    P22,
+    P23,
+)
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.loss_kind import loss_kind
 from quadlib.diagnosis.evidence.observed.passes import lost_losses, passes, traced
@@ -29,7 +43,7 @@ def _softmax(record: Record) -> Comparison:
     return comparison
 
 
-@check("P01", "the rows in front of the watched softmax have unit norm", phase="observed")
+@check(P01, "the rows in front of the watched softmax have unit norm", phase="observed")
 def not_unit(x: Examination) -> Iterator[Finding]:
     c = _softmax(x.record)
     low, high = c.norms
@@ -38,8 +52,7 @@ def not_unit(x: Examination) -> Iterator[Finding]:
     if _wrong_axis(c.left) is not None:
         return
     logits = c.left @ c.right.T * c.scale
-    yield Finding(
-        "QL-P01",
+    yield P01.broken(
         "error",
         "the rows that the loss compares are not normalised",
         f"{len(c.left)} rows in front of the softmax",
@@ -51,18 +64,16 @@ def not_unit(x: Examination) -> Iterator[Finding]:
         "F.normalize(embeddings, dim=-1) in front of the loss",
         ruled_out=("the temperature: it is meant for cosines",),
         explains=("a loss that is huge, or not finite; a softmax that sees one negative",),
-        consequences=("QL-P03", "QL-P10", "QL-P12", "QL-P16", "QL-O01", "QL-N10"),
     )
 
 
-@check("P02", "the watched rows are normalised over their features", phase="observed")
+@check(P02, "the watched rows are normalised over their features", phase="observed")
 def wrong_axis(x: Examination) -> Iterator[Finding]:
     c = _softmax(x.record)
     axis = None if unit(c) else _wrong_axis(c.left)
     if axis is None:
         return
-    yield Finding(
-        "QL-P02",
+    yield P02.broken(
         "error",
         f"the embeddings are normalised over {axis} instead of the features",
         f"{tuple(c.left.shape)} rows in front of the softmax",
@@ -72,7 +83,6 @@ def wrong_axis(x: Examination) -> Iterator[Finding]:
         ),
         "F.normalize(embeddings, dim=-1)",
         ruled_out=("a missing normalisation: one took place",),
-        consequences=("QL-P*",),
     )
 
 
@@ -87,7 +97,7 @@ def _wrong_axis(rows: torch.Tensor) -> str | None:
     return None
 
 
-@check("P03", "the watched temperature lets cosines speak", phase="observed")
+@check(P03, "the watched temperature lets cosines speak", phase="observed")
 def temperature(x: Examination) -> Iterator[Finding]:
     c = _softmax(x.record)
     if not unit(c) or (c.targets is None and c.mask is None and loss_kind(x.record).name[0] == "a"):
@@ -116,25 +126,22 @@ def temperature(x: Examination) -> Iterator[Finding]:
         evidence.append(
             f"two cosines that differ by 0.1 have odds of e^{0.1 * scale:.0f}; usual is 0.05 to 0.5"
         )
-    yield Finding(
-        "QL-P03",
+    yield P03.broken(
         "warning",
         title,
         "between the similarities and the softmax",
         tuple(evidence),
         "divide the cosines by a temperature of 0.05 to 0.5 (a scale of 2 to 20)",
         ruled_out=("the rows: they have unit norm", "the learning rate"),
-        consequences=("QL-P10", "QL-O02", "QL-P12", "QL-P16"),
     )
 
 
-@check("P06", "the watched loss has the sign of a loss", phase="observed")
+@check(P06, "the watched loss has the sign of a loss", phase="observed")
 def wrong_sign(x: Examination) -> Iterator[Finding]:
     kind = loss_kind(x.record)
     if kind.factor >= 0:
         return
-    yield Finding(
-        "QL-P06",
+    yield P06.broken(
         "error",
         f"the loss is {kind.name} with the wrong sign",
         "the value of the first watched pass",
@@ -144,11 +151,10 @@ def wrong_sign(x: Examination) -> Iterator[Finding]:
         ),
         "return the negative mean of the log-odds of the positives",
         ruled_out=("the data", "the temperature: the formula holds with the one in the graph"),
-        consequences=("QL-P10", "QL-O*"),
     )
 
 
-@check("P12", "the watched losses are finite", phase="observed")
+@check(P12, "the watched losses are finite", phase="observed")
 def not_finite(x: Examination) -> Iterator[Finding]:
     losses = x.record.losses
     bad = lost_losses(x.record)
@@ -166,8 +172,7 @@ def not_finite(x: Examination) -> Iterator[Finding]:
     else:
         place, text = "the loss", "the models' outputs are finite: the loss itself makes it"
     earlier = f"; {bad[0]} finite losses before it" if bad[0] else ", from the first pass on"
-    yield Finding(
-        "QL-P12",
+    yield P12.broken(
         "error",
         f"the loss is not finite, from pass {bad[0] + 1} on",
         place,
@@ -177,19 +182,17 @@ def not_finite(x: Examination) -> Iterator[Finding]:
         ruled_out=("the inputs: they are finite",)
         if not item.fetches or not any(f.not_finite for f in item.fetches)
         else (),
-        consequences=("QL-N10", "QL-O*", "QL-P10", "QL-P16"),
     )
 
 
-@check("P16", "the watched loss gives gradients", phase="observed")
+@check(P16, "the watched loss gives gradients", phase="observed")
 def no_gradient(x: Examination) -> Iterator[Finding]:
     seen_norms = [
         [n for n in item.gradients.values() if n is not None] for item in passes(x.record)
     ]
     if len(seen_norms) < 2 or not all(all(n == 0 for n in norms) for norms in seen_norms):
         return
-    yield Finding(
-        "QL-P16",
+    yield P16.broken(
         "error",
         "every gradient is 0",
         "all watched backward passes",
@@ -199,11 +202,10 @@ def no_gradient(x: Examination) -> Iterator[Finding]:
         ),
         "look for a margin or a mining that leaves no pair, a rounding, or a clamp at its bound",
         ruled_out=("the optimiser: there is nothing to follow",),
-        consequences=("QL-O02", "QL-O04", "QL-N03", "QL-P10"),
     )
 
 
-@check("P10", "the rows of the watched loss stay apart", phase="observed")
+@check(P10, "the rows of the watched loss stay apart", phase="observed")
 def equal_rows(x: Examination) -> Iterator[Finding]:
     first, last = spreads(x.record)[0], spreads(x.record)[-1]
     if not last[1] < COLLAPSED or math.isnan(last[1]):
@@ -213,8 +215,7 @@ def equal_rows(x: Examination) -> Iterator[Finding]:
     c = compared(x.record)[0]
     if c.by == "outputs" or last[1] > 1e-3:
         return
-    yield Finding(
-        "QL-P10",
+    yield P10.broken(
         "warning",
         "the rows that the loss compares are all but equal from the first step on",
         f"{len(c.left)} compared rows",
@@ -224,7 +225,7 @@ def equal_rows(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("P20", "no row is its own positive", phase="observed")
+@check(P20, "no row is its own positive", phase="observed")
 def self_pairs(x: Examination) -> Iterator[Finding]:
     c = compared(x.record)[0]
     if c.mask is None or not c.same or len(c.mask) != len(c.left):
@@ -232,8 +233,7 @@ def self_pairs(x: Examination) -> Iterator[Finding]:
     share = float(c.mask.diagonal().mean())
     if share < 0.5:
         return
-    yield Finding(
-        "QL-P20",
+    yield P20.broken(
         "error",
         "every row is a positive of itself",
         f"the mask of positives, {len(c.mask)} x {len(c.mask)}",
@@ -244,11 +244,10 @@ def self_pairs(x: Examination) -> Iterator[Finding]:
         ),
         "multiply the mask by 1 - eye(N) before it is counted and summed",
         ruled_out=("the labels: the diagonal is 1 for any labels",),
-        consequences=("QL-P06", "QL-P13", "QL-P10"),
     )
 
 
-@check("P21", "no row competes with itself in the softmax", phase="observed")
+@check(P21, "no row competes with itself in the softmax", phase="observed")
 def self_in_softmax(x: Examination) -> Iterator[Finding]:
     c = _softmax(x.record)
     n = len(c.left)
@@ -263,8 +262,7 @@ def self_in_softmax(x: Examination) -> Iterator[Finding]:
     title = "a row's similarity with itself stands in its own softmax"
     if wanted >= 0.9:
         title = "every row's target is itself"
-    yield Finding(
-        "QL-P21",
+    yield P21.broken(
         "error",
         title,
         f"the softmax over {n} x {n} similarities of one set of rows",
@@ -274,13 +272,10 @@ def self_in_softmax(x: Examination) -> Iterator[Finding]:
         ),
         "set the diagonal to -inf before the softmax",
         ruled_out=("the views: a row is compared with the very same row",),
-        consequences=("QL-P10", "QL-P03", "QL-M07", "QL-M21"),
     )
 
 
-@check(
-    "P22", "the targets of the watched softmax point at each row's own positive", phase="observed"
-)
+@check(P22, "the targets of the watched softmax point at each row's own positive", phase="observed")
 def one_target(x: Examination) -> Iterator[Finding]:
     c = _softmax(x.record)
     n, m = len(c.left), len(c.right)
@@ -288,8 +283,7 @@ def one_target(x: Examination) -> Iterator[Finding]:
         raise Unavailable("no table of similarities enters a softmax with targets")
     if n != m or len(c.targets.unique()) > 1:
         return
-    yield Finding(
-        "QL-P22",
+    yield P22.broken(
         "error",
         f"every row's target is column {int(c.targets[0])}",
         f"the targets of a softmax over {n} x {m} similarities",
@@ -299,17 +293,15 @@ def one_target(x: Examination) -> Iterator[Finding]:
             "zeros are the targets where each row's positive was moved to the front column",
         ),
         "targets = torch.arange(N) where column i is the positive of row i",
-        consequences=("QL-P10", "QL-M07", "QL-O01"),
     )
 
 
-@check("P13", "the watched loss is told by name", phase="observed")
+@check(P13, "the watched loss is told by name", phase="observed")
 def kind_of_loss(x: Examination) -> Iterator[Finding]:
     kind = loss_kind(x.record)
     if not kind.name.endswith("inside"):
         return
-    yield Finding(
-        "QL-P13",
+    yield P13.broken(
         "note",
         f"the loss is {kind.name} the logarithm",
         "the value of the first watched pass",
@@ -318,7 +310,7 @@ def kind_of_loss(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("P23", "a trainable temperature of the loss is one that moves", phase="observed")
+@check(P23, "a trainable temperature of the loss is one that moves", phase="observed")
 def frozen_temperature(x: Examination) -> Iterator[Finding]:
     c = _softmax(x.record)
     part = roles(x.record)
@@ -326,8 +318,7 @@ def frozen_temperature(x: Examination) -> Iterator[Finding]:
         if p.numel() != 1 or name in part.gradient or not p.requires_grad:
             continue
         if any(math.isclose(f(p.item()), c.scale, rel_tol=0.02) for f in (math.exp, float)):
-            yield Finding(
-                "QL-P23",
+            yield P23.broken(
                 "warning",
                 f"{name} scales the similarities and receives no gradient",
                 name,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.loss.contracts import P01, P02, P06, P14, P15, P16
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.reference import RIGHT, LossReading, supcon
 from quadlib.diagnosis.finding import Finding
@@ -20,10 +21,8 @@ from quadlib.diagnosis.observe.variation import cosine_spread
 from quadlib.diagnosis.registry import check
 from quadlib.loss import bounds
 
-WRONG_VALUE = ("QL-P06", "QL-P10", "QL-P12", "QL-P13", "QL-P17", "QL-E10", "QL-O01")
 
-
-@check("P01", "the loss receives unit embeddings, or normalises them itself", "batch")
+@check(P01, "the loss receives unit embeddings, or normalises them itself", "batch")
 def unit_norm(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     rows = reading.rows.float()
@@ -48,8 +47,7 @@ def unit_norm(x: Examination) -> Iterator[Finding]:
         reading.value(reading.rows),
         reading.value(nn.functional.normalize(rows, dim=1)),
     )
-    yield Finding(
-        "QL-P01",
+    yield P01.broken(
         "error",
         f"the embeddings have norms of {norms.min():.3g} to {norms.max():.3g} where the loss "
         "expects unit vectors",
@@ -60,7 +58,6 @@ def unit_norm(x: Examination) -> Iterator[Finding]:
             "three times the embeddings give another loss, so it does not normalise inside",
         ),
         ruled_out=("a wrong axis: no axis has unit norm",),
-        consequences=(*WRONG_VALUE, "QL-P09"),
         help="embeddings = torch.nn.functional.normalize(embeddings, dim=-1) before the loss   "
         "[changes what the loss sees; retrain]",
     )
@@ -93,8 +90,7 @@ def _unit_axis(rows: Tensor, reading: LossReading) -> str:
 
 
 def _wrong_axis(x: Examination, norms: Tensor, axis: str) -> Finding:
-    return Finding(
-        "QL-P02",
+    return P02.broken(
         "error",
         f"the embeddings are normalised {axis}, not over their features",
         where=f"what the loss of {x.subject.name} receives from the model",
@@ -103,13 +99,12 @@ def _wrong_axis(x: Examination, norms: Tensor, axis: str) -> Finding:
             f"{norms.min():.3g} to {norms.max():.3g}",
         ),
         ruled_out=("missing normalisation: one axis has unit norm exactly",),
-        consequences=(*WRONG_VALUE, "QL-P01"),
         help="torch.nn.functional.normalize(embeddings, dim=-1)   [changes what the loss sees; "
         "retrain]",
     )
 
 
-@check("P02", "the loss does not normalise over the batch", "batch")
+@check(P02, "the loss does not normalise over the batch", "batch")
 def inner_axis(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     if reading.match is not None or not all(map(math.isfinite, reading.fixture_values)):
@@ -117,8 +112,7 @@ def inner_axis(x: Examination) -> Iterator[Finding]:
     wrong = [nn.functional.normalize(rows.float(), dim=0) for rows in reading.fixtures]
     found = reading.matching(wrong, RIGHT)
     if found is not None:
-        yield Finding(
-            "QL-P02",
+        yield P02.broken(
             "error",
             "the loss normalises the embeddings over the batch (dim=0), not over their features",
             where=f"{reading.name}, on {len(wrong)} batches of known embeddings",
@@ -126,12 +120,11 @@ def inner_axis(x: Examination) -> Iterator[Finding]:
                 f"its values are SupCon's at T = {found.temperature:g} of columns of unit norm, "
                 f"times {found.scale:.4g}",
             ),
-            consequences=WRONG_VALUE,
             help="normalise with dim=-1 inside the loss   [changes the loss; retrain]",
         )
 
 
-@check("P06", "the loss has the sign and the floor of SupCon", "batch")
+@check(P06, "the loss has the sign and the floor of SupCon", "batch")
 def sign_and_floor(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     match = reading.known()
@@ -140,8 +133,7 @@ def sign_and_floor(x: Examination) -> Iterator[Finding]:
             supcon(rows, reading.codes, match.temperature, match.variant)
             for rows in reading.fixtures
         ]
-        yield Finding(
-            "QL-P06",
+        yield P06.broken(
             "error",
             f"the loss is minus SupCon (factor {match.scale:.4g}): minimising it drives positives "
             "apart",
@@ -151,12 +143,11 @@ def sign_and_floor(x: Examination) -> Iterator[Finding]:
                 for value, reference in zip(reading.fixture_values, expected, strict=True)
             ),
             ruled_out=("a scale: it would be positive",),
-            consequences=("QL-P10", "QL-P13", "QL-E10", "QL-P17", "QL-O01", "QL-O06"),
             help="loss = -log_probability.mean()   [changes the sign; retrain]",
         )
 
 
-@check("P06", "no value of the history is below the floor", "epoch")
+@check(P06, "no value of the history is below the floor", "epoch")
 def below_floor(x: Examination) -> Iterator[Finding]:
     x.subject.require_bounds()
     steps = [
@@ -185,8 +176,7 @@ def below_floor(x: Examination) -> Iterator[Finding]:
         ]
         steps = [{"fused": float(value)} for value in values]
     if below:
-        yield Finding(
-            "QL-P06",
+        yield P06.broken(
             "error",
             f"{len(below)} of {len(steps)} loss values lie below the floor, which no embeddings "
             "can reach",
@@ -200,13 +190,12 @@ def below_floor(x: Examination) -> Iterator[Finding]:
                 "a value of another batch or another loss was logged",
             ),
             decide="the loss of one batch, next to SupConLoss(T).detail(embeddings, labels)",
-            consequences=("QL-P10", "QL-E10"),
             help="compute the value from one batch by hand, and log that   [changes the log, or "
             "the sign]",
         )
 
 
-@check("P14", "the loss depends on the labels", "batch")
+@check(P14, "the loss depends on the labels", "batch")
 def label_sensitivity(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     labels = reading.labels
@@ -232,8 +221,7 @@ def label_sensitivity(x: Examination) -> Iterator[Finding]:
     ):
         return
     claims = reading.declares or bool(reading.temperatures)
-    yield Finding(
-        "QL-P14",
+    yield P14.broken(
         "error" if claims else "note",
         "the loss does not change when the labels are permuted, so it cannot learn from them",
         where=f"{reading.name}, on embeddings gathered by label",
@@ -242,7 +230,6 @@ def label_sensitivity(x: Examination) -> Iterator[Finding]:
             f"{', '.join(f'{other:.6g}' for other in changed)}",
         ),
         ruled_out=("a batch of one class: it holds " + str(len(np.unique(labels))),),
-        consequences=("QL-P10", "QL-E10"),
         help="pass the labels of this batch to the loss   [changes the loss; retrain]",
     )
 
@@ -251,7 +238,7 @@ def _same_partition(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(((one[:, None] == one) == (other[:, None] == other)).all())
 
 
-@check("P15", "the loss depends on the embeddings", "batch")
+@check(P15, "the loss depends on the embeddings", "batch")
 def embedding_sensitivity(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     values = [*reading.fixture_values, reading.value(reading.rows)]
@@ -260,8 +247,7 @@ def embedding_sensitivity(x: Examination) -> Iterator[Finding]:
     if values[0] == 0.0 and np.isnan(supcon(reading.fixtures[0], reading.codes, 1.0)):
         raise Unavailable("no anchor of the first batch has a positive")
     spreads = ", ".join(f"{cosine_spread(rows):.2f}" for rows in reading.fixtures)
-    yield Finding(
-        "QL-P15",
+    yield P15.broken(
         "error",
         f"the loss is {values[0]:.6g} whatever the embeddings: it is not computed from them",
         where=reading.name,
@@ -270,7 +256,6 @@ def embedding_sensitivity(x: Examination) -> Iterator[Finding]:
             "the same value to 6 digits",
         ),
         ruled_out=("collapse: these embeddings are spread", "learning rate"),
-        consequences=("QL-P10", "QL-P13", "QL-P14", "QL-P16", "QL-O02", "QL-O04", "QL-E10"),
         help="compute the loss from the embeddings of this step   [changes the training step]",
     )
 
@@ -279,7 +264,7 @@ def _constant(values: list[float], limits: Limits) -> bool:
     return bool(np.ptp(values) <= limits.same_value * max(1.0, abs(values[0])))
 
 
-@check("P16", "the loss carries a gradient to the embeddings", "batch")
+@check(P16, "the loss carries a gradient to the embeddings", "batch")
 def gradient_to_embeddings(x: Examination) -> Iterator[Finding]:
     reading = x.loss_reading
     rows = reading.fixtures[0].detach().clone().requires_grad_(True)
@@ -303,14 +288,12 @@ def gradient_to_embeddings(x: Examination) -> Iterator[Finding]:
         if gradient is None
         else "it is 0 in every element"
     )
-    yield Finding(
-        "QL-P16",
+    yield P16.broken(
         "error",
         "the loss gives the embeddings no gradient, so the model cannot learn from it",
         where=reading.name,
         evidence=(f"gradient of the loss in embeddings that require one: {how}",),
         ruled_out=("learning rate", "frozen parameters"),
-        consequences=("QL-P10", "QL-O02", "QL-O04", "QL-E10"),
         help="keep the graph: no detach(), item(), numpy() or no_grad between embeddings and loss  "
         " [changes the loss]",
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from quadlib.diagnosis.checks.modality.contracts import M01, M02
 from quadlib.diagnosis.checks.modality.identity import named_samples
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.features import features_of, stored_arrays, summaries, table_arrays
@@ -16,7 +17,7 @@ from quadlib.diagnosis.subject import Unavailable
 
 
 @check(
-    "M01",
+    M01,
     "every stream of a sample is linked to the label or to another stream",
     "batch",
 )
@@ -62,15 +63,13 @@ def aligned(x: Examination) -> Iterator[Finding]:
             f"{structure.p:.3f})"  # type: ignore[union-attr]
             + (f", yet not on the session (p = {sessions.p:.3f})" if sessions is not None else ""),
         )
-        yield Finding(
-            "QL-M01",
+        yield M01.broken(
             "warning",
             f"modality {name} has lost every link to the label and to the other modalities, while "
             "they keep theirs",
             where=f"{name}, {to_label.n} training samples",
             evidence=evidence,
             scope=name,
-            consequences=("QL-M02", "QL-N07"),
             candidates=(
                 f"the rows of {name} are in another order than the samples",
                 f"{name} is truly uninformative",
@@ -85,7 +84,7 @@ def aligned(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("M02", "the streams of a sample are linked beyond their class", "batch")
+@check(M02, "the streams of a sample are linked beyond their class", "batch")
 def aligned_within_class(x: Examination) -> Iterator[Finding]:
     found = x.signature
     if len(found.labels) < 3 or not found.within:
@@ -111,13 +110,11 @@ def aligned_within_class(x: Examination) -> Iterator[Finding]:
         )
         if not own:
             continue
-        yield Finding(
-            "QL-M02",
+        yield M02.broken(
             "warning" if pointers else "note",
             f"modality {name} shares its class with the others and nothing else",
             where=f"{name}, {own[0].n} training samples",
             scope=name,
-            consequences=("QL-N07",),
             evidence=(
                 f"permuted within classes: {name} and the {len(own)} others p = {_range(own)}; "
                 f"among the others p = {_range(others)}",

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.modality.contracts import M01, M10, M11
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.streams import constant, entering_rows, path_columns, stored_rows
 from quadlib.diagnosis.finding import Finding
@@ -28,7 +29,7 @@ SILENT = {
 }
 
 
-@check("M10", "no modality is a copy of another", "batch")
+@check(M10, "no modality is a copy of another", "batch")
 def copies(x: Examination) -> Iterator[Finding]:
     columns = path_columns(x)
     # inputs that only have a number may be views of one modality, and then equal
@@ -45,14 +46,12 @@ def copies(x: Examination) -> Iterator[Finding]:
         for pair, evidence in _copied_rows(x, streams):
             copied.setdefault(pair, (where, evidence))
     for (a, b), (where, evidence) in copied.items():
-        yield Finding(
-            "QL-M10",
+        yield M10.broken(
             "error",
             f"modality {b} is a copy of {a}, so one of the two is missing",
             where=f"{a} and {b} in {where}",
             evidence=(evidence,),
             scope=b,
-            consequences=("QL-M11", "QL-M01", "QL-M02"),
             ruled_out=("chance (independent samples do not agree bit for bit)",),
             help=f"fill {b} from its own files or arrays: check the folder and pattern behind its "
             "column   [changes what the model sees; retrain]",
@@ -112,7 +111,7 @@ def _copied_rows(x: Examination, streams: Mapping[str, np.ndarray]) -> Iterator[
         )
 
 
-@check("M11", "the files of a modality are of its kind")
+@check(M11, "the files of a modality are of its kind")
 def wrong_kind(x: Examination) -> Iterator[Finding]:
     columns = path_columns(x)
     if not columns:
@@ -132,8 +131,7 @@ def wrong_kind(x: Examination) -> Iterator[Finding]:
                 or share < x.limits.files_of_kind
             ):
                 continue
-            yield Finding(
-                "QL-M11",
+            yield M11.broken(
                 "error",
                 f"modality {name} is read from {other} files, though it is {kind}",
                 where=f"column {name} of the table",
@@ -143,14 +141,13 @@ def wrong_kind(x: Examination) -> Iterator[Finding]:
                     *([SILENT[other]] if other in SILENT else []),
                 ),
                 scope=name,
-                consequences=("QL-M04", "QL-M10", "QL-N07"),
                 ruled_out=(f"a row of pictures joined by | as {kind}",) if other == "image" else (),
                 help=f"fill column {name} from the folder and extension of its own files   "
                 "[changes what the model sees; retrain]",
             )
 
 
-@check("M01", "all streams of a row name the same sample")
+@check(M01, "all streams of a row name the same sample")
 def other_samples(x: Examination) -> Iterator[Finding]:
     columns = path_columns(x)
     if not columns and not _declared_ids(x):
@@ -192,8 +189,7 @@ def named_samples(x: Examination) -> dict[str, tuple[pd.Series, pd.Series]]:
 def _misaligned(
     name: str, wrong: int, known: int, example: str, candidates: tuple[str, ...] = ()
 ) -> Finding:
-    return Finding(
-        "QL-M01",
+    return M01.broken(
         "error",
         f"modality {name} belongs to another sample in {wrong} of {known} rows",
         where=f"{name} in the table",
@@ -202,7 +198,6 @@ def _misaligned(
             f"rows exchanged at random would leave about {known - 1} wrong of {known}",
         ),
         scope="" if candidates else name,
-        consequences=("QL-M02", "QL-N07", "QL-M10"),
         candidates=candidates,
         decide="compare one file of each with its sample by eye" if candidates else "",
         ruled_out=(f"an uninformative modality (ids identify {name}, not statistics)",),

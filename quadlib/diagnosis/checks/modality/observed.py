@@ -7,6 +7,7 @@ from itertools import combinations
 
 import torch
 
+from quadlib.diagnosis.checks.modality.contracts import M04, M07, M10, M20, M21
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.passes import inputs, leaf_values, traced
 from quadlib.diagnosis.evidence.observed.rows import compared, cosines, partners
@@ -17,7 +18,7 @@ from quadlib.diagnosis.subject import Unavailable
 COPIES = 1e-6
 
 
-@check("M20", "every stream that a batch brings reaches the loss", phase="observed")
+@check(M20, "every stream that a batch brings reaches the loss", phase="observed")
 def unused_streams(x: Examination) -> Iterator[Finding]:
     first = traced(x.record)[0].backward
     used = inputs(x.record)
@@ -49,8 +50,7 @@ def unused_streams(x: Examination) -> Iterator[Finding]:
             how = "no operation reads it"
         if mark in first.touched and not taken:
             how = "it is read, and nothing computed from it reaches the loss"
-        yield Finding(
-            "QL-M20",
+        yield M20.broken(
             "warning" if taken or twins or mark in first.touched else "note",
             f"batch{mark} reaches no loss",
             f"batch{mark}, {leaf.dtype} {tuple(leaf.shape)}",
@@ -61,7 +61,6 @@ def unused_streams(x: Examination) -> Iterator[Finding]:
             ),
             f"use batch{mark} where it was meant to be, or do not load it",
             ruled_out=("the data: the stream is there and varies",),
-            consequences=("QL-M21", "QL-N03", "QL-P10", "QL-M01"),
             scope=mark,
         )
 
@@ -73,7 +72,7 @@ def _is_mask(value: torch.Tensor) -> bool:
     return set(value.unique().tolist()) == {0, 1}
 
 
-@check("M10", "no stream of a watched batch is a copy of another", phase="observed")
+@check(M10, "no stream of a watched batch is a copy of another", phase="observed")
 def copied_streams(x: Examination) -> Iterator[Finding]:
     for (a, one), (b, two) in combinations(inputs(x.record).items(), 2):
         if one[0].shape != two[0].shape or not one[0].is_floating_point():
@@ -82,8 +81,7 @@ def copied_streams(x: Examination) -> Iterator[Finding]:
             continue
         if bool((one[0] == one[0].flatten()[0]).all()):
             continue
-        yield Finding(
-            "QL-M10",
+        yield M10.broken(
             "warning",
             f"batch{b} is a copy of batch{a}",
             "the streams of a batch, as the loader gives them",
@@ -91,11 +89,10 @@ def copied_streams(x: Examination) -> Iterator[Finding]:
             f"look at where batch{b} is read or augmented; two views need two random draws",
             ruled_out=("the model: the copy is in the batch",),
             explains=("views that the loss tells apart by nothing",),
-            consequences=("QL-M21", "QL-P10", "QL-M01", "QL-M02"),
         )
 
 
-@check("M04", "every stream varies from row to row in the watched batches", phase="observed")
+@check(M04, "every stream varies from row to row in the watched batches", phase="observed")
 def constant_streams(x: Examination) -> Iterator[Finding]:
     for mark, values in inputs(x.record).items():
         rows = [v for v in values if len(v) > 2 and v.is_floating_point()]
@@ -103,20 +100,18 @@ def constant_streams(x: Examination) -> Iterator[Finding]:
             continue
         single = bool((rows[0] == rows[0].flatten()[0]).all())
         level = f"{float(rows[0].flatten()[0]):.4g} everywhere" if single else "one content"
-        yield Finding(
-            "QL-M04",
+        yield M04.broken(
             "error",
             f"batch{mark} is the same in every row",
             f"batch{mark}, as the loader gives it",
             (f"{level} in all {sum(map(len, rows))} rows of {len(rows)} batches",),
             "look at how it is read: a missing file may have become zeros",
             ruled_out=("the model: the input itself does not vary",),
-            consequences=("QL-N04", "QL-N03", "QL-N07", "QL-M01", "QL-M02", "QL-P10", "QL-D01"),
             scope=mark,
         )
 
 
-@check("M21", "two views that are compared are not the same, value for value", phase="observed")
+@check(M21, "two views that are compared are not the same, value for value", phase="observed")
 def identical_views(x: Examination) -> Iterator[Finding]:
     pairs: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     for comparison in compared(x.record):
@@ -132,8 +127,7 @@ def identical_views(x: Examination) -> Iterator[Finding]:
             return
         if _equal(left, left[:1].expand_as(left)):
             return  # all rows are equal: a collapse, told elsewhere
-    yield Finding(
-        "QL-M21",
+    yield M21.broken(
         "error",
         "the two views that the loss compares are the same rows, value for value",
         f"{n} compared rows" + (f", from {comparison.source[0][0]}" if comparison.source else ""),
@@ -145,7 +139,6 @@ def identical_views(x: Examination) -> Iterator[Finding]:
         "make two random draws of the augmentation, and hand each to the model",
         ruled_out=("the model: given equal inputs it cannot but give equal rows",),
         explains=("a loss that falls at once and features that are no better than at the start",),
-        consequences=("QL-P*", "QL-B20"),
     )
 
 
@@ -153,7 +146,7 @@ def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
     return bool((a - b).abs().amax() <= COPIES * a.abs().amax().clamp_min(1e-12))
 
 
-@check("M07", "a row's positive is its own other view", phase="observed")
+@check(M07, "a row's positive is its own other view", phase="observed")
 def mixed_views(x: Examination) -> Iterator[Finding]:
     comparison = compared(x.record)[0]
     own = partners(comparison)
@@ -179,8 +172,7 @@ def mixed_views(x: Examination) -> Iterator[Finding]:
     if hit > 0.6:
         return
     table = cosines(comparison)
-    yield Finding(
-        "QL-M07",
+    yield M07.broken(
         "error",
         "the loss pulls a row to another sample than its own",
         f"the {what} of {n} compared rows",
@@ -193,5 +185,4 @@ def mixed_views(x: Examination) -> Iterator[Finding]:
         "stack views and repeat labels in one order: torch.stack(views, 1), or cat(views) with "
         "labels.repeat(V); of a square table of logits the targets are arange(N)",
         ruled_out=("the augmentation: the views of a row are alike",),
-        consequences=("QL-P*", "QL-B20", "QL-E*"),
     )

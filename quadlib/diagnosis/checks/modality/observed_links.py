@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from quadlib.diagnosis.checks.labels.contracts import L01
+from quadlib.diagnosis.checks.modality.contracts import M01
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.features import summaries
 from quadlib.diagnosis.evidence.observed.dataset import Items, training_items
@@ -45,7 +47,7 @@ def links(record: Record) -> Signature:
     return signature(features, items.labels, most_rows=MOST_ROWS, within=False)
 
 
-@check("M01", "each stream behind the watched loader goes with the others", phase="observed")
+@check(M01, "each stream behind the watched loader goes with the others", phase="observed")
 def aligned(x: Examination) -> Iterator[Finding]:
     own = links(x.record)
     if len(own.labels) < 2:
@@ -64,8 +66,7 @@ def aligned(x: Examination) -> Iterator[Finding]:
         restored = (
             (f"moved by {shift} row{'s' * (abs(shift) > 1)}, it is linked again",) if shift else ()
         )
-        yield Finding(
-            "QL-M01",
+        yield M01.broken(
             "error" if shift else "warning",
             f"the rows of {name} belong to other samples",
             f"{name}, {len(items.rows)} rows of the training loader's dataset",
@@ -82,12 +83,11 @@ def aligned(x: Examination) -> Iterator[Finding]:
             if shift
             else (f"{name} is in another order", f"{name} tells nothing of the samples"),
             decide="" if shift else f"compare {name} of three rows with their ids at the source",
-            consequences=("QL-M02", "QL-N07", "QL-L02"),
             scope=name,
         )
 
 
-@check("L01", "the labels behind the watched loader are those of their rows", phase="observed")
+@check(L01, "the labels behind the watched loader are those of their rows", phase="observed")
 def labelled(x: Examination) -> Iterator[Finding]:
     own = links(x.record)
     if any(link.p <= UNLINKED for link in own.labels.values()):
@@ -97,8 +97,7 @@ def labelled(x: Examination) -> Iterator[Finding]:
     for shift in SHIFTS:
         moved = np.roll(items.labels, shift)
         if items.whole and any(_linked_to_label(values, moved) for values in features.values()):
-            yield Finding(
-                "QL-L01",
+            yield L01.broken(
                 "error",
                 f"the labels are shifted by {abs(shift)} row{'s' * (abs(shift) > 1)}",
                 f"{items.label} of {len(items.rows)} rows of the training loader's dataset",
@@ -108,12 +107,10 @@ def labelled(x: Examination) -> Iterator[Finding]:
                     "labels depend on the inputs (p <= 0.001)",
                 ),
                 "join labels and samples by id; look for a header line or a dropped first row",
-                consequences=("QL-L02", "QL-E*", "QL-P10"),
             )
             return
     if len(items.rows) >= 200 and all(link.p > 0.2 for link in own.labels.values()):
-        yield Finding(
-            "QL-L01",
+        yield L01.broken(
             "note",
             "no input is seen to depend on the label",
             f"{len(items.rows)} rows of the training loader's dataset",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from quadlib.diagnosis.checks.modality.contracts import M04, M05
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.forward import inputs_of, presence_of
 from quadlib.diagnosis.evidence.streams import (
@@ -22,7 +23,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 
-@check("M04", "every modality varies from sample to sample as it is stored")
+@check(M04, "every modality varies from sample to sample as it is stored")
 def dead_on_disk(x: Examination) -> Iterator[Finding]:
     stored = stored_rows(x)
     dead = [
@@ -44,7 +45,7 @@ def dead_on_disk(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("M04", "every modality varies from sample to sample as it enters its encoder", "batch")
+@check(M04, "every modality varies from sample to sample as it enters its encoder", "batch")
 def dead_at_entry(x: Examination) -> Iterator[Finding]:
     stored = stored_rows(x, required=False)
     unchanged, entering = unchanged_rows(x), entering_rows(x)
@@ -82,17 +83,14 @@ def dead_at_entry(x: Examination) -> Iterator[Finding]:
 
 
 def _dead(name: str, evidence: str, place: str, all_dead: bool, help_text: str) -> Finding:
-    consequences = ("QL-M01", "QL-M02", "QL-M10", "QL-N03", "QL-N04", "QL-N07") + (
-        ("QL-P10", "QL-E10") if all_dead else ()
-    )
-    return Finding(
-        "QL-M04",
+    return M04.broken(
         "error",
         f"modality {name} is the same in every sample, so nothing can be learned from it",
         where=f"{name}, {place}",
         evidence=(evidence,),
         scope=name,
-        consequences=consequences,
+        # the loss still has the other modalities, unless all are dead
+        predicts=None if all_dead else tuple(code for code in M04.predicts if code[3] in "MN"),
         ruled_out=(
             "a missing modality (only rows that have it were counted)",
             f"the encoder of {name} (its input is constant)",
@@ -101,7 +99,7 @@ def _dead(name: str, evidence: str, place: str, all_dead: bool, help_text: str) 
     )
 
 
-@check("M05", "a batch's mask says which modalities are there", "batch")
+@check(M05, "a batch's mask says which modalities are there", "batch")
 def mask_of_batch(x: Examination) -> Iterator[Finding]:
     claimed, real = [], []
     for batch in x.batches:
@@ -141,8 +139,7 @@ def mask_of_batch(x: Examination) -> Iterator[Finding]:
         if wrong
         else f"the mask hides every modality of {bare} samples"
     )
-    yield Finding(
-        "QL-M05",
+    yield M05.broken(
         "error",
         title,
         where=f"present of the first {len(x.batches)} batches, {len(given)} samples",
@@ -152,14 +149,13 @@ def mask_of_batch(x: Examination) -> Iterator[Finding]:
             f"{wrong} of {int((~expected).sum())} missing modalities are declared present, "
             f"{hidden} of {int(expected.sum())} that are there are declared missing",
         ),
-        consequences=("QL-M04", "QL-N04", "QL-N07", "QL-P10", "QL-O01", "QL-E10"),
         ruled_out=("modality dropout (it leaves one, and adds none)",),
         help="make True mean present where the batch is put together: present = ~missing   "
         "[changes what the model reads; retrain]",
     )
 
 
-@check("M05", "the model reads what is present and nothing that is absent", "batch")
+@check(M05, "the model reads what is present and nothing that is absent", "batch")
 def mask_in_model(x: Examination) -> Iterator[Finding]:
     forward = x.forward
     if forward.present is None or len(forward.inputs) < 2:
@@ -187,12 +183,10 @@ def mask_in_model(x: Examination) -> Iterator[Finding]:
             continue
         present_moves = float((forward.embed({name: changed}) - forward.base)[row].norm())
         exactly = "exactly " if present_moves < 1e-3 * absent_moves else ""
-        yield Finding(
-            "QL-M05",
+        yield M05.broken(
             "error",
             f"the model reads {name} {exactly}where the mask says it is missing",
             where=f"the embedding of sample {row} of the first batch",
-            consequences=("QL-N07", "QL-P10", "QL-O01", "QL-E10"),
             evidence=(
                 f"changing {name} where it is declared missing moves the embedding by "
                 f"{absent_moves:.3g}; 0 was expected",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from quadlib.diagnosis.checks.modality.contracts import M01, M07
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.features import stored_arrays, summaries, table_arrays
 from quadlib.diagnosis.evidence.forward import inputs_of, presence_of
@@ -16,7 +17,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 
-@check("M01", "a batch holds each sample's own streams", "batch")
+@check(M01, "a batch holds each sample's own streams", "batch")
 def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
     arrays = table_arrays(x) or stored_arrays(x)
     own: dict[str, tuple[float, int]] = {}
@@ -57,8 +58,7 @@ def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
     for name, (share, n) in own.items():
         if share > max(x.limits.other_row, 3 / n):
             continue
-        yield Finding(
-            "QL-M01",
+        yield M01.broken(
             "warning",
             f"the loader returns {name} of other samples than its rows say",
             scope=name,
@@ -72,14 +72,13 @@ def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
                     f"{other} {value:.0%}" for other, (value, _) in own.items() if other != name
                 ),
             ),
-            consequences=("QL-M02", "QL-N07", "QL-E10"),
             ruled_out=("augmentation (the others are found)", "the stored data"),
             help=f"index {name} with the same rows as the other modalities in the dataset   "
             "[changes what the model sees; retrain]",
         )
 
 
-@check("M07", "changing a sample changes its own embedding and no other", "batch")
+@check(M07, "changing a sample changes its own embedding and no other", "batch")
 def own_row(x: Examination) -> Iterator[Finding]:
     forward = x.forward
     rows, embedded = forward.rows, len(forward.base)
@@ -127,14 +126,12 @@ def own_row(x: Examination) -> Iterator[Finding]:
                 break
     if not problems:
         return
-    yield Finding(
-        "QL-M07",
+    yield M07.broken(
         "error",
         "embeddings are in another order than their labels: samples or views are mixed",
         where=f"{embedded} embeddings of {rows} samples"
         + (f", {views} views each" if views > 1 else ""),
         evidence=tuple(problems),
-        consequences=("QL-P10", "QL-E10", "QL-N07"),
         ruled_out=(
             "the labels (the inputs alone were changed)",
             "dropout and batch statistics (evaluation mode)",

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from quadlib.diagnosis.checks.evaluation.contracts import E03
+from quadlib.diagnosis.checks.model.contracts import N01, N02, N03, N04, N06, N20, N21
+from quadlib.diagnosis.checks.optimiser.contracts import O04
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.passes import passes, traced
 from quadlib.diagnosis.evidence.observed.roles import owners, parts, roles, steps
@@ -21,7 +24,7 @@ DEAD = 1e-10  # variance over the batch relative to the mean square; float32 rou
 FREEZING = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
-@check("N02", "every parameter that receives gradient in the watched steps moves", phase="observed")
+@check(N02, "every parameter that receives gradient in the watched steps moves", phase="observed")
 def in_no_optimiser(x: Examination) -> Iterator[Finding]:
     part = roles(x.record)
     steps(x.record)
@@ -33,8 +36,7 @@ def in_no_optimiser(x: Examination) -> Iterator[Finding]:
     lost -= moved
     if lost:
         tops = sorted({name.rsplit(".", 2)[0] for name in lost})
-        yield Finding(
-            "QL-N02",
+        yield N02.broken(
             "error",
             f"{len(lost)} trainable tensors receive gradient and are in no optimiser",
             parts(lost),
@@ -46,12 +48,10 @@ def in_no_optimiser(x: Examination) -> Iterator[Finding]:
             ),
             "give their parameters to the optimiser, those of the loss (proxies, temperature) too",
             ruled_out=("a frozen part: requires_grad is True", "a detached part: gradient arrives"),
-            consequences=("QL-O04", "QL-P10", "QL-N20"),
             scope=tops[0] if len(tops) == 1 else "",
         )
     if waiting and len(steps(x.record)) >= 6:
-        yield Finding(
-            "QL-O04",
+        yield O04.broken(
             "warning",
             f"an optimiser of {len(waiting)} tensors never steps",
             parts(waiting),
@@ -64,7 +64,7 @@ def in_no_optimiser(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("N03", "gradient arrives at whatever takes part in the watched loss", phase="observed")
+@check(N03, "gradient arrives at whatever takes part in the watched loss", phase="observed")
 def cut_off(x: Examination) -> Iterator[Finding]:
     part = roles(x.record)
     if not part.gradient:
@@ -78,8 +78,7 @@ def cut_off(x: Examination) -> Iterator[Finding]:
     cut = {n for n in cut if n in part.held or n in part.waiting or n in part.silent}
     if cut:
         without = "they are called under no_grad" if cut <= part.quiet else "grad is None"
-        yield Finding(
-            "QL-N03",
+        yield N03.broken(
             "error",
             f"{len(cut)} trainable tensors feed the loss and receive no gradient",
             parts(cut),
@@ -91,12 +90,10 @@ def cut_off(x: Examination) -> Iterator[Finding]:
             "take the detach(), no_grad() or .data out of the way, or set requires_grad to False "
             "if this part is meant to stay as it is",
             ruled_out=("the optimiser: without gradient it cannot move them",),
-            consequences=("QL-O04", "QL-N04", "QL-P10", "QL-N20"),
         )
     idle = {n for n in part.silent if owner.get(n) not in through and n in part.held}
     if idle:
-        yield Finding(
-            "QL-N03",
+        yield N03.broken(
             "note",
             f"{len(idle)} tensors in the optimiser take no part in the loss",
             parts(idle),
@@ -110,7 +107,7 @@ def _zero_everywhere(x: Examination, name: str) -> bool:
     return all(item.gradients.get(name) == 0 for item in passes(x.record))
 
 
-@check("N01", "frozen parts of the watched models are told", phase="observed")
+@check(N01, "frozen parts of the watched models are told", phase="observed")
 def frozen(x: Examination) -> Iterator[Finding]:
     part = roles(x.record)
     total = sum(p.numel() for p in x.record.parameters.values())
@@ -118,8 +115,7 @@ def frozen(x: Examination) -> Iterator[Finding]:
     count = sum(x.record.parameters[n].numel() for n in still)
     if not total or count < 0.5 * total:
         return
-    yield Finding(
-        "QL-N01",
+    yield N01.broken(
         "note",
         f"{count / total:.0%} of the weights are frozen (requires_grad is False)",
         parts(still),
@@ -128,7 +124,7 @@ def frozen(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("N04", "variation over the batch passes every layer of the watched models", phase="observed")
+@check(N04, "variation over the batch passes every layer of the watched models", phase="observed")
 def constant_layer(x: Examination) -> Iterator[Finding]:
     for layer in traced(x.record)[0].backward.layers:
         if layer.entering > DEAD and layer.leaving <= DEAD and not math.isnan(layer.leaving):
@@ -136,8 +132,7 @@ def constant_layer(x: Examination) -> Iterator[Finding]:
                 x, layer.module
             ):
                 continue
-            yield Finding(
-                "QL-N04",
+            yield N04.broken(
                 "error",
                 f"{layer.module} gives the same output for every row",
                 f"{layer.module} ({layer.kind}), the first such layer",
@@ -148,7 +143,6 @@ def constant_layer(x: Examination) -> Iterator[Finding]:
                 "look at its weights and what precedes it: zero weights, dead units, saturation",
                 ruled_out=("the inputs: they vary as they enter this layer", "the learning rate"),
                 explains=("all embeddings are equal before the first step",),
-                consequences=("QL-P*", "QL-O01", "QL-O02", "QL-N07", "QL-N03", "QL-M21"),
             )
             return
 
@@ -157,7 +151,7 @@ def _weights(x: Examination, module: str) -> bool:
     return next(x.record.modules[module].parameters(False), None) is not None
 
 
-@check("E03", "the watched training steps run in training mode", phase="observed")
+@check(E03, "the watched training steps run in training mode", phase="observed")
 def evaluation_mode(x: Examination) -> Iterator[Finding]:
     part, owner = roles(x.record), owners(x.record)
     trained = {owner[n] for n in part.gradient if n in owner}
@@ -179,8 +173,7 @@ def evaluation_mode(x: Examination) -> Iterator[Finding]:
     when = "model.train() was not called in what was watched"
     if switches:
         when = f"put into evaluation mode: {switches[-1].module} at step {switches[-1].step}"
-    yield Finding(
-        "QL-E03",
+    yield E03.broken(
         "error" if whole else "note",
         f"{', '.join(kinds)} run in evaluation mode while they are trained",
         parts(set(frozen_layers)),
@@ -190,7 +183,6 @@ def evaluation_mode(x: Examination) -> Iterator[Finding]:
         ),
         "call model.train() before the training steps, after every evaluation too",
         ruled_out=("a frozen part: its weights receive gradient",),
-        consequences=("QL-N05",),
     )
 
 
@@ -202,7 +194,7 @@ def _among(name: str, trained: set[str], module: nn.Module) -> bool:
     return any(other.startswith(home) for other in trained)
 
 
-@check("N20", "a teacher or queue that no optimiser moves is moved by the loop", phase="observed")
+@check(N20, "a teacher or queue that no optimiser moves is moved by the loop", phase="observed")
 def still_teacher(x: Examination) -> Iterator[Finding]:
     part, owner = roles(x.record), owners(x.record)
     if len(steps(x.record)) < 2:
@@ -224,8 +216,7 @@ def still_teacher(x: Examination) -> Iterator[Finding]:
     matching = len(still) >= max(2, 0.5 * len(part.gradient))
     if not still or moved or not matching:
         return
-    yield Finding(
-        "QL-N20",
+    yield N20.broken(
         "warning",
         f"a second network of {len(still)} tensors, shaped like the trained one, never moves",
         parts(still),
@@ -235,7 +226,6 @@ def still_teacher(x: Examination) -> Iterator[Finding]:
         ),
         "update it after every step: teacher = m * teacher + (1 - m) * student",
         ruled_out=("the optimiser: it is not meant to hold these",),
-        consequences=("QL-N01", "QL-N03"),
     )
 
 
@@ -243,7 +233,7 @@ def _shape_key(x: Examination, name: str) -> tuple[str, tuple[int, ...]]:
     return name.rsplit(".", 1)[-1], tuple(x.record.parameters[name].shape)
 
 
-@check("N21", "a queue of earlier rows is refilled by the loop", phase="observed")
+@check(N21, "a queue of earlier rows is refilled by the loop", phase="observed")
 def still_queue(x: Examination) -> Iterator[Finding]:
     kept = compared(x.record)
     if len(kept) < 2 or len(kept[0].right) <= len(kept[0].left) or kept[0].same:
@@ -261,8 +251,7 @@ def still_queue(x: Examination) -> Iterator[Finding]:
     }
     if not buffers:
         return
-    yield Finding(
-        "QL-N21",
+    yield N21.broken(
         "warning",
         f"the {len(kept[0].right)} negatives in {parts(buffers)} never change",
         parts(buffers),
@@ -278,7 +267,7 @@ def _numel(x: Examination, name: str) -> int:
     return 0 if value is None else value.numel()
 
 
-@check("N06", "no layer of the watched models has units of equal weights", phase="observed")
+@check(N06, "no layer of the watched models has units of equal weights", phase="observed")
 def equal_units(x: Examination) -> Iterator[Finding]:
     for name, module in x.record.modules.items():
         weight = getattr(module, "weight", None)
@@ -292,14 +281,12 @@ def equal_units(x: Examination) -> Iterator[Finding]:
             continue
         if not bool((rows - rows[:1]).abs().amax() <= 1e-6 * rows.abs().amax()):
             continue
-        yield Finding(
-            "QL-N06",
+        yield N06.broken(
             "error",
             f"all {len(rows)} units of {name} have the same weights",
             name,
             (f"rows of its weight equal to 1e-6 after {len(steps(x.record))} steps",),
             "start from random weights: equal units receive equal gradients for ever",
             ruled_out=("the data", "the optimiser"),
-            consequences=("QL-P10", "QL-N04", "QL-P03"),
         )
         return

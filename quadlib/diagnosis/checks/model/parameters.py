@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.model.contracts import N01, N06, N10, N11, N12
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.facts import model_of, parts_of
 from quadlib.diagnosis.finding import Finding
@@ -19,7 +20,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 
-@check("N01", "the weights that nobody declared frozen are trainable")
+@check(N01, "the weights that nobody declared frozen are trainable")
 def frozen(x: Examination) -> Iterator[Finding]:
     parameters = dict(model_of(x).named_parameters())
     if not parameters:
@@ -59,8 +60,7 @@ def frozen(x: Examination) -> Iterator[Finding]:
         return
     else:
         return
-    yield Finding(
-        "QL-N01",
+    yield N01.broken(
         "error",
         title,
         where=", ".join(parts) or "the model",
@@ -68,17 +68,6 @@ def frozen(x: Examination) -> Iterator[Finding]:
         ruled_out=(
             "learning rate and loss (a frozen parameter has no gradient)",
             "a declared linear probe or freeze setting",
-        ),
-        consequences=(
-            "QL-N02",
-            "QL-N03",
-            "QL-N05",
-            "QL-N07",
-            "QL-O02",
-            "QL-O04",
-            "QL-P10",
-            "QL-P12",
-            "QL-E10",
         ),
         help="call model.requires_grad_(True) before building the optimiser, or declare what is "
         "frozen on purpose: freeze=[...]   [changes what is trained; retrain]",
@@ -105,8 +94,7 @@ def _settings_rule_it_out(x: Examination, declared: bool, prefixes: tuple[str, .
 
 
 def _linear_probe(title: str, parts: list[str], evidence: list[str]) -> Finding:
-    return Finding(
-        "QL-N01",
+    return N01.broken(
         "note",
         title,
         where=", ".join(parts),
@@ -116,7 +104,7 @@ def _linear_probe(title: str, parts: list[str], evidence: list[str]) -> Finding:
     )
 
 
-@check("N11", "what the settings declare frozen is frozen")
+@check(N11, "what the settings declare frozen is frozen")
 def declared_but_trained(x: Examination) -> Iterator[Finding]:
     model = model_of(x)
     _, prefixes = declared_frozen(x)
@@ -129,8 +117,7 @@ def declared_but_trained(x: Examination) -> Iterator[Finding]:
         free = [name for name, p in named.items() if p.requires_grad]
         if not free:
             continue
-        yield Finding(
-            "QL-N11",
+        yield N11.broken(
             "error",
             f"the settings freeze {prefix!r}, but {len(free)} of its {len(named)} parameters are "
             "trainable",
@@ -143,7 +130,7 @@ def declared_but_trained(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("N06", "no two units of a layer start from the same weights")
+@check(N06, "no two units of a layer start from the same weights")
 def equal_units(x: Examination) -> Iterator[Finding]:
     found = duplicated_units(model_of(x), x.limits)
     if not found:
@@ -156,8 +143,7 @@ def equal_units(x: Examination) -> Iterator[Finding]:
         if bool((weight == weight.flatten()[0]).all())
         else ""
     )
-    yield Finding(
-        "QL-N06",
+    yield N06.broken(
         "error",
         f"{equal} of {rows} units of {name} have equal weights, so they stay equal and count as "
         "one",
@@ -173,13 +159,12 @@ def equal_units(x: Examination) -> Iterator[Finding]:
             "zero-initialised weights (rows of zeros were not counted)",
             "frozen kernels (only trainable weights were compared)",
         ),
-        consequences=("QL-N04", "QL-N07", "QL-P10", "QL-E10"),
         help="initialise it at random: torch.nn.init.kaiming_uniform_(weight), or "
         "layer.reset_parameters()   [changes the model; retrain]",
     )
 
 
-@check("N10", "all weights and buffers are finite")
+@check(N10, "all weights and buffers are finite")
 def finite(x: Examination) -> Iterator[Finding]:
     model = model_of(x)
     wrong = {
@@ -191,8 +176,7 @@ def finite(x: Examination) -> Iterator[Finding]:
         return
     after = trained(x)
     name = next(iter(wrong))
-    yield Finding(
-        "QL-N10",
+    yield N10.broken(
         "error",
         f"{len(wrong)} of the model's tensors hold values that are not finite",
         where=", ".join(list(wrong)[:4]),
@@ -200,7 +184,6 @@ def finite(x: Examination) -> Iterator[Finding]:
             f"{name}: {wrong[name]} values are NaN or infinite, "
             + ("after training began" if after else "before any step"),
         ),
-        consequences=("QL-N04", "QL-N06", "QL-P*", "QL-O*", "QL-E*", "QL-M05", "QL-M07"),
         symptom=after,
         help="go back to the last checkpoint with finite weights and look at the loss just before"
         if after
@@ -209,7 +192,7 @@ def finite(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("N12", "parts that share weights do so on purpose")
+@check(N12, "parts that share weights do so on purpose")
 def shared(x: Examination) -> Iterator[Finding]:
     owners: dict[int, list[str]] = {}
     model = model_of(x)
@@ -218,8 +201,7 @@ def shared(x: Examination) -> Iterator[Finding]:
     sharing = {tuple(sorted(set(parts))) for parts in owners.values() if len(set(parts)) > 1}
     for parts in sorted(sharing):
         count = sum(set(found) == set(parts) for found in owners.values())
-        yield Finding(
-            "QL-N12",
+        yield N12.broken(
             "note",
             f"{' and '.join(parts)} share {count} parameters",
             where=", ".join(parts),

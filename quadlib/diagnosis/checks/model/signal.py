@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from quadlib.diagnosis.checks.model.contracts import N04, N07
 from quadlib.diagnosis.checks.model.parameters import duplicated_units, scope_of, trained
 from quadlib.diagnosis.checks.model.wiring import probe_or_none
 from quadlib.diagnosis.evidence.examination import Examination
@@ -21,7 +22,7 @@ from quadlib.diagnosis.subject import Unavailable
 from quadlib.loss import bounds
 
 
-@check("N04", "what varies from sample to sample still does so behind every layer", "batch")
+@check(N04, "what varies from sample to sample still does so behind every layer", "batch")
 def constant_output(x: Examination) -> Iterator[Finding]:
     forward, model = x.forward, model_of(x)
     if not forward.varying:
@@ -50,8 +51,7 @@ def _constant_output(x: Examination, part: str, scope: str, collapsed: bool) -> 
     layer = _where_it_dies(x, part)
     place = layer.name if layer is not None else part or "the model"
     recovers = not collapsed and _has_gradient(x, place)
-    return Finding(
-        "QL-N04",
+    return N04.broken(
         "warning" if recovers else "error",
         f"{part or 'the model'} gives the same output for every sample, though its inputs differ",
         where=place,
@@ -62,13 +62,10 @@ def _constant_output(x: Examination, part: str, scope: str, collapsed: bool) -> 
             "collapse during training (no step was needed)",
             "layers with equal units",
         ),
-        consequences=("QL-N07", *(COLLAPSED if collapsed else ())),
+        predicts=None if collapsed else ("QL-N07",),
         help=f"initialise {place} at random; if an activation is 0 everywhere, look at the bias "
         "before it   [changes the model; retrain]",
     )
-
-
-COLLAPSED = ("QL-N03", "QL-P10", "QL-P12", "QL-E05", "QL-E10", "QL-O01", "QL-O02")
 
 
 def _evidence(x: Examination, layer: ModuleTrace | None, collapsed: bool) -> Iterator[str]:
@@ -123,7 +120,7 @@ def _stuck_from_the_start(x: Examination) -> bool:
     return math.isfinite(first) and abs(first - plateau) <= x.limits.stuck_start * plateau
 
 
-@check("N07", "no modality drowns out the others", "batch")
+@check(N07, "no modality drowns out the others", "batch")
 def dominance(x: Examination) -> Iterator[Finding]:
     moves = x.forward.sensitivity
     if len(moves) < 2:
@@ -144,8 +141,7 @@ def dominance(x: Examination) -> Iterator[Finding]:
     effects = ", ".join(f"{other} {value:.2g}" for other, value in moves.items())
     dependent = ", ".join(f"{other} (p = {p:.3f})" for other, p in telling.items())
     silenced = trained(x) and loudest <= x.limits.silent_modality * moves[name]
-    yield Finding(
-        "QL-N07",
+    yield N07.broken(
         "warning" if silenced else "note",
         f"the embedding follows {name} alone and ignores {', '.join(telling)}",
         where=f"embeddings of {x.forward.rows} samples",
@@ -159,7 +155,6 @@ def dominance(x: Examination) -> Iterator[Finding]:
             "dead inputs (each varies)",
             "uninformative modalities (they depend on the label)",
         ),
-        consequences=("QL-E10",),
         help="bring the features of all modalities to one scale before they are fused (LayerNorm "
         "on each), or give each its own loss: within_weight=0.5   [changes the model; retrain]",
     )

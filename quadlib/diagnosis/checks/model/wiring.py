@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.model.contracts import N02, N03, N05
 from quadlib.diagnosis.checks.model.parameters import declared_frozen, part_of, scope_of, trained
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.facts import model_of
@@ -22,7 +23,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 
-@check("N02", "every trainable parameter that receives gradient is in the optimiser", "steps")
+@check(N02, "every trainable parameter that receives gradient is in the optimiser", "steps")
 def not_in_optimiser(x: Examination) -> Iterator[Finding]:
     model, optimiser = model_of(x), x.subject.optimizer
     if optimiser is None:
@@ -51,8 +52,7 @@ def not_in_optimiser(x: Examination) -> Iterator[Finding]:
         if probe is not None
         else "gradients were not observed (no batch to step on)"
     )
-    yield Finding(
-        "QL-N02",
+    yield N02.broken(
         "error",
         f"{', '.join(parts)} {'is' if len(parts) == 1 else 'are'} not in the optimiser, so no "
         f"step changes {'it' if len(parts) == 1 else 'them'}",
@@ -69,14 +69,13 @@ def not_in_optimiser(x: Examination) -> Iterator[Finding]:
             "learning rate 0 (it has no group)",
             "a stale optimiser (it holds no former parameters of these shapes)",
         ),
-        consequences=("QL-N07", "QL-O02", "QL-O04", "QL-O12", "QL-E10"),
         help=f"add it: optimizer.add_param_group({{'params': "
         f"model.get_submodule({parts[0]!r}).parameters()}}), or build the optimiser "
         "from model.parameters()   [changes what is trained; retrain]",
     )
 
 
-@check("N03", "gradient arrives wherever a trainable weight changes the loss", "steps")
+@check(N03, "gradient arrives wherever a trainable weight changes the loss", "steps")
 def detached(x: Examination) -> Iterator[Finding]:
     model, probe = model_of(x), x.probe
     if not any(probe.gradients.values()):
@@ -98,8 +97,7 @@ def detached(x: Examination) -> Iterator[Finding]:
         difference = _loss_change(x, [without[name] for name in names])
         if difference == 0:
             continue  # a head that the loss does not use has nothing to learn
-        yield Finding(
-            "QL-N03",
+        yield N03.broken(
             "error",
             f"{branch} is cut off from the loss: it shapes the loss, but no gradient comes back "
             "to it",
@@ -117,14 +115,13 @@ def detached(x: Examination) -> Iterator[Finding]:
                 "the optimiser",
                 "an unused head (the loss depends on it)",
             ),
-            consequences=("QL-N07", "QL-N02", "QL-O02", "QL-O12", "QL-E10"),
             help="remove .detach(), .data, torch.no_grad() or a trip through numpy between "
             f"{branch} and the loss "
             "  [changes the model; retrain]",
         )
 
 
-@check("N05", "batch normalisation learns the data's statistics in training", "steps")
+@check(N05, "batch normalisation learns the data's statistics in training", "steps")
 def batch_norm(x: Examination) -> Iterator[Finding]:
     norms = _trainable_norms(model_of(x))
     if not norms or declared_frozen(x)[0] or x.subject.setting(*conventions.FREEZE_NORM):
@@ -216,8 +213,7 @@ def _batches_seen(norm: Any) -> int | None:
 
 
 def _statistics_kept(names: list[str], title: str, evidence: str) -> Finding:
-    return Finding(
-        "QL-N05",
+    return N05.broken(
         "error",
         title,
         where=", ".join(names[:4]),
@@ -226,7 +222,6 @@ def _statistics_kept(names: list[str], title: str, evidence: str) -> Finding:
             "frozen batch norms (their weights are trainable)",
             "an evaluation that forgot model.train() (it was called here)",
         ),
-        consequences=("QL-E02", "QL-E03", "QL-P10", "QL-O01", "QL-E10"),
         help="leave batch norms in training mode inside the step; to freeze them on purpose, set "
         "requires_grad_(False) on them too   [changes training; retrain]",
     )
@@ -234,13 +229,11 @@ def _statistics_kept(names: list[str], title: str, evidence: str) -> Finding:
 
 def _tiny_batches(sizes: dict[str, int]) -> Finding:
     name, size = next(iter(sizes.items()))
-    return Finding(
-        "QL-N05",
+    return N05.broken(
         "warning",
         f"{len(sizes)} batch norms normalise over {size} values, which leaves a sign at most",
         where=name,
         evidence=(f"{name}: {size} values a channel in a batch",),
-        consequences=("QL-P10", "QL-E02"),
         help="use GroupNorm or LayerNorm, or a larger batch   [changes the model; retrain]",
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quadlib.diagnosis.checks.optimiser.contracts import O06
 from quadlib.diagnosis.checks.optimiser.groups import groups_of, rate_in, trainable
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -67,7 +68,7 @@ def decay_of(x: Examination) -> Decay | None:
     return Decay(rate, decay, decoupled, pull, push, shrink, (norms[0], norms[-1]), dominates)
 
 
-@check("O06", "the weights after training have a usual size", "steps")
+@check(O06, "the weights after training have a usual size", "steps")
 def weights_decayed_away(x: Examination) -> Iterator[Finding]:
     """Where training is over and the embeddings are one point: whether decay had the time to take
     the weights, and did.
@@ -90,8 +91,7 @@ def weights_decayed_away(x: Examination) -> Iterator[Finding]:
     left = float(np.median(sizes)) if sizes else 1.0
     if lost < x.limits.decayed or left > x.limits.weights_left:
         return
-    yield Finding(
-        "QL-O06",
+    yield O06.broken(
         "error",
         f"weight decay {decay:g} has shrunk the weights to {left:.2g} of a usual size",
         where=f"optimiser of {x.subject.name}, after {len(rates)} steps",
@@ -102,12 +102,11 @@ def weights_decayed_away(x: Examination) -> Iterator[Finding]:
             "initialisation gives 0.5 to 1.5",
         ),
         ruled_out=("a learning rate that is too high: it leaves large weights",),
-        consequences=("QL-P10", "QL-O01", "QL-E10", "QL-E05", "QL-N04"),
         help="weight_decay=0.01   [changes the optimiser; retrain]",
     )
 
 
-@check("O06", "the weights follow the gradient more than their decay", "steps")
+@check(O06, "the weights follow the gradient more than their decay", "steps")
 def decay_dominates(x: Examination) -> Iterator[Finding]:
     several_classes(x)
     found = decay_of(x)
@@ -119,8 +118,7 @@ def decay_dominates(x: Examination) -> Iterator[Finding]:
             if found.decoupled
             else "norm of weight_decay x weights / norm of the gradient"
         )
-        yield Finding(
-            "QL-O06",
+        yield O06.broken(
             "error",
             f"weight decay {found.decay:g} shrinks the weights by {100 * (1 - found.shrink):.2g} "
             "% a step, against the gradient",
@@ -132,12 +130,10 @@ def decay_dominates(x: Examination) -> Iterator[Finding]:
                 f"{1 - found.rate * found.decay:.4f}",
             ),
             ruled_out=("learning rate alone: the weights shrink, they do not jump",),
-            consequences=("QL-P10", "QL-E10", "QL-E05"),
             help="weight_decay=0.01   [changes the optimiser; retrain]",
         )
     elif found.decay >= x.limits.large_decay and found.decoupled:
-        yield Finding(
-            "QL-O06",
+        yield O06.broken(
             "note",
             f"weight decay {found.decay:g} is far above the usual 0.01 to 0.1",
             where=f"optimiser of {x.subject.name}",

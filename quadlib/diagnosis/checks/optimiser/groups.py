@@ -11,12 +11,11 @@ from typing import Any
 from torch import nn
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.optimiser.contracts import O02, O04, O12
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.schedule import highest_rate
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
-
-FLAT = ("QL-O02", "QL-E10", "QL-P10", "QL-C03", "QL-E03")
 
 
 def groups_of(x: Examination) -> list[dict[str, Any]]:
@@ -43,7 +42,7 @@ def rate_in(record: dict[str, Any]) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-@check("O02", "the learning rate is above 0 at some time")
+@check(O02, "the learning rate is above 0 at some time")
 def rate_of_zero(x: Examination) -> Iterator[Finding]:
     rate = (
         highest_rate(x.subject.optimizer)
@@ -80,8 +79,7 @@ def rate_of_zero(x: Examination) -> Iterator[Finding]:
             else f"the scheduler gives 0 in {resting} of its next {len(rates)} calls"
             + (f" and did in all {rested} so far" if rested else "")
         )
-    yield Finding(
-        "QL-O02",
+    yield O02.broken(
         "error",
         "the learning rate is 0 in every group, so no weight can move",
         where=f"optimiser of {x.subject.name}",
@@ -90,13 +88,12 @@ def rate_of_zero(x: Examination) -> Iterator[Finding]:
             scheduled,
         ),
         ruled_out=("warm-up: the rate stays 0", "frozen parameters", "gradients"),
-        consequences=("QL-E10", "QL-P10", "QL-N02", "QL-O05"),
         help="optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)   [changes the optimiser; "
         "retrain]",
     )
 
 
-@check("O04", "the optimiser holds parameters of this model")
+@check(O04, "the optimiser holds parameters of this model")
 def stale_optimiser(x: Examination) -> Iterator[Finding]:
     held = [p for group in groups_of(x) for p in group["params"]]
     own = trainable(x)
@@ -113,8 +110,7 @@ def stale_optimiser(x: Examination) -> Iterator[Finding]:
         if len(missing) == len(own)
         else f"former copies of {len(missing)} of the model's {len(own)}"
     )
-    yield Finding(
-        "QL-O04",
+    yield O04.broken(
         "error",
         f"the optimiser holds {what} trainable tensors, so they never change",
         where=f"optimiser of {x.subject.name}, {len(held)} tensors in {len(groups_of(x))} groups",
@@ -126,13 +122,12 @@ def stale_optimiser(x: Examination) -> Iterator[Finding]:
             else "they belong to something else",
         ),
         ruled_out=("learning rate", "frozen parameters: these are trainable"),
-        consequences=(*FLAT, "QL-O11", "QL-O01", "QL-O13"),
         help="make the optimiser from the final model: torch.optim.AdamW(model.parameters(), "
         "lr=...)   [changes the optimiser]",
     )
 
 
-@check("O12", "no parameter is in the optimiser twice")
+@check(O12, "no parameter is in the optimiser twice")
 def duplicated_parameters(x: Examination) -> Iterator[Finding]:
     counts = Counter(id(p) for group in groups_of(x) for p in group["params"])
     twice = sum(count > 1 for count in counts.values())
@@ -142,8 +137,7 @@ def duplicated_parameters(x: Examination) -> Iterator[Finding]:
             (names[key] for key, count in counts.items() if count > 1 and key in names),
             "an unnamed tensor",
         )
-        yield Finding(
-            "QL-O12",
+        yield O12.broken(
             "error",
             f"{twice} tensors are in the optimiser more than once and move twice a step",
             where=f"optimiser of {x.subject.name}",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from quadlib.diagnosis.checks.optimiser.contracts import O04, O06, O07, O11, O14, O20, O21, O22
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.passes import passes
 from quadlib.diagnosis.evidence.observed.roles import roles, steps
@@ -23,7 +24,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 
-@check("O04", "the watched optimiser steps on gradients", phase="observed")
+@check(O04, "the watched optimiser steps on gradients", phase="observed")
 def stale_optimiser(x: Examination) -> Iterator[Finding]:
     taken = steps(x.record)
     part = roles(x.record)
@@ -39,8 +40,7 @@ def stale_optimiser(x: Examination) -> Iterator[Finding]:
     else:
         what = "the optimiser holds none of the tensors that receive gradient"
         fix = "make the optimiser last, from the parameters of the model that is trained"
-    yield Finding(
-        "QL-O04",
+    yield O04.broken(
         "error",
         f"the optimiser moves nothing: {what}",
         ", ".join(sorted({type(o).__name__ for o in x.record.optimisers})),
@@ -51,11 +51,10 @@ def stale_optimiser(x: Examination) -> Iterator[Finding]:
         ),
         fix,
         ruled_out=("the rate: there is nothing to multiply it with",),
-        consequences=("QL-N02", "QL-O20", "QL-O21", "QL-P10", "QL-O02"),
     )
 
 
-@check("O20", "gradients are cleared after every watched step", phase="observed")
+@check(O20, "gradients are cleared after every watched step", phase="observed")
 def never_cleared(x: Examination) -> Iterator[Finding]:
     after = [p.backward for p in passes(x.record) if p.backward.step > 0]
     stale = [b for b in after if b.stale]
@@ -67,8 +66,7 @@ def never_cleared(x: Examination) -> Iterator[Finding]:
     if typical < 0.3 * held:
         return
     cleared = sum(1 for _ in x.record.of(ZeroGrad))
-    yield Finding(
-        "QL-O20",
+    yield O20.broken(
         "error",
         "gradients of earlier steps are still there at the next backward pass",
         "between step() and backward()",
@@ -79,11 +77,10 @@ def never_cleared(x: Examination) -> Iterator[Finding]:
         ),
         "call optimizer.zero_grad() once a step, before backward() or right after step()",
         ruled_out=("accumulation: it adds before a step, not across one",),
-        consequences=("QL-O01", "QL-P10", "QL-P12"),
     )
 
 
-@check("O21", "every watched gradient is used by a step", phase="observed")
+@check(O21, "every watched gradient is used by a step", phase="observed")
 def thrown_away(x: Examination) -> Iterator[Finding]:
     every = list(x.record.of(Backward))
     lost = [b for b in every if b.discarded]
@@ -92,8 +89,7 @@ def thrown_away(x: Examination) -> Iterator[Finding]:
     held = max(len(roles(x.record).held & roles(x.record).gradient), 1)
     if np.median([b.discarded for b in lost]) < 0.3 * held:
         return
-    yield Finding(
-        "QL-O21",
+    yield O21.broken(
         "error",
         "gradients are cleared before a step uses them",
         "between backward() and step()",
@@ -104,19 +100,17 @@ def thrown_away(x: Examination) -> Iterator[Finding]:
         ),
         "to accumulate, call zero_grad() after step() only; else step after every backward()",
         ruled_out=("a step skipped by a gradient scaler: none of these",),
-        consequences=("QL-O09", "QL-P10", "QL-O04"),
     )
 
 
-@check("O07", "the watched gradient scaler lets steps through", phase="observed")
+@check(O07, "the watched gradient scaler lets steps through", phase="observed")
 def every_step_skipped(x: Examination) -> Iterator[Finding]:
     tried = list(x.record.of(ScalerStep))
     if not tried:
         raise Unavailable("no gradient scaler was seen")
     if len(tried) < 6 or not all(event.skipped for event in tried[3:]):
         return
-    yield Finding(
-        "QL-O07",
+    yield O07.broken(
         "error",
         f"mixed precision skips every step: {sum(e.skipped for e in tried)} of {len(tried)}",
         "GradScaler.step",
@@ -126,11 +120,10 @@ def every_step_skipped(x: Examination) -> Iterator[Finding]:
         ),
         "look for the first value that is not finite; compute the loss in float32",
         ruled_out=("a first step or two that the scaler skips to find its scale",),
-        consequences=("QL-O02", "QL-O04", "QL-P10"),
     )
 
 
-@check("O22", "scaled gradients are unscaled before they are used", phase="observed")
+@check(O22, "scaled gradients are unscaled before they are used", phase="observed")
 def still_scaled(x: Examination) -> Iterator[Finding]:
     scaled = [b for b in x.record.of(Backward) if b.scale > 1]
     if not scaled:
@@ -146,8 +139,7 @@ def still_scaled(x: Examination) -> Iterator[Finding]:
         fix = "scaler.unscale_(optimizer) before clip_grad_norm_"
     else:
         return
-    yield Finding(
-        "QL-O22",
+    yield O22.broken(
         "error",
         what,
         "between backward() and step()",
@@ -157,7 +149,6 @@ def still_scaled(x: Examination) -> Iterator[Finding]:
             *((f"norm at clipping: {clips[0]:.4g}",) if clips else ()),
         ),
         fix,
-        consequences=("QL-O01", "QL-O11", "QL-O02", "QL-P12"),
     )
 
 
@@ -174,7 +165,7 @@ def _clipped_first(record: Record) -> bool:
     return False
 
 
-@check("O11", "clipping leaves the watched gradients something", phase="observed")
+@check(O11, "clipping leaves the watched gradients something", phase="observed")
 def clipped_away(x: Examination) -> Iterator[Finding]:
     clips = list(x.record.of(Clip))
     if not clips:
@@ -189,18 +180,16 @@ def clipped_away(x: Examination) -> Iterator[Finding]:
         text = f"norms of {small[0].norm:.3g} are cut to {small[0].limit:.3g}"
     else:
         return
-    yield Finding(
-        "QL-O11",
+    yield O11.broken(
         "warning",
         "clipping takes the gradients away" if not none else "clipping comes before the gradients",
         "clip_grad_norm_",
         (text, f"order: {' '.join(x.record.order.split()[:8])}"),
         "clip between backward() and step(), to a norm of about 1",
-        consequences=("QL-O02",),
     )
 
 
-@check("O06", "the watched weights follow the gradient more than their decay", phase="observed")
+@check(O06, "the watched weights follow the gradient more than their decay", phase="observed")
 def decay(x: Examination) -> Iterator[Finding]:
     last = steps(x.record)[-1]
     optimiser = x.record.optimisers[last.optimiser]
@@ -220,8 +209,7 @@ def decay(x: Examination) -> Iterator[Finding]:
         heavy = rate * amount > 2e-3 if decoupled else amount * weight > 3 * gradient
         if not heavy or amount < 1e-2:
             continue
-        yield Finding(
-            "QL-O06",
+        yield O06.broken(
             "warning",
             f"weight decay of {amount:.3g} outweighs the gradient",
             f"{type(optimiser).__name__}, group {group}",
@@ -231,23 +219,20 @@ def decay(x: Examination) -> Iterator[Finding]:
                 f"decay x weight = {amount * weight:.3g}, gradient {gradient:.3g}",
             ),
             "a decay of 1e-4 (SGD) or 0.01 to 0.05 (AdamW)",
-            consequences=("QL-P10", "QL-N04"),
         )
         return
 
 
-@check("O14", "the watched optimiser descends", phase="observed")
+@check(O14, "the watched optimiser descends", phase="observed")
 def climbs(x: Examination) -> Iterator[Finding]:
     for optimiser in x.record.optimisers:
         if not any(group.get("maximize") for group in optimiser.param_groups):
             continue
         compared(x.record)
-        yield Finding(
-            "QL-O14",
+        yield O14.broken(
             "error",
             "the optimiser maximises the loss",
             type(optimiser).__name__,
             (f"maximize=True; losses {x.record.losses[0]:.4g} to {x.record.losses[-1]:.4g}",),
             "leave maximize out",
-            consequences=("QL-P10", "QL-O01"),
         )

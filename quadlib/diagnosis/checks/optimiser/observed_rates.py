@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from quadlib.diagnosis.checks.optimiser.contracts import O01, O02, O05, O15
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.roles import parts, roles, steps
 from quadlib.diagnosis.evidence.observed.rows import spreads
@@ -33,7 +34,7 @@ def _ratios(step: OptimiserStep) -> dict[str, float]:
     }
 
 
-@check("O01", "the watched steps leave the rows apart and the weights whole", phase="observed")
+@check(O01, "the watched steps leave the rows apart and the weights whole", phase="observed")
 def rate_too_high(x: Examination) -> Iterator[Finding]:
     taken = steps(x.record)
     rate = max(max(step.rates, default=0.0) for step in taken)
@@ -58,8 +59,7 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
         f"rate {rate:.3g}: the largest relative change of the weights in one step is "
         f"{max(largest):.2g} (usual: 1e-4 to 1e-2)"
     )
-    yield Finding(
-        "QL-O01",
+    yield O01.broken(
         "error",
         f"the learning rate {rate:.3g} is too high: the first steps destroy the embeddings",
         f"the first {len(taken)} optimiser steps",
@@ -67,7 +67,6 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
         "lower the rate by 10 to 100, or warm up from a small one",
         ruled_out=("the data and the first weights: the rows were apart before the first step",),
         explains=("a loss that stays on its plateau from then on",),
-        consequences=("QL-P10", "QL-P12", "QL-N10", "QL-N04", "QL-O06", "QL-P16", "QL-N06"),
     )
 
 
@@ -91,7 +90,7 @@ def _relative_updates(record: Record) -> list[float]:
     return ratios
 
 
-@check("O02", "a rate above 0 moves the weights in the watched steps", phase="observed")
+@check(O02, "a rate above 0 moves the weights in the watched steps", phase="observed")
 def no_rate(x: Examination) -> Iterator[Finding]:
     taken = steps(x.record)
     if len(taken) < FEWEST_STEPS:
@@ -107,8 +106,7 @@ def no_rate(x: Examination) -> Iterator[Finding]:
             if max(rates) != 0 or not names & roles(x.record).gradient:
                 continue
             whole = len(mine[0].rates) == 1
-            yield Finding(
-                "QL-O02",
+            yield O02.broken(
                 "error" if whole else "warning",
                 "the learning rate is 0 in every watched step"
                 if whole
@@ -120,22 +118,19 @@ def no_rate(x: Examination) -> Iterator[Finding]:
                 ),
                 "set the rate of this group, or call scheduler.step() after every optimiser step",
                 ruled_out=("the gradient: it arrives", "a frozen part: requires_grad is True"),
-                consequences=("QL-O04", "QL-P10", "QL-O15"),
                 scope="" if whole else f"group {group}",
             )
             return
     ratios = [r for step in taken[1:] for r in _ratios(step).values()]
     rate = max(max(step.rates, default=0) for step in taken)
     if ratios and rate > 0 and max(ratios) < TINY * 100 and not _warming(taken):
-        yield Finding(
-            "QL-O02",
+        yield O02.broken(
             "warning",
             f"the weights hardly move: at most {max(ratios):.1e} of a weight in one step",
             f"the first {len(taken)} optimiser steps",
             (f"rate {rate:.3g}; float32 resolves 6e-8 of a number, a usual step is 1e-3",),
             "raise the rate; 1e-3 is usual for Adam, 0.05 for SGD",
             ruled_out=("the gradient: it arrives",),
-            consequences=("QL-P10", "QL-O15"),
         )
 
 
@@ -151,7 +146,7 @@ def _schedulers(record: Record, optimiser: object) -> list[str]:
     ]
 
 
-@check("O15", "the watched warm-up ends within the run", phase="observed")
+@check(O15, "the watched warm-up ends within the run", phase="observed")
 def endless_warm_up(x: Examination) -> Iterator[Finding]:
     from quadlib.diagnosis.evidence.observed.schedule import course
 
@@ -179,8 +174,7 @@ def endless_warm_up(x: Examination) -> Iterator[Finding]:
             "the length of the run itself is not known"
         )
     )
-    yield Finding(
-        "QL-O15",
+    yield O15.broken(
         "warning",
         f"the warm-up outlasts the run: the rate reaches {reached / full:.1%} of its base value",
         ahead.kind,
@@ -191,11 +185,10 @@ def endless_warm_up(x: Examination) -> Iterator[Finding]:
         "warm up for 1 to 10 % of the run's steps",
         ruled_out=("the optimiser: it follows its scheduler",),
         explains=("a loss that hardly moves",),
-        consequences=("QL-O02", "QL-P10"),
     )
 
 
-@check("O05", "the watched schedule lasts longer than half an epoch", phase="observed")
+@check(O05, "the watched schedule lasts longer than half an epoch", phase="observed")
 def schedule_over(x: Examination) -> Iterator[Finding]:
     from quadlib.diagnosis.evidence.observed.schedule import course
 
@@ -212,8 +205,7 @@ def schedule_over(x: Examination) -> Iterator[Finding]:
     end = int(low[0]) + taken
     if end >= 0.5 * ahead.epoch or max(s.rates[0] for s in steps(x.record)[-2:]) > peak * 1.01:
         return
-    yield Finding(
-        "QL-O05",
+    yield O05.broken(
         "warning",
         f"the schedule is used up after {end} steps, before half of the first epoch",
         ahead.kind,
@@ -223,7 +215,6 @@ def schedule_over(x: Examination) -> Iterator[Finding]:
         ),
         "call scheduler.step() once an epoch, or give it epochs x batches steps",
         ruled_out=("convergence: the rate ends, not the learning",),
-        consequences=("QL-O02",),
     )
 
 

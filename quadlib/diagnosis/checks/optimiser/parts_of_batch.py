@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from quadlib.diagnosis.checks.optimiser.contracts import O09, O10
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.plateau import declared
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
 
-@check("O09", "the loss sees the declared batch", "batch")
+@check(O09, "the loss sees the declared batch", "batch")
 def accumulation_for_batch(x: Examination) -> Iterator[Finding]:
     sizes = declared(x)
     if sizes.accumulation < 2 and sizes.micro_batch is None and sizes.world_size < 2:
@@ -34,7 +35,7 @@ def accumulation_for_batch(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("O09", "the loss is given whole batches", "steps")
+@check(O09, "the loss is given whole batches", "steps")
 def loss_given_parts(x: Examination) -> Iterator[Finding]:
     given, held, sizes = x.probe.loss_rows, len(x.batch_labels), declared(x)
     if not given:
@@ -55,7 +56,7 @@ def loss_given_parts(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("O09", "the plateau is that of the declared batch, not of a micro-batch", "epoch")
+@check(O09, "the plateau is that of the declared batch, not of a micro-batch", "epoch")
 def plateau_of_micro_batch(x: Examination) -> Iterator[Finding]:
     found = x.pinned
     if found is not None and found.how == "micro-batch":
@@ -63,8 +64,7 @@ def plateau_of_micro_batch(x: Examination) -> Iterator[Finding]:
 
 
 def _micro(x: Examination, seen: int, batch_size: int, evidence: str) -> Finding:
-    return Finding(
-        "QL-O09",
+    return O09.broken(
         "warning",
         f"the loss sees micro-batches of {seen}, not the batch of {batch_size}: accumulation "
         "shares no negatives",
@@ -77,13 +77,12 @@ def _micro(x: Examination, seen: int, batch_size: int, evidence: str) -> Finding
             else f"{max(seen - 1, 0)} other samples to compare an anchor with",
         ),
         ruled_out=("the sampler: it gives what it was asked for",),
-        consequences=("QL-O09", "QL-B02"),
         help="embed all micro-batches, then one loss over the whole batch (gradient caching)   "
         "[changes the loss; retrain]",
     )
 
 
-@check("O10", "the plateau is that of the whole batch, not of one process", "epoch")
+@check(O10, "the plateau is that of the whole batch, not of one process", "epoch")
 def plateau_of_a_shard(x: Examination) -> Iterator[Finding]:
     found = x.pinned
     if found is None or found.how != "share of a process":
@@ -93,14 +92,12 @@ def plateau_of_a_shard(x: Examination) -> Iterator[Finding]:
 
 def _shard(x: Examination, seen: int, batch_size: int, evidence: str) -> Finding:
     sizes = declared(x)
-    return Finding(
-        "QL-O10",
+    return O10.broken(
         "warning",
         f"the loss sees the {seen} samples of one process, not the batch of {batch_size}",
         where=f"training step of {x.subject.name}, {sizes.world_size} processes",
         evidence=(evidence,),
         ruled_out=(f"the batch size: its own plateau would be ln {batch_size * sizes.views - 1}",),
-        consequences=("QL-O10", "QL-B02"),
         help="gather embeddings and labels of all processes before the loss   [changes the loss; "
         "retrain]",
     )

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.optimiser.contracts import O07
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
 
-@check("O07", "the gradient scaler does not skip every step", "steps")
+@check(O07, "the gradient scaler does not skip every step", "steps")
 def every_step_skipped(x: Examination) -> Iterator[Finding]:
     scale = _scale(x)
     seen, probe = x.trajectory, x.probe
@@ -37,8 +38,7 @@ def every_step_skipped(x: Examination) -> Iterator[Finding]:
             f"loss scale now {scale:.3g}; it starts at 65536 and halves at every skip, so a few "
             "first skips are healthy"
         )
-    yield Finding(
-        "QL-O07",
+    yield O07.broken(
         "error",
         f"mixed precision skips its steps: {what}, since the gradients are not finite",
         where=f"training step of {x.subject.name}",
@@ -48,7 +48,6 @@ def every_step_skipped(x: Examination) -> Iterator[Finding]:
             "frozen parameters",
             "the first skips of a scaler: these do not end",
         ),
-        consequences=("QL-O04", "QL-O02", "QL-P10", "QL-P12", "QL-E10", "QL-C02", "QL-C03"),
         help="find the first tensor that is not finite; compute the loss in float32, or use "
         "bfloat16   [changes the precision; retrain]",
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.optimiser.contracts import O05, O13
 from quadlib.diagnosis.checks.optimiser.groups import groups_of, rate_in
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.schedule import calls_per_step, highest_rate
@@ -14,7 +15,7 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
 
-@check("O13", "the scheduler drives this optimiser")
+@check(O13, "the scheduler drives this optimiser")
 def scheduler_of_another(x: Examination) -> Iterator[Finding]:
     if x.subject.scheduler is None:
         raise Unavailable("no scheduler")
@@ -24,8 +25,7 @@ def scheduler_of_another(x: Examination) -> Iterator[Finding]:
     mine = {id(group) for group in groups_of(x)}
     if driven is x.subject.optimizer or mine & {id(group) for group in driven.param_groups}:
         return
-    yield Finding(
-        "QL-O13",
+    yield O13.broken(
         "error",
         "the scheduler drives another optimiser, so its rates never reach this one",
         where=f"scheduler of {x.subject.name}",
@@ -33,13 +33,12 @@ def scheduler_of_another(x: Examination) -> Iterator[Finding]:
             f"groups that both hold: 0 of {len(mine)}; this optimiser stays at "
             f"{highest_rate(x.subject.optimizer):g}",
         ),
-        consequences=("QL-O05",),
         help="make the scheduler from this optimiser, after it   [changes the learning rates; "
         "retrain]",
     )
 
 
-@check("O05", "the schedule lasts as long as training", "steps")
+@check(O05, "the schedule lasts as long as training", "steps")
 def schedule_too_short(x: Examination) -> Iterator[Finding]:
     epochs, batches = x.subject.setting(*conventions.EPOCHS), len(x.batch_sampler)
     if not isinstance(epochs, int):
@@ -75,7 +74,7 @@ def schedule_too_short(x: Examination) -> Iterator[Finding]:
     )
 
 
-@check("O05", "the learning rates of the history last as long as training", "epoch")
+@check(O05, "the learning rates of the history last as long as training", "epoch")
 def history_too_short(x: Examination) -> Iterator[Finding]:
     epochs = x.subject.setting(*conventions.EPOCHS)
     if not isinstance(epochs, int):
@@ -123,15 +122,13 @@ def history_too_short(x: Examination) -> Iterator[Finding]:
 
 
 def _too_short(x: Examination, ended: float, epochs: int, evidence: tuple[str, ...]) -> Finding:
-    return Finding(
-        "QL-O05",
+    return O05.broken(
         "error",
         f"the learning rate is exhausted after {ended:.2g} of {epochs} epochs: the scheduler "
         "counts batches as epochs",
         where=f"scheduler of {x.subject.name}",
         evidence=evidence,
         ruled_out=("convergence: the rate falls whatever the loss", "warm-up"),
-        consequences=("QL-O05", "QL-E10", "QL-O02"),
         help="call scheduler.step() once an epoch, or give it epochs x batches steps   [changes "
         "the learning rates; retrain]",
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.optimiser.contracts import O01, O02, O04, O11
 from quadlib.diagnosis.checks.optimiser.decay import decay_of, several_classes
 from quadlib.diagnosis.checks.optimiser.groups import groups_of, rate_in, trainable
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
@@ -19,7 +20,7 @@ from quadlib.diagnosis.limits import Limits
 from quadlib.diagnosis.registry import check
 
 
-@check("O01", "the first steps leave the embeddings apart", "steps")
+@check(O01, "the first steps leave the embeddings apart", "steps")
 def rate_too_high(x: Examination) -> Iterator[Finding]:
     several_classes(x)
     decay = decay_of(x)
@@ -43,8 +44,7 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
     else:
         return
     losses = x.trajectory.losses
-    yield Finding(
-        "QL-O01",
+    yield O01.broken(
         severity,
         f"at learning rate {rate:g} {what}",
         where=f"first {len(spreads)} steps of {x.subject.name}",
@@ -60,7 +60,6 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
             "a constant encoder: its output was spread at step 0",
         ),
         step=step,
-        consequences=("QL-P10", "QL-P12", "QL-P17", "QL-E10", "QL-E05", "QL-C02", "QL-O06"),
         help=f"learning_rate={rate / 100:g}, or warm-up   [changes the optimiser; retrain]",
     )
 
@@ -88,7 +87,7 @@ def _collapse(spreads: np.ndarray, limits: Limits) -> int | None:
     return int(gone[0]) if stays else None
 
 
-@check("O01", "a run that left the plateau does not fall back on it", "epoch")
+@check(O01, "a run that left the plateau does not fall back on it", "epoch")
 def collapsed_in_training(x: Examination) -> Iterator[Finding]:
     plateau = x.pinned
     if plateau is None or plateau.start == 0 or plateau.how != "batch":
@@ -111,8 +110,7 @@ def collapsed_in_training(x: Examination) -> Iterator[Finding]:
     left = (1 - min(rate * decay / max(1 - momentum, 1e-3), 1.0)) ** plateau.start
     if left < x.limits.decay_left:
         return  # the decay alone may have taken the weights: the set of candidates stays open
-    yield Finding(
-        "QL-O01",
+    yield O01.broken(
         "error",
         f"at learning rate {rate:g} the run collapsed after {plateau.start} steps",
         where=f"history of {x.subject.name}",
@@ -128,7 +126,6 @@ def collapsed_in_training(x: Examination) -> Iterator[Finding]:
             "weight decay",
         ),
         step=plateau.start,
-        consequences=("QL-P10", "QL-E10", "QL-E05", "QL-O06"),
         help=f"learning_rate={rate / 100:g}, or warm-up   [changes the optimiser; retrain]",
     )
 
@@ -146,7 +143,7 @@ class Movement:
     gradient: float
 
 
-@check("O02", "the weights move in the first steps", "steps")
+@check(O02, "the weights move in the first steps", "steps")
 def nothing_moves(x: Examination) -> Iterator[Finding]:
     movement = _movement(x)
     if movement is None:
@@ -185,8 +182,7 @@ def _movement(x: Examination) -> Movement | None:
 
 
 def _clipped(x: Examination, movement: Movement, clip: float) -> Finding:
-    return Finding(
-        "QL-O11",
+    return O11.broken(
         "error",
         f"gradients are clipped to a norm of {clip:g}, so the weights do not move",
         where=f"training step of {x.subject.name}",
@@ -201,14 +197,12 @@ def _clipped(x: Examination, movement: Movement, clip: float) -> Finding:
             "missing gradients",
             "optimiser membership",
         ),
-        consequences=("QL-E10", "QL-P10"),
         help="clip_norm=1.0   [changes the updates; retrain]",
     )
 
 
 def _never_stepped(x: Examination, movement: Movement) -> Finding:
-    return Finding(
-        "QL-O04",
+    return O04.broken(
         "error",
         f"{movement.steps} training steps at learning rate {movement.rate:g} changed no weight, "
         "though gradients arrive",
@@ -229,15 +223,13 @@ def _never_stepped(x: Examination, movement: Movement) -> Finding:
             "gradients are cleared before the step",
         ),
         decide="whether optimizer.step() runs between backward() and zero_grad()",
-        consequences=("QL-O07", "QL-E10", "QL-P10", "QL-C03"),
         help="loss.backward(); optimizer.step(); optimizer.zero_grad()   [changes the training "
         "step; retrain]",
     )
 
 
 def _rate_too_small(x: Examination, movement: Movement) -> Finding:
-    return Finding(
-        "QL-O02",
+    return O02.broken(
         "error",
         f"the learning rate {movement.peak:g} is so small that the weights do not move",
         where=f"training step of {x.subject.name}",
@@ -251,7 +243,6 @@ def _rate_too_small(x: Examination, movement: Movement) -> Finding:
             "missing gradients",
             "warm-up: the highest rate of the schedule is counted",
         ),
-        consequences=("QL-E10", "QL-P10"),
         help="learning_rate=1e-3   [changes the optimiser; retrain]",
     )
 

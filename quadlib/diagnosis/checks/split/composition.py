@@ -8,6 +8,7 @@ import numpy as np
 
 from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.labels.assignment import views_of
+from quadlib.diagnosis.checks.split.contracts import S01, S02, S10, S11, S12
 from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -16,7 +17,7 @@ from quadlib.diagnosis.words import sizes_of, some
 from quadlib.loss import bounds
 
 
-@check("S01", "the train split holds two classes or more")
+@check(S01, "the train split holds two classes or more")
 def one_class_train(x: Examination) -> Iterator[Finding]:
     everything, train = x.classes, np.unique(x.train_labels)
     if len(train) != 1 or len(everything) < 2:
@@ -24,8 +25,7 @@ def one_class_train(x: Examination) -> Iterator[Finding]:
     size = _batch_size(x)
     plateau = bounds.collapse_value(max(size, 2))
     counts = [int((x.labels == name).sum()) for name in everything]
-    yield Finding(
-        "QL-S01",
+    yield S01.broken(
         "error",
         f"the train split holds one class, so the loss cannot fall below {plateau:.4f}",
         where=f'split "train", {len(x.train_rows)} samples',
@@ -41,18 +41,6 @@ def one_class_train(x: Examination) -> Iterator[Finding]:
             "batch size",
             "learning rate",
             "temperature",
-        ),
-        consequences=(
-            "QL-B01",
-            "QL-B05",
-            "QL-B13",
-            "QL-S02",
-            "QL-P10",
-            "QL-P11",
-            "QL-E*",
-            "QL-O01",
-            "QL-O02",
-            "QL-M*",
         ),
         help='split by class and session: assign_splits(table, stratify="label", group="group")   '
         "[changes the split; retrain]",
@@ -82,7 +70,7 @@ def _observed(x: Examination, plateau: float) -> str:
     )
 
 
-@check("S02", "every class that is tested was trained on")
+@check(S02, "every class that is tested was trained on")
 def unseen_classes(x: Examination) -> Iterator[Finding]:
     trained = set(np.unique(x.train_labels).tolist())
     for split, rows in x.splits.items():
@@ -95,8 +83,7 @@ def unseen_classes(x: Examination) -> Iterator[Finding]:
         if not absent or x.subject.setting("protocol") == "one_class":
             continue
         samples = sum(count for _, count in absent)
-        yield Finding(
-            "QL-S02",
+        yield S02.broken(
             "error",
             f"{len(absent)} of {len(names)} classes of {split} are not in train: "
             f"{some(name for name, _ in absent)}",
@@ -108,7 +95,6 @@ def unseen_classes(x: Examination) -> Iterator[Finding]:
                 f"samples, so accuracy is at most {1 - samples / len(rows):.1%}",
             ),
             ruled_out=("class map (the names are compared, not the indices)",),
-            consequences=("QL-E10",),
             scope=split,
             help='assign_splits(table, stratify="label"), or leave these classes out of the '
             "evaluation and say so   [changes the split; "
@@ -116,15 +102,14 @@ def unseen_classes(x: Examination) -> Iterator[Finding]:
         )
 
 
-@check("S10", "no sample is in two splits")
+@check(S10, "no sample is in two splits")
 def rows_in_two_splits(x: Examination) -> Iterator[Finding]:
     names = list(x.splits)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             shared = np.unique(x.splits[first][np.isin(x.splits[first], x.splits[second])])
             if len(shared):
-                yield Finding(
-                    "QL-S10",
+                yield S10.broken(
                     "error",
                     f"{len(shared)} samples are in {first} and in {second}",
                     where=f"splits {first} and {second}: {some(sample_ids(x, shared[:5]))}",
@@ -132,20 +117,18 @@ def rows_in_two_splits(x: Examination) -> Iterator[Finding]:
                         f"{first} has {len(x.splits[first])} rows, {second} "
                         f"{len(x.splits[second])}; their intersection must be empty",
                     ),
-                    consequences=("QL-B11", "QL-E*"),
                     help="give every row one split   [changes the split; retrain]",
                 )
 
 
-@check("S11", "every class in train has two samples or more")
+@check(S11, "every class in train has two samples or more")
 def lonely_classes(x: Examination) -> Iterator[Finding]:
     names, counts = np.unique(x.train_labels, return_counts=True)
     lonely = names[counts == 1]
     if not len(lonely) or x.subject.setting("rare") in ("drop", "oversample") or views_of(x) > 1:
         return
     where = [int(x.train_rows[np.flatnonzero(x.train_labels == name)[0]]) for name in lonely[:5]]
-    yield Finding(
-        "QL-S11",
+    yield S11.broken(
         "warning",
         f"{len(lonely)} of {len(names)} classes have one single sample in train: {some(lonely)}",
         where=f'split "train": {some(sample_ids(x, where))}',
@@ -155,14 +138,13 @@ def lonely_classes(x: Examination) -> Iterator[Finding]:
             f"{int(counts[counts > 1].min(initial=10**9)) if (counts > 1).any() else 0}",
         ),
         ruled_out=("sampler", "batch size"),
-        consequences=("QL-B13",),
         help='bring more samples, leave the class out (rare="drop"), or repeat it knowingly '
         '(rare="oversample")   [changes the split; '
         "retrain]",
     )
 
 
-@check("S12", "no split is empty, and every row of a split is in the table")
+@check(S12, "no split is empty, and every row of a split is in the table")
 def splits_hold_rows(x: Examination) -> Iterator[Finding]:
     splits = x.splits
     named_train = [name for name in splits if name.lower() in conventions.TRAIN_NAMES]
@@ -177,12 +159,10 @@ def splits_hold_rows(x: Examination) -> Iterator[Finding]:
     ]
     if problems:
         sizes = ", ".join(f"{name} {len(rows)}" for name, rows in splits.items())
-        yield Finding(
-            "QL-S12",
+        yield S12.broken(
             "error",
             f"the splits are not whole: {'; '.join(problems)}",
             where="splits",
             evidence=(f"rows: {sizes or 'no split has any'}; the table has {len(x.labels)}",),
-            consequences=("QL-B*", "QL-P*", "QL-E*"),
             help="assign_splits(table, fractions=(0.6, 0.2, 0.2))   [changes the split; retrain]",
         )

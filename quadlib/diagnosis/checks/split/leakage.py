@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.split.contracts import S03, S04, S05
 from quadlib.diagnosis.evidence.contents import sample_ids, whole_rows
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -19,12 +20,12 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
 
 
-@check("S03", "no content is in two splits")
+@check(S03, "no content is in two splits")
 def copies_across_splits(x: Examination) -> Iterator[Finding]:
     yield from _copies(x, whole_rows(x.contents))
 
 
-@check("S03", "no content that the dataset returns is in two splits", "batch")
+@check(S03, "no content that the dataset returns is in two splits", "batch")
 def copies_on_reading(x: Examination) -> Iterator[Finding]:
     yield from _copies(x, whole_rows(x.dataset_rows.contents))
 
@@ -39,8 +40,7 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
             for own, other in zip(sample_ids(x, rows[:3]), originals, strict=True)
         ]
         many = len(rows) > x.limits.few_copies * total
-        yield Finding(
-            "QL-S03",
+        yield S03.broken(
             "error" if many else "note",
             f"{len(rows)} of {total} samples of {second} are copies of samples of {first}",
             where=f"splits {first} and {second}: {'; '.join(pairs)}",
@@ -54,21 +54,17 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
                 "easy data (the contents are equal, not alike)",
                 "a failed decode (the contents vary)",
             ),
-            consequences=("QL-S05", "QL-M01", "QL-E01")
-            if many
-            else (),  # a copy names the sample that it was copied from
             help="delete the copies from train, then evaluate again   [changes the split; retrain]",
         )
 
 
-@check("S03", "no sample is in two splits under one name")
+@check(S03, "no sample is in two splits under one name")
 def names_across_splits(x: Examination) -> Iterator[Finding]:
     column, names = _column(x, conventions.NAME_COLUMNS)
     if len(set(names)) < 0.5 * len(names):
         raise Unavailable(f"column {column} names groups of samples, not each by itself")
     for first, second, _, two, shared, touched in _in_both(x, names):
-        yield Finding(
-            "QL-S03",
+        yield S03.broken(
             "error",
             f"{touched} of {len(two)} samples of {second} are also in {first}, under the same name",
             where=f"splits {first} and {second}, column {column}: {some(shared)}",
@@ -79,7 +75,6 @@ def names_across_splits(x: Examination) -> Iterator[Finding]:
             ),
             ruled_out=("a session in two splits (it is the samples themselves)",),
             scope=second,
-            consequences=("QL-S04", "QL-S05", "QL-E01", "QL-D03"),
             help="divide first, repeat samples in train afterwards; or let the sampler draw "
             "them more often   "
             "[changes the split; retrain]",
@@ -98,7 +93,7 @@ def _copied(x: Examination, codes: np.ndarray) -> Iterator[tuple[str, str, np.nd
             yield first, second, copied
 
 
-@check("S04", "no session is in two splits")
+@check(S04, "no session is in two splits")
 def groups_across_splits(x: Examination) -> Iterator[Finding]:
     column, groups = _column(x, conventions.SESSION_COLUMNS)
     if len(set(groups)) < 2:
@@ -116,8 +111,7 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
     except Unavailable:  # without contents there are no copies to leave out
         pass
     for first, second, one, two, shared, touched in _in_both(x, groups, explained):
-        yield Finding(
-            "QL-S04",
+        yield S04.broken(
             "error",
             f"{len(shared)} groups are in {first} and in {second}",
             where=f"splits {first} and {second}, column {column}: {some(shared)}",
@@ -128,7 +122,6 @@ def groups_across_splits(x: Examination) -> Iterator[Finding]:
                 f"{second}, {len(shared)} in both",
             ),
             ruled_out=("copies (their contents differ)",),
-            consequences=("QL-S05",),
             help='divide whole groups: assign_splits(table, group="group")   [changes the split; '
             "retrain; scores will fall to their true "
             "value]",
@@ -164,7 +157,7 @@ def _column(x: Examination, names: tuple[str, ...]) -> tuple[str, np.ndarray]:
     raise Unavailable(f"no column names the session (one of {', '.join(names)})")
 
 
-@check("S05", "no stretch of a recording is in two splits")
+@check(S05, "no stretch of a recording is in two splits")
 def windows_across_splits(x: Examination) -> Iterator[Finding]:
     if _windows(x) is None:
         raise Unavailable("no columns give windows as start and end within a recording")
@@ -175,8 +168,7 @@ def windows_across_splits(x: Examination) -> Iterator[Finding]:
     for (first, second), found in by_splits.items():
         touched = len({two for _, two in found})
         one, two = found[0]
-        yield Finding(
-            "QL-S05",
+        yield S05.broken(
             "error",
             f"{touched} of {len(x.splits[second])} windows of {second} overlap windows of {first}",
             where=f"splits {first} and {second}: {' and '.join(sample_ids(x, [one, two]))} of one "

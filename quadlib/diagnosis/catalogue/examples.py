@@ -1,8 +1,35 @@
-"""A small pipeline for the examples: four classes, a perceptron with unit rows, SupCon and
-AdamW.
+"""What the contracts' examples begin with: a table of two modalities; a pipeline of four classes, a
+perceptron with unit rows, SupCon and AdamW; a loop that is watched.
 """
 
 from __future__ import annotations
+
+TABLE = """
+import numpy as np
+import pandas as pd
+from quadlib import SampleTable, Subject, diagnose
+from quadlib.data.samples import Modality
+
+random = np.random.default_rng(0)
+y = np.arange(160) % 4
+cause = np.eye(4)[y] * 3 + random.normal(size=(160, 4))
+arrays = {
+    name: (cause @ random.normal(size=(4, 16))).astype("float32") for name in ("audio", "sensor")
+}
+ids = [f"r{row:03d}" for row in range(160)]
+frame = pd.DataFrame(
+    {
+        "sample_id": ids,
+        "label": [f"class {code}" for code in y],
+        "group": ids,
+        "split": "train",
+        "audio": range(160),
+        "sensor": range(160),
+    }
+)
+modalities = {name: Modality("vector", (16,)) for name in arrays}
+""".lstrip()
+END = "diagnosis = diagnose(Subject(table=SampleTable(frame, modalities, arrays=arrays)))"
 
 PIPELINE = """
 import math

@@ -1,0 +1,117 @@
+"""The contracts of the evaluation stage: what each asks, why, what its breach predicts, and code
+that breaks it.
+"""
+
+from __future__ import annotations
+
+from quadlib.diagnosis.catalogue.examples import OPTIMISER, PIPELINE, SHORT, STEP
+from quadlib.diagnosis.contract import Contract
+
+EVALUATE = """
+def evaluate():
+    model.eval()
+    with torch.no_grad():
+        z = model(inputs)
+    model.train()
+    return {"val_accuracy": float((labels[(z @ z.T).argmax(1)] == labels).float().mean())}
+
+diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, evaluate=evaluate))
+""".lstrip()
+
+E01 = Contract(
+    "QL-E01",
+    title="queries find themselves",
+    what=(
+        "With embeddings that are random, but equal for equal inputs, the score is still perfect; "
+        "or the stored evaluation has a sample in both gallery and queries."
+    ),
+    why="The nearest neighbour of a query is itself, so top-1 is 100 % for any model.",
+    fix=(
+        "Leave the query out of its own neighbours, by row. Seen in pytorch-metric-learning issue "
+        "464."
+    ),
+    predicts=("QL-E11", "QL-C05"),
+    example=(PIPELINE + EVALUATE),
+)
+
+E02 = Contract(
+    "QL-E02",
+    title="the evaluation runs in training mode, or is not repeatable",
+    what="Dropout or batch norm is on while evaluating, or two evaluations of one model differ.",
+    why=(
+        "A score then depends on the batch and on chance, and evaluating changes the model's "
+        "statistics."
+    ),
+    fix="model.eval() and torch.no_grad() around the evaluation, no augmentation inside.",
+    predicts=("QL-E03", "QL-E10", "QL-C05"),
+    example=(PIPELINE + EVALUATE.replace("    model.eval()\n", "")),
+)
+
+E03 = Contract(
+    "QL-E03",
+    title="training runs in evaluation mode",
+    what=(
+        "Training steps run with dropout and batch norm off, or batch norm has counted far fewer "
+        "batches than the optimiser steps."
+    ),
+    why=(
+        "An evaluation called model.eval(), and nothing called model.train() again: statistics "
+        "are frozen from the first epoch on."
+    ),
+    fix="model.train() at the start of every epoch. Seen in clevr-iep issue 22.",
+    predicts=("QL-E10",),
+    example=(
+        PIPELINE
+        + OPTIMISER
+        + STEP
+        + "model.eval()\n"
+        + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, "
+        "optimizer=optimizer, train_step=train_step))\n"
+    ),
+)
+
+E05 = Contract(
+    "QL-E05",
+    title="high cosines of embeddings without negative values",
+    what="No value is below 0, so all cosines are high, while the spread after centring is normal.",
+    why=(
+        "Features after a ReLU lie in a cone: a mean cosine of 0.8 there is no collapse. Their "
+        "floor is higher too."
+    ),
+    fix="Judge after centring; end in a linear layer, or use bounds.floor(..., rectified=True).",
+    example=(
+        PIPELINE
+        + "model = nn.Sequential(nn.Linear(12, 16), nn.ReLU())\nnn.init.constant_(model[0].bias, "
+        "3.5)\n" + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss))\n"
+    ),
+)
+
+E10 = Contract(
+    "QL-E10",
+    title="validation is at chance",
+    what="The last validation scores are within two standard errors of guessing.",
+    why=(
+        "A symptom: of a model that does not learn, of labels that are not those of their "
+        "samples, or of labels that the samples do not determine."
+    ),
+    fix="Score the training samples in the same way: high there rules out that nothing is learned.",
+    example=(
+        SHORT
+        + "labels = [0, 1, 2, 3] * 40\nsplits = ['train'] * 80 + ['val'] * 80\n"
+        + "diagnosis = diagnose(Subject(labels=labels, splits=splits, history=[{'epoch': 1, "
+        "'val_accuracy': 0.25}]))\n"
+    ),
+)
+
+E11 = Contract(
+    "QL-E11",
+    title="the score is of the training samples",
+    what=(
+        "The settings or the stored evaluation name the train split, or validation equals "
+        "training to the last digit in every epoch."
+    ),
+    why="It measures memory, not the embedding.",
+    fix="Score val while choosing, and test once at the end.",
+    predicts=("QL-C05",),
+    example=(SHORT + "diagnosis = diagnose(Subject(settings={'eval_split': 'train'}))\n"),
+)
