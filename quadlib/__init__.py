@@ -131,8 +131,17 @@ class _MovedModules:
 
         return ModuleSpec(name, self) if name in _MOVED else None  # type: ignore[arg-type]
 
-    def create_module(self, spec: ModuleSpec) -> None:
-        """A plain module will do."""
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """A module that can be called, since importing `quadlib.restore` puts it in the place of
+        the function `quadlib.restore`.
+        """
+        from types import ModuleType
+
+        class Moved(ModuleType):
+            def __call__(self, *args: Any, **named: Any) -> Any:
+                return getattr(self, spec.name.rpartition(".")[2])(*args, **named)
+
+        return Moved(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         import warnings

@@ -105,3 +105,13 @@ def test_the_library_does_not_print():
         if isinstance(node, ast.Name) and node.id == "print"
     }
     assert printing <= allowed
+
+
+def test_an_old_path_takes_no_function_s_place():
+    """Importing a submodule sets its package's attribute, here one that is a public function."""
+    code = (
+        "import warnings; warnings.simplefilter('ignore'); import quadlib.restore, quadlib; "
+        "quadlib.restore()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "missing 1 required positional argument: 'run'" in done.stderr

@@ -92,9 +92,10 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
             process; import the module that registers it.
 
     Example:
-        >>> from quadlib import KnnValidator, Run, Trainer, open_dataset, restore
+        >>> from quadlib import Run, Trainer, log_to_stdout, open_dataset, restore
         >>> from quadlib.config import TrainSettings
         >>> settings = TrainSettings(source="mfeat", run="digits", outputs="outputs", epochs=1)
+        >>> log_to_stdout()
         >>> result = Trainer(open_dataset(settings), settings, Run.create(settings)).fit()
         epoch   1/1 ...
         >>> restored = restore(Run.open("digits", "outputs"), "latest")

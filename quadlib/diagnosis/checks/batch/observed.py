@@ -62,18 +62,17 @@ def one_class(x: Examination) -> Iterator[Finding]:
         return
     share = (counts / counts.sum()) ** len(full[0])
     runs = np.concatenate(full)
-    ordered = np.count_nonzero(np.diff(runs)) < len(full)
-    code, title = ("QL-B05", "the rows come class by class") if ordered else ("QL-B01", "")
+    ordered = _in_order(full, [rows for rows in own.rows if rows is not None and len(rows) > 3])
     evidence = (
         f"{sum(single)} of {len(full)} batches hold one class; the data have {len(every)}",
         f"P(one class | {len(full[0])} rows at random) = {share.sum():.1e} a batch",
         f"the class changes {np.count_nonzero(np.diff(runs))} times in {len(runs)} rows",
     )
     out = ("the labels and the split: they hold several classes", "the learning rate")
-    if code == "QL-B05":
+    if ordered:
         yield B05.broken(
             "error",
-            f"{title}, so a batch holds one class",
+            "the rows come class by class, so a batch holds one class",
             "the training loader",
             evidence,
             "shuffle: DataLoader(..., shuffle=True); of a stream, shuffle its files and a buffer",
@@ -88,6 +87,17 @@ def one_class(x: Examination) -> Iterator[Finding]:
             "draw several classes into every batch",
             ruled_out=(*out, "the order of the rows: classes alternate from batch to batch"),
         )
+
+
+def _in_order(batches: list[np.ndarray], rows: list[tuple[int, ...]]) -> bool:
+    """Whether the classes come one after the other because the rows do, rather than because a
+    sampler picks one for each batch.
+    """
+    if rows:
+        return bool((np.diff(np.concatenate(rows)) > 0).all())
+    values = np.concatenate(batches)
+    blocks = np.count_nonzero(np.diff(values)) + 1 == len(np.unique(values))
+    return blocks and bool(np.mean([a[-1] == b[0] for a, b in itertools.pairwise(batches)]) >= 0.5)
 
 
 @check(B05, "the watched rows do not come sorted by class", phase="observed")
