@@ -90,11 +90,8 @@ class MediaSettings(Settings):
     )
     image_height_px: int = Field(48, ge=8, description="height of a photo after resizing")
     image_width_px: int = Field(96, ge=8, description="width of a photo after resizing")
-    image_masked_fraction: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of a photo's height blanked from the top",
+    image_mask: list[float] = Field(
+        [], description="blanked in photos, shares: [left, top, right, bottom] or corners"
     )
     audio_sample_rate_hz: int = Field(
         16000, ge=1000, description="rate to which audio is resampled"
@@ -110,6 +107,17 @@ class MediaSettings(Settings):
         ge=8,
         description="time steps of the arc to which a sensor series is resampled by its clock",
     )
+
+    @field_validator("image_mask")
+    @classmethod
+    def _mask_is_an_area(cls, value: list[float]) -> list[float]:
+        odd = len(value) % 2 or len(value) == 2
+        if value and (odd or min(value) < 0 or max(value) > 1):
+            raise ValueError(
+                "left, top, right, bottom of a rectangle, or the corners x1, y1, x2, y2, x3, y3 "
+                "and so on of a polygon were expected, each number from 0 to 1"
+            )
+        return value
 
 
 class SamplerSettings(Settings):

@@ -20,7 +20,7 @@ def write_video(path, seconds: int) -> None:
         container.mux(stream.encode())
 
 
-def test_video_counts_before_audio_and_only_the_rows_asked_for(table, tmp_path) -> None:
+def test_one_clock_counts_and_only_the_rows_asked_for(table, tmp_path) -> None:
     write_video(tmp_path / "0.avi", 3)
     for row in range(4):
         soundfile.write(tmp_path / f"{row}.flac", np.zeros(12000), 8000)
@@ -30,7 +30,9 @@ def test_video_counts_before_audio_and_only_the_rows_asked_for(table, tmp_path) 
         frame, {"audio": Modality("audio"), "video": Modality("video")}, root=tmp_path
     )
     timed = with_durations(recorded, np.array([0, 1, 2])).frame["duration_seconds"]
-    assert timed.tolist() == pytest.approx([3.0, 1.5, np.nan, np.nan], nan_ok=True)
+    assert timed.tolist() == pytest.approx([1.5, 1.5, np.nan, np.nan], nan_ok=True)
+    timed = with_durations(recorded, np.array([0])).frame["duration_seconds"]  # both: the video's
+    assert timed.tolist() == pytest.approx([3.0, np.nan, np.nan, np.nan], nan_ok=True)
 
 
 def test_a_table_that_tells_or_has_no_files_is_left_alone(table) -> None:

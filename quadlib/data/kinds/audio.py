@@ -4,22 +4,32 @@ kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import scipy.fft
-import soundfile
 import soxr
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 
 from quadlib.config import MediaSettings
-from quadlib.data.decoding.bins import bin_edges, window_steps
-from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.decoding.bins import bin_edges
+from quadlib.data.decoding.container import (
+    SLACK_SECONDS,
+    decoded_frames,
+    open_container,
+    promised_seconds,
+)
+from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import span
 
 WINDOW_SECONDS = 0.032
+BLOCK_SECONDS = 4.0
 HOP_SECONDS = 0.008  # a quarter of the window: no burst falls between two frames
 FLOOR_DB = -100.0  # about the quantisation noise of 16 bits
 LEVEL = 0.15
@@ -28,70 +38,195 @@ BAND_MASK = 0.15
 
 
 def decode_audio(
-    path: Path, settings: MediaSettings, arc: tuple[float, float] | None = None
+    path: Path, settings: MediaSettings, window: tuple[float, float] | None = None
 ) -> np.ndarray:
-    """Decodes a sound file into float32 (2, audio_mel_bins, audio_frames) in dB relative to full
-    scale, from -100 dB.
+    """Decodes a sound file, or the sound of a video, into float32 (2, audio_mel_bins, audio_frames)
+    in dB relative to full scale, from -100 dB.
 
     Index 0 is the mean and index 1 the maximum over the frames of a time bin; every frame counts,
     none is skipped. A sine of full scale reads about 0 dB: the level is absolute, never relative to
-    the recording's own maximum, since it tells classes apart. `arc`: the window [on, off) as
-    fractions of the record, None for all of it. Raises DamageError.
+    the recording's own maximum, since it tells classes apart. Of several channels the mean of their
+    power counts, so that opposite phases do not cancel. `window`: [on, off) in seconds, None for
+    all of it. The file is read in blocks, twice: once to its end, whatever its header promises, and
+    once for the spectrum. Raises DamageError.
     """
-    samples, rate = _read(path)
-    if rate != settings.audio_sample_rate_hz:
-        samples = soxr.resample(samples, rate, settings.audio_sample_rate_hz)
     rate = settings.audio_sample_rate_hz
+    total = round(length_seconds(path) * rate)
+    first, last = (0, total) if window is None else (round(edge * rate) for edge in window)
+    first = min(max(first, 0), total - 1)
+    last = min(max(last, first + 1), total)
     size, hop = _window_size(rate), max(1, round(HOP_SECONDS * rate))
-    first, last = window_steps(len(samples), arc)
-    samples = samples[first:last]
-    if len(samples) < size:
-        samples = np.pad(samples, (0, size - len(samples)))
-    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(
-        np.float32
-    )  # Hann, periodic
-    spectrum = scipy.fft.rfft(frames * window, axis=1)
-    power = (spectrum.real**2 + spectrum.imag**2) / np.float32((window.sum() / 2) ** 2)
-    level = 10 * np.log10(
-        np.maximum(
-            power @ mel_filters(settings.audio_mel_bins, size, rate).T, 10 ** (FLOOR_DB / 10)
-        )
-    )
-    starts, stops = bin_edges(0, len(level), settings.audio_frames)
-    mean = np.stack(
-        [level[start:stop].mean(axis=0) for start, stop in zip(starts, stops, strict=True)], axis=1
-    )
-    peak = np.stack(
-        [level[start:stop].max(axis=0) for start, stop in zip(starts, stops, strict=True)], axis=1
-    )
-    return np.stack([mean, peak]).astype(np.float32)
+    frames = max(1, (last - first - size) // hop + 1)
+    starts, stops = bin_edges(0, frames, settings.audio_frames)
+    mean = np.zeros((settings.audio_frames, settings.audio_mel_bins))
+    peak = np.full(mean.shape, FLOOR_DB)
+    position = 0
+    for levels in _levels(_cut(_resampled(path, rate), first, last), settings, frames):
+        inside = range(position, position + len(levels))
+        for place in range(
+            int(np.searchsorted(stops, inside.start, "right")),
+            int(np.searchsorted(starts, inside.stop)),
+        ):
+            part = levels[max(0, starts[place] - position) : stops[place] - position]
+            mean[place] += part.sum(axis=0)
+            np.maximum(peak[place], part.max(axis=0), out=peak[place])
+        position += len(levels)
+    mean /= (stops - starts)[:, None]
+    return np.stack([mean.T, peak.T]).astype(np.float32)
 
 
-def _read(path: Path) -> tuple[np.ndarray, int]:
-    """Mono samples, float32, full scale 1, and their rate in Hz."""
-    with open_regular(path) as file:
-        try:
-            with soundfile.SoundFile(file) as sound:
-                promised, rate = sound.frames, sound.samplerate
-                samples = sound.read(dtype="float32", always_2d=True)
-        except soundfile.SoundFileError as error:
-            raise DamageError(path, f"the sound cannot be decoded ({_reason(error)})") from None
-    if len(samples) < promised or not len(samples):
+def length_seconds(path: Path) -> float:
+    """How long a sound lasts, by reading it to its end. Raises DamageError for one that is cut
+    short or holds values that are no finite numbers.
+    """
+    return _read_through(path)[0]
+
+
+def loudness(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Times, s, and level in dB relative to full scale, of every hundredth of a second. Raises
+    DamageError.
+    """
+    total, powers = _read_through(path)
+    level = 10 * np.log10(np.maximum(powers, 10 ** (FLOOR_DB / 10)))
+    return np.arange(len(level)) * total / max(len(level), 1), level
+
+
+def _read_through(path: Path) -> tuple[float, np.ndarray]:
+    """Seconds of a sound, and the mean power of every hundredth of a second."""
+    seconds, reached, rate, wrong = 0.0, 0.0, 0, 0
+    powers: list[np.ndarray] = []
+    carried = np.zeros(0)
+    with open_container(path, "sound") as container:
+        stream = _sound_stream(path, container)
+        promised = promised_seconds(container, stream)
+        exact = (stream.codec_context.name or "").startswith(("pcm_", "flac", "alac"))
+        if stream.duration is None and len(container.streams) > 1:
+            promised = 0.0  # by the longest of them
+        for samples, rate, time in _blocks(path, container, stream, promised):
+            seconds += len(samples) / rate
+            reached = max(seconds, time + len(samples) / rate)
+            finite = np.isfinite(samples)
+            wrong += int((~finite).sum())
+            power = np.concatenate([carried, np.square(samples, dtype=np.float64).mean(axis=1)])
+            whole = len(power) // (rate // 100 or 1) * (rate // 100 or 1)
+            powers.append(power[:whole].reshape(-1, rate // 100 or 1).mean(axis=1))
+            carried = power[whole:]
+        slack = 0.5 / max(rate, 1) if exact else SLACK_SECONDS
+    if not seconds:
+        raise DamageError(path, "holds no samples")
+    if reached + slack < promised:
         raise DamageError(
             path,
-            f"{len(samples)} samples can be decoded where its header promises {promised}: it is "
-            "cut short",
+            f"holds {seconds:.2f} s where its header promises {promised:.2f} s: it is cut short",
         )
-    if not np.isfinite(samples).all():
-        raise DamageError(
-            path, f"{int((~np.isfinite(samples)).sum())} samples are not finite numbers"
-        )
-    return samples.mean(axis=1), rate
+    if wrong:
+        raise DamageError(path, f"{wrong} samples are not finite numbers")
+    return seconds, np.concatenate(powers)
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+def _blocks(
+    path: Path, container: InputContainer, stream: AudioStream, promised: float
+) -> Iterator[tuple[np.ndarray, int, float]]:
+    """(samples, channels) float32 with full scale 1, their rate, and their time by the file, s."""
+    for frame in decoded_frames(path, container, stream, promised > 0, "sound"):
+        samples = frame.to_ndarray()
+        if not frame.format.is_planar:
+            samples = samples.reshape(-1, frame.layout.nb_channels).T
+        if samples.dtype.kind == "u":
+            samples = (samples.astype(np.float32) - 128) / 128
+        elif samples.dtype.kind == "i":
+            samples = samples / np.float32(-float(np.iinfo(samples.dtype).min))
+        yield samples.T.astype(np.float32, copy=False), frame.sample_rate, frame.time or 0.0
+
+
+def _sound_stream(path: Path, container: InputContainer) -> AudioStream:
+    if not container.streams.audio:
+        raise DamageError(path, "holds no sound", "put the recording's sound in its place")
+    return container.streams.audio[0]
+
+
+def _resampled(path: Path, rate: int) -> Iterator[np.ndarray]:
+    """(samples, channels) at a rate, some seconds each; a change of rate or channels starts the
+    resampling anew.
+    """
+    with open_container(path, "sound") as container:
+        stream, source, length = _sound_stream(path, container), (0, 0), 0
+        held: list[np.ndarray] = []
+        stretcher: soxr.ResampleStream | None = None
+        promised = promised_seconds(container, stream)
+        for samples, from_rate, _ in _blocks(path, container, stream, promised):
+            if (from_rate, samples.shape[1]) != source:
+                if length:
+                    yield _stretched(stretcher, held, last=True)
+                source, held, length = (from_rate, samples.shape[1]), [], 0
+                stretcher = (
+                    soxr.ResampleStream(from_rate, rate, samples.shape[1])
+                    if from_rate != rate
+                    else None
+                )
+            held.append(samples)
+            length += len(samples)
+            if length > BLOCK_SECONDS * from_rate:
+                yield _stretched(stretcher, held, last=False)
+                held, length = [], 0
+        if held or stretcher:
+            held = held or [np.zeros((0, source[1]), dtype=np.float32)]
+            yield _stretched(stretcher, held, last=True)
+
+
+def _stretched(
+    stretcher: soxr.ResampleStream | None, held: list[np.ndarray], last: bool
+) -> np.ndarray:
+    samples = np.ascontiguousarray(np.concatenate(held))
+    if stretcher is None:
+        return samples
+    return stretcher.resample_chunk(samples, last=last).reshape(-1, samples.shape[1])
+
+
+def _cut(blocks: Iterator[np.ndarray], first: int, last: int) -> Iterator[np.ndarray]:
+    """The samples from first to last, exactly so many: silence where resampling ends one early."""
+    position = 0
+    channels = 1
+    for block in blocks:
+        channels = block.shape[1]
+        part = block[max(0, first - position) : max(0, last - position)]
+        position += len(block)
+        if len(part):
+            yield part
+    if position < last:
+        yield np.zeros((last - max(position, first), channels), dtype=np.float32)
+
+
+def _levels(
+    blocks: Iterator[np.ndarray], settings: MediaSettings, frames: int
+) -> Iterator[np.ndarray]:
+    """(frames, mel) in dB, `frames` in all."""
+    rate = settings.audio_sample_rate_hz
+    size, hop = _window_size(rate), max(1, round(HOP_SECONDS * rate))
+    # Hann, periodic
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+    filters = mel_filters(settings.audio_mel_bins, size, rate).T
+    scale = np.float32((window.sum() / 2) ** 2)
+    held = np.zeros((0, 1), dtype=np.float32)
+    for block in chain(blocks, [None]):
+        if block is None:  # a sound shorter than one window
+            if frames <= 0 or len(held) >= size:
+                return
+            block = np.zeros((size - len(held), held.shape[1]), dtype=np.float32)
+        if block.shape[1] != held.shape[1]:
+            held = np.repeat(held[:, :1], block.shape[1], axis=1)
+        held = np.concatenate([held, block])
+        count = min(frames, (len(held) - size) // hop + 1)
+        if count <= 0:
+            continue
+        power = np.zeros((count, size // 2 + 1), dtype=np.float32)
+        for channel in held.T:
+            pieces = np.lib.stride_tricks.sliding_window_view(channel, size)[::hop][:count]
+            spectrum = scipy.fft.rfft(pieces * window, axis=1)
+            power += (spectrum.real**2 + spectrum.imag**2) / scale
+        power /= np.float32(held.shape[1])
+        yield 10 * np.log10(np.maximum(power @ filters, 10 ** (FLOOR_DB / 10)))
+        held, frames = held[count * hop :], frames - count
 
 
 def _window_size(rate: int) -> int:
@@ -116,14 +251,13 @@ def mel_filters(bands: int, window_size: int, rate: int) -> np.ndarray:
     return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
 
 
-def header_seconds(path: Path) -> float:
-    """How long a sound lasts, by its header."""
-    return float(soundfile.info(str(path)).duration)
-
-
 def decode(job: Job) -> Decoded:
     """The kind's decoder."""
-    return Decoded(decode_audio(job.path, job.settings, job.arc))
+    window = None
+    if job.arc is not None:
+        whole = length_seconds(job.path)
+        window = (job.arc[0] * whole, job.arc[1] * whole)
+    return Decoded(decode_audio(job.path, job.settings, window))
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
@@ -143,12 +277,15 @@ def vary(spectrogram: np.ndarray, random: np.random.Generator) -> None:
 KIND = Kind(
     axes=(2, "mel", "frames"),
     encoder="audio",
-    extensions=(".flac", ".wav", ".ogg", ".mp3"),
+    extensions=(
+        *(".flac", ".wav", ".ogg", ".mp3", ".m4a", ".aac", ".wma", ".opus", ".oga", ".aiff"),
+        *(".aif", ".au", ".caf", ".w64", ".mka", ".mp2", ".ac3", ".amr"),
+    ),
     decode=decode,
     shape=shape,
     prefix="audio_",
     kept_axes=(0, 1),
     vary=vary,
     takes_arc=True,
-    seconds=header_seconds,
+    seconds=length_seconds,
 )

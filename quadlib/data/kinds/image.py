@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError, open_regular
@@ -15,51 +16,154 @@ from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import relight, shift
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
+MOST_PIXELS = 200_000_000  # in memory, after a JPEG's reduction: 0.8 GB
+HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # brands of a phone's photos
 
 
 def decode_images(paths: Sequence[Path], settings: MediaSettings) -> np.ndarray:
     """Decodes all photos of a recording and keeps evenly picked ones: uint8 (image_views, 3,
     height, width), RGB.
 
-    Photos are turned upright by their EXIF orientation and resized; fewer photos than views are
-    repeated. The top share image_masked_fraction is set to black, where a sticker would give the
-    class away. Every photo is decoded, also one that is not picked, so that no damage passes.
-    Raises DamageError.
+    Photos are turned upright by their EXIF orientation, brought to eight bits by the range of their
+    mode, and resized; fewer photos than views are repeated. Where image_mask says, they are black:
+    a sticker would give the class away. Every photo is decoded, also one that is not picked, so
+    that no damage passes. Raises DamageError.
     """
     photos = [_decode(path, settings) for path in paths]
     picked = np.linspace(0, len(photos) - 1, settings.image_views).round().astype(int)
-    views = np.stack([photos[position] for position in picked]).transpose(0, 3, 1, 2)
-    views[:, :, : round(settings.image_masked_fraction * settings.image_height_px)] = 0
-    return np.ascontiguousarray(views)
+    views = np.stack([photos[position] for position in picked])
+    views[:, masked_pixels(settings)] = 0
+    return np.ascontiguousarray(views.transpose(0, 3, 1, 2))
+
+
+def masked_pixels(settings: MediaSettings) -> np.ndarray:
+    """Which pixels image_mask blanks: bool (height, width)."""
+    size = (settings.image_width_px, settings.image_height_px)
+    mask = Image.new("1", [8 * side for side in size])
+    numbers = settings.image_mask
+    if len(numbers) == 4:
+        left, top, right, bottom = numbers
+        numbers = [left, top, right, top, right, bottom, left, bottom]
+    corners = [
+        (x * mask.width, y * mask.height) for x, y in zip(numbers[::2], numbers[1::2], strict=True)
+    ]
+    if corners:
+        ImageDraw.Draw(mask).polygon(corners, fill=1)
+    # A pixel goes when a quarter of it lies inside.
+    return np.asarray(mask).reshape(size[1], 8, size[0], 8).mean(axis=(1, 3)) > 0.25
 
 
 def _decode(path: Path, settings: MediaSettings) -> np.ndarray:
     size = (settings.image_width_px, settings.image_height_px)
     with open_regular(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore")  # of EXIF data that are broken, and of many pixels
+        head = file.read(12)
+        file.seek(0)
+        formats: tuple[str, ...] = FORMATS
+        if head[4:8] == b"ftyp" and head[8:12] in HEIF:
+            _register_heif(path)
+            formats = (*FORMATS, "HEIF")
         try:
-            with Image.open(file, formats=FORMATS) as image:
+            with _of_any_size(), Image.open(file, formats=formats) as image:
+                _check_one_picture(path, image)
                 longest = max(size)
-                image.draft(
-                    "RGB", (2 * longest, 2 * longest)
-                )  # JPEG decodes at a fraction of its size, where that is enough
+                # JPEG decodes at a fraction of its size, where that is enough.
+                image.draft("RGB", (2 * longest, 2 * longest))
+                _check_pixels(path, image)
                 image.load()
-                upright = ImageOps.exif_transpose(image).convert("RGB")
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            raise DamageError(
-                path,
-                "has more pixels than a photo can have, which would exhaust memory",
-                "scale it down",
-            ) from None
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+                upright = ImageOps.exif_transpose(_eight_bits(path, image))
+                return np.array(upright.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+        except DamageError:
+            raise
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            EOFError,
+            KeyError,
+            TypeError,
+            IndexError,
+        ) as error:
             reason = (
                 "no known image format"
                 if isinstance(error, Image.UnidentifiedImageError)
-                else str(error)
+                else str(error) or type(error).__name__
             )
             raise DamageError(path, f"the photo cannot be decoded ({reason})") from None
-    return np.array(upright.resize(size, Image.Resampling.BILINEAR))
+
+
+def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
+    """The picture in eight bits a colour: 16 bits by their range, floats where they lie from 0 to
+    1. Pillow itself clips both. Raises DamageError for a range that cannot be known.
+    """
+    exif = image.getexif()
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
+        values = np.asarray(image).astype(np.float32) / 257
+    elif image.mode == "F":
+        values = np.asarray(image)
+        low, high = values.min(), values.max()
+        if not (low >= 0 and high <= 1):
+            raise DamageError(
+                path,
+                f"is a picture of float values from {low:g} to {high:g}, whose black and white are "
+                "not known",
+                "scale it to the range from 0 to 1, or save it with 8 or 16 bits",
+            )
+        values = 255 * values
+    elif image.mode == "I":
+        raise DamageError(
+            path,
+            "is a picture of 32 bit integers, whose black and white are not known",
+            "save it with 8 or 16 bits",
+        )
+    else:
+        return image
+    picture = Image.fromarray(values.round().astype(np.uint8))
+    picture.getexif().update(exif)
+    return picture
+
+
+def _check_one_picture(path: Path, image: Image.Image) -> None:
+    """A second picture would be passed over; a phone's MPO holds the same one smaller."""
+    count = getattr(image, "n_frames", 1)
+    if count > 1 and image.format != "MPO":
+        raise DamageError(
+            path,
+            f"holds {count} pages or frames, where a photo is one",
+            "save each as a file of its own, and join their paths by |",
+        )
+
+
+def _check_pixels(path: Path, image: Image.Image) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise DamageError(
+            path,
+            f"has {image.width} x {image.height} pixels, which would exhaust memory",
+            "scale it down",
+        )
+
+
+@contextmanager
+def _of_any_size() -> Iterator[None]:
+    """Pillow's limit counts before a JPEG is reduced; ours counts after."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _register_heif(path: Path) -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise DamageError(
+            path,
+            "is a HEIC photo, which needs the extra heif",
+            "pip install 'quadlib[heif]', or save it as JPEG",
+        ) from None
+    register_heif_opener()
 
 
 def decode(job: Job) -> Decoded:
@@ -83,7 +187,10 @@ def move(views: np.ndarray, random: np.random.Generator) -> None:
 KIND = Kind(
     axes=("V", 3, "H", "W"),
     encoder="image",
-    extensions=(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"),
+    extensions=(
+        *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic"),
+        *(".heif", ".jp2", ".avif", ".tga", ".ppm", ".pgm", ".pnm"),
+    ),
     decode=decode,
     shape=shape,
     prefix="image_",

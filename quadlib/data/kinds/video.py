@@ -4,126 +4,232 @@ time bin.
 
 from __future__ import annotations
 
-import os
+import struct
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import av
-import av.logging
 import numpy as np
+from av.sidedata.sidedata import Type
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from quadlib.config import MediaSettings
-from quadlib.data.decoding.bins import bin_edges, window_steps
-from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.decoding.container import decoded_frames, open_container, promised_seconds
+from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import relight, shift
 
-# FFmpeg conceals damage by default: a truncated clip decodes silently short. These flags make it
-# raise.
-STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 BIN_DROPOUT = 0.3  # chance that one time bin is masked in training
+JUMP_SECONDS = 10.0  # a broadcast's clock that leaps farther was set anew
+HIDING = ("vp8", "vp9", "av1")  # codecs with packets that show no frame
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When a video's frames are shown, by one pass over its packets: `seconds` in all, and for
+    every stretch of one clock (first time stamp, s; seconds to add to them). `step` is the usual
+    time between frames, which stands for the clock of a stream without time stamps.
+    """
+
+    seconds: float
+    stretches: tuple[tuple[float, float], ...]
+    step: float
+    leaps: bool
+    shown: int
 
 
 def decode_video(
-    path: Path, settings: MediaSettings, arc: tuple[float, float] | None = None
+    path: Path, settings: MediaSettings, window: tuple[float, float] | None = None
 ) -> np.ndarray:
     """Decodes a whole video once, front to back, into uint8 (video_frames, 2, height, width).
 
     Channel 0 is the mean and channel 1 the maximum of the grey frames of a time bin, taken at full
-    size (a spark is a few pixels) and then resized by area. `arc`: the window [on, off) as
-    fractions of the record, None for all of it. Every frame is decoded, also outside the arc: fewer
-    frames than the header promises are damage, as is any stream error. Raises DamageError.
+    size (a spark is a few pixels) and then resized by area. Bins are equal in time, whatever the
+    frame rate does: a bin in which no frame starts keeps the one that is still shown. Frames are
+    upright, as the file's display matrix says, and scaled to the first where their size changes.
+    `window`: [on, off) in seconds after the first frame, None for all of it. Every frame is
+    decoded, also outside the window: less than the header promises is damage, as is any stream
+    error. Raises DamageError.
     """
-    av.logging.set_level(av.logging.PANIC)
-    with open_regular(path) as file:
-        _check_length(path, file)
-        try:
-            with av.open(file, "r", options=STRICT) as container:
-                return _decode(path, container, settings, arc)
-        except av.FFmpegError as error:
-            raise DamageError(path, f"the video cannot be decoded ({error.strerror})") from None
+    timeline = read_timeline(path)
+    on, off = window if window is not None else (0.0, timeline.seconds)
+    bins, width = settings.video_frames, (off - on) / settings.video_frames
+    picture = _Picture(bins)
+    place, previous = -1, None
+    for time, frame in _timed_frames(path, timeline):
+        # By its middle, since many containers round their time stamps to milliseconds.
+        middle = time + min(timeline.step, width) / 2
+        position = int(np.floor((middle - on) / width))
+        picture.add(previous or frame, range(max(0, place + 1), min(position, bins)))
+        if 0 <= position < bins:
+            picture.add(frame, (position,))
+        place, previous = max(place, position), frame
+    if previous is not None:
+        picture.add(previous, range(max(0, place + 1), bins))
+    return picture.resized((settings.video_width_px, settings.video_height_px))
 
 
-def _check_length(path: Path, file: IO[bytes]) -> None:
-    """A RIFF container (AVI) says how long it is; a cut within the last frame shows nowhere
-    else.
+def brightness(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Times, s after the first frame, and mean grey level of every frame. Raises DamageError."""
+    reformatter, times, levels = VideoReformatter(), [], []
+    for time, frame in _timed_frames(path, read_timeline(path)):
+        times.append(time)
+        levels.append(float(_grey(reformatter, frame, frame.width, frame.height).mean()))
+    return np.array(times), np.array(levels)
+
+
+def read_timeline(path: Path) -> Timeline:
+    """The clock of a video, from its packets alone. Raises DamageError for a file that ends before
+    its header says.
     """
-    head = file.read(8)
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    promised = 8 + int.from_bytes(head[4:8], "little") if head[:4] == b"RIFF" else 0
-    if (
-        size + 1 < promised < 2**32
-    ):  # one byte of padding may be missing; the largest number stands for "unknown"
-        raise DamageError(
-            path, f"holds {size} bytes where its header promises {promised}: it is cut short"
-        )
-
-
-def _decode(
-    path: Path,
-    container: av.container.InputContainer,
-    settings: MediaSettings,
-    arc: tuple[float, float] | None,
-) -> np.ndarray:
-    if not container.streams.video:
-        raise DamageError(path, "holds no video stream", "put the recording's video in its place")
-    stream = container.streams.video[0]
-    stream.codec_context.thread_count = 1  # decoding threads deadlock in loader workers
-    stream.codec_context.options = STRICT
-    promised = stream.frames
-    if not promised:
+    with open_container(path, "video") as container:
+        stream = _picture_stream(path, container)
+        promised = promised_seconds(container, stream)
+        whole = stream.duration is None  # then the promise is that of all streams together
+        leaps = container.format.name.split(",")[0] in ("mpegts", "mpeg")
+        shown, stamped, stretches, step = 0, True, [], 1 / float(stream.average_rate or 25)
+        first = last = end = final = before = float("nan")
+        total, stamps = 0.0, array("d")
+        for packet in container.demux():
+            base = float(packet.time_base) if packet.time_base else 0.0
+            if packet.pts is not None:
+                final = np.fmax(final, (packet.pts + (packet.duration or 0)) * base)
+            if packet.stream.index != stream.index or not packet.size or packet.is_discard:
+                continue
+            shown += 1
+            if packet.pts is None:
+                stamped = False
+                continue
+            now, clock = packet.pts * base, None if packet.dts is None else packet.dts * base
+            if clock is not None:
+                if before - clock > 0.5 or (leaps and clock - before > JUMP_SECONDS):
+                    stretches.append((first, total - first))
+                    total += end - first
+                    first = last = end = float("nan")
+                before = clock
+            stamps.append(now)
+            first = np.fmin(first, now)
+            # In MP4 a duration is the step of decoding: only that of the last frame shown counts.
+            if not now < last:
+                last, end = now, now + ((packet.duration or 0) * base or step)
+    if not stamped or not shown:
+        return Timeline(max(shown, 1) * step, (), step, leaps, shown)
+    reached = np.fmax(end, final) if whole else end
+    if max(reached, end - first) + max(2 * step, 0.005 * promised) < promised:
         raise DamageError(
             path,
-            "its header does not say how many frames it has, so a cut could not be seen",
-            "re-wrap it: ffmpeg -i IN -c copy OUT.avi",
-        )
-    starts, stops = bin_edges(*window_steps(promised, arc), settings.video_frames)
-    reformatter = VideoReformatter()
-    total = np.zeros((settings.video_frames, stream.height, stream.width), dtype=np.uint32)
-    peak = np.zeros(total.shape, dtype=np.uint8)
-    decoded = 0
-    for decoded, frame in enumerate(container.decode(stream), start=1):
-        bins = np.flatnonzero((starts < decoded) & (decoded <= stops))
-        if not len(bins):
-            continue
-        grey = reformatter.reformat(
-            frame, stream.width, stream.height, "gray", threads=1
-        ).to_ndarray()
-        for place in bins:
-            total[place] += grey
-            np.maximum(peak[place], grey, out=peak[place])
-    if decoded < promised:
-        raise DamageError(
-            path,
-            f"{decoded} frames can be decoded where its header promises {promised}: it is cut "
+            f"holds {end - first:.2f} s where its header promises {promised:.2f} s: it is cut "
             "short",
         )
-    mean = (total / (stops - starts)[:, None, None]).round().astype(np.uint8)
-    size = (settings.video_width_px, settings.video_height_px)
-    frames = [
-        [_resized(mean[place], size), _resized(peak[place], size)]
-        for place in range(settings.video_frames)
-    ]
-    return np.array(frames, dtype=np.uint8)
+    stretches.append((first, total - first))
+    apart = np.diff(np.unique(stamps))
+    step = float(np.median(apart)) if len(apart) else end - first
+    return Timeline(total + end - first, tuple(stretches), step, leaps, shown)
 
 
-def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX))
+def _timed_frames(path: Path, timeline: Timeline) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Every frame with its time, s after the first one shown. Raises DamageError."""
+    with open_container(path, "video") as container:
+        stream = _picture_stream(path, container)
+        promised = promised_seconds(container, stream) > 0
+        count, stretch, before, now = 0, 0, float("-inf"), 0.0
+        for frame in decoded_frames(path, container, stream, promised, "video"):
+            if timeline.stretches and frame.pts is not None:
+                stamp = float(frame.time)
+                leap = timeline.leaps and stamp - before > JUMP_SECONDS and np.isfinite(before)
+                if before - stamp > 0.5 or leap:
+                    stretch = min(stretch + 1, len(timeline.stretches) - 1)
+                before, now = stamp, max(now, stamp + timeline.stretches[stretch][1])
+            else:
+                now = count * timeline.step
+            count += 1
+            yield now, frame
+        hiding = stream.codec_context.name in HIDING or "dav1d" in stream.codec_context.name
+    if not count:
+        raise DamageError(path, "holds no video frame that can be decoded")
+    if promised and not hiding and count < 0.9 * timeline.shown - 1:
+        raise DamageError(
+            path, f"{count} of its {timeline.shown} video frames can be decoded: it is damaged"
+        )
 
 
-def header_seconds(path: Path) -> float:
-    """How long a video lasts, as its container says; NaN where it says nothing."""
-    with av.open(str(path)) as container:
-        return float("nan") if container.duration is None else container.duration / av.time_base
+def _picture_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    """The first stream that moves; a cover picture does not."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise DamageError(path, "holds no video stream", "put the recording's video in its place")
+
+
+def _grey(
+    reformatter: VideoReformatter, frame: av.VideoFrame, width: int, height: int
+) -> np.ndarray:
+    return reformatter.reformat(frame, width, height, "gray", threads=1).to_ndarray()
+
+
+class _Picture:
+    """Sum and maximum of the grey frames of every bin, at the size of the first frame."""
+
+    def __init__(self, bins: int) -> None:
+        self.bins = bins
+        self.counts = np.zeros(bins)
+        self.reformatter = VideoReformatter()
+        self.matrix: bytes = b""
+
+    def add(self, frame: av.VideoFrame, places: range | tuple[int, ...]) -> None:
+        if not len(places):
+            return
+        if not self.counts.any():
+            self.height, self.width = frame.height, frame.width
+            self.total = np.zeros((self.bins, self.height, self.width), dtype=np.uint32)
+            self.peak = np.zeros(self.total.shape, dtype=np.uint8)
+            matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
+            self.matrix = b"" if matrix is None else bytes(matrix)
+        grey = _grey(self.reformatter, frame, self.width, self.height)
+        for place in places:
+            self.total[place] += grey
+            np.maximum(self.peak[place], grey, out=self.peak[place])
+            self.counts[place] += 1
+
+    def resized(self, size: tuple[int, int]) -> np.ndarray:
+        """uint8 (bins, 2, height, width), upright."""
+        mean = (self.total / self.counts[:, None, None]).round().astype(np.uint8)
+        frames = [
+            [self._upright(mean[k], size), self._upright(self.peak[k], size)]
+            for k in range(self.bins)
+        ]
+        return np.array(frames, dtype=np.uint8)
+
+    def _upright(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Turned by the display matrix, which says where the pixel (x, y) is shown: at
+        (a x + c y, b x + d y).
+        """
+        if len(self.matrix) == 36:
+            a, b, _, c, d = struct.unpack("=5i", self.matrix[:20])
+            if abs(b) > abs(a):
+                frame, a, d = frame.T, c, b
+            frame = frame[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+        picture = Image.fromarray(np.ascontiguousarray(frame))
+        return np.asarray(picture.resize(size, Image.Resampling.BOX))
+
+
+def seconds(path: Path) -> float:
+    """How long a video lasts, by its packets. Raises DamageError."""
+    return read_timeline(path).seconds
 
 
 def decode(job: Job) -> Decoded:
     """The kind's decoder."""
-    return Decoded(decode_video(job.path, job.settings, job.arc))
+    window = None
+    if job.arc is not None:
+        whole = seconds(job.path)
+        window = (job.arc[0] * whole, job.arc[1] * whole)
+    return Decoded(decode_video(job.path, job.settings, window))
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
@@ -148,7 +254,10 @@ def vary(frames: np.ndarray, random: np.random.Generator) -> None:
 KIND = Kind(
     axes=("T", 2, "H", "W"),
     encoder="video",
-    extensions=(".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg"),
+    extensions=(
+        *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".mts"),
+        *(".m2ts", ".wmv", ".asf", ".flv", ".3gp", ".3g2", ".ogv", ".mxf", ".dv", ".h264", ".h265"),
+    ),
     decode=decode,
     shape=shape,
     prefix="video_",
@@ -157,5 +266,5 @@ KIND = Kind(
     move=move,
     vary=vary,
     takes_arc=True,
-    seconds=header_seconds,
+    seconds=seconds,
 )

@@ -10,18 +10,22 @@ import tempfile
 from pathlib import Path
 
 from tests.data.cases.matrix import run_all, summary
+from tests.data.cases.media import CASES as MEDIA
+from tests.data.cases.media_judge import judge_all
 from tests.data.cases.register import CASES
 
 
 def main(words: list[str]) -> int:
     logging.getLogger("quadlib").setLevel(logging.ERROR)
-    cases = [
-        case
-        for case in CASES
-        if not words or any(word in f"{case.kind}: {case.name}" for word in words)
-    ]
+
+    def asked(kind: str, name: str) -> bool:
+        return not words or any(word in f"{kind}: {name}" for word in words)
+
+    cases = [case for case in CASES if asked(case.kind, case.name)]
+    media = [case for case in MEDIA if asked(case[1], case[0])]
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = run_all(cases, Path(folder))
+        outcomes = run_all(cases, Path(folder) / "tables")
+        outcomes += judge_all(media, Path(folder) / "media")
     print(summary(outcomes))
     return int(any(outcome.verdict != "right" for outcome in outcomes))
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError
-from quadlib.data.kinds.audio import decode_audio, mel_filters
+from quadlib.data.kinds.audio import decode_audio, loudness, mel_filters
 
 SETTINGS = MediaSettings(audio_mel_bins=40, audio_frames=24)
 
@@ -43,7 +46,7 @@ def test_a_burst_of_five_milliseconds_is_never_lost(media):
 
 def test_the_arc_window_by_time(media):
     samples = np.concatenate([np.zeros(8000), sine(seconds=0.5), np.zeros(8000)])
-    spectrogram = decode_audio(media.flac("w.flac", samples), SETTINGS, (1 / 3, 2 / 3))
+    spectrogram = decode_audio(media.flac("w.flac", samples), SETTINGS, (0.5, 1.0))
     assert spectrogram[0].max(axis=0).min() > -10
 
 
@@ -77,3 +80,38 @@ def test_damage(media):
     soundfile.write(str(media.path("n.wav")), nan, 16000, subtype="FLOAT")
     with pytest.raises(DamageError, match="1 samples are not finite"):
         decode_audio(media.root / "n.wav", SETTINGS)
+
+
+def test_a_later_window_is_the_sound_of_that_time(media):
+    random = np.random.default_rng(0)
+    samples = random.normal(0, 0.1, 16000 * 11)
+    whole = decode_audio(media.flac("w.flac", samples), SETTINGS, (5.0, 7.0))
+    part = decode_audio(media.flac("p.flac", samples[80000:112000]), SETTINGS)
+    assert whole == pytest.approx(part, abs=1e-3)
+
+
+def test_loudness_of_every_hundredth_of_a_second(media):
+    samples = np.concatenate([np.zeros(8000), sine(seconds=0.5)])
+    times, level = loudness(media.flac("l.flac", samples))
+    assert len(times) == 100 and times[50] == pytest.approx(0.5)
+    assert level[:50] == pytest.approx(-100) and level[50:] == pytest.approx(-3.01, abs=0.1)
+
+
+def test_an_hour_of_stereo_stays_below_200_mb(tmp_path):
+    path = tmp_path / "hour.wav"
+    program = (
+        "import sys, pathlib, numpy, soundfile\n"
+        "from quadlib.config import MediaSettings\n"
+        "from quadlib.data.kinds.audio import decode_audio\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "minute = numpy.random.default_rng(0).normal(0, 0.1, (60 * 4000, 2)).astype('f4')\n"
+        "with soundfile.SoundFile(path, 'w', 4000, 2, 'PCM_16') as sound:\n"
+        "    for _ in range(60): sound.write(minute)\n"
+        "decode_audio(path, MediaSettings(audio_sample_rate_hz=4000))\n"
+        "status = pathlib.Path('/proc/self/status').read_text()\n"
+        "print(int(status.split('VmHWM:')[1].split()[0]) / 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 200

@@ -28,9 +28,16 @@ def test_views_are_evenly_picked_and_fewer_are_repeated(media):
 
 
 def test_the_sticker_is_masked(media):
-    masked = SETTINGS.model_copy(update={"image_masked_fraction": 0.25})
+    masked = SETTINGS.model_copy(update={"image_mask": [0.0, 0.0, 1.0, 0.25]})
     views = decode_images([media.jpg("p.jpg", colour=(200, 200, 200))], masked)
     assert views[:, :, :5].max() == 0 and views[:, :, 5:].min() > 190
+
+
+def test_a_mask_may_be_a_polygon(media):
+    masked = SETTINGS.model_copy(update={"image_mask": [0.5, 0.0, 1.0, 0.5, 0.5, 1.0, 0.0, 0.5]})
+    views = decode_images([media.jpg("p.jpg", colour=(200, 200, 200))], masked)
+    assert views[:, :, 10, 20].max() == 0 and views[:, :, 5, 20].max() == 0
+    assert views[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].min() > 190
 
 
 def test_exif_orientation(media):
@@ -60,7 +67,7 @@ def test_every_truncation_is_detected_in_any_photo(media):
 
 
 def test_bombs_and_other_formats_are_refused(media):
-    header = b"IHDR" + struct.pack(">IIBBBBB", 12000, 12000, 8, 2, 0, 0, 0)
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
     png = (
         b"\x89PNG\r\n\x1a\n"
         + struct.pack(">I", 13)

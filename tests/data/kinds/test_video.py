@@ -5,7 +5,7 @@ import pytest
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError
-from quadlib.data.kinds.video import decode_video
+from quadlib.data.kinds.video import brightness, decode_video
 
 SETTINGS = MediaSettings(video_frames=4, video_height_px=12, video_width_px=16)
 
@@ -25,7 +25,7 @@ def test_a_bin_keeps_mean_and_maximum(media):
 def test_the_arc_window_leaves_out_the_dark(media):
     path = media.avi("v.avi", [flat(0)] * 8 + [flat(200)] * 8 + [flat(0)] * 4)
     assert decode_video(path, SETTINGS)[0].max() < 10
-    assert decode_video(path, SETTINGS, (0.4, 0.8)).min() > 180
+    assert decode_video(path, SETTINGS, (8 / 15, 16 / 15)).min() > 180
 
 
 def test_a_spark_of_one_frame_survives_in_the_maximum(media):
@@ -82,6 +82,21 @@ def test_whole_files_of_other_codecs_are_accepted(media, codec, count):
     assert video.mean() == pytest.approx(90, abs=4)
 
 
-def test_a_container_without_a_frame_count_is_refused_with_a_way_out(media):
-    with pytest.raises(DamageError, match="does not say how many frames.*-c copy"):
-        decode_video(media.avi("v.mkv", codec="libx264"), SETTINGS)
+def test_a_container_without_a_frame_count_is_read_by_its_packets(media):
+    levels = [20, 60, 100, 140, 30, 30, 30, 30]
+    path = media.avi("v.mkv", [flat(level) for level in levels], codec="libx264")
+    video = decode_video(path, SETTINGS)
+    assert video[:, 0].mean(axis=(1, 2)) == pytest.approx([40, 120, 30, 30], abs=4)
+
+
+def test_a_bin_before_the_first_frame_or_after_the_last_keeps_the_nearest(media):
+    path = media.avi("v.avi", [flat(50)] * 8 + [flat(150)] * 8)
+    video = decode_video(path, SETTINGS, (-16 / 15, 32 / 15))
+    assert video[:, 0].mean(axis=(1, 2)) == pytest.approx([50, 75, 150, 150], abs=26)
+
+
+def test_brightness_of_every_frame(media):
+    path = media.avi("v.avi", [flat(0)] * 8 + [flat(200)] * 8)
+    times, levels = brightness(path)
+    assert times == pytest.approx(np.arange(16) / 15)
+    assert levels[:8].max() < 10 and levels[8:].min() > 180
