@@ -28,9 +28,27 @@ class Settings(BaseModel):
         annotation = cls.model_fields[str(info.field_name)].annotation
         if get_origin(annotation) is list and isinstance(value, str):
             return list_from_text(value)
+        if get_origin(annotation) is dict and isinstance(value, str):
+            return dict_from_text(value)
         if annotation in (int, float) and isinstance(value, bool):
             raise ValueError("a number was expected, not a boolean")
         return value
+
+
+def dict_from_text(text: str) -> Any:
+    """Names and values as a command line writes them, in JSON or as a=1,b=2; malformed text stays
+    text.
+    """
+    text = text.strip()
+    if text.startswith("{"):
+        try:
+            return json.loads(text.replace("'", '"'))
+        except ValueError:
+            return text
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if all(sign for _, sign, _ in pairs):
+        return {name.strip(): value.strip() for name, _, value in pairs}
+    return text
 
 
 def list_from_text(text: str) -> Any:

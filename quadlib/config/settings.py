@@ -90,6 +90,9 @@ class MediaSettings(Settings):
     )
     image_height_px: int = Field(48, ge=8, description="height of a photo after resizing")
     image_width_px: int = Field(96, ge=8, description="width of a photo after resizing")
+    clock_offset_s: dict[str, float] = Field(
+        {}, description="modality: seconds after the log at which its files start"
+    )
     image_mask: list[float] = Field(
         [], description="blanked in photos, shares: [left, top, right, bottom] or corners"
     )

@@ -105,13 +105,13 @@ class MediaFiles:
         rows = []
         for number in range(count):
             part = f"s{number // 2}/r{number}"
-            self.avi(
-                f"{part}/r.avi",
-                list(np.random.default_rng(number).integers(0, 255, (12, 32, 48), dtype=np.uint8)),
-            )
-            self.flac(
-                f"{part}/r.flac", np.random.default_rng(number).normal(0, 0.02 * (number + 1), 8000)
-            )
+            # Four seconds as the log's, with the arc from 0.8 s to 3.2 s of them.
+            random, burning = np.random.default_rng(number), (np.arange(60) // 12) % 4 > 0
+            frames = random.integers(0, 255, (60, 32, 48)) * burning[:, None, None]
+            self.avi(f"{part}/r.avi", list(frames.astype(np.uint8)))
+            loud = np.repeat(burning, 16000 // 15)
+            samples = random.normal(0, 0.02 * (number + 1), len(loud)) * (loud + 0.01)
+            self.flac(f"{part}/r.flac", samples)
             self.weld_csv(f"{part}/r.csv", current=100.0 + 10 * number)
             for view in range(3):
                 self.jpg(f"{part}/{view}.jpg", colour=(40 * view, 20 * number, 90))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from quadlib.data.decoding.damage import DamageError
 class Job:
     """What to decode, and the function that does; `kind` is its name for messages.
 
-    `arc` is the window of the record as fractions, None for all of it; `channels` how many the
-    other recordings have, 0 where that does not count.
+    `arc` is the window to keep, in seconds on the clock of the recording's log, None for all of it;
+    `offset` how many seconds after that log this file starts, None where that has to be found;
+    `channels` how many the other recordings have, 0 where that does not count.
     """
 
     kind: str
@@ -25,6 +27,7 @@ class Job:
     paths: tuple[Path, ...]
     settings: MediaSettings
     arc: tuple[float, float] | None = None
+    offset: float | None = None
     channels: int = 0
 
     @property
@@ -41,14 +44,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The raw array of a job; of a series also its arc window, its clock's repeated stamps and its
-    long gaps.
+    """The raw array of a job; of a series also its arc window in seconds after its first reading,
+    its clock's repeated stamps and its long gaps. `facts`: what was understood of the file, as
+    plain values for the inventory.
     """
 
     array: np.ndarray
     arc: tuple[float, float] | None = None
     repeated_stamps: int = 0
     long_gaps: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def decode(job: Job) -> Decoded:

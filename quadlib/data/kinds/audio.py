@@ -17,6 +17,7 @@ from av.container import InputContainer
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.bins import bin_edges
+from quadlib.data.decoding.clocks import window_of
 from quadlib.data.decoding.container import (
     SLACK_SECONDS,
     decoded_frames,
@@ -83,19 +84,21 @@ def length_seconds(path: Path) -> float:
 
 
 def loudness(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Times, s, and level in dB relative to full scale, of every hundredth of a second. Raises
-    DamageError.
+    """Times, s, and levels (2, times) in dB relative to full scale, of every hundredth of a second:
+    of all frequencies, and of those below about 1 kHz, where hiss is faint. Raises DamageError.
     """
     total, powers = _read_through(path)
-    level = 10 * np.log10(np.maximum(powers, 10 ** (FLOOR_DB / 10)))
-    return np.arange(len(level)) * total / max(len(level), 1), level
+    levels = 10 * np.log10(np.maximum(powers, 10 ** (FLOOR_DB / 10)))
+    return np.arange(levels.shape[1]) * total / max(levels.shape[1], 1), levels
 
 
 def _read_through(path: Path) -> tuple[float, np.ndarray]:
-    """Seconds of a sound, and the mean power of every hundredth of a second."""
+    """Seconds of a sound, and its mean power (2, pieces) in every hundredth of a second: of its
+    samples, and of their means over 1/2000 s.
+    """
     seconds, reached, rate, wrong = 0.0, 0.0, 0, 0
     powers: list[np.ndarray] = []
-    carried = np.zeros(0)
+    carried = np.zeros((0, 1), dtype=np.float32)
     with open_container(path, "sound") as container:
         stream = _sound_stream(path, container)
         promised = promised_seconds(container, stream)
@@ -107,10 +110,14 @@ def _read_through(path: Path) -> tuple[float, np.ndarray]:
             reached = max(seconds, time + len(samples) / rate)
             finite = np.isfinite(samples)
             wrong += int((~finite).sum())
-            power = np.concatenate([carried, np.square(samples, dtype=np.float64).mean(axis=1)])
-            whole = len(power) // (rate // 100 or 1) * (rate // 100 or 1)
-            powers.append(power[:whole].reshape(-1, rate // 100 or 1).mean(axis=1))
-            carried = power[whole:]
+            if carried.shape[1] == samples.shape[1]:
+                samples = np.concatenate([carried, samples])
+            fine = max(1, rate // 2000)
+            pieces, coarse = len(samples) // (20 * fine), 20 * fine
+            parts = samples[: pieces * coarse].reshape(pieces, 20, fine, -1).astype(np.float64)
+            means = parts.mean(axis=2)
+            powers.append(np.stack([(parts**2).mean((1, 2, 3)), (means**2).mean((1, 2))]))
+            carried = samples[pieces * coarse :]
         slack = 0.5 / max(rate, 1) if exact else SLACK_SECONDS
     if not seconds:
         raise DamageError(path, "holds no samples")
@@ -121,7 +128,7 @@ def _read_through(path: Path) -> tuple[float, np.ndarray]:
         )
     if wrong:
         raise DamageError(path, f"{wrong} samples are not finite numbers")
-    return seconds, np.concatenate(powers)
+    return seconds, np.concatenate(powers, axis=1)
 
 
 def _blocks(
@@ -253,11 +260,8 @@ def mel_filters(bands: int, window_size: int, rate: int) -> np.ndarray:
 
 def decode(job: Job) -> Decoded:
     """The kind's decoder."""
-    window = None
-    if job.arc is not None:
-        whole = length_seconds(job.path)
-        window = (job.arc[0] * whole, job.arc[1] * whole)
-    return Decoded(decode_audio(job.path, job.settings, window))
+    window, facts = window_of(job, loudness)
+    return Decoded(decode_audio(job.path, job.settings, window), facts=facts)
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:

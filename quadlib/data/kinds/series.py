@@ -47,6 +47,7 @@ class Series:
     values: np.ndarray
     repeated_stamps: int
     long_gaps: int
+    clocked: bool = True
 
 
 def channel_names(path: Path) -> tuple[str, ...]:
@@ -110,12 +111,13 @@ def read_series(path: Path) -> Series:
         values,
         len(seconds) - len(stamps),
         int((np.diff(stamps) > LONG_GAP_SECONDS).sum()),
+        _clock_name(frame) is not None or {"Date", "Time"} <= set(frame.columns),
     )
 
 
 def arc_window(series: Series) -> tuple[float, float] | None:
-    """When the arc burns, as fractions (on, off) of the record: from the first to the last current
-    above 5 A by time.
+    """When the arc burns, in seconds (on, off) after the first reading: from the first to the last
+    current above 5 A by time.
 
     None where there is no channel of current, or where the current never exceeds 5 A for more than
     one reading.
@@ -126,8 +128,7 @@ def arc_window(series: Series) -> tuple[float, float] | None:
     burning = np.flatnonzero(series.values[:, current[0]] > ARC_CURRENT_A)
     if len(burning) < 2:
         return None
-    start, end = series.seconds[0], series.seconds[-1]
-    on, off = (series.seconds[burning[[0, -1]]] - start) / (end - start)
+    on, off = series.seconds[burning[[0, -1]]] - series.seconds[0]
     return float(on), float(off)
 
 
@@ -138,8 +139,8 @@ def resample_series(
     (channels, steps).
     """
     start, end = series.seconds[0], series.seconds[-1]
-    on, off = arc if arc is not None else (0.0, 1.0)
-    times = start + np.linspace(on, off, steps) * (end - start)
+    on, off = arc if arc is not None else (0.0, end - start)
+    times = start + np.linspace(on, off, steps)
     channels = [np.interp(times, series.seconds, column) for column in series.values.T]
     return np.stack(channels).astype(np.float32)
 
@@ -238,7 +239,22 @@ def decode(job: Job) -> Decoded:
         )
     arc = arc_window(series)
     array = resample_series(series, job.settings.series_steps, arc)
-    return Decoded(array, arc, series.repeated_stamps, series.long_gaps)
+    # Rows that merely count as evenly spaced say no time that another file could be cut to.
+    timed = _between_readings(series, arc) if arc and series.clocked else None
+    return Decoded(array, timed, series.repeated_stamps, series.long_gaps)
+
+
+def _between_readings(series: Series, arc: tuple[float, float]) -> tuple[float, float]:
+    """The arc from half a reading before its first to half a one after its last: it begins and ends
+    between two.
+    """
+    seconds = series.seconds - series.seconds[0]
+    first, last = np.searchsorted(seconds, np.array(arc) - 1e-9)
+    usual = float(np.median(np.diff(seconds))) / 2
+    return (
+        float(max(seconds[0], seconds[first] - usual)),
+        float(min(seconds[-1], seconds[last] + usual)),
+    )
 
 
 def shape(known: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:

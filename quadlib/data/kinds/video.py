@@ -18,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from quadlib.config import MediaSettings
+from quadlib.data.decoding.clocks import window_of
 from quadlib.data.decoding.container import decoded_frames, open_container, promised_seconds
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
@@ -225,11 +226,8 @@ def seconds(path: Path) -> float:
 
 def decode(job: Job) -> Decoded:
     """The kind's decoder."""
-    window = None
-    if job.arc is not None:
-        whole = seconds(job.path)
-        window = (job.arc[0] * whole, job.arc[1] * whole)
-    return Decoded(decode_video(job.path, job.settings, window))
+    window, facts = window_of(job, brightness)
+    return Decoded(decode_video(job.path, job.settings, window), facts=facts)
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:

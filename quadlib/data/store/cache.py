@@ -30,7 +30,7 @@ from quadlib.registry import KINDS
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3  # raised when a decoder's numbers change, or what index.json holds
+FORMAT = 4  # raised when a decoder's numbers change, or what index.json holds
 PROGRESS_SECONDS = 30.0
 Arc = tuple[float, float] | None
 
@@ -46,6 +46,7 @@ class CacheEntry:
     arcs: list[Arc] | None = None
     notes: dict[str, int] = field(default_factory=dict)
     decoded: int = 0
+    facts: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,19 @@ class Order:
         return KINDS[self.table.modalities[self.name].kind]
 
     @cached_property
+    def offset(self) -> float | None:
+        """By clock_offset_s, how many seconds after the log the modality's files start."""
+        return self.settings.clock_offset_s.get(self.name)
+
+    @cached_property
     def keys(self) -> list[str]:
         """Per recording, what its array depends on: path, size and time of change of its files, and
         the arc window.
         """
         return [
-            json.dumps([[(str(path), *_stamp(path)) for path in paths], window])
+            json.dumps(
+                [[(str(path), *_stamp(path)) for path in paths], window, window and self.offset]
+            )
             for paths, window in zip(self.files, self.windows, strict=True)
         ]
 
@@ -97,7 +105,15 @@ class Order:
             **{key: getattr(self.settings, key) for key in MediaSettings.model_fields}
         )
         return {
-            row: Job(modality.kind, kind.decode, tuple(paths), media, self.windows[row], channels)
+            row: Job(
+                modality.kind,
+                kind.decode,
+                tuple(paths),
+                media,
+                self.windows[row],
+                self.offset,
+                channels,
+            )
             for row, paths in enumerate(self.files)
             if paths
         }
@@ -202,6 +218,7 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
                         "arc": result.arc,
                         "repeated": result.repeated_stamps,
                         "gaps": result.long_gaps,
+                        "facts": dict(result.facts),
                     },
                 )
             else:
@@ -268,7 +285,12 @@ def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
         for row, entry in good.items():
             arcs[row] = tuple(entry["arc"]) if entry["arc"] else None
     return CacheEntry(
-        array, damage, arcs, {what: count for what, count in notes.items() if count}, decoded
+        array,
+        damage,
+        arcs,
+        {what: count for what, count in notes.items() if count},
+        decoded,
+        [good[row]["facts"] if row in good else {} for row in range(len(order.files))],
     )
 
 

@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,13 @@ class MediaStore:
     arrays: name -> (n, ...); video uint8 (T, 2, H, W), image uint8 (V, 3, H, W), audio float32 (2,
     mel, frames), series float32 (channels, steps), vector float32 (d,). A row whose modality is
     absent holds zeros that nothing may read: `present` (n, M) says which. `damage`: what could not
-    be used, and is therefore absent.
+    be used, and is therefore absent. `facts`: name -> per row, what was understood of its file.
     """
 
     table: SampleTable
     arrays: Mapping[str, np.ndarray]
     damage: list[Damage]
+    facts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def present(self) -> np.ndarray:
@@ -82,7 +83,7 @@ class MediaStore:
             name: Path(str(array.filename)) if isinstance(array, np.memmap) else array
             for name, array in self.arrays.items()
         }
-        return {"table": self.table, "arrays": arrays, "damage": self.damage}
+        return {"table": self.table, "arrays": arrays, "damage": self.damage, "facts": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         arrays = {
@@ -127,7 +128,8 @@ def decode_table(
     order = list(modalities)
     damage.sort(key=lambda item: order.index(item.modality))
     masked = replace(mask(table, damage), modalities=modalities) if entries or damage else table
-    return MediaStore(masked, {name: arrays[name] for name in order}, damage)
+    facts = {name: entry.facts for name, entry in entries.items()}
+    return MediaStore(masked, {name: arrays[name] for name in order}, damage, facts)
 
 
 def _with_shape(modality: Modality, array: np.ndarray) -> Modality:
@@ -176,6 +178,19 @@ def rows_of_array(table: SampleTable, name: str) -> tuple[np.ndarray, list[Damag
     return array, damage
 
 
+def clock_lines(facts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """For every modality that was cut to its log's window, how long after the log its files start:
+    the median, and the spread as a robust standard deviation.
+    """
+    lines = []
+    for name, rows in facts.items():
+        offsets = np.array([row["offset_s"] for row in rows if "offset_s" in row])
+        if len(offsets):
+            spread = 1.4826 * np.median(np.abs(offsets - np.median(offsets)))
+            lines.append(f"{name} starts {np.median(offsets):.2f} +- {spread:.2f} s after the log")
+    return lines
+
+
 def _announce(table: SampleTable, entries: Mapping[str, CacheEntry], seconds: float) -> None:
     """One line about what was decoded; silent where everything was ready."""
     decoded = {name: entry.decoded for name, entry in entries.items() if entry.decoded}
@@ -183,6 +198,7 @@ def _announce(table: SampleTable, entries: Mapping[str, CacheEntry], seconds: fl
         return
     notes = sum((Counter(entry.notes) for entry in entries.values()), Counter())
     extra = "".join(f", {count} {what}" for what, count in notes.items())
+    extra += "".join(f"; {line}" for line in clock_lines({n: e.facts for n, e in entries.items()}))
     damaged = sum(len(entry.damage) for entry in entries.values())
     log.info(
         f"{table.name}: decoded {len(table)} recordings "

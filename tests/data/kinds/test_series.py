@@ -3,11 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError
+from quadlib.data.decoding.job import Job
 from quadlib.data.kinds.series import (
     WELD_CHANNELS,
     arc_window,
     channel_names,
+    decode,
     read_series,
     resample_series,
 )
@@ -24,7 +27,7 @@ def test_a_weld_log_of_nine_fields_over_midnight(media):
     assert series.channels == WELD_CHANNELS and series.values.shape == (80, 6)
     assert np.diff(series.seconds) == pytest.approx(np.full(79, 0.1), abs=1e-6)
     assert series.repeated_stamps == series.long_gaps == 0
-    assert arc_window(series) == pytest.approx((0.2, 0.8), abs=0.02)
+    assert arc_window(series) == pytest.approx((0.2 * 7.9, 0.8 * 7.9), abs=0.16)
 
 
 def test_six_columns_without_a_clock(media):
@@ -32,9 +35,7 @@ def test_six_columns_without_a_clock(media):
         f"0.1,9,0.05,{150 if 5 <= row < 15 else 0},{row * 0.04},20" for row in range(20)
     )
     series = read_series(generic(media, ",".join(WELD_CHANNELS) + "\n" + rows))
-    assert series.channels == WELD_CHANNELS and arc_window(series) == pytest.approx(
-        (5 / 19, 14 / 19)
-    )
+    assert series.channels == WELD_CHANNELS and arc_window(series) == pytest.approx((5, 14))
 
 
 def test_resampling_is_by_time_and_keeps_levels(media):
@@ -46,7 +47,15 @@ def test_resampling_is_by_time_and_keeps_levels(media):
     assert resampled[0] == pytest.approx(np.arange(11) * 10) and resampled[1] == pytest.approx(
         np.full(11, 5)
     )
-    assert resample_series(series, 3, (0.1, 0.2))[0] == pytest.approx([10, 15, 20])
+    assert resample_series(series, 3, (1.0, 2.0))[0] == pytest.approx([10, 15, 20])
+
+
+def test_other_files_are_cut_to_the_arc_up_to_half_a_reading_around_it(media):
+    job = Job("series", None, (media.weld_csv("w.csv", rows=50),), MediaSettings())
+    assert decode(job).arc == pytest.approx((0.95, 3.95), abs=0.01)
+    rows = "\n".join(f"0.1,9,0.05,{150 * (row > 5)},{row},20" for row in range(20))
+    unclocked = generic(media, ",".join(WELD_CHANNELS) + "\n" + rows)
+    assert decode(Job("series", None, (unclocked,), MediaSettings())).arc is None
 
 
 def test_without_a_current_there_is_no_arc(media):

@@ -87,15 +87,17 @@ def test_shapes_types_and_the_second_open_decodes_nothing(shared, caplog):
 
 
 def test_the_arc_of_the_sensor_bounds_video_and_sound(shared):
-    from quadlib.data.kinds.audio import decode_audio, length_seconds
-    from quadlib.data.kinds.series import arc_window, read_series
+    from quadlib.data.decoding.job import Job
+    from quadlib.data.kinds.audio import decode_audio
+    from quadlib.data.kinds.series import decode
 
     table, root = shared
     store = MediaStore.open(table, STRICT, root / "store")
-    arc = arc_window(read_series(table.paths(3, "sensor")[0]))
+    arc = decode(Job("series", None, tuple(table.paths(3, "sensor")), STRICT)).arc
     assert arc is not None and arc[0] > 0.1
     path = table.paths(3, "audio")[0]
-    window = (arc[0] * length_seconds(path), arc[1] * length_seconds(path))
+    offset = store.facts["audio"][3]["offset_s"]
+    window = (arc[0] - offset, arc[1] - offset)
     assert np.array_equal(store.arrays["audio"][3], decode_audio(path, STRICT, window))
     assert store.arrays["sensor"][3, 3] == pytest.approx(np.full(9, 130.0))
 

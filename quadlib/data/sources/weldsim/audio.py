@@ -14,7 +14,9 @@ from quadlib.data.sources.weldsim.plan import AUDIO_STREAM, Recording
 from quadlib.data.sources.weldsim.process import REFERENCE_POWER_W, Process
 from quadlib.data.sources.weldsim.settings import AUDIO_RATE_HZ, Geometry
 
-SHORTEST_FILE_S = 25.0
+# The recorder runs for a fixed time, whatever the weld takes.
+FILE_S, FILE_OF_SHORT_WELDS_S = 38.0, 25.0
+SHORT_WELD_S = 25.0
 
 # Per kind of event: frequency Hz, decay s, share of noise, gain.
 SOUNDS: dict[str, tuple[float, float, float, float]] = {
@@ -44,7 +46,8 @@ def render_audio(recording: Recording, process: Process, geometry: Geometry) -> 
     """
     session, cues = recording.session, recording.cues["audio"]
     rng = recording.rng(AUDIO_STREAM)
-    seconds = max(SHORTEST_FILE_S, round(session.duration_s)) * geometry.time_scale
+    short = session.duration_s < SHORT_WELD_S
+    seconds = (FILE_OF_SHORT_WELDS_S if short else FILE_S) * geometry.time_scale
     count = int(seconds * AUDIO_RATE_HZ)
     # Envelopes change slowly: 200 points a second are enough, samples are interpolated.
     coarse = np.linspace(0, seconds, int(seconds * 200) + 2)

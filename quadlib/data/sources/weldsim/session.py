@@ -12,7 +12,9 @@ from quadlib.data.sources.weldsim.classes import CUES, WeldClass
 from quadlib.data.sources.weldsim.settings import WeldSimSettings
 
 NOMINAL_DURATION_S = 36.0
+# Each instrument is started by hand; the recorder of the sound always a little after the log.
 CLOCK_OFFSET_S = 0.8
+SOUND_LATER_S, SOUND_LATER_SPREAD_S = 1.33, 0.28
 CUE_SPREAD = 0.12
 # Set-points leave their published range by so much, as classes are told apart by their welds and
 # not by their recipe.
@@ -126,10 +128,7 @@ def draw_session(
         current_a=float(current),
         voltage_v=float(voltage),
         duration_s=NOMINAL_DURATION_S if settings.fixed_length else float(duration),
-        clock_offset_s={
-            name: float(np.clip(rng.normal(0, CLOCK_OFFSET_S), -2, 2))
-            for name in ("video", "audio", "sensor")
-        },
+        clock_offset_s=_clock_offsets(rng),
         cues={
             modality: {cue: float(effect * rng.normal(0, CUE_SPREAD)) for cue in cues}
             for modality, cues in CUES.items()
@@ -154,3 +153,17 @@ def draw_session(
         ripple=float(rng.uniform(0.5, 1.2)),
         sticker_place=float(rng.uniform(0.05, 0.6)),
     )
+
+
+def _clock_offsets(rng: np.random.Generator) -> dict[str, float]:
+    """What every instrument's clock shows when the weld's is at 0, s; cut so that no arc begins
+    before its record.
+    """
+    video, audio, sensor = rng.normal(0, 1, 3)
+    log = float(np.clip(CLOCK_OFFSET_S * sensor, -1.2, 1.2))
+    later = SOUND_LATER_S + SOUND_LATER_SPREAD_S * float(np.clip(audio, -2, 2))
+    return {
+        "video": float(np.clip(CLOCK_OFFSET_S * video, -2, 2)),
+        "audio": log - later,
+        "sensor": log,
+    }

@@ -41,7 +41,8 @@ def write_video(path: Path, recording: Recording, process: Process, geometry: Ge
 def _frame(grey: np.ndarray, width: int, height: int) -> av.VideoFrame:
     rows, columns = grey.shape
     planes = np.empty((rows * 3 // 2, columns), dtype=np.uint8)
-    planes[:rows] = grey
+    # Black is 16 and white 235 in this format: a reader would clip what is darker or brighter.
+    planes[:rows] = np.round(16 + grey.astype(np.float32) * (219 / 255))
     planes[rows : rows * 5 // 4], planes[rows * 5 // 4 :] = CHROMA
     frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
     return (

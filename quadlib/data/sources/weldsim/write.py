@@ -27,7 +27,7 @@ from quadlib.data.sources.weldsim.settings import MODALITIES, Geometry, WeldSimS
 from quadlib.data.sources.weldsim.video import write_video
 from quadlib.files import FileError, read_json, usable_cores, write_json
 
-VERSION = 1
+VERSION = 2
 MANIFEST_COLUMNS = (
     "CATEGORY",
     "WELD_TYPE",
