@@ -316,6 +316,15 @@ def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
     typer.echo(f"{table.root or 'in memory'}, in {time.monotonic() - started:.1f} s")
 
 
+@data_app.command("clean")
+def data_clean(outputs: Outputs = "") -> None:
+    """Delete the decoded recordings; what is needed again is decoded again."""
+    from quadlib.data.store.clean import clean_store
+
+    count, size = clean_store(outputs)
+    typer.echo(f"removed {count} decoded modalities, {size / 2**20:.1f} MiB")
+
+
 @data_app.command("check")
 def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
     """Read every file of a table and list everything that is wrong with it, before training."""

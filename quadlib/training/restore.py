@@ -17,6 +17,7 @@ from quadlib.model.quad import build_model
 from quadlib.runs import Run
 from quadlib.training.checkpoint import NAMES, CheckpointError, load_checkpoint, load_weights
 from quadlib.training.names import check_codes
+from quadlib.training.state import other_recordings
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,10 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
         )
     table = open_table(settings)
     store = MediaStore.open(table, settings)
-    if store.table.fingerprint != content["fingerprint"]:
+    if store.fingerprint != content["fingerprint"]:
         raise CheckpointError(
-            f"{path} was trained on other recordings, labels or splits than {table.name} holds "
-            "now; bring them back, or train anew"
+            f"{path} was trained on other data than {table.name} holds now, which differ in "
+            f"{other_recordings(run, store)}; bring them back, or train anew"
         )
     dataset = QuadDataset(
         store, Normaliser.from_state_dict(content["normaliser"]), augment=False, seed=settings.seed

@@ -13,7 +13,9 @@ from torch import nn
 
 from quadlib.config import TrainSettings
 from quadlib.data.dataset import QuadDataset
-from quadlib.files import write_text
+from quadlib.data.samples import some
+from quadlib.data.store.store import MediaStore
+from quadlib.files import read_record, write_record, write_text
 from quadlib.model.quad import build_model
 from quadlib.runs import Run, lines_text, read_lines
 from quadlib.training.checkpoint import (
@@ -40,6 +42,7 @@ FREE_TO_CHANGE = (
     "allow",
 )
 LOOP_STATE = ("epoch", "step", "best_epoch", "best_value", "epochs_without_better")
+MEDIA = "media.json"  # in the run's folder: digests of the files that it is trained on
 # Versions of the files of JSON lines, recorded in run.json: a line has no room for one.
 FORMATS = {"history.jsonl": 1, "timings.jsonl": 1}
 
@@ -60,7 +63,7 @@ def content_of(trainer: Trainer) -> dict[str, Any]:
         "modalities": {
             name: [spec.kind, list(spec.shape)] for name, spec in table.modalities.items()
         },
-        "fingerprint": table.fingerprint,
+        "fingerprint": trainer.dataset.store.fingerprint,
         "monitor": trainer.monitor,
         "foreign_model": trainer.foreign_model,
         **{name: getattr(trainer, name) for name in LOOP_STATE},
@@ -83,8 +86,8 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
         for name in now
         if name not in FREE_TO_CHANGE and before[name] != now[name]
     ]
-    if content["fingerprint"] != trainer.dataset.table.fingerprint:
-        changed.append("the recordings, their labels or their splits")
+    if content["fingerprint"] != trainer.dataset.store.fingerprint:
+        changed.append(other_recordings(trainer.run, trainer.dataset.store))
     if changed:
         raise CheckpointError(
             f"{path} is of other settings; resuming would mix two runs. Choose a new run, or "
@@ -117,15 +120,32 @@ def save_epoch(trainer: Trainer, seconds: Mapping[str, float], best: bool) -> No
     save_checkpoint(run.checkpoints / LATEST, content)
 
 
+def other_recordings(run: Run, store: MediaStore) -> str:
+    """What a store of another fingerprint has that the run's did not: the files by name, where
+    their contents differ.
+    """
+    path = run.path(MEDIA)
+    before = read_record(path, "media")["files"] if path.is_file() else {}
+    replaced = [name for name in store.digests if before.get(name, "") != store.digests[name]]
+    replaced += [name for name in before if name not in store.digests]
+    if not before or not replaced:
+        return "the recordings, their labels or their splits"
+    return f"the contents of {len(replaced)} file(s): {some(replaced)}"
+
+
 def record_start(trainer: Trainer) -> None:
     """Puts into run.json what is being trained, on what, and the versions of the files of lines."""
     table, settings = trainer.dataset.table, trainer.settings
+    if trainer.dataset.store.digests:
+        write_record(
+            trainer.run.path(MEDIA), "media", {"files": dict(trainer.dataset.store.digests)}
+        )
     trainer.run.update(
         settings=settings.model_dump(),
         seed=settings.seed,
         device=str(trainer.device),
         source=table.name,
-        fingerprint=table.fingerprint,
+        fingerprint=trainer.dataset.store.fingerprint,
         class_names=list(table.class_names),
         threads=torch.get_num_threads(),
         splits=dict(Counter(table.frame["split"])),

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from quadlib.config import EvaluateSettings, SettingsError
@@ -142,3 +144,22 @@ def test_evaluate_computes_where_the_run_did_unless_told_otherwise(settings, mon
         evaluate(run)
     evaluate(run, EvaluateSettings(device="cpu", resamples=0))
     assert asked == ["cpu", "meta9", "cpu"]
+
+
+def test_replaced_media_are_refused_by_name(settings, tmp_path):
+    lines = ["sample_id,label,group,split,photo"]
+    for row in range(12):
+        noise = np.random.default_rng(row).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{row}.png")
+        lines.append(f"r{row},{'ab'[row % 2]},s{row},{'train' if row < 8 else 'val'},{row}.png")
+    (tmp_path / "recordings.csv").write_text("\n".join(lines) + "\n")
+    photos = settings.model_copy(
+        update={"path": str(tmp_path / "recordings.csv"), "epochs": 1, "batch_size": 4}
+    )
+    run = trained(photos)
+    assert restore(run, "latest").checkpoint["epoch"] == 1
+    Image.new("RGB", (16, 16), (9, 9, 9)).save(tmp_path / "3.png")
+    with pytest.raises(CheckpointError, match=r"the contents of 1 file\(s\): 3.png; bring them"):
+        restore(run, "latest")
+    with pytest.raises(CheckpointError, match=r"the contents of 1 file\(s\): 3.png"):
+        Trainer(open_dataset(photos), photos, run).fit()

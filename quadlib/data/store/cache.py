@@ -25,12 +25,13 @@ from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.kinds import Kind
 from quadlib.data.samples import SampleTable, input_shape
-from quadlib.files import FileError, digest_bytes, read_record, write_record
+from quadlib.data.store.contents import Contents
+from quadlib.files import FileError, digest_bytes, digest_file, read_record, write_record
 from quadlib.registry import KINDS
 
 log = logging.getLogger(__name__)
 
-FORMAT = 4  # raised when a decoder's numbers change, or what index.json holds
+FORMAT = 5  # raised when a decoder's numbers change, or what index.json holds
 PROGRESS_SECONDS = 30.0
 Arc = tuple[float, float] | None
 
@@ -60,6 +61,7 @@ class Order:
     settings: MediaSettings
     files: list[list[Path]]
     windows: list[Arc]
+    contents: Contents
 
     @cached_property
     def kind(self) -> Kind:
@@ -72,12 +74,12 @@ class Order:
 
     @cached_property
     def keys(self) -> list[str]:
-        """Per recording, what its array depends on: path, size and time of change of its files, and
-        the arc window.
+        """Per recording, what its array depends on: the contents of its files, and the arc window
+        with the offset of its clock.
         """
         return [
             json.dumps(
-                [[(str(path), *_stamp(path)) for path in paths], window, window and self.offset]
+                [[self.contents.digest(path) for path in paths], window, window and self.offset]
             )
             for paths, window in zip(self.files, self.windows, strict=True)
         ]
@@ -142,6 +144,7 @@ def open_entry(
     settings: MediaSettings,
     arcs: Sequence[Arc] | None,
     pool: WorkerPool,
+    contents: Contents,
 ) -> CacheEntry:
     """Takes a modality's entry from `root`, or fills it there: rows from an older entry where the
     files are the same, others decoded.
@@ -153,7 +156,7 @@ def open_entry(
     cut = arcs is not None and KINDS[table.modalities[name].kind].takes_arc
     windows: list[Arc] = list(arcs) if arcs is not None and cut else [None] * len(table)
     files = [table.paths(row, name) for row in range(len(table))]
-    order = Order(table, name, settings, files, windows)
+    order = Order(table, name, settings, files, windows, contents)
     folder = root / (order.prefix + digest_bytes(*(key.encode() for key in order.keys))[:20])
     decoded = 0
     if not folder.is_dir():
@@ -222,7 +225,8 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
                     },
                 )
             else:
-                entries[row] = {"path": result.path, "what": result.what, "remedy": result.remedy}
+                place = [str(path) for path in order.files[row]].index(result.path)
+                entries[row] = {"file": place, "what": result.what, "remedy": result.remedy}
             if time.monotonic() - last > PROGRESS_SECONDS:
                 last = time.monotonic()
                 log.info(f"{order.table.name}: decoded {done} of {len(todo)} {order.name}")
@@ -231,7 +235,11 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
     write_record(
         folder / "index.json",
         "cache",
-        {"keys": order.keys, "entries": {str(row): entries[row] for row in sorted(entries)}},
+        {
+            "array": digest_file(folder / "array.npy"),
+            "keys": order.keys,
+            "entries": {str(row): entries[row] for row in sorted(entries)},
+        },
     )
     return len(todo)
 
@@ -240,29 +248,32 @@ def _older_rows(root: Path, order: Order) -> Iterator[tuple[int, np.ndarray, dic
     """(row, array, what the index says) of every recording that an entry of the same settings
     already holds undamaged.
     """
-    wanted = {order.keys[row]: row for row in order.jobs}
+    wanted: dict[str, list[int]] = {}
+    for row in order.jobs:
+        wanted.setdefault(order.keys[row], []).append(row)
     for folder in sorted(root.glob(f"{glob.escape(order.prefix)}*")):
         try:
-            index, array = (
-                read_record(folder / "index.json", "cache"),
-                np.load(folder / "array.npy", mmap_mode="r"),
-            )
-        except (OSError, ValueError):  # damaged since: its rows are decoded anew
+            index, array = _open(folder)
+        except (OSError, ValueError, KeyError):  # damaged since: its rows are decoded anew
             continue
         for source, entry in index["entries"].items():
-            row = wanted.get(index["keys"][int(source)])
-            if row is not None and "what" not in entry and array.shape[1:] == order.shape:
-                del wanted[order.keys[row]]
-                yield row, array[int(source)], entry
+            if "what" not in entry and array.shape[1:] == order.shape:
+                for row in wanted.pop(index["keys"][int(source)], []):
+                    yield row, array[int(source)], entry
+
+
+def _open(folder: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """Index and array of an entry. Raises ValueError where the array is not what was written."""
+    index = read_record(folder / "index.json", "cache")
+    if digest_file(folder / "array.npy") != index["array"]:
+        raise ValueError("array.npy is not what was written")
+    return index, np.load(folder / "array.npy", mmap_mode="r")
 
 
 def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
     try:
-        array = np.load(folder / "array.npy", mmap_mode="r")
-        entries = {
-            int(row): entry
-            for row, entry in read_record(folder / "index.json", "cache")["entries"].items()
-        }
+        index, array = _open(folder)
+        entries = {int(row): entry for row, entry in index["entries"].items()}
     except (OSError, ValueError, KeyError) as error:
         raise FileError(
             f"{folder} was damaged since it was written ({error}); delete it, and it is decoded "
@@ -270,7 +281,13 @@ def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
         ) from error
     ids = order.table.frame["sample_id"].to_numpy()
     damage = [
-        Damage(ids[row], order.name, entry["path"], entry["what"], entry["remedy"])
+        Damage(
+            ids[row],
+            order.name,
+            str(order.files[row][entry["file"]]),
+            entry["what"],
+            entry["remedy"],
+        )
         for row, entry in entries.items()
         if "what" in entry
     ]
@@ -292,14 +309,6 @@ def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
         decoded,
         [good[row]["facts"] if row in good else {} for row in range(len(order.files))],
     )
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # the decoder says what is wrong with it
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
 
 
 def _first_channels(files: Sequence[Sequence[Path]], channel_count: Callable[[Path], int]) -> int:

@@ -5,6 +5,7 @@ find ready.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,8 @@ from quadlib.data.decoding.damage import Damage, report
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.samples import Modality, SampleTable, TableError
 from quadlib.data.store.cache import CacheEntry, open_entry
-from quadlib.files import outputs_folder
+from quadlib.data.store.contents import Contents
+from quadlib.files import digest_bytes, outputs_folder
 from quadlib.registry import KINDS
 
 log = logging.getLogger(__name__)
@@ -33,12 +35,20 @@ class MediaStore:
     mel, frames), series float32 (channels, steps), vector float32 (d,). A row whose modality is
     absent holds zeros that nothing may read: `present` (n, M) says which. `damage`: what could not
     be used, and is therefore absent. `facts`: name -> per row, what was understood of its file.
+    `digests`: path below the table's root -> SHA-256 of the file's content.
     """
 
     table: SampleTable
     arrays: Mapping[str, np.ndarray]
     damage: list[Damage]
     facts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the table and of the contents of all its files."""
+        files = [f"{path} {digest}".encode() for path, digest in sorted(self.digests.items())]
+        return digest_bytes(self.table.fingerprint.encode(), *files)
 
     @property
     def present(self) -> np.ndarray:
@@ -52,8 +62,8 @@ class MediaStore:
         """The store of a table: decoded now, or taken from `folder` (default: outputs/store) where
         that was done before.
 
-        Files are known by path, size and time of change: a changed file is decoded again, a new
-        split decodes nothing. With on_damage="error" any damage raises one TableError that lists
+        Files are known by their contents: a changed file is decoded again; a new split, a copy or
+        a touch decodes nothing. With on_damage="error" any damage raises one TableError that lists
         all of it; with "drop_modality" a damaged modality is masked and counted in one line. A
         recording that has no modality left is an error always.
         """
@@ -83,7 +93,13 @@ class MediaStore:
             name: Path(str(array.filename)) if isinstance(array, np.memmap) else array
             for name, array in self.arrays.items()
         }
-        return {"table": self.table, "arrays": arrays, "damage": self.damage, "facts": {}}
+        return {
+            "table": self.table,
+            "arrays": arrays,
+            "damage": self.damage,
+            "facts": {},
+            "digests": {},
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         arrays = {
@@ -109,6 +125,7 @@ def decode_table(
     root = Path(folder) if folder is not None else outputs_folder(settings.outputs) / "store"
     started, arrays, damage = time.monotonic(), {}, []
     entries: dict[str, CacheEntry] = {}
+    contents = Contents(root)
     modalities = dict(table.modalities)
     # Series first: the arc window of a recording's sensor applies to its video and its sound.
     with WorkerPool() as pool:
@@ -120,7 +137,7 @@ def decode_table(
                     (entry.arcs for entry in entries.values() if entry.arcs and any(entry.arcs)),
                     None,
                 )
-                entry = open_entry(root, table, name, settings, arcs, pool)
+                entry = open_entry(root, table, name, settings, arcs, pool, contents)
                 entries[name], arrays[name], damaged = entry, entry.array, entry.damage
                 modalities[name] = _with_shape(modalities[name], entry.array)
             damage += damaged
@@ -129,7 +146,14 @@ def decode_table(
     damage.sort(key=lambda item: order.index(item.modality))
     masked = replace(mask(table, damage), modalities=modalities) if entries or damage else table
     facts = {name: entry.facts for name, entry in entries.items()}
-    return MediaStore(masked, {name: arrays[name] for name in order}, damage, facts)
+    digests = {
+        os.path.relpath(path, table.root or "."): contents.digest(path)
+        for name in entries
+        for row in range(len(table))
+        for path in table.paths(row, name)
+    }
+    contents.save()
+    return MediaStore(masked, {name: arrays[name] for name in order}, damage, facts, digests)
 
 
 def _with_shape(modality: Modality, array: np.ndarray) -> Modality:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 
 from quadlib.config import TrainSettings
 from quadlib.data.check import check_table
@@ -114,11 +115,45 @@ def test_a_new_split_or_order_decodes_nothing_and_a_touched_file_only_itself(
         reversed_store.arrays["audio"],
         MediaStore.open(copied, STRICT, tmp_path / "store").arrays["audio"][::-1],
     )
-    os.utime(copied.paths(2, "audio")[0], (1, 1))
+    os.utime(copied.paths(1, "audio")[0], (1, 1))  # touched, and the same
+    path = copied.paths(2, "audio")[0]
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples * 0.5, rate)
     MediaStore.open(copied, STRICT, tmp_path / "store")
     assert [job.paths[0].parent.name for job in in_process[32:]] == ["r2"]
     MediaStore.open(copied, STRICT.model_copy(update={"audio_mel_bins": 11}), tmp_path / "store")
     assert {job.kind for job in in_process[33:]} == {"audio"}
+
+
+def test_a_flipped_file_is_noticed_though_size_and_time_are_kept(copied, tmp_path, in_process):
+    before = MediaStore.open(copied, STRICT, tmp_path / "store")
+    path = copied.paths(2, "image")[0]
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = MediaStore.open(copied, DROP, tmp_path / "store")
+    assert [job.kind for job in in_process[32:]] == ["image"]
+    assert after.fingerprint != before.fingerprint
+    changed = [name for name in after.digests if after.digests[name] != before.digests[name]]
+    assert changed == [str(path.relative_to(copied.root))]
+
+
+def test_moved_recordings_decode_nothing_and_are_the_same(copied, tmp_path, in_process):
+    before = MediaStore.open(copied, STRICT, tmp_path / "store")
+    shutil.copytree(copied.root, tmp_path / "moved")
+    moved = SampleTable(copied.frame, copied.modalities, root=tmp_path / "moved", name="welds")
+    again = MediaStore.open(moved, STRICT, tmp_path / "store")
+    assert len(in_process) == 32 and again.fingerprint == before.fingerprint
+
+
+def test_damage_of_moved_recordings_names_them_where_they_are(copied, tmp_path, in_process):
+    copied.paths(1, "audio")[0].write_bytes(b"noise" * 100)
+    MediaStore.open(copied, DROP, tmp_path / "store")
+    shutil.copytree(copied.root, tmp_path / "moved")
+    moved = SampleTable(copied.frame, copied.modalities, root=tmp_path / "moved", name="welds")
+    store = MediaStore.open(moved, DROP, tmp_path / "store")
+    assert [item.path for item in store.damage] == [str(tmp_path / "moved/s0/r1/r.flac")]
 
 
 def damage_all_kinds(table: SampleTable) -> dict[str, str]:
@@ -180,8 +215,8 @@ def test_damage_is_masked_and_counted_on_request(copied, tmp_path, in_process, c
     in_process.clear()
     copied.paths(4, "video")[0].write_bytes(copied.paths(5, "video")[0].read_bytes())
     assert MediaStore.open(copied, DROP, tmp_path / "store").present[4, 0]
-    # damaged rows are tried again; rows 2, 3 and 6 have no arc, as before
-    assert sorted(job.paths[0].parent.name for job in in_process) == ["r0", "r4"]
+    # damaged rows are tried again, and what is now a copy of r5's video is taken from there
+    assert [job.paths[0].parent.name for job in in_process] == ["r0"]
 
 
 def test_a_recording_with_nothing_left_is_an_error(copied, tmp_path, in_process):
@@ -219,7 +254,17 @@ def test_an_entry_damaged_since_says_what_to_delete(copied, tmp_path, in_process
     MediaStore.open(copied, STRICT, tmp_path / "store")
     for array in (tmp_path / "store").glob("audio-*/array.npy"):
         array.write_bytes(array.read_bytes()[:300])
-    with pytest.raises(FileError, match="delete it"):
+    with pytest.raises(FileError, match="audio-.* was damaged since .*delete it"):
+        MediaStore.open(copied, STRICT, tmp_path / "store")
+
+
+def test_a_flipped_bit_of_an_entry_is_noticed(copied, tmp_path, in_process):
+    MediaStore.open(copied, STRICT, tmp_path / "store")
+    (array,) = (tmp_path / "store").glob("audio-*/array.npy")
+    content = bytearray(array.read_bytes())
+    content[-50] ^= 1
+    array.write_bytes(content)
+    with pytest.raises(FileError, match="array.npy is not what was written.*delete it"):
         MediaStore.open(copied, STRICT, tmp_path / "store")
 
 
