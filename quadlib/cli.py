@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(
     no_args_is_help=True,
-    help="Make the simulated recordings, or check a whole table before training.",
+    help="Make recordings or a table of them, or check a whole table before training.",
 )
 app.add_typer(data_app, name="data")
 
@@ -327,21 +327,52 @@ def data_clean(outputs: Outputs = "") -> None:
 
 @data_app.command("check")
 def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
-    """Read every file of a table and list everything that is wrong with it, before training."""
+    """Print what is understood of a table, read every file, and list all that stands against
+    training; exit 0 means that the first epoch runs.
+    """
     from quadlib.config import TrainSettings, read_options, read_settings
-    from quadlib.data.check import check_table
-    from quadlib.data.decoding.damage import report as report_damage
-    from quadlib.data.open import open_table
+    from quadlib.data.check import examine
+    from quadlib.data.inventory import inventory
 
     settings = read_settings(TrainSettings, read_options(TrainSettings, parameter, preset))
-    table = open_table(settings)
-    damage = check_table(table, settings)
-    for note in table.notes:
-        typer.echo(f"note: {note}")
-    if damage:
-        typer.echo(report_damage(damage))
+    examined = examine(settings)
+    for line in inventory(examined.table, examined.store):
+        typer.echo(line)
+    count = len(examined.problems) + len(examined.damage)
+    if count:
+        typer.echo(examined.report())
     typer.echo(
-        f"{table.name}: {len(table)} recordings checked, "
-        + (f"{len(damage)} problem{'s' * (len(damage) != 1)}" if damage else "no problems")
+        f"{examined.table.name}: {len(examined.table)} recordings checked, "
+        + (f"{count} problem{'s' * (count != 1)}" if count else "no problems")
     )
-    raise typer.Exit(1 if damage else 0)
+    raise typer.Exit(1 if count else 0)
+
+
+@data_app.command("make-table")
+def data_make_table(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds the recordings.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; empty takes recordings.csv in the folder.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a recordings.csv from a folder (class folders, one folder a recording, several photos,
+    a Hugging Face metadata file), to be looked at and edited.
+    """
+    from quadlib.config import SettingsError
+    from quadlib.data.sources.make_table import NAME, draft_table
+    from quadlib.files import write_text
+
+    draft = draft_table(folder)
+    path = out if out is not None else folder / NAME
+    if path.exists() and not overwrite:
+        raise SettingsError(
+            f"{path} exists and is kept; take another name by --out, or --overwrite"
+        )
+    write_text(path, draft.to_csv())
+    for note in draft.notes:
+        typer.echo(f"note: {note}")
+    counts = draft.frame["label"].replace("", "(no label)").value_counts().head(12)
+    classes = ", ".join(f"{label} {count}" for label, count in counts.items())
+    typer.echo(f"{path}: {len(draft.frame)} recordings, {classes}")
+    typer.echo(f"Look at it, then: quadlib data check -p source=table -p path={path}")

@@ -32,7 +32,38 @@ class RunSettings(Settings):
     )
 
 
-class DataSettings(Settings):
+class SeriesSettings(Settings):
+    """How files of sensor readings are read where looking does not tell; every default looks."""
+
+    series_separator: str = Field(
+        "", description="between fields of a text log; empty finds it, blanks takes any"
+    )
+    series_decimal: Literal["", ".", ","] = Field(
+        "", description="decimal sign of a text log; empty finds it"
+    )
+    series_skip_rows: int = Field(
+        0, ge=0, description="lines at the start of a text log that are passed over"
+    )
+    series_clock: str = Field(
+        "",
+        description="column of the clock, or date,time; empty finds it; rows counts rows",
+    )
+    series_dates: Literal["", "day_first", "month_first"] = Field(
+        "", description="how 04/06/2023 is read; empty refuses what may be either"
+    )
+    series_channels: list[str] = Field(
+        [], description="channels of a log to read; empty takes all numbers"
+    )
+    series_crop: str = Field("", description="channel that cuts a recording to where it is on")
+    series_crop_above: float = Field(
+        5.0, description="level of the series_crop channel that counts as on"
+    )
+    series_axes: Literal["", "channels_steps", "steps_channels"] = Field(
+        "", description="axes of series in .npy files; empty takes the longer as steps"
+    )
+
+
+class DataSettings(SeriesSettings):
     """Which recordings, and how they are divided."""
 
     source: str = Field(
@@ -48,6 +79,20 @@ class DataSettings(Settings):
     )
     modalities: list[str] = Field(
         [], description="modalities to use, in this order; empty takes all of the source"
+    )
+    information: list[str] = Field(
+        [], description="columns or arrays that are no modality but kept"
+    )
+    data_root: str = Field(
+        "", description="folder of all files of a table; empty takes the table's own"
+    )
+    group: list[str] = Field(
+        [], description="columns that name the session; empty takes the column group"
+    )
+    classes: list[str] = Field([], description="classes to use; empty takes all")
+    leave_out: list[str] = Field([], description="classes to leave out")
+    single_session: Literal["train", "error", "drop"] = Field(
+        "train", description="a class of one session: train alone, refused, left out"
     )
     split: Literal["source", "grouped"] = Field(
         "source",
@@ -75,7 +120,7 @@ class DataSettings(Settings):
         return value
 
 
-class MediaSettings(Settings):
+class MediaSettings(SeriesSettings):
     """What one recording becomes before the encoders: sizes of the decoded, time-normalised
     arrays.
     """

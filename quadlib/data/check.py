@@ -1,71 +1,161 @@
-"""The check of a whole table before training: every file decoded, every trouble collected, nothing
-raised.
-"""
+"""Everything that must hold before the first epoch, looked at once."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from quadlib.config import TrainSettings
-from quadlib.data.decoding.damage import Damage
-from quadlib.data.samples import SPLITS, SampleTable
-from quadlib.data.store.store import decode_table
+from quadlib.data.batches import SplitBatches
+from quadlib.data.decoding.damage import Damage, report
+from quadlib.data.logs.names import plain
+from quadlib.data.open import read_table
+from quadlib.data.samples import SampleTable, TableError
+from quadlib.data.store.store import MediaStore, decode_table
+from quadlib.data.trainable import check_trainable
 from quadlib.files import digest_file
+from quadlib.sampler import SamplerError
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A run's table with its files decoded, and all that stands against training on it."""
+
+    table: SampleTable
+    store: MediaStore
+    problems: list[str]
+    damage: list[Damage]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the first epoch would run."""
+        return not self.problems and not self.damage
+
+    def report(self) -> str:
+        """Every problem with its remedy."""
+        lines = [f"  {problem}" for problem in self.problems]
+        return "\n".join([*lines, report(self.damage)] if self.damage else lines)
+
+    def raise_problems(self) -> None:
+        """Raises one TableError that holds them all; does nothing when there are none."""
+        if not self.ok:
+            count = len(self.problems) + len(self.damage)
+            raise TableError(
+                f"{self.table.name} cannot be trained on, {count} problem{'s' * (count != 1)}:\n"
+                f"{self.report()}"
+            )
+
+
+def examine(settings: TrainSettings) -> Examination:
+    """Reads the table of a run, decodes its files, and collects all that training would refuse.
+
+    The files are opened whatever the split. Raises SettingsError and TableError for a table that
+    cannot be read at all.
+    """
+    table, problems = read_table(settings)
+    return examine_table(table, settings, problems)
+
+
+def examine_table(
+    table: SampleTable, settings: TrainSettings, problems: list[str] | None = None
+) -> Examination:
+    """The same of a table that was read already; `problems` are those known of it."""
+    problems = [*(problems or []), *check_trainable(table, settings)]
+    if not problems:
+        problems += _batches(table, settings)
+    store = decode_table(table, settings)
+    damage = [*_twice(table), *_channels(store)]
+    if settings.on_damage == "error":
+        damage += store.damage
+    else:
+        lost = ~store.present.any(axis=1) & table.present.any(axis=1)
+        problems += [
+            f"{sample_id} has no usable modality left; leave it out of the table"
+            for sample_id in table.frame["sample_id"].to_numpy()[lost]
+        ]
+    return Examination(table, store, problems, damage)
 
 
 def check_table(table: SampleTable, settings: TrainSettings) -> list[Damage]:
     """All that is wrong with a table and its files, in one list; empty when it can be trained on.
 
     Damaged files (all are decoded, in processes of their own, into the store that training then
-    finds ready), classes of one recording, splits of one class, and contents that stand twice: in
-    two modalities, or under two recordings.
+    finds ready), splits that cannot train, channels that give the class away, and contents that
+    stand twice: in two modalities, or under two recordings.
     """
-    damage = [*_classes(table), *_splits(table), *_twice(table)]
-    return damage + decode_table(table, settings).damage
+    examined = examine_table(table, settings)
+    return [Damage("", "", "", *_halves(line)) for line in examined.problems] + examined.damage
 
 
-def _classes(table: SampleTable) -> Iterator[Damage]:
-    counts = Counter(table.frame["label"])
-    for label, count in counts.items():
-        if count == 1:
-            sample_id = str(table.frame["sample_id"][table.frame["label"] == label].iloc[0])
-            yield Damage(
-                sample_id,
-                "",
-                "",
-                f"is the only recording of class {label!r}, which can never meet a positive",
-                "add recordings of the class, leave it out, or correct its label",
-            )
-    if len(counts) == 1:
-        yield Damage(
-            "",
-            "",
-            "",
-            f"all {len(table)} recordings have the label {next(iter(counts))!r}, so nothing can "
-            "be told apart",
-            "add recordings of a second class, or check the label column",
-        )
+def _halves(line: str) -> tuple[str, str]:
+    what, _, remedy = line.partition("; ")
+    return what, remedy
 
 
-def _splits(table: SampleTable) -> Iterator[Damage]:
-    if table.frame["label"].nunique() < 2:
-        return
-    for split in SPLITS:
-        counts = Counter(table.frame["label"].iloc[table.rows(split)])
-        if len(counts) == 1:
-            label, count = counts.popitem()
-            yield Damage(
-                "",
-                "",
-                "",
-                f"split {split} holds one class alone, {count} recordings of {label!r}",
-                'split anew by session and class: split="grouped"',
-            )
+def _batches(table: SampleTable, settings: TrainSettings) -> list[str]:
+    """What the sampler says against the batches of the first epoch."""
+    try:
+        SplitBatches(table, settings)
+    except SamplerError as error:
+        return [str(error)]
+    return []
+
+
+def _channels(store: MediaStore) -> Iterator[Damage]:
+    """Channels that are constant within every file and tell the classes apart, and channels whose
+    unit differs between files.
+    """
+    labels, groups = store.table.frame["label"].to_numpy(), store.table.frame["group"].to_numpy()
+    for name, facts in store.facts.items():
+        rows = [row for row, fact in enumerate(facts) if fact.get("low")]
+        channels = store.table.modalities[name].channels
+        for place, channel in enumerate(channels):
+            units: dict[str, list[str]] = defaultdict(list)
+            for row in rows:
+                if unit := facts[row]["units"][place]:
+                    units[unit].append(str(store.table.frame["sample_id"].iat[row]))
+            if len({plain(unit) for unit in units}) > 1:
+                least = min(units, key=lambda unit: len(units[unit]))
+                yield Damage(
+                    "",
+                    name,
+                    "",
+                    f"channel {channel} is in several units ({', '.join(units)}), in {least} for "
+                    f"{', '.join(units[least][:5])}",
+                    "write every file in one unit, or name the channels to read by series_channels",
+                )
+            low = np.array([facts[row]["low"][place] for row in rows])
+            high = np.array([facts[row]["high"][place] for row in rows])
+            if len(rows) > 1 and (low == high).all() and _tells(low, labels[rows], groups[rows]):
+                others = [f'"{other}"' for other in channels if other != channel]
+                yield Damage(
+                    "",
+                    name,
+                    "",
+                    f"channel {channel} is constant within every file, and its value alone tells "
+                    "the class",
+                    f"set series_channels=[{', '.join(others)}] to leave it out",
+                )
+
+
+def _tells(values: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> bool:
+    """Whether each value stands for one class and is no mere mark of the session."""
+    classes, sessions = defaultdict(set), defaultdict(set)
+    for value, label, group in zip(values, labels, groups, strict=True):
+        classes[value].add(label)
+        sessions[value].add(group)
+    return (
+        len(classes) > 1
+        and len(classes) < len(values)
+        and len(set(labels)) > 1
+        and all(len(names) == 1 for names in classes.values())
+        and any(len(names) > 1 for names in sessions.values())
+    )
 
 
 def _twice(table: SampleTable) -> Iterator[Damage]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from quadlib.config import BatchesSettings, SettingsError, TrainSettings
-from quadlib.data.samples import SampleTable, some
+from quadlib.data.samples import SampleTable, TableError, raise_problems, some
 from quadlib.data.splits import assign_splits
 from quadlib.registry import SOURCES, RegistryError
-
-OF_SETTINGS = ("size", "seed", "outputs")  # what a reader may take from a run's settings
 
 
 def open_source(name: str, path: str | Path | None = None, **options: Any) -> SampleTable:
@@ -86,93 +85,98 @@ def open_table(settings: TrainSettings | BatchesSettings) -> SampleTable:
         >>> table.frame["split"].value_counts().to_dict()
         {'test': 1200, 'train': 480, 'val': 320}
     """
+    table, problems = read_table(settings)
+    raise_problems(f"{table.name} cannot be divided", problems)
+    return table
+
+
+def read_table(settings: TrainSettings | BatchesSettings) -> tuple[SampleTable, list[str]]:
+    """The table of a run as `open_table` gives it, and why it cannot be divided; its recordings are
+    then in no split.
+
+    Raises SettingsError and TableError for all that is wrong before a split is made.
+    """
+    reader = SOURCES[settings.source]
     options = {
         name: getattr(settings, name)
-        for name in _keywords(SOURCES[settings.source])
-        if name in OF_SETTINGS
+        for name in _keywords(reader)
+        if name in type(settings).model_fields
     }
     table = open_source(settings.source, settings.path, **options)
     if settings.modalities:
         table = table.with_modalities(settings.modalities)
+    if settings.group:
+        table = grouped_by(table, settings.group)
+    table = with_classes(table, settings.classes, settings.leave_out)
     if settings.split == "grouped" or (table.frame["split"] == "").all():
         first, second, third = settings.fractions
-        return assign_splits(table, (first, second, third), seed=settings.seed)
+        try:
+            divided = assign_splits(
+                table,
+                (first, second, third),
+                single_session=settings.single_session,
+                seed=settings.seed,
+            )
+        except TableError as error:
+            lines = [line.strip() for line in str(error).splitlines()[1:]]
+            return table.with_columns(split=""), lines
+        return divided, []
     if settings.fractions != type(settings).model_fields["fractions"].default:
         raise SettingsError(
             f"fractions {settings.fractions}: {table.name} brings a split of its own, so they are "
             "not read; "
             'take split="grouped" to make a new one'
         )
-    return table
+    return table, []
 
 
-def check_trainable(table: SampleTable, settings: TrainSettings) -> list[str]:
-    """Why this table's splits cannot train a contrastive model: one line a problem, with its
-    remedy; empty when they can.
+def grouped_by(table: SampleTable, columns: Sequence[str]) -> SampleTable:
+    """The table with its sessions named by these columns, together. Raises SettingsError."""
+    known = list(table.frame.columns)
+    problems = [
+        f"group: no column {name!r}; {_nearest(name, known)}"
+        for name in columns
+        if name not in known
+    ]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    parts = [table.frame[name].astype(str) for name in columns]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = joined + " / " + part
+    empty = joined.str.strip(" /") == ""
+    if empty.any():
+        raise SettingsError(
+            f"group: {some(table.frame['sample_id'][empty])} have no {', '.join(columns)}; fill it "
+            "in, or name another column"
+        )
+    return table.with_columns(group=joined.to_numpy(dtype=object))
 
-    A split of one class (QL-S01) and classes absent from train (QL-S02) pass where settings.allow
-    names them.
-    """
-    problems: list[str] = []
-    train, val = table.rows("train"), table.rows("val")
-    counts = np.bincount(table.codes[train], minlength=len(table.class_names))
-    everywhere = np.bincount(table.codes, minlength=len(table.class_names))
-    taught = np.flatnonzero(counts)
-    if not len(train):
-        problems.append(
-            'train holds no recording; take split="grouped", or give train a share in the table\'s '
-            "split column"
-        )
-    elif len(taught) == 1 and "QL-S01" not in settings.allow:
-        only = (
-            f"train holds {len(train)} recordings of a single class, "
-            f"{table.class_names[taught[0]]!r}, so no anchor has a negative"
-        )
-        if (everywhere > 0).sum() == 1:
-            problems.append(
-                f"{only}, and the table has no other class; add recordings of a second one"
-            )
-        else:
-            problems.append(
-                f"{only}, while the table has {(everywhere > 0).sum()} classes; take "
-                'split="grouped"'
-            )
-    else:
-        absent = [
-            table.class_names[code] for code in np.flatnonzero((counts == 0) & (everywhere > 0))
-        ]
-        if absent and "QL-S02" not in settings.allow and len(taught) > 1:
-            problems.append(
-                f"train has no recording of {some(absent)}, which val or test have; take "
-                'split="grouped" or leave them out'
-            )
-        few = [
-            f"{table.class_names[code]} {counts[code]}"
-            for code in taught
-            if counts[code] < settings.min_per_class
-        ]
-        if few and settings.rare == "error":
-            problems.append(
-                f"train has fewer than min_per_class={settings.min_per_class} recordings of "
-                f"{some(few)}; add recordings, "
-                'or take rare="drop" or rare="oversample"'
-            )
-    if not len(val):
-        problems.append(
-            'val holds no recording, and the best model is chosen on it; take split="grouped" with '
-            "a val share in fractions"
-        )
-    bare = table.frame["sample_id"].to_numpy()[~table.present.any(axis=1)]
-    if len(bare):
-        problems.append(
-            f"{len(bare)} recording(s) have none of the modalities {', '.join(table.modalities)}: "
-            f"{some(bare)}; leave them out or choose other modalities"
-        )
-    in_train = table.present[train].any(axis=0)
-    unseen = [name for name, has in zip(table.modalities, in_train, strict=True) if not has]
-    if unseen and len(train):
-        problems.append(f"no recording of train has {some(unseen)}; choose modalities without it")
-    return problems
+
+def with_classes(
+    table: SampleTable, classes: Sequence[str], leave_out: Sequence[str]
+) -> SampleTable:
+    """The recordings of these classes, or of all but those left out. Raises SettingsError."""
+    known = list(table.class_names)
+    problems = [
+        f"{setting}: no recording of class {name!r}; {_nearest(name, known)}"
+        for setting, names in (("classes", classes), ("leave_out", leave_out))
+        for name in names
+        if name not in known
+    ]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    kept = [name for name in classes or known if name not in leave_out]
+    if len(kept) == len(known):
+        return table
+    taken = table.take(np.flatnonzero(table.frame["label"].isin(kept).to_numpy()))
+    left = len(table) - len(taken)
+    note = f"{left} recordings of other classes than {', '.join(kept)} are left out"
+    return replace(
+        taken,
+        classes=[name for name in known if name in kept],
+        notes=[*table.notes, note],
+    )
 
 
 def _keywords(reader: Callable[..., SampleTable]) -> list[str]:

@@ -21,6 +21,20 @@ SPLITS = ("train", "val", "test")
 # leave the root is never opened.
 LEAVES_ROOT = r"(?:^|\|)(?:[/~\\]|[A-Za-z][\w+.\-]*:)|(?:^|[|/\\])\.\.(?:$|[|/\\])|\x00"
 MODALITY_NAME = r"[A-Za-z]\w*"
+# Attributes of torch's ModuleDict, under which no encoder can be kept.
+_RESERVED = (
+    "add_module apply buffers call_super_init children clear compile cpu cuda double bfloat16 "
+    "dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter "
+    "get_submodule half ipu items keys load_state_dict modules mtia named_buffers "
+    "named_children named_modules named_parameters parameters pop register_backward_hook "
+    "register_buffer register_forward_hook register_forward_pre_hook "
+    "register_full_backward_hook register_full_backward_pre_hook "
+    "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module "
+    "register_parameter register_state_dict_post_hook register_state_dict_pre_hook "
+    "requires_grad_ set_extra_state set_submodule share_memory state_dict to to_empty train "
+    "training type update values xpu zero_grad "
+)
+RESERVED_NAMES = frozenset(_RESERVED.split())
 
 
 class TableError(ValueError):
@@ -30,7 +44,8 @@ class TableError(ValueError):
 @dataclass(frozen=True)
 class Modality:
     """What a modality is: the name of its kind, and the shape of one raw recording where the source
-    knows it.
+    knows it; of a series also the names of its channels, and the one that cuts a recording to where
+    it is on.
 
     Shapes: vector (d,); series (channels,) from files or (channels, steps) from arrays; media files
     ().
@@ -38,6 +53,8 @@ class Modality:
 
     kind: str
     shape: tuple[int, ...] = ()
+    channels: tuple[str, ...] = ()
+    crop: str = ""
 
 
 def input_shape(modality: Modality, settings: MediaSettings) -> tuple[int, ...]:
@@ -271,6 +288,11 @@ def _modality_problems(
         problems.append(
             f"modality {name!r}: a name starts with a letter and goes on with letters, digits and "
             "_; rename its column"
+        )
+    if name in RESERVED_NAMES:
+        problems.append(
+            f"modality {name!r}: the model keeps its encoders under their modalities' names, and "
+            f"{name} is a word of its own there; rename the column, for example {name}_data"
         )
     column, ids = frame[name], frame["sample_id"]
     if array is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from quadlib.data.samples import SPLITS, SampleTable, raise_problems
+from quadlib.data.samples import SPLITS, SampleTable, raise_problems, some
 
 RESTARTS, RESTARTS_OF_FEW = 4, 16
 FEW_KINDS = 100
@@ -26,13 +27,14 @@ def assign_splits(
     group: str = "group",
     stratify: str = "label",
     protocol: Literal["supervised", "one_class"] = "supervised",
+    single_session: Literal["train", "error", "drop"] = "error",
     seed: int = 0,
 ) -> SampleTable:
     """The same table with a new split: no group in two splits, class shares as near to `fractions`
     as whole groups allow.
 
     A class is in every split that has a share, if it has as many groups; one of two groups is in
-    train and test; one of a single group raises, since it could be trained on or tested, not both.
+    train and test; one of a single group can be trained on or tested, not both: `single_session`.
     A group may hold several classes. The result depends on the table, the arguments and the seed
     alone.
 
@@ -43,6 +45,8 @@ def assign_splits(
         stratify: column whose values keep their shares.
         protocol: "one_class" trains on the normal class alone (`good`, else the first); what is
             left of it and all other classes are divided over val and test.
+        single_session: a class of one group goes to train alone with a note, raises, or is left
+            out with a note.
         seed: of the choice among equally good divisions.
 
     Returns:
@@ -60,6 +64,7 @@ def assign_splits(
     refusal = f"{table.name} cannot be divided"
     share = np.asarray(fractions, dtype=float)
     raise_problems(refusal, _wrong_arguments(table, share, group, stratify, protocol))
+    table, lone = _single_sessions(table, group, stratify, single_session, refusal)
     groups, group_names = pd.factorize(table.frame[group], sort=True)
     classes, names = pd.factorize(table.frame[stratify], sort=True)
     contents, kind_of_group = _kinds(groups, classes, len(names))
@@ -70,6 +75,8 @@ def assign_splits(
         normal = names == ("good" if "good" in table.class_names else table.class_names[0])
         targets[~normal] = np.array([0, share[1], share[2]]) / (share[1] + share[2])
         allowed[contents[:, ~normal].any(axis=1), 0] = False
+    if lone and protocol == "supervised":
+        targets[names.isin(lone)] = np.array([1.0, 0.0, 0.0])
     required, problems = _required(contents, copies, targets, allowed, list(names), group)
     raise_problems(refusal, problems)
     random = np.random.default_rng([seed, 0x5B117])
@@ -88,6 +95,35 @@ def assign_splits(
     shuffled = np.lexsort((random.random(len(group_names)), kind_of_group))
     split_of_group[shuffled] = np.repeat(np.tile(SPLITS, len(dealt)), dealt.ravel())
     return table.with_columns(split=split_of_group[groups])
+
+
+def _single_sessions(
+    table: SampleTable, group: str, stratify: str, choice: str, refusal: str
+) -> tuple[SampleTable, list[str]]:
+    """The table without, or with a note on, the classes of one group; and those that stay."""
+    if choice == "error":
+        return table, []
+    pairs = table.frame[[stratify, group]].drop_duplicates()
+    counts = pairs[stratify].value_counts()
+    lone = sorted(counts.index[counts == 1])
+    if not lone:
+        return table, []
+    if len(lone) == len(counts):
+        raise_problems(
+            refusal,
+            [
+                f"each class lies in one {group} (session) alone, so that a class and its session "
+                "cannot be told apart and nothing is left for val and test; record classes in "
+                "several sessions, or name a finer column by the setting group"
+            ],
+        )
+    if choice == "train":
+        note = f"{some(lone)}: one session each, so they are in train alone and are not scored"
+        return replace(table, notes=[*table.notes, note]), lone
+    kept = table.take(np.flatnonzero(~table.frame[stratify].isin(lone).to_numpy()))
+    note = f"{some(lone)}: one session each, left out ({len(table) - len(kept)} recordings)"
+    classes = [name for name in table.class_names if stratify != "label" or name not in lone]
+    return replace(kept, classes=classes, notes=[*table.notes, note]), []
 
 
 def _wrong_arguments(
@@ -183,9 +219,9 @@ def _required(
             )
         elif trainable and len(wanted) > 1 and n_groups[code] == 1:
             problems.append(
-                f"{name!r}: all its {n_recordings[code]} recording(s) lie in one {group}, so it "
-                f"cannot be in train and {SPLITS[wanted[-1]]}; record it in another {group}, leave "
-                f"it out, or divide by another column than {group!r}"
+                f"{name!r}: all its {n_recordings[code]} recording(s) lie in one {group} (one "
+                f"session), so it cannot be in train and {SPLITS[wanted[-1]]}; set "
+                'single_session="train" or single_session="drop", or record it in another session'
             )
         elif len(wanted) > n_groups[code]:
             # the last split is kept before the middle one: test before val

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from quadlib.config import TrainSettings
+from quadlib.data.check import examine
 from quadlib.data.dataset import QuadDataset
+from quadlib.data.inventory import inventory
 from quadlib.data.normalise import Normaliser
-from quadlib.data.open import check_trainable, open_table
-from quadlib.data.samples import TableError
+from quadlib.data.open import open_table
 from quadlib.data.store.store import MediaStore
 from quadlib.model.quad import build_model
 from quadlib.runs import Run
 from quadlib.training.checkpoint import NAMES, CheckpointError, load_checkpoint, load_weights
 from quadlib.training.names import check_codes
 from quadlib.training.state import other_recordings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,11 @@ def open_dataset(settings: TrainSettings) -> QuadDataset:
         (480, ('fou', 'kar', 'mor', 'zer'))
     """
     check_codes(settings)
-    table = open_table(settings)
-    problems = check_trainable(table, settings)
-    if problems:
-        raise TableError(
-            f"{table.name} cannot be trained on:\n"
-            + "\n".join(f"  {problem}" for problem in problems)
-        )
-    store = MediaStore.open(table, settings)
+    examined = examine(settings)
+    for line in inventory(examined.table, examined.store):
+        log.info(line)
+    examined.raise_problems()
+    store = MediaStore.checked(examined.store, settings)
     normaliser = Normaliser.fit(
         store.arrays, store.present, store.table.modalities, store.table.rows("train")
     )

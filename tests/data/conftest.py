@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from quadlib.data.kinds.series import WELD_CHANNELS, WELD_CURRENT
 from quadlib.data.samples import Modality, SampleTable
 
 WELD_HEADER = (
@@ -132,7 +133,7 @@ class MediaFiles:
             "video": Modality("video"),
             "image": Modality("image"),
             "audio": Modality("audio"),
-            "sensor": Modality("series", (6,)),
+            "sensor": Modality("series", (6,), WELD_CHANNELS, WELD_CURRENT),
         }
         return SampleTable(pd.DataFrame(rows), modalities, root=self.root, name="welds")
 

@@ -18,7 +18,7 @@ def table_of(labels: str, splits: list[str]) -> SampleTable:
         {
             "sample_id": [f"r{row}" for row in range(len(labels))],
             "label": list(labels),
-            "group": "g",
+            "group": [f"g{row}" for row in range(len(labels))],
             "split": splits,
             "x": range(len(labels)),
         }
@@ -37,20 +37,25 @@ def test_a_good_table_has_no_trouble():
     )
 
 
-def test_a_label_with_one_recording_and_a_split_with_one_class():
+def test_a_label_with_one_recording_is_named_with_what_would_do():
     text = report(
-        check_table(table_of("aabbbc", ["train", "train", "val", "val", "test", "test"]), SETTINGS)
+        check_table(
+            table_of("aabbbc", ["train", "train", "train", "train", "val", "test"]), SETTINGS
+        )
     )
-    assert "r5: is the only recording of class 'c'" in text
-    assert (
-        "split train holds one class alone, 2 recordings of 'a'" in text
-        and 'split="grouped"' in text
-    )
-    assert "split val" in text and "split test" not in text
+    assert "r5 is the only recording of class 'c'" in text and 'leave_out="c"' in text
+
+
+def test_a_session_in_two_splits_is_refused_until_it_is_allowed():
+    table = table_of("abababab", ["train"] * 4 + ["val"] * 2 + ["test"] * 2)
+    table = table.with_columns(group=["g", "h"] * 4)
+    (trouble,) = check_table(table, SETTINGS)
+    assert "2 session(s) are in two splits" in trouble.what and "g in train and val" in trouble.what
+    assert check_table(table, SETTINGS.model_copy(update={"allow": ["QL-S04"]})) == []
 
 
 def test_one_class_in_the_whole_table_is_one_trouble():
-    (trouble,) = check_table(table_of("aaaa", ["train"] * 4), SETTINGS)
+    (trouble,) = check_table(table_of("aaaa", ["train"] * 2 + ["val"] * 2), SETTINGS)
     assert "all 4 recordings have the label 'a'" in trouble.what
 
 
@@ -77,9 +82,9 @@ def test_contents_that_stand_twice(media, tmp_path, monkeypatch):
 
 
 def test_two_modalities_with_the_same_array():
-    table = table_of("aabb", ["train"] * 4)
+    table = table_of("aabbab", ["train"] * 4 + ["val"] * 2)
     twins = SampleTable(
-        table.frame.assign(y=range(4)),
+        table.frame.assign(y=range(6)),
         {**table.modalities, "y": Modality("vector", (2,))},
         arrays={"x": table.arrays["x"], "y": table.arrays["x"].copy()},
     )

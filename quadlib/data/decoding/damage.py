@@ -66,8 +66,13 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
             raise DamageError(path, "is empty (0 bytes)")
         file = open(path, "rb")  # noqa: SIM115 - closed below, its opening alone is guarded here
     except FileNotFoundError:
+        near = _written_otherwise(Path(path))
         raise DamageError(
-            path, "does not exist", "bring it back, or leave its place in the table empty"
+            path,
+            "does not exist" + (f", but {near} does" if near else ""),
+            "write its name as it is there"
+            if near
+            else "bring it back, or leave its place in the table empty",
         ) from None
     except DamageError:
         raise
@@ -78,6 +83,18 @@ def open_regular(path: Path) -> Iterator[IO[bytes]]:
         ) from None
     with file:
         yield file
+
+
+def _written_otherwise(path: Path) -> Path | None:
+    """A file that differs from a missing one in upper and lower case alone."""
+    if path.exists():
+        return path
+    folder = path.parent if path.parent.exists() else _written_otherwise(path.parent)
+    if folder is None or not folder.is_dir() or folder == path:
+        return None
+    return next(
+        (entry for entry in folder.iterdir() if entry.name.casefold() == path.name.casefold()), None
+    )
 
 
 def report(damage: Sequence[Damage], most: int = 50) -> str:

@@ -19,7 +19,8 @@ class Job:
 
     `arc` is the window to keep, in seconds on the clock of the recording's log, None for all of it;
     `offset` how many seconds after that log this file starts, None where that has to be found;
-    `channels` how many the other recordings have, 0 where that does not count.
+    `channels` the names that the other recordings have, none where names do not count; `crop` the
+    channel that gives the arc.
     """
 
     kind: str
@@ -28,7 +29,8 @@ class Job:
     settings: MediaSettings
     arc: tuple[float, float] | None = None
     offset: float | None = None
-    channels: int = 0
+    channels: tuple[str, ...] = ()
+    crop: str = ""
 
     @property
     def path(self) -> Path:

@@ -7,7 +7,7 @@ name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -53,7 +53,7 @@ class Kind:
         several_files: whether a recording may have more than one file.
         gives_arc: whether a decoded recording says when the arc burns ...
         takes_arc: ... and whether this kind is cut to that window.
-        channels: how many channels a file has, where no setting and no source says so.
+        channels: (a modality's files, settings) to the names of its channels, where no source says.
         seconds: how long a file lasts, by its header.
 
     Example:
@@ -77,7 +77,7 @@ class Kind:
     several_files: bool = False
     gives_arc: bool = False
     takes_arc: bool = False
-    channels: Callable[[Path], int] | None = None
+    channels: Callable[[Sequence[Path], MediaSettings], tuple[str, ...]] | None = None
     seconds: Callable[[Path], float] | None = None
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,68 +20,147 @@ from quadlib.data.samples import (
     some,
     table_problems,
 )
+from quadlib.data.sources.columns import (
+    one_text_a_number,
+    split_names,
+    without_missing_words,
+)
 from quadlib.data.sources.text import twins
 from quadlib.registry import KINDS
 
-TEXTS = ("y", "group", "split", "sample_id")
+CLEARLY_LONGER = 4.0  # how much longer an axis is that counts as steps
+TEXTS = {
+    "y": ("label", "labels", "target", "targets", "class", "classes"),
+    "group": ("groups",),
+    "split": ("splits",),
+    "sample_id": ("sample_ids", "ids", "id"),
+}
 
 
-def read_archive(file: Path) -> SampleTable:
-    """The recordings of an .npz: `y` (n,) labels, optional `group`, `split`, `sample_id`, all other
-    arrays (n, ...) modalities.
+def read_archive(
+    file: Path, information: Sequence[str] = (), modalities: Sequence[str] = ()
+) -> SampleTable:
+    """The recordings of an .npz: `y` (n,) labels, optional `group`, `split`, `sample_id`; of the
+    other arrays those of numbers (n, d) and more axes are modalities, and (n,) information.
 
     The kind follows from an array's shape: (n, d) vector; (n, channels, steps) series; (n, 2, mel,
-    frames) audio; (n, T, 2, H, W) video; (n, V, 3, H, W) image. Numbers become float32, but uint8
-    video and image stay. Rows with values that are not finite are named in `notes`; decoding treats
-    them as damage. Nothing is unpickled. Raises TableError.
+    frames) audio; (n, T, 2, H, W) video; (n, V, 3, H, W) image. Series whose first axis is clearly
+    the longer are turned. Numbers become float32, but uint8 video and image stay. Rows with values
+    that are not finite are named in `notes`; decoding treats them as damage. Nothing is unpickled.
+
+    Args:
+        file: the .npz.
+        information: arrays that are no modality, whatever their shape.
+        modalities: arrays that are one, the others being information; none takes all that fit.
+
+    Raises:
+        TableError: all problems of its arrays.
     """
     arrays, problems = _load(file)
+    notes: list[str] = []
+    for name, others in TEXTS.items():
+        near = [other for other in arrays if other.casefold() in others]
+        if name not in arrays and len(near) == 1:
+            arrays[name] = arrays.pop(near[0])
+            notes.append(f"array {near[0]} is read as {name}")
     if "y" not in arrays:
         problems.append(f"no array y with the labels; found {', '.join(arrays) or 'none'}")
+    problems += [
+        f"{setting}: no array {name!r}; the file has {', '.join(arrays)}"
+        for setting, names in (("information", information), ("modalities", modalities))
+        for name in names
+        if name not in arrays
+    ]
     raise_problems(str(file), problems)
     count = len(arrays["y"]) if arrays["y"].ndim else 0
     columns: dict[str, Any] = {}
-    for name in TEXTS:
-        if name in arrays and arrays[name].shape != (count,):
+    for name in set(TEXTS) & set(arrays):
+        values = arrays.pop(name)
+        if values.shape == (count, 1):
+            values = values[:, 0]
+        if values.shape != (count,):
             problems.append(
-                f"{name} has shape {arrays[name].shape}, ({count},) was expected: one value a "
-                "recording"
-            )
-        elif name in arrays:
-            columns[name], problem = plain_text(arrays[name])
-            problems += [f"{name}: {problem}"] if problem else []
-    modalities, values, notes = {}, {}, []
-    for name, array in arrays.items():
-        if name in TEXTS:
-            continue
-        kind = kind_of_array(array.shape[1:])
-        if array.dtype.kind not in "fiub":
-            problems.append(f"modality {name} holds {array.dtype}, numbers were expected")
-        elif not kind:
-            problems.append(f"modality {name} has shape {array.shape}; known are {_known_shapes()}")
-        elif len(array) != count:
-            problems.append(
-                f"modality {name} has {len(array)} rows, y has {count}; give both the same "
-                "recordings in the same order"
+                f"{name} has shape {values.shape}, ({count},) was expected: one value a recording"
             )
         else:
-            with np.errstate(over="ignore"):
-                values[name] = (
-                    array
-                    if array.dtype == np.uint8 == np.dtype(KINDS[kind].dtype)
-                    else array.astype(np.float32)
-                )
-            modalities[name] = Modality(kind, array.shape[1:])
-            notes += unusual_values(name, values[name])
-    if not modalities and not problems:
+            columns[name], problem = plain_text(values)
+            problems += [f"{name}: {problem}"] if problem else []
+    read: dict[str, np.ndarray] = {}
+    kept: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        if name in information or (modalities and name not in modalities) or array.ndim < 2:
+            if array.ndim == 1 and len(array) == count:
+                kept[name] = array
+            elif array.ndim > 1 and len(array) == count and array.dtype.kind in "fiub":
+                flat = array.reshape(count, -1)
+                kept |= {f"{name}_{place}": flat[:, place] for place in range(flat.shape[1])}
+            else:
+                notes.append(f"array {name} of shape {array.shape} is not one value a recording")
+            continue
+        array, problem, turned = _modality(name, array, count)
+        notes += turned
+        if problem:
+            problems.append(problem)
+        else:
+            read[name] = array
+            notes += unusual_values(name, array)
+    if kept:
+        notes.append(f"arrays kept as information: {', '.join(kept)}")
+    if not read and not problems:
         problems.append(
-            f"no modality beside {', '.join(arrays)}; save arrays (n, ...) under the modalities' "
-            "names"
+            f"no modality beside {', '.join([*columns, *kept])}; save arrays (n, ...) under the "
+            "modalities' names"
         )
     raise_problems(str(file), problems)
+    frame, more, named = _frame(file, count, columns)
+    frame = frame.assign(
+        **{
+            name: array if array.dtype.kind in "fiub" else array.astype(str)
+            for name, array in kept.items()
+        },
+        **{name: np.where(_empty(array), -1, np.arange(count)) for name, array in read.items()},
+    )
+    modality = {
+        name: Modality(kind_of_array(array.shape[1:]), array.shape[1:])
+        for name, array in read.items()
+    }
+    raise_problems(str(file), more + table_problems(frame, modality, arrays=read))
+    return SampleTable(frame, modality, arrays=read, name=file.name, notes=notes + named)
+
+
+def _modality(name: str, array: np.ndarray, count: int) -> tuple[np.ndarray, str, list[str]]:
+    """An array as a modality's, what stands against it, and a note where it was turned."""
+    notes: list[str] = []
+    if array.ndim == 3 and array.shape[1] >= CLEARLY_LONGER * array.shape[2]:
+        array = np.swapaxes(array, 1, 2)
+        notes.append(f"{name}: its series are (steps, channels) and are turned")
+    kind = kind_of_array(array.shape[1:])
+    if array.dtype.kind not in "fiub":
+        what = "complex numbers" if array.dtype.kind == "c" else str(array.dtype)
+        return array, f"modality {name} holds {what}, real numbers were expected", notes
+    if not kind:
+        return array, f"modality {name} has shape {array.shape}; known are {_known_shapes()}", notes
+    if len(array) != count:
+        return (
+            array,
+            f"modality {name} has {len(array)} rows, y has {count}; give both the same recordings "
+            "in the same order",
+            notes,
+        )
+    if array.dtype == np.uint8 == np.dtype(KINDS[kind].dtype):
+        return array, "", notes
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32), "", notes
+
+
+def _frame(
+    file: Path, count: int, columns: Mapping[str, Any]
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """The table's own columns as text, its problems, and notes."""
     ids = columns.get(
         "sample_id", [f"{file.stem}-{row:0{len(str(count))}d}" for row in range(count)]
     )
+    notes = [] if "group" in columns else ["no array group: every recording is its own session"]
     frame = pd.DataFrame(
         {
             "sample_id": ids,
@@ -89,15 +169,19 @@ def read_archive(file: Path) -> SampleTable:
             "split": columns.get("split", [""] * count),
         },
         dtype=str,
-    ).assign(**{name: np.arange(count) for name in values})
-    for column in ("label", "group"):
-        problems += twins(column, frame[column].tolist(), fold_case=column == "label")
+    )
+    problems = []
+    for name in ("label", "group"):
+        values, named = one_text_a_number(without_missing_words(frame[name]))
+        frame[name] = values
+        notes += [f"{name}: {line}" for line in named]
+        problems += twins(name, values, fold_case=name == "label")
+    frame["split"], named = split_names(without_missing_words(frame["split"]))
     if 0 < (without := int((frame["split"] == "").sum())) < count:
         problems.append(
             f"{without} of {count} recordings have no split; fill them in, or leave split out"
         )
-    raise_problems(str(file), problems + table_problems(frame, modalities, arrays=values))
-    return SampleTable(frame, modalities, arrays=values, name=file.name, notes=notes)
+    return frame, problems, notes + named
 
 
 def plain_text(values: np.ndarray) -> tuple[list[str], str]:
@@ -105,7 +189,10 @@ def plain_text(values: np.ndarray) -> tuple[list[str], str]:
     text, bytes no known one.
     """
     if values.dtype.kind == "f":
-        return [""] * len(values), "it holds decimal numbers; save whole numbers or text"
+        whole = np.isnan(values) | (values == np.floor(values))
+        if not whole.all():
+            return [""] * len(values), "it holds decimal numbers; save whole numbers or text"
+        return ["" if np.isnan(value) else str(int(value)) for value in values.tolist()], ""
     texts, wrong = [], []
     for value in values.tolist():
         known = isinstance(value, (str, int))  # a boolean is "True" or "False"
@@ -127,15 +214,23 @@ def unusual_values(name: str, array: np.ndarray) -> list[str]:
     """A note on the rows of a modality's array that hold NaN or infinity, or none."""
     if array.dtype.kind != "f":
         return []
+    empty = int(_empty(array).sum())
     rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
     return (
         [
             f"{name}: {len(rows)} of {len(array)} rows hold values that are not finite numbers: "
-            f"{some(rows + 1)}"
+            f"{some(rows + 1)}" + (f"; {empty} of NaN alone are missing" if empty else "")
         ]
         if len(rows)
         else []
     )
+
+
+def _empty(array: np.ndarray) -> np.ndarray:
+    """Which rows hold NaN alone: recordings that lack the modality."""
+    if array.dtype.kind != "f":
+        return np.zeros(len(array), dtype=bool)
+    return np.isnan(array).reshape(len(array), -1).all(axis=1)
 
 
 def _load(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -147,8 +242,8 @@ def _load(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
                     arrays[name] = archive[name]
                 except ValueError:
                     problems.append(
-                        f"{name} holds Python objects, which are never unpickled; save text as "
-                        "numpy.array(values, dtype=str)"
+                        f"{name} holds Python objects (a pickle), which are never read; save text "
+                        "as numpy.array(values, dtype=str)"
                     )
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise TableError(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from quadlib.data.kinds.series import WELD_CHANNELS
+from quadlib.data.kinds.series import WELD_CHANNELS, WELD_CURRENT
 from quadlib.data.samples import (
     LEAVES_ROOT,
     Modality,
@@ -57,7 +57,7 @@ MODALITIES = {
     "video": Modality("video"),
     "image": Modality("image"),
     "audio": Modality("audio"),
-    "sensor": Modality("series", (len(WELD_CHANNELS),)),
+    "sensor": Modality("series", (len(WELD_CHANNELS),), WELD_CHANNELS, WELD_CURRENT),
 }
 SET_POINTS = ("thickness_mm", "samples", "current_a", "voltage_v", "gas_bar", "robot_speed_cpm")
 PART = re.compile(r"\d{2}-\d{2}-\d{2}-\d{4}-(\d{2})")
@@ -165,7 +165,7 @@ def _with_manifest(frame: pd.DataFrame, found: Found) -> tuple[pd.DataFrame, lis
         )
     file = found.manifests[0]
     try:
-        manifest = read_csv(found.root / file)
+        manifest, _ = read_csv(found.root / file)
     except TableError as error:
         return frame, [str(error)], []
     manifest.columns = manifest.columns.str.upper()

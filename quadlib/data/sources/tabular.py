@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from quadlib.data.decoding.damage import DamageError, open_regular
-from quadlib.data.kinds import kind_of_array, kind_of_file, kinds_by_extension
 from quadlib.data.samples import (
-    LEAVES_ROOT,
     Modality,
     SampleTable,
     TableError,
@@ -21,219 +18,222 @@ from quadlib.data.samples import (
     some,
     table_problems,
 )
-from quadlib.data.sources.archive import plain_text, read_archive, unusual_values
+from quadlib.data.sources.archive import plain_text, read_archive
+from quadlib.data.sources.columns import (
+    STANDARD,
+    one_text_a_number,
+    rename_standard,
+    session_columns,
+    split_names,
+    without_missing_words,
+)
+from quadlib.data.sources.files_of_table import load_arrays, path_columns, shared_files
+from quadlib.data.sources.paths import Root, relative_paths
 from quadlib.data.sources.text import read_csv, twins
 from quadlib.registry import KINDS
 
-STANDARD = ("sample_id", "label", "group", "split")
+TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
+FRAME_ENDINGS = (".parquet", ".feather")
+SAVE_AS = "save it as .csv (CSV), .tsv, .parquet, .feather or .npz"
 
 
-def read(path: str | Path | None = None) -> SampleTable:
-    """The recordings of a table, in its order; labels come out byte for byte as they went in.
+def read(
+    path: str | Path | None = None,
+    *,
+    group: Sequence[str] = (),
+    data_root: str = "",
+    information: Sequence[str] = (),
+    modalities: Sequence[str] = (),
+    series_steps: int = 96,
+    series_axes: str = "",
+) -> SampleTable:
+    """The recordings of a table, in its order; labels come out as they went in.
 
-    A .csv (UTF-8) or .parquet file has the columns sample_id and label, optionally group (else
-    every recording stands alone) and split (train, val, test; else empty), and one column of paths
-    a modality, relative to the table's folder, empty where missing, several photos joined by "|".
-    The kind follows from the files' extension; .npy files are read now, (d,) as a vector and
-    (channels, steps) as a series. Columns without such paths stay as information. An .npz file has
-    `y`, optionally `group`, `split` and `sample_id`, and arrays (n, ...) named after the
-    modalities. Whether media files exist and can be decoded is found when they are decoded. Raises
-    TableError that lists all problems.
+    A text table (separator and encoding are found) or a .parquet or .feather file has the columns
+    sample_id and label, optionally group (else every recording stands alone) and split (train, val,
+    test; else empty), and one column of paths a modality, relative to the table's folder, empty
+    where missing, several photos joined by "|". The kind follows from the files' extension; .npy
+    files are read now. Columns without such paths stay as information. An .npz file has `y`,
+    optionally `group`, `split` and `sample_id`, and arrays (n, ...) named after the modalities.
+    Whether media files exist and can be decoded is found when they are decoded. Raises TableError
+    that lists all problems.
+
+    Args:
+        path: of the table.
+        group: columns that name the session, where it is not the column group.
+        data_root: folder that holds all files; "" takes the table's.
+        information: columns or arrays that are no modality, whatever they look like.
+        modalities: of an .npz, the arrays that are one; the others are information.
+        series_steps: to which .npy series of unequal length are resampled.
+        series_axes: order of the axes of .npy series, "" looks.
     """
-    if not path:
-        raise TableError("table: no path was given; name a .csv, .parquet or .npz file")
-    file = Path(path).expanduser()
-    if "://" in str(path) or not file.is_file():
-        raise TableError(
-            f"table: {str(path)!r} is not a file of this machine; name a .csv, .parquet or .npz "
-            "file"
-        )
-    file = file.resolve()
-    suffix = file.suffix.lower()
-    if suffix == ".npz":
-        return read_archive(file)
-    if suffix not in (".csv", ".parquet"):
-        raise TableError(
-            f"table: {file.name} is of no known format; save it as .csv, .parquet or .npz"
-        )
-    frame, problems = (read_csv(file), []) if suffix == ".csv" else _read_parquet(file)
+    file = _existing(path)
+    if file.suffix.lower() == ".npz":
+        return read_archive(file, information, modalities)
+    frame, problems, notes = _read_frame(file)
+    renamed, more, named = rename_standard(list(frame.columns))
+    frame = frame.rename(columns=renamed)
+    problems, notes = problems + more, notes + named
     missing = [name for name in ("sample_id", "label") if name not in frame.columns]
     raise_problems(
         str(file),
         problems
         + [f"no column {name}; found {', '.join(map(repr, frame.columns))}" for name in missing],
     )
-    kinds, problems, notes = _kinds(frame)
+    frame, more, named = _plain_values(frame, group)
+    problems, notes = problems + more, notes + named
     problems += [
-        line
-        for column in ("label", "group")
-        if column in frame.columns
-        for line in twins(column, frame[column].tolist(), fold_case=column == "label")
+        f"information: no column {name!r}; the table has {', '.join(frame.columns)}"
+        for name in information
+        if name not in frame.columns
     ]
-    if "split" in frame.columns and 0 < (without := int((frame["split"] == "").sum())) < len(frame):
-        problems.append(
-            f"{without} of {len(frame)} rows have no split; fill them in, take the rows out, or "
-            "leave the column out"
-        )
-    frame = frame.assign(
-        **{
-            name: frame["sample_id"] if name == "group" else ""
-            for name in STANDARD
-            if name not in frame.columns
-        }
-    )
-    problems += _shared_files(frame, kinds, file.parent)
-    modalities, arrays = {}, {}
+    root = Root.of(file.parent, data_root)
+    kinds, more, named = path_columns(frame, information)
+    problems, notes = problems + more, notes + named
+    for name in kinds:
+        frame[name], more = relative_paths(frame[name], frame["sample_id"], name, root)
+        problems += more
+    frame, kinds, named = _as_identifiers(frame, kinds)
+    notes += named
+    problems += shared_files(frame, kinds, root)
+    modalities_read, arrays = {}, {}
     for name, kind in kinds.items():
-        modalities[name] = Modality(kind)
+        modalities_read[name] = Modality(kind)
         if KINDS[kind].decode is None:
-            arrays[name], rows, more = _load_arrays(frame, name, file.parent)
-            shape = arrays[name].shape[1:]
-            modalities[name] = Modality(kind_of_array(shape), shape)
-            frame, problems, notes = (
-                frame.assign(**{name: rows}),
-                problems + more,
-                notes + unusual_values(name, arrays[name]),
-            )
-    problems += table_problems(frame, modalities, arrays=arrays, root=file.parent)
+            loaded = load_arrays(frame, name, root.folder, series_steps, series_axes)
+            frame[name], arrays[name] = loaded.rows, loaded.array
+            modalities_read[name] = Modality(loaded.kind, loaded.array.shape[1:])
+            problems, notes = problems + loaded.problems, notes + loaded.notes
+    problems += table_problems(frame, modalities_read, arrays=arrays, root=root.folder)
     raise_problems(str(file), problems)
     return SampleTable(
-        frame, modalities, root=file.parent, arrays=arrays, name=file.name, notes=notes
+        frame, modalities_read, root=root.folder, arrays=arrays, name=file.name, notes=notes
+    )
+
+
+def _existing(path: str | Path | None) -> Path:
+    """The table's file; raises TableError with the nearest name, or the way from a folder."""
+    if not path:
+        raise TableError(f"table: no path was given; name a file, and {SAVE_AS}")
+    file = Path(os.path.expandvars(path)).expanduser()
+    if file.is_dir():
+        raise TableError(
+            f"table: {file} is a folder; name its table, or write one: `quadlib data make-table "
+            f"{file}`"
+        )
+    if "://" in str(path) or not file.is_file():
+        near = difflib.get_close_matches(
+            file.name, os.listdir(file.parent) if file.parent.is_dir() else [], n=1
+        )
+        raise TableError(
+            f"table: {str(path)!r} is not a file of this machine; "
+            + (f'did you mean path="{file.with_name(near[0])}"?' if near else SAVE_AS)
+        )
+    file = file.resolve()
+    if file.suffix.lower() not in (".npz", *TEXT_ENDINGS, *FRAME_ENDINGS):
+        raise TableError(f"table: {file.name} is of no known format ({file.suffix}); {SAVE_AS}")
+    return file
+
+
+def _read_frame(file: Path) -> tuple[pd.DataFrame, list[str], list[str]]:
+    if file.suffix.lower() in TEXT_ENDINGS:
+        frame, notes = read_csv(file)
+        return frame, [], notes
+    frame, problems = _read_parquet(file)
+    return frame, problems, []
+
+
+def _plain_values(
+    frame: pd.DataFrame, group: Sequence[str]
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """sample_id, label, group and split as text that is compared; problems and notes."""
+    notes, problems = [], []
+    columns: dict[str, pd.Series | str] = {}
+    for name in STANDARD:
+        if name in frame.columns:
+            columns[name] = without_missing_words(frame[name])
+        elif name == "split":
+            columns[name] = ""
+        elif name == "group":
+            columns[name] = columns["sample_id"]
+            if not group:
+                near = session_columns(list(frame.columns))
+                notes.append(
+                    "no column group: every recording counts as a session of its own"
+                    + (f'; if {near[0]} is the session, set group="{near[0]}"' if near else "")
+                )
+    frame = frame.assign(**columns)
+    for name in ("label", "group"):
+        values, named = one_text_a_number(frame[name])
+        frame[name] = values
+        notes += [f"{name}: {line}" for line in named]
+        problems += twins(name, values, fold_case=name == "label")
+    frame["split"], named = split_names(frame["split"])
+    notes += named
+    without = frame["sample_id"][frame["split"] == ""]
+    if 0 < len(without) < len(frame):
+        problems.append(
+            f"{len(without)} of {len(frame)} rows have no split: {some(without)}; fill them in, "
+            "take the rows out, or leave the column out"
+        )
+    return frame, problems, notes
+
+
+def _as_identifiers(
+    frame: pd.DataFrame, kinds: Mapping[str, str]
+) -> tuple[pd.DataFrame, dict[str, str], list[str]]:
+    """Modalities under names that a model can hold: "front camera" is front_camera."""
+    names = {name: re.sub(r"\W+", "_", name).strip("_") for name in kinds}
+    renamed = {
+        old: new
+        for old, new in names.items()
+        if old != new and new not in frame.columns and list(names.values()).count(new) == 1
+    }
+    return (
+        frame.rename(columns=renamed),
+        {renamed.get(name, name): kind for name, kind in kinds.items()},
+        [f"column {old!r} is the modality {new}" for old, new in renamed.items()],
     )
 
 
 def _read_parquet(file: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
-        frame = pd.read_parquet(file)
+        reader = pd.read_parquet if file.suffix.lower() == ".parquet" else pd.read_feather
+        frame: pd.DataFrame = reader(file)
     except (ValueError, OSError) as error:  # pyarrow's own errors are either
         raise TableError(
-            f"{file} is not a readable Parquet file ({str(error).splitlines()[0]}); write it again"
+            f"{file} is not a readable {file.suffix} file ({str(error).splitlines()[0]}); write it "
+            "again"
         ) from error
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
     names = list(map(str, frame.columns))
-    problems = [
-        f"column {name!r} stands twice; rename or remove one"
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
-    ]
-    raise_problems(str(file), problems)
+    raise_problems(
+        str(file),
+        [
+            f"column {name!r} stands twice; rename or remove one"
+            for name in dict.fromkeys(names)
+            if names.count(name) > 1
+        ],
+    )
     frame.columns = pd.Index(names)
-    columns: dict[str, pd.Series | np.ndarray] = {}
+    standard = {*rename_standard(names)[0], *STANDARD}
+    columns: dict[str, pd.Series] = {}
+    problems = []
     for name in names:
         values = frame[name]
-        if name in STANDARD or not pd.api.types.is_numeric_dtype(values):
-            text, problem = plain_text(values.to_numpy(dtype=object))
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(object)
+        numeric = pd.api.types.is_numeric_dtype(values)
+        if name in standard:
+            text, problem = plain_text(values.to_numpy() if numeric else values.to_numpy(object))
             columns[name] = pd.Series(text, dtype=str)
             problems += [f"column {name}: {problem}"] if problem else []
-        else:
+        elif numeric:
             columns[name] = values.reset_index(drop=True)
+        else:  # paths, or information of any type
+            texts = values.astype(object).map(lambda value: value if isinstance(value, str) else "")
+            filled = (texts != "").any()
+            columns[name] = texts.astype(str) if filled else values.astype(str)
+            columns[name] = columns[name].reset_index(drop=True)
     return pd.DataFrame(columns), problems
-
-
-def _kinds(frame: pd.DataFrame) -> tuple[dict[str, str], list[str], list[str]]:
-    """Kind of every modality by the extensions of its files; problems; and a note on the columns
-    that are none.
-    """
-    kinds: dict[str, str] = {}
-    problems, others = [], []
-    for name in frame.columns:
-        if name in STANDARD:
-            continue
-        if not pd.api.types.is_string_dtype(frame[name]):
-            others.append(name)
-            continue
-        filled = frame[name][frame[name] != ""]
-        by_row = pd.Series([_kind_of(text) for text in filled], index=filled.index, dtype=str)
-        known = by_row[by_row != ""]
-        if known.empty:
-            others.append(name)
-            continue
-        usual = str(known.value_counts().index[0])
-        for row in by_row.index[by_row != usual][:5]:
-            problems.append(
-                f"row {row + 1}, {name}: {frame[name][row]!r} is no {usual} file like the others "
-                "of its column; correct it, or leave it empty where missing"
-            )
-        joined = frame["sample_id"][frame[name].str.contains("|", regex=False)]
-        if len(joined) and not KINDS[usual].several_files:
-            problems.append(
-                f"{name}: {some(joined)} name several files, which only photos may; name one "
-                f"{usual} file a recording"
-            )
-        kinds[name] = usual
-    if not kinds:
-        problems.append(
-            f"no column holds paths of media files ({', '.join(kinds_by_extension())}); add one "
-            "column a modality"
-        )
-    return kinds, problems, [f"columns kept as information: {', '.join(others)}"] if others else []
-
-
-def _kind_of(text: str) -> str:
-    """The kind that all files of a cell have by their extensions, or ""."""
-    kinds = {kind_of_file(part) for part in text.split("|")}
-    return kinds.pop() if len(kinds) == 1 else ""
-
-
-def _shared_files(frame: pd.DataFrame, kinds: Mapping[str, str], root: Path) -> list[str]:
-    """Files that lie outside the folder once links are followed, and files that stand in two places
-    of the table.
-    """
-    problems = []
-    places: dict[str, list[str]] = {}
-    for name in kinds:
-        inside = (frame[name] != "") & ~frame[name].str.contains(LEAVES_ROOT)
-        for sample_id, text in zip(frame["sample_id"][inside], frame[name][inside], strict=True):
-            for part in text.split("|"):
-                real = os.path.realpath(root / part)
-                if not real.startswith(f"{root}{os.sep}"):
-                    problems.append(
-                        f"{sample_id}: {name} {part!r} is a link that leaves the table's folder; "
-                        "copy its target in its place"
-                    )
-                places.setdefault(real, []).append(f"{sample_id} {name}")
-    for real, users in places.items():
-        if len(users) > 1:
-            problems.append(
-                f"{os.path.relpath(real, root)} stands {len(users)} times: {some(users)}; give "
-                "every recording its own file"
-            )
-    return problems
-
-
-def _load_arrays(
-    frame: pd.DataFrame, name: str, root: Path
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The .npy files of a modality stacked, float32; each recording's row in the stack, -1 where
-    missing; problems.
-    """
-    rows = np.full(len(frame), -1)
-    loaded: list[np.ndarray] = []
-    problems = []
-    for row, text in enumerate(frame[name]):
-        if not text or not _kind_of(text) or re.search(LEAVES_ROOT, text):
-            continue
-        try:
-            with open_regular(root / text) as file:
-                array = np.load(file, allow_pickle=False)
-        except (DamageError, ValueError, EOFError) as error:
-            reason = error.what if isinstance(error, DamageError) else str(error).splitlines()[0]
-            problems.append(
-                f"row {row + 1}, {name}: {text} cannot be read ({reason}); write it with "
-                "numpy.save, or leave the cell empty"
-            )
-            continue
-        if array.ndim not in (1, 2) or not array.size or array.dtype.kind not in "fiub":
-            problems.append(
-                f"row {row + 1}, {name}: {text} holds {array.dtype} of shape {array.shape}; "
-                "numbers of shape (d,) or (channels, steps) were expected"
-            )
-        elif loaded and array.shape != loaded[0].shape:
-            problems.append(
-                f"row {row + 1}, {name}: {text} has shape {array.shape}, the first has "
-                f"{loaded[0].shape}; make them equal"
-            )
-        else:
-            rows[row] = len(loaded)
-            with np.errstate(over="ignore"):
-                loaded.append(array.astype(np.float32))
-    return np.stack(loaded) if loaded else np.zeros((0, 1), dtype=np.float32), rows, problems

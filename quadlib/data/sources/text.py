@@ -3,55 +3,103 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from quadlib.data.decoding.damage import DamageError
+from quadlib.data.logs.text import NAMES, decode_text, find_separator, named_separator
 from quadlib.data.samples import raise_problems, some
 
+LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|$)")
+LOOKED_AT = 50  # lines from which the separator is told
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """All cells of a CSV with one header line as text, byte for byte: "NA", "001" and "1e5" stay
-    what they are.
 
-    Column names lose surrounding blanks; empty lines are passed over. Raises TableError that lists
-    rows of another length than the header, repeated and empty column names, and text that is not
-    UTF-8.
+def read_csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """All cells of a text table with one header line as text, byte for byte: "NA", "001" and "1e5"
+    stay what they are; and notes on what was found and passed over.
+
+    Separator and encoding are found. Column names lose surrounding blanks; empty lines, comments
+    above and columns without a name or a value are passed over. Raises TableError that lists rows
+    of another length than the header, repeated and empty column names, and bytes that are no text.
     """
-    rows, odd, names = [], [], []
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            names = [name.strip() for name in next(reader, [])]
-            for cells in reader:
-                if cells and len(cells) != len(names):
-                    odd.append(f"line {reader.line_num} has {len(cells)}")
-                elif cells:
-                    rows.append(cells)
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
-        raise_problems(
-            str(path),
-            [
-                f"it is not a readable CSV ({error}); save it as UTF-8 text with commas and closed "
-                "quotes"
-            ],
-        )
+        content = path.read_bytes()
+        if path.suffix.lower() == ".gz":
+            content = gzip.decompress(content)
+        text, encoding = decode_text(path, content)
+    except (DamageError, OSError, EOFError) as error:
+        what = error.what if isinstance(error, DamageError) else error
+        raise_problems(str(path), [f"it is not a readable CSV ({what}); save it as UTF-8 text"])
+        raise
+    above, separator = 0, ""
+    while (line := LINE.match(text)) and line[0]:
+        if line[1].strip() and not line[1].startswith("#") and not named_separator(line[1]):
+            break
+        separator = separator or named_separator(line[1])
+        text, above = text[line.end() :], above + 1
+    if not text:
+        raise_problems(str(path), ["it is empty; write one header line and a row a recording"])
+    separator = separator or _looked_for(text) or ","
+    notes = [] if separator == "," else [f"separator: {NAMES.get(separator, separator)}"]
+    notes += [] if encoding == "utf-8" else [f"encoding: {encoding}"]
+    names, rows, odd = _parse(path, text, separator, above)
     problems = [
-        f"column {name!r} stands {names.count(name)} times; rename or remove one"
+        f"column {name!r} stands {names.count(name)} times (twice or more); rename or remove one"
         for name in dict.fromkeys(names)
-        if names.count(name) > 1 or not name
+        if name and names.count(name) > 1
     ]
     if odd:
         problems.append(
-            f"the header has {len(names)} cells, but {some(odd)}; quote cells that hold commas"
+            f"the header has {len(names)} cells, but {some(odd)}; quote cells that hold the "
+            f"separator ({NAMES.get(separator, separator)})"
         )
     raise_problems(str(path), problems)
-    return pd.DataFrame(rows, columns=names, dtype=str)
+    frame = pd.DataFrame(rows, columns=range(len(names)), dtype=str)
+    nameless = [place for place, name in enumerate(names) if not name]
+    for place in nameless:
+        if (frame[place] != "").any():
+            notes.append("a column without a name is passed over")
+    frame = frame.drop(columns=nameless)
+    frame.columns = pd.Index([name for name in names if name])
+    return frame, notes
 
 
-def twins(column: str, values: Sequence[str], *, fold_case: bool) -> list[str]:
+def _looked_for(text: str) -> str:
+    """The separator of the first lines; an empty one counts for nothing."""
+    lines = [line for line in re.split(r"\r\n|\r|\n", text[:100_000])[:LOOKED_AT] if line.strip()]
+    return find_separator(lines, numeric=False)
+
+
+def _parse(
+    path: Path, text: str, separator: str, above: int
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Names, rows, and the lines whose number of cells is another."""
+    rows: list[list[str]] = []
+    odd: list[str] = []
+    names: list[str] = []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        for cells in reader:
+            if len(cells) == len(names):
+                if any(cells):
+                    rows.append(cells)
+            elif any(cells):
+                odd.append(f"line {reader.line_num + above} has {len(cells)}")
+    except csv.Error as error:
+        raise_problems(
+            str(path), [f"it is not a readable CSV ({error}); save it with closed quotes"]
+        )
+    return names, rows, odd
+
+
+def twins(column: str, values: Iterable[str], *, fold_case: bool) -> list[str]:
     """Names that a reader would take for one, a line each: they differ only in blanks, Unicode form
     or, where asked, case.
     """

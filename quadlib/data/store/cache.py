@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock
 
 from quadlib.config import MediaSettings
-from quadlib.data.decoding.damage import Damage, DamageError
+from quadlib.data.decoding.damage import Damage
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.kinds import Kind
@@ -31,15 +31,15 @@ from quadlib.registry import KINDS
 
 log = logging.getLogger(__name__)
 
-FORMAT = 5  # raised when a decoder's numbers change, or what index.json holds
+FORMAT = 6  # raised when a decoder's numbers change, or what index.json holds
 PROGRESS_SECONDS = 30.0
 Arc = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """A modality's memory-mapped array (n, ...), its damage, of a series the arc windows, and what
-    this call decoded.
+    """A modality's memory-mapped array (n, ...), its damage, of a series the arc windows and the
+    names of its channels, what was understood of every row's file, and what this call decoded.
     """
 
     array: np.ndarray
@@ -47,6 +47,7 @@ class CacheEntry:
     arcs: list[Arc] | None = None
     notes: dict[str, int] = field(default_factory=dict)
     decoded: int = 0
+    channels: tuple[str, ...] = ()
     facts: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -91,30 +92,47 @@ class Order:
         """
         modality = self.table.modalities[self.name]
         described = json.dumps(
-            [FORMAT, modality.kind, modality.shape, self.kind.numbers(self.settings)]
+            [FORMAT, modality.kind, modality.shape, self.channels, self.crop]
+            + [self.kind.numbers(self.settings)]
         )
         return f"{self.name}-{digest_bytes(described.encode())[:12]}-"
 
     @cached_property
-    def jobs(self) -> dict[int, Job]:
-        """Row -> job, for the recordings that have the modality."""
-        modality, kind = self.table.modalities[self.name], self.kind
-        channels = 0
-        if kind.channels is not None:
-            shape = modality.shape
-            channels = shape[0] if shape else _first_channels(self.files, kind.channels)
-        media = MediaSettings(
+    def media(self) -> MediaSettings:
+        """The settings that decoders read."""
+        return MediaSettings(
             **{key: getattr(self.settings, key) for key in MediaSettings.model_fields}
         )
+
+    @cached_property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels: the source's, else those that most of its files have."""
+        modality = self.table.modalities[self.name]
+        if self.kind.channels is None or modality.channels:
+            return modality.channels
+        return self.kind.channels([path for paths in self.files for path in paths[:1]], self.media)
+
+    @cached_property
+    def crop(self) -> str:
+        """The channel that cuts a recording to where it is on, "" for none."""
+        if not self.kind.gives_arc:
+            return ""
+        return self.media.series_crop or self.table.modalities[self.name].crop
+
+    @cached_property
+    def jobs(self) -> dict[int, Job]:
+        """Row -> job, for the recordings that have the modality."""
+        kind, name = self.kind, self.table.modalities[self.name].kind
         return {
             row: Job(
-                modality.kind,
+                name,
                 kind.decode,
                 tuple(paths),
-                media,
+                self.media,
                 self.windows[row],
                 self.offset,
-                channels,
+                self.channels,
+                self.crop,
             )
             for row, paths in enumerate(self.files)
             if paths
@@ -127,8 +145,7 @@ class Order:
         """
         modality = self.table.modalities[self.name]
         if self.kind.channels is not None and not modality.shape:
-            channels = max([1, *(job.channels for job in self.jobs.values())])
-            modality = replace(modality, shape=(channels,))
+            modality = replace(modality, shape=(max(1, len(self.channels)),))
         return input_shape(modality, self.settings)
 
     @cached_property
@@ -307,17 +324,6 @@ def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
         arcs,
         {what: count for what, count in notes.items() if count},
         decoded,
+        order.channels,
         [good[row]["facts"] if row in good else {} for row in range(len(order.files))],
     )
-
-
-def _first_channels(files: Sequence[Sequence[Path]], channel_count: Callable[[Path], int]) -> int:
-    """How many channels the first readable file has; what is wrong with the others is found when
-    they are decoded.
-    """
-    for paths in filter(None, files):
-        try:
-            return channel_count(paths[0])
-        except DamageError:
-            continue
-    return 0

@@ -67,7 +67,12 @@ class MediaStore:
         all of it; with "drop_modality" a damaged modality is masked and counted in one line. A
         recording that has no modality left is an error always.
         """
-        store = decode_table(table, settings, folder)
+        return cls.checked(decode_table(table, settings, folder), settings)
+
+    @classmethod
+    def checked(cls, store: MediaStore, settings: TrainSettings) -> MediaStore:
+        """The same store, where on_damage allows what it holds; raises TableError else."""
+        table = store.table
         if store.damage and settings.on_damage == "error":
             raise TableError(f"{table.name}: {count_damage(store.damage)}\n{report(store.damage)}")
         bare = store.table.frame["sample_id"].to_numpy()[~store.present.any(axis=1)]
@@ -139,7 +144,7 @@ def decode_table(
                 )
                 entry = open_entry(root, table, name, settings, arcs, pool, contents)
                 entries[name], arrays[name], damaged = entry, entry.array, entry.damage
-                modalities[name] = _with_shape(modalities[name], entry.array)
+                modalities[name] = _with_channels(modalities[name], entry)
             damage += damaged
     _announce(table, entries, time.monotonic() - started)
     order = list(modalities)
@@ -156,11 +161,12 @@ def decode_table(
     return MediaStore(masked, {name: arrays[name] for name in order}, damage, facts, digests)
 
 
-def _with_shape(modality: Modality, array: np.ndarray) -> Modality:
+def _with_channels(modality: Modality, entry: CacheEntry) -> Modality:
     """A series whose channels only its files could tell."""
-    if KINDS[modality.kind].channels is None or modality.shape:
+    if KINDS[modality.kind].channels is None:
         return modality
-    return replace(modality, shape=array.shape[1:2])
+    shape = modality.shape or entry.array.shape[1:2]
+    return replace(modality, shape=shape, channels=entry.channels)
 
 
 def mask(table: SampleTable, damage: Sequence[Damage]) -> SampleTable:
@@ -189,7 +195,9 @@ def rows_of_array(table: SampleTable, name: str) -> tuple[np.ndarray, list[Damag
     finite = np.isfinite(array).reshape(len(array), -1)
     damage = []
     for row in np.flatnonzero(present & ~finite.all(axis=1)):
-        what = f"{int((~finite[row]).sum())} of {finite.shape[1]} values are not finite numbers"
+        what = (
+            f"{int((~finite[row]).sum())} of {finite.shape[1]} values are not finite (NaN or inf)"
+        )
         damage.append(
             Damage(
                 table.frame["sample_id"].iloc[row],

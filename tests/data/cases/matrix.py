@@ -34,11 +34,13 @@ COMMAND = re.compile(r"`(quadlib [^`]+)`")
 @dataclass(frozen=True)
 class Right:
     """The case is read: decoded `values`, modality -> sample_id -> array, within `tolerance` of the
-    array's range; `says` are words that the printed inventory or its notes must hold.
+    array's range; `says` are words that the printed inventory or its notes must hold; `holds` looks
+    at the dataset and returns what is wrong with it, or nothing.
     """
 
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     says: tuple[str, ...] = ()
+    holds: Callable[[Any], str] | None = None
     tolerance: float = 0.02
 
 
@@ -153,6 +155,8 @@ def _unlike(right: Right, dataset: Any, printed: str) -> Iterator[str]:
                 yield f"{sample_id} {modality} has shape {array.shape}, not {expected.shape}"
             elif np.abs(array - expected).max() > right.tolerance * max(np.ptp(expected), 1e-6):
                 yield f"{sample_id} {modality} is {array.round(3)}, not {expected.round(3)}"
+    if right.holds is not None and (wrong := right.holds(dataset)):
+        yield wrong
     for words in right.says:
         if words not in printed:
             yield f"not said: {words!r} in {printed[-400:]}"

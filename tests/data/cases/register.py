@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.data.cases import tables
+from tests.data.cases import series, tables
 from tests.data.cases.matrix import Case
 
-CASES: list[Case] = [*tables.CASES]
+CASES: list[Case] = [*tables.CASES, *series.CASES]

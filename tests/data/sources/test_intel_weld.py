@@ -266,7 +266,7 @@ def test_two_rows_for_one_folder_and_two_manifests(full):
     ("text", "said"),
     [
         ("A,B\n1,2\n", "needs the columns CATEGORY and SUBDIRS"),
-        ("", "needs the columns"),
+        ("", "it is empty"),
         (HEADER + "\ngood,1\n", "line 2 has 2"),
         ('CATEGORY,SUBDIRS\n"good', "not a readable CSV"),
     ],

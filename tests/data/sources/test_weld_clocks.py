@@ -13,6 +13,7 @@ from quadlib.config import MediaSettings
 from quadlib.data.decoding.clocks import window_of
 from quadlib.data.decoding.job import Job
 from quadlib.data.kinds.audio import loudness
+from quadlib.data.kinds.series import WELD_CURRENT
 from quadlib.data.kinds.series import decode as decode_series
 from quadlib.data.kinds.video import brightness
 from quadlib.data.sources.weldsim.plan import make_plan
@@ -33,7 +34,7 @@ def welds(tmp_path_factory):
         folder = write_recording(root, recording, small)
         stem = folder / recording.part
         settings = MediaSettings()
-        log = Job("series", None, (stem.with_suffix(".csv"),), settings)
+        log = Job("series", None, (stem.with_suffix(".csv"),), settings, crop=WELD_CURRENT)
         arc = decode_series(log).arc
         windows = {}
         for name, suffix, envelope in (("audio", ".flac", loudness), ("video", ".avi", brightness)):

@@ -1,0 +1,208 @@
+"""Where a log's names, units and readings stand: metadata, comments and unit rows are found by
+looking, and what was passed over is said.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from quadlib.data.decoding.damage import DamageError
+from quadlib.data.logs.cells import looks_numeric
+from quadlib.data.logs.names import clock_of, is_unit
+from quadlib.data.logs.text import (
+    BLANKS,
+    LOOKED_AT,
+    NAMES,
+    decode_text,
+    field_counts,
+    find_separator,
+    named_separator,
+    split_line,
+)
+
+COMMENT = ("#", "%", "//")
+HEADER_ROWS = 4
+SHARE_OF_NUMBERS = 0.8
+EXPORT = "export it again with one header line and rows of the same columns"
+
+
+@dataclass(frozen=True)
+class TextLog:
+    """A log's cells as text: names and units of its columns ("" where none), the cells, the line of
+    every row, counted from 1, and what was passed over.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    cells: pd.DataFrame
+    lines: np.ndarray
+    notes: tuple[str, ...]
+
+
+def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int = 0) -> TextLog:
+    """The cells of a text log, under the names of its columns.
+
+    Args:
+        path: for messages.
+        content: bytes of the file.
+        separator: between fields; "" finds it.
+        skip_rows: lines to pass over at the start.
+
+    Raises:
+        DamageError: no rows of one width, or lines of another width among them.
+    """
+    text, encoding = decode_text(path, content)
+    lines = re.split(r"\r\n|\r|\n", text)
+    if not text.strip():
+        raise DamageError(path, "holds no line of text", EXPORT)
+    numbers = [
+        number for number in range(skip_rows, len(lines)) if lines[number].strip(" \t,;")
+    ]  # of the lines that hold something
+    notes = [] if encoding == "utf-8" else [f"encoding {encoding}"]
+    if numbers and (named := named_separator(lines[numbers[0]])):
+        separator, numbers = separator or named, numbers[1:]
+    comments = []
+    while numbers and lines[numbers[0]].lstrip().startswith(COMMENT):
+        comments.append(numbers.pop(0))
+    if not numbers and comments:
+        numbers, comments = comments, []
+    looked = [lines[number] for number in numbers[:LOOKED_AT]]
+    looked = looked[len(looked) // 2 :] or looked
+    if not looked:
+        raise DamageError(path, f"holds no line after the first {skip_rows}", EXPORT)
+    found = find_separator(looked, numeric=True)
+    if separator and separator != found and not any(separator in line for line in looked):
+        raise DamageError(
+            path,
+            f"has no {NAMES.get(separator, separator)!s} {separator!r} between its fields, which "
+            f"series_separator={separator!r} asks for",
+            f"leave series_separator empty; {NAMES.get(found, 'no separator')} is what it has",
+        )
+    separator = separator or found
+    rows = [split_line(line, separator) if separator else [line.strip()] for line in looked]
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    start = _first_reading(lines, numbers, separator, width, rows)
+    names, units, above = _header(lines, numbers[:start], comments, separator, width)
+    body = numbers[start:]
+    passed = len(numbers[:start]) + len(comments) - above
+    if passed:
+        notes.append(f"{passed} lines above the header are passed over")
+    if not names:
+        notes.append("no header: its channels are numbered")
+        names = tuple(f"column {place + 1}" for place in range(width))
+    return TextLog(
+        names[:width],
+        units[:width],
+        _cells(path, lines, body, separator, width),
+        np.array(body, dtype=np.int64) + 1,
+        tuple(notes),
+    )
+
+
+def _first_reading(
+    lines: Sequence[str],
+    numbers: Sequence[int],
+    separator: str,
+    width: int,
+    rows: Sequence[Sequence[str]],
+) -> int:
+    """Place among `numbers` of the first line that holds numbers where the later lines do."""
+    full = [row for row in rows if len(row) == width]
+    columns = [
+        place
+        for place in range(width)
+        if sum(looks_numeric(row[place]) for row in full) >= SHARE_OF_NUMBERS * len(full)
+        and any(row[place] for row in full)
+    ]
+    for place, number in enumerate(numbers[:LOOKED_AT]):
+        cells = split_line(lines[number], separator) if separator else [lines[number].strip()]
+        if len(cells) != width:
+            continue
+        if not columns:
+            return min(1, len(numbers))
+        alike = sum(looks_numeric(cells[column]) and bool(cells[column]) for column in columns)
+        if alike * 2 >= len(columns):  # a reading, though a cell of it may be an error word
+            return place
+    return min(1, len(numbers))  # a header alone
+
+
+def _header(
+    lines: Sequence[str],
+    above: Sequence[int],
+    comments: Sequence[int],
+    separator: str,
+    width: int,
+) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Names, units, and how many lines they take of those above the readings."""
+    rows: list[list[str]] = []
+    for number in reversed(above[-HEADER_ROWS:]):
+        cells = split_line(lines[number], separator) if separator else [lines[number].strip()]
+        if not _fits(cells, width):
+            break
+        rows.insert(0, cells)
+    if not rows and comments:  # numpy.savetxt writes its header as a comment
+        cells = split_line(lines[comments[-1]].lstrip(" #%/"), separator) if separator else []
+        if _fits(cells, width) and not all(map(looks_numeric, cells)):
+            return _padded(cells, width), ("",) * width, 1
+    if not rows:
+        return (), ("",) * width, 0
+    units = next((row for row in rows[1:] if all(map(is_unit, row)) and any(row)), None)
+    named = [row for row in rows if row is not units]
+    clocked = [row for row in named if any(clock_of(cell) for cell in row)]
+    names = clocked[0] if clocked else named[-1]
+    taken = len(rows) - rows.index(names)
+    return (
+        _padded(names, width),
+        tuple(_plain(unit) for unit in _padded(units or [], width)),
+        taken,
+    )
+
+
+def _fits(cells: Sequence[str], width: int) -> bool:
+    """Whether these cells can name `width` columns: the last may be nameless, or R's first."""
+    return len(cells) >= width - 1 and sum(map(bool, cells)) >= min(width, 2) - 1 and bool(cells)
+
+
+def _padded(cells: Sequence[str], width: int) -> tuple[str, ...]:
+    return (*cells, *[""] * (width - len(cells)))
+
+
+def _plain(unit: str) -> str:
+    return re.sub(r"^[\[(]|[\])]$", "", unit.strip())
+
+
+def _cells(
+    path: Path, lines: Sequence[str], body: Sequence[int], separator: str, width: int
+) -> pd.DataFrame:
+    """All cells as text; raises DamageError for lines of another width than the others."""
+    rows = [lines[number] for number in body]
+    counts = np.array(field_counts(rows, separator))
+    odd = np.flatnonzero(counts != width)
+    if len(odd):
+        first = odd[0]
+        raise DamageError(
+            path,
+            f"{len(odd)} line(s) have another number of fields than the {width} of the others: "
+            f"line {body[first] + 1} has {counts[first]} ({rows[first][:40]!r})",
+            "complete or remove these lines, or say what stands between the fields: "
+            "series_separator, series_decimal",
+        )
+    frame: pd.DataFrame = pd.read_csv(
+        io.StringIO("\n".join(rows)),
+        sep=r"\s+" if separator == BLANKS else (separator or "\x1f"),
+        header=None,
+        names=list(range(width)),
+        index_col=False,
+        dtype=str,
+        keep_default_na=False,
+        skipinitialspace=True,
+    )
+    return frame.fillna("")

@@ -1,0 +1,75 @@
+"""What names of columns say: a unit in brackets, a clock and its unit, a row number, a label."""
+
+from __future__ import annotations
+
+import re
+
+UNIT_IN_NAME = re.compile(r"^(.*?)\s*[\[(]\s*([^\[\]()]*)\s*[\])]\s*$")
+SECONDS = {
+    "s": 1.0,
+    "sec": 1.0,
+    "seconds": 1.0,
+    "second": 1.0,
+    "sek": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+}
+SECONDS |= {"ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "d": 86400.0}
+CLOCK = re.compile(
+    r"%?(?:t|time|zeit|zeitpunkt|uhrzeit|timestamp|time stamp|zeitstempel|date ?time|date/time"
+    r"|datum/uhrzeit|seconds|sec|(?:elapsed|relative|rel|abs|unix)(?: time)?|x value|epoch|utc|ts"
+    r"|temps)(?: (?:utc|local|ms|us|ns|s|sec|min|seconds))?"
+)
+DATE, TIME = ("date", "datum"), ("time", "uhrzeit", "zeit")
+INDEX = re.compile(
+    r"|index|unnamed: ?\d+|no\.?|nr\.?|#|row|zeile|scan|record|seq(?:uence)?(?: number)?"
+)
+LABELS = re.compile(
+    r"(?:class|target|label|split|group)(?:es|s)?(?: ?(?:id|name|label))?"
+    r"|(?:sample|recording) ?id|y true"
+)
+UNITS = re.compile(
+    r"|-|[\[(].*[\])]|%|‰|°.?|[µμnmkMGh]?(?:s|V|A|W|N|Nm|Pa|bar|psi|m|g|l|L|Hz|Ohm|Ω|J|F|H|T|K|C|rpm"
+    r"|m/s|m/s²|m/s2|m/s\^2|g/s|l/min|L/min|m³/h|mm/s|U/min|1/min|deg|rad|rad/s|dB|ppm|min|sec|kg|t)"
+    r"|(?:ms|us|ns|µs|mm|cm|km|mbar|mmHg|degC|deg C|Celsius|Volt|Ampere|A\.U\.|a\.u\.|count|counts)"
+)
+
+
+def plain(name: str) -> str:
+    """A name as it is compared: lower case, without its unit, underscores as blanks."""
+    return re.sub(r"[\s_]+", " ", base_and_unit(name)[0]).strip().casefold()
+
+
+def base_and_unit(name: str) -> tuple[str, str]:
+    """A column's name and the unit that it carries in brackets, "" where none."""
+    match = UNIT_IN_NAME.match(name.strip())
+    return (match[1].strip(), match[2].strip()) if match and match[1] else (name.strip(), "")
+
+
+def clock_of(name: str) -> str:
+    """The name as a clock's, "" where it is none."""
+    match = CLOCK.fullmatch(plain(name))
+    return match[0] if match else ""
+
+
+def clock_unit(name: str, unit: str) -> float | None:
+    """Seconds of one step of a clock by its name and unit; None where neither says."""
+    for word in (base_and_unit(name)[1], unit, plain(name).rpartition(" ")[2], plain(name)):
+        if (word_plain := word.strip().casefold()) in SECONDS:
+            return SECONDS[word_plain]
+    return None
+
+
+def is_label(name: str) -> bool:
+    """Whether a column inside a recording is named like a column of the table."""
+    return LABELS.fullmatch(plain(name)) is not None
+
+
+def is_index(name: str) -> bool:
+    """Whether a column is named like row numbers."""
+    return INDEX.fullmatch(plain(name)) is not None
+
+
+def is_unit(cell: str) -> bool:
+    """Whether a cell of the row below the names is a unit, or empty."""
+    return UNITS.fullmatch(cell.strip()) is not None

@@ -1,0 +1,254 @@
+"""Columns of paths: which are modalities, which files stand twice, and the .npy files in them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.kinds import kind_of_array, kinds_by_extension
+from quadlib.data.samples import some
+from quadlib.data.sources.archive import unusual_values
+from quadlib.data.sources.columns import STANDARD, without_missing_words
+from quadlib.data.sources.paths import Root
+from quadlib.registry import KINDS
+
+LOOKS_LIKE_PATHS = r"(?:.*[/\\].*|[^\s]+)\.[A-Za-z]\w{0,4}(?:\.gz)?"
+CLEARLY_LONGER = 4.0  # how much longer a first axis is that counts as steps without being asked
+LONGER = 2.0  # and a second one, where it is expected
+
+
+def path_columns(
+    frame: pd.DataFrame, information: Sequence[str]
+) -> tuple[dict[str, str], list[str], list[str]]:
+    """Kind of every modality by the endings of its files; problems; and notes on the columns that
+    are none.
+    """
+    kinds: dict[str, str] = {}
+    problems, notes, others = [], [], []
+    by_ending = kinds_by_extension()
+    for name in frame.columns:
+        if name in STANDARD:
+            continue
+        if name in information or not pd.api.types.is_string_dtype(frame[name]):
+            others.append(name)
+            continue
+        frame[name] = without_missing_words(frame[name])
+        filled = frame[name][frame[name] != ""]
+        endings = filled.str.strip().str.casefold().str.extract(r"(\.[a-z0-9]{1,8})$")[0].fillna("")
+        by_row = endings.map(by_ending).fillna("")
+        if (by_row == "").all():
+            paths = filled.str.fullmatch(LOOKS_LIKE_PATHS)
+            folders = filled.str.contains(r"[/\\]", regex=True)
+            if len(filled) and paths.mean() > 0.5:
+                known = ", ".join(sorted(set(endings[paths])))
+                notes.append(
+                    f"column {name} looks like paths, but no kind reads {known} files; it is kept "
+                    "as information" + (", save sheets as CSV" if ".xls" in known else "")
+                )
+            elif len(filled) and folders.mean() > 0.5:
+                notes.append(
+                    f"column {name} looks like paths without an ending ({filled.iloc[0]}), which "
+                    "tells no kind; it is kept as information"
+                )
+            else:
+                others.append(name)
+            continue
+        kinds[name] = usual = str(by_row[by_row != ""].value_counts().index[0])
+        for row in by_row.index[by_row != usual][:5]:
+            usual_ending = Counter(endings[by_row == usual]).most_common(1)[0][0]
+            problems.append(
+                f"row {row + 1}, {name}: {frame[name][row]!r} is no {usual} file like the others "
+                f"of its column ({usual_ending}); correct it, or leave it empty where missing"
+            )
+        several = frame["sample_id"][frame[name].str.contains("|", regex=False)]
+        if len(several) and not KINDS[usual].several_files:
+            problems.append(
+                f"{name}: {some(several)} name several files, which only photos may; name one "
+                f"{usual} file a recording"
+            )
+    if others:
+        notes.append(f"columns kept as information: {', '.join(others)}")
+    if not kinds:
+        problems.append(
+            "no modality: no column holds paths of files of a known kind "
+            f"({', '.join(by_ending)}); add one column a modality, or save features as .npz arrays"
+            + "".join(f"; {note}" for note in notes if "looks like paths" in note)
+        )
+    return kinds, problems, notes
+
+
+def shared_files(frame: pd.DataFrame, kinds: Mapping[str, str], root: Root) -> list[str]:
+    """Links that lead out of the folder, and files that stand in two places of the table."""
+    problems: list[str] = []
+    places: dict[str, list[str]] = {}
+    links: dict[str, bool] = {}
+    for name in kinds:
+        filled = frame[name] != ""
+        for sample_id, text in zip(frame["sample_id"][filled], frame[name][filled], strict=True):
+            for part in text.split("|"):
+                if not part:
+                    continue
+                path = os.path.join(root.folder, part)
+                folder = os.path.dirname(path)
+                if folder not in links:  # a folder's links are followed once
+                    links[folder] = os.path.realpath(folder) != folder
+                if links[folder] or os.path.islink(path):
+                    leaves = root.leaves(part)
+                    problems += [f"{sample_id}: {name} {leaves}"] if leaves else []
+                    path = os.path.realpath(path)
+                places.setdefault(path, []).append(f"{sample_id} {name}")
+    for path, users in places.items():
+        if len(users) > 1:
+            problems.append(
+                f"{os.path.relpath(path, root.folder)} stands {len(users)} times: {some(users)}; "
+                "give every recording its own file"
+            )
+    return problems
+
+
+@dataclass
+class Loaded:
+    """The .npy files of a modality stacked, float32; each recording's row, -1 where missing."""
+
+    rows: np.ndarray
+    array: np.ndarray = field(default_factory=lambda: np.zeros((0, 1), dtype=np.float32))
+    kind: str = "vector"
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def load_arrays(frame: pd.DataFrame, name: str, root: Path, steps: int, axes: str) -> Loaded:
+    """Reads every .npy file of a modality: vectors (d,), or series of one or more channels, which
+    are resampled to `steps` where their lengths differ.
+    """
+    loaded = Loaded(np.full(len(frame), -1))
+    arrays: dict[int, np.ndarray] = {}
+    broken: dict[str, list[str]] = {}
+    by_ending = kinds_by_extension()
+    for row, text in enumerate(frame[name]):
+        if not text or PurePosixPath(text).suffix.lower() not in by_ending:
+            continue
+        try:
+            array = _load(root / text)
+        except DamageError as error:
+            broken.setdefault(f"{error.what}; {error.remedy}", []).append(
+                f"{frame['sample_id'].iat[row]} ({text})"
+            )
+            continue
+        arrays[row] = array
+    for reason, places in broken.items():
+        count = f"{len(places)} files: " if len(places) > 1 else ""
+        loaded.problems.append(f"{name}: {count}{some(places)}: {reason}")
+    if not arrays:
+        return loaded
+    shapes = Counter(array.shape for array in arrays.values())
+    if len({len(shape) for shape in shapes}) > 1:
+        loaded.problems.append(
+            f"{name}: its files hold arrays of {_shapes(shapes)}; give all the same axes"
+        )
+        return loaded
+    stack, problem, notes = _stacked(name, arrays, shapes, steps, axes)
+    if problem:
+        loaded.problems.append(problem)
+        return loaded
+    loaded.rows[list(arrays)] = np.arange(len(arrays))
+    loaded.array, loaded.kind = stack, kind_of_array(stack.shape[1:])
+    if not loaded.kind:
+        loaded.problems.append(
+            f"{name}: arrays of shape {stack.shape[1:]} are of no known kind; (d,) or (channels, "
+            "steps) were expected"
+        )
+    loaded.notes = notes + unusual_values(name, stack)
+    return loaded
+
+
+def _load(path: Path) -> np.ndarray:
+    """One .npy file as float32. Raises DamageError."""
+    try:
+        with open_regular(path) as file:
+            array = np.load(file, allow_pickle=False)
+    except DamageError:
+        raise
+    except (ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        cut = "cut short: " if "reshape" in reason or "EOF" in reason or "read" in reason else ""
+        what = "pickled objects, which are never read" if "pickle" in reason.lower() else reason
+        raise DamageError(path, f"{cut}{what}", "write it again with numpy.save") from None
+    if array.dtype.names:  # a column a channel
+        array = np.stack([array[name].astype(np.float64) for name in array.dtype.names])
+    if not array.size or array.dtype.kind not in "fiub" or array.ndim == 0:
+        names = {"c": "complex numbers", "O": "objects"}.get(array.dtype.kind, str(array.dtype))
+        raise DamageError(
+            path,
+            f"holds {names} of shape {array.shape}",
+            "write numbers of shape (d,) or (channels, steps)",
+        )
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def _stacked(
+    name: str,
+    arrays: Mapping[int, np.ndarray],
+    shapes: Counter[tuple[int, ...]],
+    steps: int,
+    axes: str,
+) -> tuple[np.ndarray, str, list[str]]:
+    """One array of all files, what stands against it, and notes on what was turned or resampled."""
+    values = list(arrays.values())
+    notes: list[str] = []
+    if len(next(iter(shapes))) == 1 and len(shapes) > 1:  # one channel a file
+        values = [array[None] for array in values]
+    elif len(next(iter(shapes))) == 2:
+        steps_first, problem = _steps_first(name, shapes, axes)
+        if problem:
+            return np.zeros(0), problem, []
+        if steps_first:
+            values = [array.T for array in values]
+            notes.append(f"{name}: its files are (steps, channels) and are turned")
+    if len({array.shape for array in values}) == 1:
+        return np.stack(values), "", notes
+    channels = {array.shape[:-1] for array in values}
+    if len(channels) > 1:
+        return (
+            np.zeros(0),
+            f"{name}: its files hold arrays of {_shapes(shapes)}; give all the same channels",
+            [],
+        )
+    grid = np.linspace(0, 1, steps)
+    resampled = [
+        np.stack([np.interp(grid, np.linspace(0, 1, array.shape[-1]), row) for row in array])
+        for array in values
+    ]
+    lengths = sorted({array.shape[-1] for array in values})
+    notes.append(f"{name}: series of {lengths[0]} to {lengths[-1]} steps are resampled to {steps}")
+    return np.stack(resampled).astype(np.float32), "", notes
+
+
+def _steps_first(name: str, shapes: Counter[tuple[int, ...]], axes: str) -> tuple[bool, str]:
+    """Whether the first axis of these arrays is time: the one whose length varies, else the clearly
+    longer; a problem where neither says.
+    """
+    if axes:
+        return axes == "steps_channels", ""
+    lengths = [len({shape[axis] for shape in shapes}) for axis in (0, 1)]
+    if lengths[0] != lengths[1]:
+        return lengths[0] > lengths[1], ""
+    first, second = next(iter(shapes))
+    if first >= CLEARLY_LONGER * second or second >= LONGER * first:
+        return first > second, ""
+    return False, (
+        f"{name}: arrays of shape {(first, second)} may be (channels, steps) or (steps, channels); "
+        'set series_axes="channels_steps" or series_axes="steps_channels"'
+    )
+
+
+def _shapes(shapes: Counter[tuple[int, ...]]) -> str:
+    return some([f"{shape} ({count} files)" for shape, count in shapes.most_common()])
