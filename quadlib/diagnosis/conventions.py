@@ -1,16 +1,14 @@
 """Every name that a foreign pipeline is searched for, in the order of the search.
 
-Where a pipeline calls things otherwise, the callables of `Subject` (embed, labels_of, train_step,
-evaluate) say what this list cannot. The comment above each name is its line in the README's table.
+How a model is called and what its loss is given is seen in a step, never searched for. The comment
+above each name is its line in the README's table.
 """
 
 from __future__ import annotations
 
 import re
 
-# inputs of a batch that is a mapping
-BATCH_INPUTS = ("inputs", "input", "x", "image", "images", "features")
-# labels of a batch that is a mapping
+# labels of a batch of which no step was seen
 BATCH_LABELS = ("labels", "label", "y", "target", "targets")
 # table rows that a batch says it holds
 BATCH_ROWS = ("index", "indices", "idx", "rows", "row")

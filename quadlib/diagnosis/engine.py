@@ -44,9 +44,10 @@ def diagnose(
 
     Args:
         subject: the parts of a pipeline, all optional.
-        phases: which checks run: "before" reads tables and settings alone, "batch" loads and embeds
-            the first batch, "steps" takes a few training steps and undoes them, "epoch" reads
-            history, evaluation and checkpoint, "observed" reads the record of a watched loop.
+        phases: which checks run: "before" reads tables and settings alone, "batch" loads a batch or
+            two and looks at what the subject's step makes of them, "steps" reads a few of its
+            steps, which are undone, "epoch" reads history, evaluation and checkpoint, "observed"
+            reads the record of a watched loop.
         deep: compare whole files instead of their size, head and tail.
         limits: the thresholds of all checks; `Limits(few_copies=0.0)` changes one.
 

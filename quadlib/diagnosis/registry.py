@@ -23,10 +23,10 @@ class Check:
     Args:
         contract: what is judged.
         name: what holds where nothing is wrong: "no sample is silent".
-        phase: what the look costs: "before" reads tables and settings alone; "batch" loads and
-            embeds the first batch; "steps" takes a few optimiser steps on the subject (undone
-            afterwards); "epoch" reads history, evaluation and checkpoint; "observed" reads the
-            record of a watched loop.
+        phase: what the look costs: "before" reads tables and settings alone; "batch" loads a
+            batch or two and looks at what the subject's step makes of them; "steps" reads a few of
+            its steps (undone afterwards); "epoch" reads history, evaluation and checkpoint;
+            "observed" reads the record of a watched loop.
         look: yields `contract.broken(...)`, and raises Unavailable with the reason where it cannot
             judge.
     """

@@ -142,8 +142,6 @@ def _steps_taken(x: Examination) -> tuple[int, str]:
         why = str(reason)
     except Exception as error:  # the subject's own code raised; that is what the verdict says
         why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    return 0, (
-        f"the model was given, but no training step of it was seen: {why}; run the loop under "
-        "`with quadlib.observe() as seen:`, or give train_step=..., a function that takes one step "
-        "on a batch"
-    )
+    if x.subject.train_step is not None:
+        why = f"no training step of it was seen: {why}"
+    return 0, f"the model was given, but {why}"

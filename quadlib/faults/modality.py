@@ -110,15 +110,13 @@ def mixed_views(p: Pipeline) -> None:
         SupConLoss(p.settings.temperature),
     )
 
-    def embed(model: torch.nn.Module, batch: Batch) -> Tensor:
-        both = torch.cat([model(batch).fused, model(batch).fused])
-        return both.view(len(batch), 2, -1)  # torch.stack([first, second], dim=1) was meant
-
     def train_step(batch: Batch) -> Tensor:
         optimiser.zero_grad()
-        value = loss(embed(model, batch), batch.labels)
+        both = torch.cat([model(batch).fused, model(batch).fused])
+        views = both.view(len(batch), 2, -1)  # torch.stack([first, second], dim=1) was meant
+        value = loss(views, batch.labels)
         value.backward()
         optimiser.step()
         return value.detach()
 
-    p.parts |= {"embed": embed, "train_step": train_step, "loss": loss}
+    p.parts |= {"train_step": train_step, "loss": loss}

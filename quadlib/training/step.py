@@ -30,14 +30,12 @@ class Parts(Protocol):
     settings: Any
 
 
-def embed(parts: Parts, batch: Batch, model: nn.Module | None = None) -> Embeddings:
-    """The embeddings of a batch that is on the run's device, in the autocast dtype of the run; by
-    another model than the run's where one is given.
-    """
+def embed(parts: Parts, batch: Batch) -> Embeddings:
+    """The embeddings of a batch that is on the run's device, in the run's autocast dtype."""
     with torch.autocast(
         parts.device.type, dtype=parts.amp_dtype, enabled=parts.amp_dtype is not None
     ):
-        return (model or parts.model)(batch)
+        return parts.model(batch)
 
 
 def training_mode(parts: Parts) -> None:

@@ -44,7 +44,6 @@ def subject_of(trainer: Trainer, **parts: Any) -> Subject:
         "history": trainer.history or None,
         # one batch stands for all that share a step: the mean of their gradients is its own
         "train_step": lambda batch: step.take_step(trainer, [batch]),
-        "embed": lambda model, batch: step.embed(trainer, batch.to(trainer.device), model).fused,
         "name": trainer.run.name,
     }
     return Subject(**{**usual, **parts})

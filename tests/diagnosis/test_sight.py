@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from steps import step_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -35,11 +36,26 @@ def test_nothing_given_is_not_judged():
 
 def test_a_model_that_raises_is_not_judged_and_the_reason_stands_first():
     loader = DataLoader(TensorDataset(torch.randn(64, 8), torch.as_tensor(LABELS)), 16)
-    result = diagnose(Subject(labels=LABELS, loader=loader, model=Broken(), loss=nn.MSELoss()))
+    model, loss = Broken(), nn.MSELoss()
+    step = step_of(model, loss)
+    result = diagnose(
+        Subject(labels=LABELS, loader=loader, model=model, loss=loss, train_step=step)
+    )
     assert result.ok is None and result.exit_code == 2
     assert "ValueError: sizes do not match" in result.headline()
     assert "labels" in result.seen and "model" in result.not_seen
     assert not result.crashed, "the error is the subject's, no bug of the doctor's"
+
+
+def test_a_model_without_a_step_is_not_judged_and_no_loop_is_invented():
+    loader = DataLoader(TensorDataset(torch.randn(64, 8), torch.as_tensor(LABELS)), 16)
+    calls = []
+    model = nn.Linear(8, 4)
+    model.register_forward_hook(lambda *_: calls.append(1))
+    result = diagnose(Subject(labels=LABELS, loader=loader, model=model, loss=nn.MSELoss()))
+    assert result.exit_code == 2 and not calls
+    assert "give train_step=" in result.headline() and "quadlib.observe()" in result.headline()
+    assert any("give train_step=" in why for name, why in result.not_run if "N04" in name)
 
 
 def test_a_loop_that_raises_before_its_first_step_is_not_judged():
@@ -78,7 +94,5 @@ def test_an_error_of_the_subjects_own_code_is_no_crash_of_the_doctor():
         raise AssertionError
 
     assert not is_ours(raised(lambda: Broken()(1)))
-    from quadlib.diagnosis.subject import Subject as own
-
-    error = raised(lambda: own(labels=LABELS).loss_of((1, 2), torch.zeros(2)))
+    error = raised(lambda: Subject(labels=LABELS).require_bounds(1))
     assert not is_ours(error), "this test's own frame takes part"

@@ -86,6 +86,7 @@ class Toy:
             "loss": self.loss,
             "optimizer": self.optimiser,
             "settings": self.settings,
+            "train_step": self.train_step,
             "evaluate": self.evaluate,
         }
         return Subject(**{**given, **parts})

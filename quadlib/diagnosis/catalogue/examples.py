@@ -68,10 +68,6 @@ def supcon(z, y, temperature=0.1):
 model, loss = Model(), SupConLoss(0.1)
 """.lstrip()
 OPTIMISER = "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)\n"
-DIAGNOSE = "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss))\n"
-TRAIN = (
-    "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, optimizer=optimizer))\n"
-)
 STEP = """
 def train_step(batch):
     optimizer.zero_grad()
@@ -80,7 +76,11 @@ def train_step(batch):
     optimizer.step()
     return value.detach()
 
+
 """.lstrip()
+SUBJECT = "Subject(loader=loader, model=model, loss=loss, train_step=train_step"
+DIAGNOSE = OPTIMISER + STEP + f"diagnosis = diagnose({SUBJECT}))\n"
+TRAIN = STEP + f"diagnosis = diagnose({SUBJECT}, optimizer=optimizer))\n"
 SHORT = "from quadlib import Subject, SupConLoss, diagnose\n\n"
 
 TWO_VIEWS = """

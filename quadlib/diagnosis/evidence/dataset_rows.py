@@ -14,7 +14,7 @@ import numpy as np
 
 from quadlib.diagnosis.evidence.contents import Contents, contents_of_array
 from quadlib.diagnosis.evidence.features import (
-    inputs_by_name,
+    input_arrays,
     presence,
     stored_arrays,
     table_arrays,
@@ -103,7 +103,7 @@ class _Reader:
                 "the dataset's labels are not those of the train rows in the table's order, so "
                 "which is which is not known"
             )
-        inputs = inputs_by_name(self.x.subject.inputs_of(batch))
+        inputs = input_arrays(batch)
         if any(len(values) != len(numbers) for values in inputs.values()):
             raise Unavailable("the inputs of a batch do not have one row a sample")
         return inputs, presence(batch, inputs)
@@ -139,7 +139,7 @@ def _same_labels(x: Examination, batch: Any, rows: np.ndarray) -> bool:
     """Whether equal labels of the table's rows are equal in the batch, and different ones
     different.
     """
-    expected, actual = codes_of(np.asarray(x.labels)[rows]), codes_of(x.subject.batch_labels(batch))
+    expected, actual = codes_of(np.asarray(x.labels)[rows]), codes_of(x.labels_in(batch))
     return len(expected) == len(actual) and bool(
         ((expected[:, None] == expected) == (actual[:, None] == actual)).all()
     )

@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from quadlib.diagnosis.evidence.batch import labels_in
 from quadlib.diagnosis.evidence.declared import DeclaredFacts
+from quadlib.diagnosis.evidence.trial import Probe, Trajectory, take_steps
 from quadlib.diagnosis.limits import DEFAULT, Limits
-from quadlib.diagnosis.observe.probe import Probe, Trajectory, take_steps
 from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.observe.snapshot import Snapshot
+from quadlib.diagnosis.observe.steps import NO_ROWS, LossPass, replay
 from quadlib.diagnosis.subject import Subject, Unavailable, codes_of
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Examination(DeclaredFacts):
     def __init__(self, subject: Subject, *, deep: bool = False, limits: Limits = DEFAULT) -> None:
         super().__init__(subject)
         self.deep, self.limits = deep, limits
+        self._trial: Trajectory | Exception | None = None
 
     def __enter__(self) -> Examination:
         self._snapshot = Snapshot(self.subject.model, self._stateful())
@@ -60,8 +63,8 @@ class Examination(DeclaredFacts):
         s = self.subject
         inner = [getattr(s.loader, name, None) for name in ("batch_sampler", "sampler", "dataset")]
         further = getattr(inner[0], "sampler", None), getattr(inner[2], "dataset", None)
-        parts = (s.optimizer, s.scheduler, s.scaler, s.loader, s.batch_sampler, *inner, *further)
-        return [item for item in parts if item is not None]
+        parts = (s.optimizer, s.scheduler, s.scaler, s.loss, s.loader, s.batch_sampler)
+        return [item for item in (*parts, *inner, *further) if item is not None]
 
     @property
     def record(self) -> Record:
@@ -186,7 +189,19 @@ class Examination(DeclaredFacts):
     @cached_property
     def batch_labels(self) -> np.ndarray:
         """Labels of the first batch."""
-        return self.subject.batch_labels(self.batches[0])
+        return self.labels_in(self.batches[0])
+
+    def labels_in(self, batch: Any) -> np.ndarray:
+        """Labels of a batch (N,)."""
+        return labels_in(batch, self.label_path)
+
+    @cached_property
+    def label_path(self) -> str:
+        """The leaf of a batch that the trial steps showed the loss to be given as labels, or ""."""
+        try:
+            return self.trajectory.label
+        except Exception:  # no step, or it raised, which the contracts of the step say
+            return ""
 
     @cached_property
     def contents(self) -> dict[str, Contents]:
@@ -236,7 +251,15 @@ class Examination(DeclaredFacts):
         """Embeddings of the first batch in training mode, detached: (N, D), several views stacked
         view by view.
         """
-        return self.probe.embeddings
+        try:
+            rows = self.probe.embeddings
+        except Unavailable:
+            raise
+        except Exception:  # a step whose loss has no gradient raises there, after its forward pass
+            rows = self.replay(self.batches[0], evaluation=False).rows
+        if rows is None:
+            raise Unavailable(NO_ROWS)
+        return rows
 
     @cached_property
     def embedded_labels(self) -> np.ndarray:
@@ -252,17 +275,32 @@ class Examination(DeclaredFacts):
         """One training step on the first batch, observed from inside, then undone."""
         return self.trajectory.first
 
-    @cached_property
+    @property
     def trajectory(self) -> Trajectory:
-        """The first few training steps, observed and then undone."""
-        batches = self.batches
+        """The first few training steps, observed and then undone; taken once, even where they
+        raise.
+        """
+        if self._trial is None:
+            try:
+                self._trial = take_steps(
+                    self.subject,
+                    self.batches,
+                    most_steps=self.limits.trial_steps,
+                    most_seconds=self.limits.trial_seconds,
+                )
+            except Exception as error:  # of the subject's own step; raised at every question
+                self._trial = error
+            finally:
+                self._snapshot.restore()
+        if isinstance(self._trial, Exception):
+            raise self._trial
+        return self._trial
+
+    def replay(self, batch: Any, *, evaluation: bool = True) -> LossPass:
+        """The subject's step on a batch up to its backward pass; the subject is put back."""
+        names = self._trial.names if isinstance(self._trial, Trajectory) else None
         try:
-            return take_steps(
-                self.subject,
-                batches,
-                most_steps=self.limits.trial_steps,
-                most_seconds=self.limits.trial_seconds,
-            )
+            return replay(self.subject, batch, names, evaluation=evaluation)
         finally:
             self._snapshot.restore()
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
+from quadlib.diagnosis.evidence.batch import inputs_of, labels_in, presence_of
 from quadlib.diagnosis.limits import Limits
 from quadlib.diagnosis.subject import Unavailable
 
@@ -114,11 +114,12 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """
     parts: dict[str, list[np.ndarray]] = {}
     labels: list[np.ndarray] = []
+    label = x.label_path  # takes the trial steps, which are no loading
     deadline = time.monotonic() + x.limits.loading_seconds
     for batch in itertools.islice(x.iterate(), x.limits.loaded_batches):
-        own = inputs_by_name(x.subject.inputs_of(batch))
+        own = input_arrays(batch)
         present = presence(batch, own)
-        batch_labels = x.subject.batch_labels(batch)
+        batch_labels = labels_in(batch, label)
         for name, values in own.items():
             if len(values) != len(batch_labels):
                 raise Unavailable(
@@ -138,41 +139,19 @@ def _of_batches(x: Examination) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return {name: values[once] for name, values in features.items()}, np.concatenate(labels)[once]
 
 
-def by_modality(inputs: Any) -> Mapping[Any, Any]:
-    """The inputs of a batch by name: of a mapping, an object with `inputs`, a sequence, or one
-    tensor as "input".
-    """
-    inputs = getattr(inputs, "inputs", inputs)
-    if isinstance(inputs, Tensor):
-        inputs = {"input": inputs}
-    elif isinstance(inputs, (tuple, list)):
-        inputs = {f"input {number}": value for number, value in enumerate(inputs)}
-    if not isinstance(inputs, Mapping):
-        raise Unavailable(
-            f"the inputs of a batch are {type(inputs).__name__}, not tensors by modality"
-        )
-    return inputs
-
-
-def inputs_by_name(inputs: Any) -> dict[str, np.ndarray]:
-    """The inputs of a batch by modality, as arrays: a mapping, an object with `inputs`, a sequence
-    of tensors, or one tensor.
-    """
-    found = {
-        str(name): value.detach().float().cpu().numpy()
-        for name, value in by_modality(inputs).items()
-        if isinstance(value, Tensor) and value.ndim >= 2
-    }
-    if not found:
-        raise Unavailable("a batch holds no input tensors of shape (N, ...)")
-    return found
+def input_arrays(batch: Any) -> dict[str, np.ndarray]:
+    """The inputs of a batch by modality, as float32 arrays."""
+    inputs = inputs_of(batch, whole_numbers=True)
+    return {name: value.detach().float().cpu().numpy() for name, value in inputs.items()}
 
 
 def presence(batch: Any, own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Which samples have which modality, by the batch's own mask (N, M) where it has one, else
     all.
     """
-    mask = batch.get("present") if isinstance(batch, Mapping) else getattr(batch, "present", None)
-    if isinstance(mask, Tensor) and mask.ndim == 2 and mask.shape[1] == len(own):
-        return {name: mask[:, place].bool().cpu().numpy() for place, name in enumerate(own)}
-    return {name: np.ones(len(values), dtype=bool) for name, values in own.items()}
+    rows = len(next(iter(own.values())))
+    mask = presence_of(batch, rows, len(own))
+    return {
+        name: np.ones(rows, dtype=bool) if mask is None else mask[:, place].cpu().numpy()
+        for place, name in enumerate(own)
+    }

@@ -1,12 +1,10 @@
-"""Forward passes in evaluation mode on changed copies of a batch: which input moves which row of
-the embeddings.
+"""The subject's step replayed on changed copies of a batch, in evaluation mode: which input moves
+which row of the embeddings.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from quadlib.diagnosis.evidence.features import by_modality
+from quadlib.diagnosis.evidence.batch import input_paths, presence_of, presence_path
+from quadlib.diagnosis.observe.leaves import replaced, tensors_in
+from quadlib.diagnosis.observe.steps import NO_ROWS
 from quadlib.diagnosis.observe.variation import variation
-from quadlib.diagnosis.subject import Subject, Unavailable
+from quadlib.diagnosis.subject import Unavailable
 
 if TYPE_CHECKING:
     from quadlib.diagnosis.evidence.examination import Examination
@@ -35,21 +35,23 @@ class ModuleTrace:
 
 
 class Forward:
-    """Embeddings of the first batch, and of copies of it with inputs or presence changed, in
-    evaluation mode.
+    """What the loss is given for the first batch, and for copies of it with inputs or presence
+    changed, in evaluation mode.
 
-    Dropout is off, the random state is the same in every pass, modes and random states are put
-    back. Raises Unavailable where the inputs of a batch are not tensors of one row a sample.
+    Dropout is off, the random state is the same in every pass, and the subject is put back. Raises
+    Unavailable where the inputs of a batch are not tensors of one row a sample.
     """
 
     def __init__(self, x: Examination) -> None:
-        self.subject, self.batch, self.limits = x.subject, x.batches[0], x.limits
-        self.has_view_axis = False  # whether the model gives (N, V, D), known after the first pass
+        self.x, self.batch, self.limits = x, x.batches[0], x.limits
+        self.paths = input_paths(self.batch, x.trajectory.reaching)
+        self.has_view_axis = False  # whether the loss gets (N, V, D), known after the first pass
 
     @cached_property
     def inputs(self) -> dict[str, Tensor]:
-        """The batch's inputs by modality, floating point, all of one length."""
-        return inputs_of(self.subject, self.batch)
+        """The batch's inputs by modality that reach the loss, floating point, all of one length."""
+        leaves = dict(tensors_in(self.batch))
+        return {name: leaves[path] for name, path in self.paths.items()}
 
     @property
     def rows(self) -> int:
@@ -72,13 +74,15 @@ class Forward:
         self, changed: Mapping[str, Tensor] | None = None, present: Tensor | None = None
     ) -> Tensor:
         """The same with some inputs, or the mask, replaced."""
-        batch = with_inputs(self.subject, self.batch, changed) if changed else copy.copy(self.batch)
-        if present is not None:
-            batch = _with(batch, "present", present)
-        with evaluation_mode(self.subject.model):
-            embeddings = self.subject.embed_batch(batch).detach().float().cpu()
-        self.has_view_axis = embeddings.ndim == 3
-        return embeddings.transpose(0, 1).flatten(0, 1) if self.has_view_axis else embeddings
+        changes = {self.paths[name]: values for name, values in (changed or {}).items()}
+        mask = presence_path(self.batch, self.rows, len(self.inputs))
+        if present is not None and mask is not None:
+            changes[mask] = present
+        step = self.x.replay(replaced(self.batch, changes))
+        if step.rows is None:
+            raise Unavailable(NO_ROWS)
+        self.has_view_axis = step.view_axis
+        return step.rows.float().cpu()
 
     def there(self, name: str) -> Tensor:
         """Which rows have a modality, by the batch's mask: (B,) bool."""
@@ -139,7 +143,7 @@ class Forward:
 
         handles = [
             module.register_forward_hook(hook(name, not list(module.children())))
-            for name, module in self.subject.model.named_modules()
+            for name, module in self.x.subject.model.named_modules()
             if name
         ]
         try:
@@ -150,102 +154,6 @@ class Forward:
         return seen
 
 
-@contextmanager
-def evaluation_mode(model: Any) -> Iterator[None]:
-    """Evaluation mode, no gradient and one fixed random state inside; everything as before
-    afterwards.
-    """
-    modes = (
-        [(module, module.training) for module in model.modules()]
-        if isinstance(model, nn.Module)
-        else []
-    )
-    if modes:
-        model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(0)
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def inputs_of(subject: Subject, batch: Any) -> dict[str, Tensor]:
-    """Floating inputs of a batch by modality: of a mapping, an object with `inputs`, a sequence of
-    tensors, or one tensor as "input".
-    """
-    inputs = by_modality(subject.inputs_of(batch))
-    found = {
-        str(name): value
-        for name, value in inputs.items()
-        if isinstance(value, Tensor) and value.ndim >= 2 and value.is_floating_point()
-    }
-    if not found:
-        raise Unavailable("a batch holds no floating input tensors of shape (N, ...)")
-    if len({len(value) for value in found.values()}) > 1:
-        raise Unavailable(
-            "the inputs differ in rows: "
-            f"{', '.join(f'{name} {len(value)}' for name, value in found.items())}"
-        )
-    return found
-
-
-def presence_of(batch: Any, rows: int, modalities: int) -> Tensor | None:
-    """A batch's mask `present` (B, M) as booleans, or None."""
-    mask = batch.get("present") if isinstance(batch, Mapping) else getattr(batch, "present", None)
-    return mask.bool() if isinstance(mask, Tensor) and mask.shape == (rows, modalities) else None
-
-
-def with_inputs(subject: Subject, batch: Any, changed: Mapping[str, Tensor]) -> Any:
-    """A copy of the batch with the inputs of these modalities replaced; the batch itself is left as
-    it is.
-    """
-    node = subject.inputs_of(batch)
-    inner = getattr(node, "inputs", node)
-    fresh: Any
-    if isinstance(inner, Tensor):
-        fresh = changed["input"]
-    elif isinstance(inner, (tuple, list)):
-        fresh = type(inner)(
-            [changed.get(f"input {number}", value) for number, value in enumerate(inner)]
-        )
-    else:
-        fresh = {**inner, **{name: changed[str(name)] for name in inner if str(name) in changed}}
-    if node is not inner:
-        fresh = _with(node, "inputs", fresh)
-    if isinstance(batch, (tuple, list)):
-        parts = [fresh, *batch[1:]] if len(batch) <= 2 else [*fresh, batch[-1]]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-    if isinstance(batch, Mapping):
-        place = next((name for name, value in batch.items() if value is node), None)
-        return fresh if place is None else _with(batch, place, fresh)
-    return fresh
-
-
-def _with(holder: Any, name: str, value: Any) -> Any:
-    """A shallow copy with one attribute or entry replaced."""
-    if hasattr(holder, "_replace"):
-        return holder._replace(**{name: value})
-    result = copy.copy(holder)
-    if isinstance(result, Mapping):
-        result[name] = value  # type: ignore[index]
-    else:
-        object.__setattr__(result, name, value)
-    return result
-
-
 def _first_tensor(values: Any) -> Tensor | None:
-    if isinstance(values, Tensor):
-        return values if values.is_floating_point() and values.ndim else None
-    for value in (
-        values.values()
-        if isinstance(values, Mapping)
-        else values
-        if isinstance(values, (tuple, list))
-        else ()
-    ):
-        found = _first_tensor(value)
-        if found is not None:
-            return found
-    return None
+    tensors = (t for _, t in tensors_in(values) if t.is_floating_point() and t.ndim)
+    return next(tensors, None)

@@ -13,9 +13,9 @@ import pandas as pd
 from torch import Tensor
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.evidence.batch import inputs_of, presence_of
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.features import stored_arrays, table_arrays
-from quadlib.diagnosis.evidence.forward import inputs_of, presence_of
 from quadlib.diagnosis.limits import Limits
 from quadlib.diagnosis.subject import Unavailable, as_array
 
@@ -76,7 +76,7 @@ def unchanged_rows(x: Examination) -> dict[str, np.ndarray]:
 def _rows_of(x: Examination, batches: list[Any]) -> dict[str, np.ndarray]:
     parts: dict[str, list[np.ndarray]] = {}
     for batch in batches:
-        inputs = inputs_of(x.subject, batch)
+        inputs = inputs_of(batch)
         mask, expected = (
             presence_of(batch, len(next(iter(inputs.values()))), len(inputs)),
             expected_presence(x, batch, list(inputs)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -28,6 +29,31 @@ def tensors_in(value: Any) -> list[tuple[str, Tensor]]:
 
 def describe(path: str, tensor: Tensor) -> Leaf:
     return Leaf(path, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+def replaced(value: Any, changes: Mapping[str, Tensor], path: str = "") -> Any:
+    """The value with the tensors at these paths, as `tensors_in` names them, replaced in copies of
+    what holds them.
+    """
+    if isinstance(value, Tensor):
+        return changes.get(path, value)
+    if not any(name.startswith(path) for name in changes) or isinstance(value, (str, bytes)):
+        return value
+    if isinstance(value, Mapping) or (hasattr(value, "keys") and hasattr(value, "items")):
+        result: Any = copy.copy(value)
+        for key, item in value.items():
+            result[key] = replaced(item, changes, f"{path}[{key!r}]")
+        return result
+    if isinstance(value, (tuple, list)):
+        parts = [replaced(item, changes, f"{path}[{n}]") for n, item in enumerate(value)]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        result = copy.copy(value)
+        for entry in fields(value):
+            part = replaced(getattr(value, entry.name), changes, f"{path}.{entry.name}")
+            object.__setattr__(result, entry.name, part)
+        return result
+    return value
 
 
 def _walk(value: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor]]:

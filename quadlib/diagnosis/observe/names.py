@@ -35,9 +35,9 @@ class Names:
         """The name of a module, looked for among all that live when it is met first."""
         if id(module) not in self._names:
             for top in _outermost_with(module):
-                self._name_parts(top)
+                self.know(top)
         if id(module) not in self._names:  # made after its owner was looked through
-            self._name_parts(module)
+            self.know(module)
         return self._names[id(module)]
 
     def know_optimisers(self) -> None:
@@ -48,7 +48,8 @@ class Names:
                     where = f"optimiser {place}, group {number}, parameter {position}"
                     self._give(parameter, where, self.record.parameters)
 
-    def _name_parts(self, top: nn.Module) -> None:
+    def know(self, top: nn.Module) -> None:
+        """Names a module and all that it holds."""
         prefix = f"{type(top).__name__}." if self.record.modules else ""
         for name, part in top.named_modules():
             own = f"{prefix}{name}" if name else type(top).__name__

@@ -104,8 +104,9 @@ class Recorder(Journal):
             )
         self.record.arguments = tuple(sys.argv[1:])
         self._hooks.install()
-        self._trace = Trace()
-        self._trace.__enter__()  # type: ignore[no-untyped-call]
+        if self.traced_steps:
+            self._trace = Trace()
+            self._trace.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool:
@@ -126,12 +127,16 @@ class Recorder(Journal):
         self._end_trace()
         self._hooks.remove()
         with self.looking():
-            self.record.schedulers = schedulers_of(self.record.optimisers)
-            self.record.idle = idle_optimisers(self.record)
-            note_digests(self.record)
+            self.look_round()
         self._forget_step()
         self._before.clear()
         _observing.release()
+
+    def look_round(self) -> None:
+        """Once at the end: what lives beside the parts that took part."""
+        self.record.schedulers = schedulers_of(self.record.optimisers)
+        self.record.idle = idle_optimisers(self.record)
+        note_digests(self.record)
 
     # what the hooks call
 
@@ -221,8 +226,6 @@ class Recorder(Journal):
             trace = self._trace
             marks = frozenset() if trace is None else trace.of(loss)
             leaves = self._batches.leaves
-            # the graph is read at the traced steps, and again at the last one for what became of it
-            read = trace is not None or self._step >= self.steps - 1
             self.record.events.append(
                 Backward(
                     self._step,
@@ -231,7 +234,7 @@ class Recorder(Journal):
                     frozenset() if trace is None else trace.hidden & leaves,
                     stale,
                     discarded,
-                    read_comparison(loss, self._outputs) if read else None,
+                    read_comparison(loss, self._outputs) if self.reads_graph() else None,
                     self._layers.take(),
                     frozenset(
                         mark.removeprefix(MODULE) for mark in marks if mark.startswith(MODULE)
@@ -314,6 +317,12 @@ class Recorder(Journal):
         """A tensor left for numpy or Python."""
         if self._trace is not None:
             self._trace.leave(tensor)
+
+    def reads_graph(self) -> bool:
+        """Whether it is read what this pass compares: at the traced steps, and again at the last
+        one for what became of it.
+        """
+        return self._trace is not None or self._step >= self.steps - 1
 
     # inside
 

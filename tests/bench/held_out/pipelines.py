@@ -190,9 +190,6 @@ class Quadrants(Pipeline):
             trained, lr=self.learning_rate, weight_decay=self.weight_decay
         )
 
-    def embed(self, model: Any, batch: Any) -> Tensor:
-        return model(batch)
-
     def labels_in(self, batch: Any) -> Tensor:
         return batch["label"]
 
@@ -226,9 +223,7 @@ class Quadrants(Pipeline):
         }
 
     def subject(self, **parts: Any) -> Subject:
-        return super().subject(
-            **{"table": self.table, "batch_sampler": self.sampler, "embed": None, **parts}
-        )
+        return super().subject(**{"table": self.table, "batch_sampler": self.sampler, **parts})
 
 
 class Windows(Dataset):
@@ -352,4 +347,4 @@ class Signals(Pipeline):
         return self.codes[rows]
 
     def subject(self, **parts: Any) -> Subject:
-        return super().subject(**{"table": self.table, "embed": None, **parts})
+        return super().subject(**{"table": self.table, **parts})

@@ -157,7 +157,6 @@ class Pipeline:
             "scheduler": self.scheduler,
             "settings": self.settings(),
             "history": self.history or None,
-            "embed": self.embed,
             "train_step": self.train_step,
             "evaluate": self.evaluate,
             "name": self.name,

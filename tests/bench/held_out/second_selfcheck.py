@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from second_cases import CASES, Case
 from torch import Tensor, nn
+from watched import watched_step
 
 from quadlib.diagnosis.subject import Subject
 
@@ -28,7 +29,7 @@ def accuracy(subject: Subject) -> float:
 
 
 def batches(subject: Subject) -> list[np.ndarray]:
-    return [subject.batch_labels(batch) for batch in subject.loader]
+    return [watched_step(subject, batch).labels for batch in subject.loader]
 
 
 def images(subject: Subject) -> Tensor:
@@ -41,8 +42,7 @@ def images(subject: Subject) -> Tensor:
 
 
 def embeddings(subject: Subject) -> Tensor:
-    with torch.no_grad():
-        return subject.embed_batch(next(iter(subject.loader)))
+    return watched_step(subject, next(iter(subject.loader))).rows
 
 
 def spread(subject: Subject) -> float:
@@ -141,14 +141,8 @@ def mask_agrees(subject: Subject) -> bool:
 
 
 def grad_of(subject: Subject, prefix: str) -> bool:
-    subject.model.zero_grad(set_to_none=True)
-    batch = next(iter(subject.loader))
-    subject.loss_of(batch, subject.embed_batch(batch)).backward()
-    return any(
-        p.grad is not None and bool(p.grad.any())
-        for name, p in subject.model.named_parameters()
-        if name.startswith(prefix)
-    )
+    gradients = watched_step(subject, next(iter(subject.loader))).gradients
+    return any(name.startswith(prefix) for name in gradients)
 
 
 def effect_of_block(subject: Subject, place: int) -> float:
@@ -170,8 +164,9 @@ def bias_only(subject: Subject) -> bool:
 
 def depends_on_length(subject: Subject) -> bool:
     batch = next(iter(subject.loader))
-    vectors = subject.embed_batch(batch).detach()
-    return abs(float(subject.loss_of(batch, 2 * vectors) - subject.loss_of(batch, vectors))) > 0.1
+    step = watched_step(subject, batch)
+    values = [float(subject.loss(factor * step.rows, step.labels)) for factor in (1, 2)]
+    return abs(values[1] - values[0]) > 0.1
 
 
 def same_rows(weight: Tensor) -> bool:

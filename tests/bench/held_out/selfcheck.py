@@ -18,6 +18,7 @@ from cases import CASES
 from plain import DigitNet, SupCon
 from sklearn.datasets import load_digits
 from torch import Tensor
+from watched import watched_step
 
 from quadlib.diagnosis.subject import Subject
 
@@ -27,7 +28,7 @@ def first(subject: Subject) -> Any:
 
 
 def embedded(subject: Subject) -> Tensor:
-    return subject.embed_batch(first(subject)).detach()
+    return watched_step(subject, first(subject)).rows
 
 
 def losses(subject: Subject) -> np.ndarray:
@@ -61,7 +62,9 @@ def moved(subject: Subject) -> set[str]:
 
 def one_class(subject: Subject) -> float:
     return float(
-        np.mean([len(np.unique(subject.batch_labels(batch))) == 1 for batch in subject.loader])
+        np.mean(
+            [len(np.unique(watched_step(subject, batch).labels)) == 1 for batch in subject.loader]
+        )
     )
 
 
@@ -100,7 +103,8 @@ def units(subject: Subject) -> bool:
 
 def lone_share(subject: Subject) -> float:
     counts = [
-        np.unique(subject.batch_labels(batch), return_counts=True)[1] for batch in subject.loader
+        np.unique(watched_step(subject, batch).labels, return_counts=True)[1]
+        for batch in subject.loader
     ]
     return float(sum((count == 1).sum() for count in counts) / sum(count.sum() for count in counts))
 
@@ -133,11 +137,11 @@ def workers_repeat(subject: Subject) -> bool:
 
 def views_mixed(subject: Subject) -> bool:
     views, labels = first(subject)
-    subject.model.eval()
-    assert subject.embed is not None
-    before = subject.embed(subject.model, (views, labels))
+    model = subject.model.eval()
+    model.train = lambda mode=True: model  # so that no batch norm mixes the rows in the step
+    before = watched_step(subject, (views, labels)).rows
     views[0] += 1
-    changed = (subject.embed(subject.model, (views, labels)) - before).abs().sum(dim=(1, 2)) > 0
+    changed = (watched_step(subject, (views, labels)).rows - before).abs().sum(dim=(1, 2)) > 0
     return bool(changed[1:].any())
 
 
@@ -210,10 +214,9 @@ def norms_still(subject: Subject) -> bool:
 
 
 def gradless(subject: Subject, part: str) -> bool:
-    stepped(subject)
-    subject.loss_of(first(subject), subject.embed_batch(first(subject))).backward()
+    gradients = watched_step(subject, first(subject)).gradients
     return all(
-        (p.grad is None) == name.startswith(part) and p.requires_grad
+        (name not in gradients) == name.startswith(part) and p.requires_grad
         for name, p in subject.model.named_parameters()
     )
 
@@ -251,7 +254,7 @@ IN_EFFECT: dict[str, Callable[[Subject], Any]] = {
     ),
     "quadrants-pasted-column": lambda s: agreement(s) < 0.2,
     "quadrants-guessed-labels": lambda s: 0.6 < agreement(s) < 0.8,
-    "signals-wrong-column": lambda s: len(np.unique(s.batch_labels(first(s)))) == 32,
+    "signals-wrong-column": lambda s: len(np.unique(watched_step(s, first(s)).labels)) == 32,
     "signals-encoder-each-split": lambda s: (
         s.table.groupby("label")["target"].nunique() > 1
     ).any(),

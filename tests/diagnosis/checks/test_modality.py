@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from steps import step_of
 from torch import nn
 
 from quadlib.config import TrainSettings
@@ -228,13 +229,18 @@ class MaskedMean(nn.Module):
 )
 def test_m05_a_model_that_reads_what_is_absent_is_named(trainer, options, word):
     torch.manual_seed(0)
-    subject = subject_of(
-        trainer, model=MaskedMean(**options), embed=None, train_step=None, optimizer=None
-    )
-    found = of(diagnose(subject, phases=["batch"]), "QL-M05")
+
+    def subject(model):
+        def train_step(batch):
+            value = trainer.objective.contrast(model(batch), batch.labels)
+            value.backward()
+            return value.detach()
+
+        return subject_of(trainer, model=model, train_step=train_step, optimizer=None)
+
+    found = of(diagnose(subject(MaskedMean(**options)), phases=["batch"]), "QL-M05")
     assert len(found) == 1 and word in found[0].title
-    healthy = subject_of(trainer, model=MaskedMean(), embed=None, train_step=None, optimizer=None)
-    assert of(diagnose(healthy, phases=["batch"]), "QL-M05") == []
+    assert of(diagnose(subject(MaskedMean()), phases=["batch"]), "QL-M05") == []
 
 
 class Views(nn.Module):
@@ -250,6 +256,11 @@ class Views(nn.Module):
         return features.view(n, 2, -1) if self.way == "view" else features
 
 
+def watched(loader, model):
+    loss = SupConLoss(0.1)
+    return Subject(loader=loader, model=model, loss=loss, train_step=step_of(model, loss))
+
+
 def two_views(n=12, seed=0):
     generator = torch.Generator().manual_seed(seed)
     base = torch.randn(n, 6, generator=generator)
@@ -262,14 +273,10 @@ def test_m07_view_instead_of_stack_mixes_recordings_and_views():
     torch.manual_seed(0)
     views, labels = two_views()
     loader = [(views, labels)]
-    healthy = diagnose(
-        Subject(loader=loader, model=Views("stack"), loss=SupConLoss(0.1)), phases=["batch"]
-    )
+    healthy = diagnose(watched(loader, Views("stack")), phases=["batch"])
     assert codes(healthy) == []
     found = of(
-        diagnose(
-            Subject(loader=loader, model=Views("view"), loss=SupConLoss(0.1)), phases=["batch"]
-        ),
+        diagnose(watched(loader, Views("view")), phases=["batch"]),
         "QL-M07",
     )
     assert (
@@ -283,9 +290,7 @@ def test_m07_labels_repeated_in_another_order_than_the_views_are_named():
     torch.manual_seed(0)
     views, labels = two_views()
     for repeated, expected in ((labels.repeat(2), []), (labels.repeat_interleave(2), ["QL-M07"])):
-        diagnosis = diagnose(
-            Subject(loader=[(views, repeated)], model=Views("cat")), phases=["batch"]
-        )
+        diagnosis = diagnose(watched([(views, repeated)], Views("cat")), phases=["batch"])
         assert [code for code in codes(diagnosis) if code == "QL-M07"] == expected
 
 
@@ -302,8 +307,7 @@ def test_m07_attention_over_the_batch_instead_of_over_time_is_named():
     batch = (torch.randn(10, 5, 8), torch.arange(10) % 2)
     for batch_first, expected in ((True, []), (False, ["QL-M07"])):
         assert (
-            codes(diagnose(Subject(loader=[batch], model=OverTime(batch_first)), phases=["batch"]))
-            == expected
+            codes(diagnose(watched([batch], OverTime(batch_first)), phases=["batch"])) == expected
         )
 
 
@@ -312,18 +316,7 @@ def test_batch_norm_and_dropout_are_not_taken_for_mixed_rows():
     model = nn.Sequential(
         nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4)
     )
-    assert (
-        codes(
-            diagnose(
-                Subject(
-                    loader=[(torch.randn(16, 6), torch.arange(16) % 4)],
-                    model=model,
-                    loss=SupConLoss(0.1),
-                )
-            )
-        )
-        == []
-    )
+    assert codes(diagnose(watched([(torch.randn(16, 6), torch.arange(16) % 4)], model))) == []
     assert model.training
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from steps import step_of
 from torch import nn
 
 from quadlib.config import TrainSettings
@@ -79,12 +80,14 @@ def pipeline(model=None, optimizer=True, **parts):
         if optimizer is True
         else optimizer
     )
+    loss = parts.get("loss", SupConLoss(0.1))
     return Subject(
         **{
             "loader": batches(),
             "model": model,
-            "loss": SupConLoss(0.1),
+            "loss": loss,
             "optimizer": given,
+            "train_step": step_of(model, loss, given),
             **parts,
         }
     )

@@ -71,7 +71,7 @@ def composition(x: Examination) -> tuple[np.ndarray, str]:
     except Unavailable:
         if x.subject.loader is None:
             raise
-    labels = [x.subject.batch_labels(batch) for batch in x.batches]
+    labels = [x.labels_in(batch) for batch in x.batches]
     found = np.unique(np.concatenate(labels))
     counts = np.array([[int((own == name).sum()) for name in found] for own in labels])
     if len(found) > len(x.classes):

@@ -96,7 +96,7 @@ def _rows_and_labels(x: Examination) -> tuple[np.ndarray, np.ndarray, bool]:
             )
         )
         rows = np.concatenate(x.drawn[:2])
-    labels = np.concatenate([x.subject.batch_labels(batch) for batch in batches])
+    labels = np.concatenate([x.labels_in(batch) for batch in batches])
     if len(rows) != len(labels) or rows.max(initial=-1) >= len(x.labels) or rows.min(initial=0) < 0:
         raise Unavailable(
             f"{len(rows)} rows for {len(labels)} labels in the batches, {len(x.labels)} in the "

@@ -10,7 +10,7 @@ from quadlib.diagnosis.checks.data.contracts import D06, D16
 from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.features import (
-    inputs_by_name,
+    input_arrays,
     presence,
     stored_arrays,
     table_arrays,
@@ -77,7 +77,7 @@ def _not_finite(
 @check(D16, "the inputs of the first batch are finite", "batch")
 def finite_inputs(x: Examination) -> Iterator[Finding]:
     for number, batch in enumerate(x.batches):
-        own = inputs_by_name(x.subject.inputs_of(batch))
+        own = input_arrays(batch)
         there = presence(batch, own)
         for name, values in own.items():
             bad = np.flatnonzero(

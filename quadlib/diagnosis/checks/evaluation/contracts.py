@@ -4,7 +4,7 @@ that breaks it.
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.examples import OPTIMISER, PIPELINE, SHORT, STEP
+from quadlib.diagnosis.catalogue.examples import DIAGNOSE, OPTIMISER, PIPELINE, SHORT, TRAIN
 from quadlib.diagnosis.contract import Contract
 
 EVALUATE = """
@@ -60,14 +60,7 @@ E03 = Contract(
     ),
     fix="model.train() at the start of every epoch. Seen in clevr-iep issue 22.",
     predicts=("QL-E10",),
-    example=(
-        PIPELINE
-        + OPTIMISER
-        + STEP
-        + "model.eval()\n"
-        + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, "
-        "optimizer=optimizer, train_step=train_step))\n"
-    ),
+    example=(PIPELINE + OPTIMISER + "model.eval()\n" + TRAIN),
 )
 
 E05 = Contract(
@@ -82,7 +75,7 @@ E05 = Contract(
     example=(
         PIPELINE
         + "model = nn.Sequential(nn.Linear(12, 16), nn.ReLU())\nnn.init.constant_(model[0].bias, "
-        "3.5)\n" + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss))\n"
+        "3.5)\n" + DIAGNOSE
     ),
 )
 

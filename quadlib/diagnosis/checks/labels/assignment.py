@@ -58,7 +58,7 @@ def unique_labels(x: Examination) -> Iterator[Finding]:
 
 @check(L04, "the labels that the loader gives name classes, as many as the table has", "batch")
 def indices_for_labels(x: Examination) -> Iterator[Finding]:
-    drawn = [x.subject.batch_labels(batch) for batch in x.batches]
+    drawn = [x.labels_in(batch) for batch in x.batches]
     given = np.concatenate(drawn)
     classes = len(np.unique(x.train_labels))
     if (

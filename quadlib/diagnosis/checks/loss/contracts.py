@@ -4,8 +4,26 @@ breaks it.
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.examples import DIAGNOSE, PIPELINE, SHORT, watched
+from quadlib.diagnosis.catalogue.examples import (
+    DIAGNOSE,
+    OPTIMISER,
+    PIPELINE,
+    SHORT,
+    STEP,
+    SUBJECT,
+    watched,
+)
 from quadlib.diagnosis.contract import Contract
+
+OWN_LOSS = """
+class Loss(nn.Module):
+    def forward(self, z, y):
+        return {}
+
+
+loss = Loss()
+"""
+DECLARED = OPTIMISER + STEP + f"diagnosis = diagnose({SUBJECT}, settings={{'temperature': 0.1}}))\n"
 
 P01 = Contract(
     "QL-P01",
@@ -55,10 +73,7 @@ P02 = Contract(
     fix="Use dim=-1. Seen in SupContrast issues 10 and 141.",
     predicts=("QL-P*", "QL-O01", "QL-E10"),
     example=(
-        PIPELINE
-        + "loss = lambda z, y: supcon(nn.functional.normalize(z, dim=0), y)\n"
-        + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, "
-        "settings={'temperature': 0.1}))\n"
+        PIPELINE + "loss = lambda z, y: supcon(nn.functional.normalize(z, dim=0), y)\n" + DECLARED
     ),
 )
 
@@ -106,12 +121,7 @@ P06 = Contract(
         "floor is logged beside it."
     ),
     predicts=("QL-P10", "QL-P13", "QL-P17", "QL-O*", "QL-E10"),
-    example=(
-        PIPELINE
-        + "loss = lambda z, y: -supcon(z, y)\n"
-        + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, "
-        "settings={'temperature': 0.1}))\n"
-    ),
+    example=(PIPELINE + "loss = lambda z, y: -supcon(z, y)\n" + DECLARED),
 )
 
 P08 = Contract(
@@ -255,7 +265,7 @@ P15 = Contract(
     ),
     fix="Compute the loss from the embeddings of this step.",
     predicts=("QL-P10", "QL-P13", "QL-P14", "QL-P16", "QL-O02", "QL-O04", "QL-E10"),
-    example=(PIPELINE + "loss = lambda z, y: torch.tensor(2.5)\n" + DIAGNOSE),
+    example=(PIPELINE + OWN_LOSS.format("torch.tensor(2.5)") + DIAGNOSE),
 )
 
 P16 = Contract(
@@ -268,7 +278,7 @@ P16 = Contract(
     ),
     fix="Keep the graph from the embeddings to the loss.",
     predicts=("QL-P10", "QL-O02", "QL-O04", "QL-E10"),
-    example=(PIPELINE + "loss = lambda z, y: supcon(z.detach(), y)\n" + DIAGNOSE),
+    example=(PIPELINE + OWN_LOSS.format("supcon(z.detach(), y)") + DIAGNOSE),
 )
 
 P17 = Contract(

@@ -120,22 +120,36 @@ M05 = Contract(
         """
 import torch
 from torch import nn
-from quadlib import Subject, diagnose
+from quadlib import Subject, SupConLoss, diagnose
 
 
 class Mean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Linear(4, 4)
+
     def forward(self, batch):
         tokens = torch.stack([batch["inputs"]["video"], batch["inputs"]["audio"]], dim=1)
+        tokens = self.encoder(tokens)
         return (tokens * ~batch["present"][..., None]).sum(dim=1)  # reads what is missing
 
 
 torch.manual_seed(0)
+model, loss = Mean(), SupConLoss()
+
+
+def train_step(batch):
+    value = loss(model(batch), batch["labels"])
+    value.backward()
+    return value.detach()
+
+
 batch = {
     "inputs": {"video": torch.randn(8, 4), "audio": torch.randn(8, 4)},
     "present": torch.ones(8, 2, dtype=torch.bool),
     "labels": torch.arange(8) % 2,
 }
-diagnosis = diagnose(Subject(loader=[batch], model=Mean(), embed=lambda model, batch: model(batch)))
+diagnosis = diagnose(Subject(loader=[batch], model=model, loss=loss, train_step=train_step))
 """
     ),
 )
@@ -177,7 +191,16 @@ class TwoViews(nn.Module):
 
 torch.manual_seed(0)
 batch = ([torch.randn(12, 6), torch.randn(12, 6)], torch.arange(12) % 3)
-diagnosis = diagnose(Subject(loader=[batch], model=TwoViews(), loss=SupConLoss()))
+model, loss = TwoViews(), SupConLoss()
+
+
+def train_step(batch):
+    value = loss(model(batch[0]), batch[1])
+    value.backward()
+    return value.detach()
+
+
+diagnosis = diagnose(Subject(loader=[batch], model=model, loss=loss, train_step=train_step))
 """
     ),
 )

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from quadlib.diagnosis.checks.modality.contracts import M04, M05
+from quadlib.diagnosis.evidence.batch import inputs_of, presence_of
 from quadlib.diagnosis.evidence.examination import Examination
-from quadlib.diagnosis.evidence.forward import inputs_of, presence_of
 from quadlib.diagnosis.evidence.streams import (
     constant,
     entering_rows,
@@ -103,7 +103,7 @@ def _dead(name: str, evidence: str, place: str, all_dead: bool, help_text: str) 
 def mask_of_batch(x: Examination) -> Iterator[Finding]:
     claimed, real = [], []
     for batch in x.batches:
-        inputs = inputs_of(x.subject, batch)
+        inputs = inputs_of(batch)
         mask = presence_of(batch, len(next(iter(inputs.values()))), len(inputs))
         if mask is None:
             raise Unavailable("the batches have no mask `present` (B, M)")

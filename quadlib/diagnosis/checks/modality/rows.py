@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from quadlib.diagnosis.checks.modality.contracts import M01, M07
+from quadlib.diagnosis.evidence.batch import inputs_of, presence_of
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.features import stored_arrays, summaries, table_arrays
-from quadlib.diagnosis.evidence.forward import inputs_of, presence_of
 from quadlib.diagnosis.evidence.streams import rows_of_batch
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -24,7 +24,7 @@ def loaded_in_its_row(x: Examination) -> Iterator[Finding]:
     for name, (array, place) in arrays.items():
         loaded, stored = [], []
         for batch in x.batches:
-            rows, inputs = rows_of_batch(batch), inputs_of(x.subject, batch)
+            rows, inputs = rows_of_batch(batch), inputs_of(batch)
             if (
                 rows is None
                 or name not in inputs

@@ -38,8 +38,19 @@ loader = [
     }
     for _ in range(3)
 ]
-model = Two()
-parts = {"loader": loader, "model": model, "loss": SupConLoss()}
+model, loss = Two(), SupConLoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def train_step(batch):
+    optimizer.zero_grad()
+    value = loss(model(batch["inputs"]), batch["labels"])
+    value.backward()
+    optimizer.step()
+    return value.detach()
+
+
+parts = {"loader": loader, "model": model, "loss": loss, "train_step": train_step}
 """.lstrip()
 
 N01 = Contract(

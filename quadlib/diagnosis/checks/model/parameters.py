@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.model.contracts import N01, N06, N10, N11, N12
+from quadlib.diagnosis.evidence.batch import input_paths
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.facts import model_of, parts_of
 from quadlib.diagnosis.finding import Finding
@@ -278,7 +279,7 @@ def scope_of(x: Examination, part: str) -> str:
     """The modality that a part is named after, else the part itself."""
     last = part.rsplit(".", 1)[-1]
     try:
-        return last if last in x.forward.inputs else part
+        return last if last in input_paths(x.batches[0]) else part
     except Unavailable:
         return part
 

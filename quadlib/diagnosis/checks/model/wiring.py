@@ -17,8 +17,9 @@ from quadlib.diagnosis.checks.model.contracts import N02, N03, N05
 from quadlib.diagnosis.checks.model.parameters import declared_frozen, part_of, scope_of, trained
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.facts import model_of
+from quadlib.diagnosis.evidence.trial import Probe
 from quadlib.diagnosis.finding import Finding
-from quadlib.diagnosis.observe.probe import Probe, step_loss
+from quadlib.diagnosis.observe.steps import replay
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
@@ -182,7 +183,7 @@ def _norms_in_a_step(x: Examination, norms: Mapping[str, Any]) -> NormStep:
     ]
     try:
         model_of(x).train()
-        _loss(x)
+        replay(x.subject, x.batches[0], x.trajectory.names, evaluation=False)
         kept = {
             name: torch.equal(norms[name].running_mean, before[name][0])
             and torch.equal(norms[name].running_var, before[name][1])
@@ -262,34 +263,17 @@ def _largest_without(model: nn.Module, name: str, without: set[str]) -> str:
     return name
 
 
-def _loss(x: Examination) -> float:
-    """The loss of the first batch by the subject's own step, from one random state; the caller
-    restores the subject.
-    """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(0)
-        if x.subject.train_step is not None:
-            return step_loss(x.subject, x.batches[0])
-        return float(x.subject.loss_of(x.batches[0], x.subject.embed_batch(x.batches[0])).detach())
-
-
 def _loss_change(x: Examination, parameters: Iterable[nn.Parameter]) -> float:
     """How much the loss of the first batch changes when these parameters are moved at random."""
-    generator = torch.Generator().manual_seed(0)
-    try:
-        x.subject.model.train()
-        before = _loss(x)
-        x.restore()
-        x.subject.model.train()
-        with torch.no_grad():
-            for parameter in parameters:
-                noise = torch.randn(parameter.shape, generator=generator).to(
-                    parameter.device, parameter.dtype
-                )
-                parameter.add_(
-                    noise * (parameter.std() if parameter.numel() > 1 else 0.0) + 0.1 * noise
-                )
-        after = _loss(x)
-    finally:
-        x.restore()
+    generator, batch = torch.Generator().manual_seed(0), x.batches[0]
+    before = x.replay(batch, evaluation=False).loss
+    with torch.no_grad():
+        for parameter in parameters:
+            noise = torch.randn(parameter.shape, generator=generator).to(
+                parameter.device, parameter.dtype
+            )
+            parameter.add_(
+                noise * (parameter.std() if parameter.numel() > 1 else 0.0) + 0.1 * noise
+            )
+    after = x.replay(batch, evaluation=False).loss
     return abs(after - before) if abs(after - before) > 1e-6 * max(abs(before), 1e-6) else 0.0

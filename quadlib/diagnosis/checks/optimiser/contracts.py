@@ -4,7 +4,15 @@ that breaks it.
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.examples import OPTIMISER, PIPELINE, SHORT, STEP, TRAIN, watched
+from quadlib.diagnosis.catalogue.examples import (
+    OPTIMISER,
+    PIPELINE,
+    SHORT,
+    STEP,
+    SUBJECT,
+    TRAIN,
+    watched,
+)
 from quadlib.diagnosis.contract import Contract
 
 O01 = Contract(
@@ -143,8 +151,8 @@ O07 = Contract(
         PIPELINE
         + "checkpoint = {'model': model.state_dict(), 'scaler': {'scale': 1e-9}}\n"
         + OPTIMISER
-        + "diagnosis = diagnose(Subject(loader=loader, model=model, loss=loss, "
-        "optimizer=optimizer, checkpoint=checkpoint))\n"
+        + STEP
+        + f"diagnosis = diagnose({SUBJECT}, optimizer=optimizer, checkpoint=checkpoint))\n"
     ),
 )
 

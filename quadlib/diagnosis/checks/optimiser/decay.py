@@ -19,7 +19,7 @@ def several_classes(x: Examination) -> None:
     """Raises Unavailable where the trial batches hold one class, for which collapse is the
     optimum.
     """
-    if min(len(np.unique(x.subject.batch_labels(batch))) for batch in x.batches) < 2:
+    if min(len(np.unique(x.labels_in(batch))) for batch in x.batches) < 2:
         raise Unavailable("the batches hold one class, for which equal embeddings are the optimum")
 
 
