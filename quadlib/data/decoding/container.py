@@ -47,7 +47,7 @@ def open_container(path: Path, what: str) -> Iterator[InputContainer]:
             raise DamageError(
                 path, f"the {what} cannot be decoded (no known format of recordings)"
             ) from None
-        except (av.FFmpegError, MemoryError, ValueError, OverflowError) as error:
+        except (av.FFmpegError, OSError, MemoryError, ValueError, ArithmeticError) as error:
             if isinstance(error, DamageError):
                 raise
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -63,7 +63,11 @@ def promised_seconds(container: InputContainer, stream: av.stream.Stream) -> flo
     if stream.duration is not None and stream.time_base is not None:
         seconds = float(stream.duration * stream.time_base)
         # What a pipe writes where it cannot know: the largest number, or almost.
-        return seconds if seconds * (stream.codec_context.bit_rate or 0) / 8 < LARGEST else 0.0
+        return (
+            seconds
+            if seconds * (getattr(stream.codec_context, "bit_rate", 0) or 0) / 8 < LARGEST
+            else 0.0
+        )
     return 0.0 if container.duration is None else container.duration / av.time_base
 
 

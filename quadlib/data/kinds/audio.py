@@ -147,9 +147,10 @@ def _blocks(
 
 
 def _sound_stream(path: Path, container: InputContainer) -> AudioStream:
-    if not container.streams.audio:
-        raise DamageError(path, "holds no sound", "put the recording's sound in its place")
-    return container.streams.audio[0]
+    for stream in container.streams.audio:
+        if stream.codec_context is not None:
+            return stream
+    raise DamageError(path, "holds no sound", "put the recording's sound in its place")
 
 
 def _resampled(path: Path, rate: int) -> Iterator[np.ndarray]:

@@ -18,6 +18,11 @@ from quadlib.data.kinds.changes import relight, shift
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
 MOST_PIXELS = 200_000_000  # in memory, after a JPEG's reduction: 0.8 GB
+# What Pillow's many readers raise for files that are damaged.
+BROKEN = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError),
+    *(ArithmeticError, AttributeError),
+)
 HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # brands of a phone's photos
 
 
@@ -76,15 +81,7 @@ def _decode(path: Path, settings: MediaSettings) -> np.ndarray:
                 return np.array(upright.convert("RGB").resize(size, Image.Resampling.BILINEAR))
         except DamageError:
             raise
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            EOFError,
-            KeyError,
-            TypeError,
-            IndexError,
-        ) as error:
+        except BROKEN as error:
             reason = (
                 "no known image format"
                 if isinstance(error, Image.UnidentifiedImageError)

@@ -162,7 +162,8 @@ def _timed_frames(path: Path, timeline: Timeline) -> Iterator[tuple[float, av.Vi
 def _picture_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
     """The first stream that moves; a cover picture does not."""
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
+        known = stream.codec_context is not None
+        if known and not stream.disposition & Disposition.attached_pic:
             return stream
     raise DamageError(path, "holds no video stream", "put the recording's video in its place")
 
