@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test lint docs bench bench-doctor matrix clean clean-runs
+.PHONY: help setup demo lab test lint docs bench bench-doctor matrix fuzz clean clean-runs
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench-doctor: setup  ## every fault of the zoo and its healthy look-alikes throu
 
 matrix: setup  ## own data as people have it: every case read right, or refused with its cause
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.data.cases
+
+fuzz: setup  ## 2,000 mutated files of each kind: read, or refused with the cause; no crash, no hang
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.data.fuzz
 
 clean:  ## remove made data, decoded recordings, pages and caches; keeps every run and .venv
 	rm -rf outputs/data outputs/store outputs/docs outputs/index.html

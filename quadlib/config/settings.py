@@ -63,7 +63,29 @@ class SeriesSettings(Settings):
     )
 
 
-class DataSettings(SeriesSettings):
+class AlignmentSettings(Settings):
+    """What of a recording's files counts: where their clocks start, what is hidden."""
+
+    clock_offset_s: dict[str, float] = Field(
+        {}, description="modality: seconds after the log at which its files start"
+    )
+    image_mask: list[float] = Field(
+        [], description="blanked in photos, shares: [left, top, right, bottom] or corners"
+    )
+
+    @field_validator("image_mask")
+    @classmethod
+    def _mask_is_an_area(cls, value: list[float]) -> list[float]:
+        odd = len(value) % 2 or len(value) == 2
+        if value and (odd or min(value) < 0 or max(value) > 1):
+            raise ValueError(
+                "left, top, right, bottom of a rectangle, or the corners x1, y1, x2, y2, x3, y3 "
+                "and so on of a polygon were expected, each number from 0 to 1"
+            )
+        return value
+
+
+class DataSettings(AlignmentSettings, SeriesSettings):
     """Which recordings, and how they are divided."""
 
     source: str = Field(
@@ -120,7 +142,7 @@ class DataSettings(SeriesSettings):
         return value
 
 
-class MediaSettings(SeriesSettings):
+class MediaSettings(AlignmentSettings, SeriesSettings):
     """What one recording becomes before the encoders: sizes of the decoded, time-normalised
     arrays.
     """
@@ -135,12 +157,6 @@ class MediaSettings(SeriesSettings):
     )
     image_height_px: int = Field(48, ge=8, description="height of a photo after resizing")
     image_width_px: int = Field(96, ge=8, description="width of a photo after resizing")
-    clock_offset_s: dict[str, float] = Field(
-        {}, description="modality: seconds after the log at which its files start"
-    )
-    image_mask: list[float] = Field(
-        [], description="blanked in photos, shares: [left, top, right, bottom] or corners"
-    )
     audio_sample_rate_hz: int = Field(
         16000, ge=1000, description="rate to which audio is resampled"
     )
@@ -155,17 +171,6 @@ class MediaSettings(SeriesSettings):
         ge=8,
         description="time steps of the arc to which a sensor series is resampled by its clock",
     )
-
-    @field_validator("image_mask")
-    @classmethod
-    def _mask_is_an_area(cls, value: list[float]) -> list[float]:
-        odd = len(value) % 2 or len(value) == 2
-        if value and (odd or min(value) < 0 or max(value) > 1):
-            raise ValueError(
-                "left, top, right, bottom of a rectangle, or the corners x1, y1, x2, y2, x3, y3 "
-                "and so on of a polygon were expected, each number from 0 to 1"
-            )
-        return value
 
 
 class SamplerSettings(Settings):

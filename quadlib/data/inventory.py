@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from quadlib.data.samples import SPLITS, SampleTable, some
-from quadlib.data.store.store import MediaStore
+from quadlib.data.store.store import MediaStore, clock_lines
 from quadlib.registry import KINDS
 
 MOST_NAMES = 12
@@ -70,6 +70,8 @@ def _modality(table: SampleTable, name: str, place: int, store: MediaStore | Non
             path.suffix.lower() for row in range(len(table)) for path in table.paths(row, name)
         )
         lines.append("  files: " + ", ".join(f"{n} {ending}" for ending, n in endings.items()))
+    if store is not None:
+        lines += [f"  clock: {line}" for line in clock_lines({name: store.facts.get(name, [])})]
     facts = [fact for fact in (store.facts.get(name, []) if store else []) if fact]
     if facts and KINDS[modality.kind].channels is not None:
         lines += _series(modality.channels, facts)

@@ -25,9 +25,10 @@ from tests.data.cases.media_makers import make
 HANG_SECONDS = 20.0
 LARGE = ("megapixels", "1080", "192,000", "panorama")
 LOGS = [
-    "time_s,a,b\n" + "\n".join(f"{row / 10},{row},{row % 7}" for row in range(60)),
-    "Date,Time,x\n" + "\n".join(f"2023-04-06,10:05:{row:02d}.5,{row}" for row in range(60)),
-    "Zeit [s];Druck [bar]\n" + "\n".join(f"{row},5;{row},25" for row in range(40)),
+    "time_s,a,b\n" + "\n".join(f"{row / 10},{row * 7 % 31},{row % 7}" for row in range(60)),
+    "Date,Time,x\n"
+    + "\n".join(f"2023-04-06,10:05:{row:02d}.5,{row * 7 % 31}" for row in range(60)),
+    "Zeit [s];Druck [bar]\n" + "\n".join(f"{row},5;{row * 7 % 31},25" for row in range(40)),
 ]
 EVIL = [0, 1, 0x7F, 0x80, 0xFF]
 

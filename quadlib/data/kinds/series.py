@@ -72,11 +72,20 @@ def decode(job: Job) -> Decoded:
     return Decoded(
         resample(readings, settings.series_steps, window),
         # Rows that merely count as evenly spaced say no time that another file could be cut to.
-        window if readings.clock else None,
+        _between_readings(readings, window) if window and readings.clock else None,
         readings.repeated_stamps,
         readings.long_gaps,
         facts(readings),
     )
+
+
+def _between_readings(readings: Readings, window: tuple[float, float]) -> tuple[float, float]:
+    """The window from half a reading before its first to half a one after its last: what it marks
+    begins and ends between two.
+    """
+    seconds = readings.seconds - readings.seconds[0]
+    half = float(np.median(np.diff(seconds))) / 2
+    return max(0.0, window[0] - half), min(float(seconds[-1]), window[1] + half)
 
 
 def facts(readings: Readings) -> dict[str, object]:

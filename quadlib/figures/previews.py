@@ -1,0 +1,44 @@
+"""A few recordings looked at before training, as figures: the offsets of their clocks, the mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from quadlib.config import BatchesSettings
+from quadlib.data.preview import clock_offsets, masked_photo
+from quadlib.data.samples import SampleTable
+from quadlib.data.store.store import clock_lines
+from quadlib.figures.style import finish
+
+
+def clock_preview(table: SampleTable, settings: BatchesSettings) -> go.Figure:
+    """Seconds after the log at which video and sound start, a mark a recording, of a dozen."""
+    figure, offsets = go.Figure(), clock_offsets(table, settings)
+    for name, seconds in offsets.items():
+        figure.add_box(
+            x=seconds, name=name, boxpoints="all", pointpos=0, jitter=0.4, showlegend=False
+        )
+    figure.update_xaxes(title="starts after the log, s")
+    facts = {name: [{"offset_s": float(x)} for x in xs] for name, xs in offsets.items()}
+    caption = "; ".join(clock_lines(facts)) or "no log marks an event, so nothing is cut to it"
+    rows = [(name, float(second)) for name, xs in offsets.items() for second in xs]
+    columns = ("modality", "starts after the log, s")
+    return finish(figure, "Clocks of one recording", caption + ".", columns, rows)
+
+
+def mask_preview(table: SampleTable, settings: BatchesSettings) -> go.Figure:
+    """The first photo, with what image_mask hides in red."""
+    figure, seen = go.Figure(), masked_photo(table, settings)
+    if seen is None:
+        return finish(figure, "What photos hide", "There is no photo.", ("blanked, %",), [])
+    photo, hidden = seen[0].copy(), seen[1]
+    photo[hidden] = photo[hidden] // 2 + np.array([120, 0, 0], dtype=np.uint8)
+    figure.add_image(z=photo)
+    caption = (
+        f"image_mask blanks {100 * hidden.mean():.0f} % of every photo."
+        if hidden.any()
+        else "Nothing is blanked: a sticker that names the class could be read; set image_mask."
+    )
+    rows = [(100 * float(hidden.mean()),)]
+    return finish(figure, "What photos hide", caption, ("blanked, %",), rows)
