@@ -124,7 +124,23 @@ VIEWS = ("n_views", "views")
 # settings: processes that train together
 WORLD_SIZE = ("world_size", "num_processes")
 # settings: epochs of the training
-EPOCHS = ("epochs", "n_epochs", "num_epochs", "max_epochs")
+EPOCHS = ("epochs", "n_epochs", "num_epochs", "max_epochs", "num_train_epochs", "total_epochs")
+# the optimiser steps of a run
+RUN_STEPS = (
+    "steps",
+    "train_steps",
+    "n_iters",
+    "iterations",
+    "num_iterations",
+    "max_steps",
+    "total_steps",
+    "num_training_steps",
+    "n_steps",
+    "num_steps",
+    "max_iters",
+    "max_iterations",
+    "n_iter",
+)
 # settings: learning rate
 LEARNING_RATE = ("learning_rate", "lr")
 # settings: steps of warm-up

@@ -112,6 +112,18 @@ class Limits:
         "chosen: measured sets hold a few; they change no score worth reporting",
     )
 
+    # loss
+    drawn_rows: float = limit(
+        0.2,
+        "share of rows that a step draws to their positives, up to which the loss repels them",
+        "theory: of a contrastive loss it is near 1; healthy strangers' loops gave 0.3 to 1",
+    )
+    pushed_away: float = limit(
+        -0.05,
+        "mean cosine of a step with the way to the positives, down from which it repels",
+        "theory: of a contrastive loss it is above 0; healthy strangers' loops gave -0.16 to 0.99",
+    )
+
     # batch
     impossible: float = limit(1e-6, "probability below which chance is ruled out", "chosen")
     sorted_z: float = limit(

@@ -14,8 +14,8 @@ MOST_BYTES = 64 << 20  # of one tensor; of larger ones the first part is compare
 
 
 def note_digests(record: Record) -> None:
-    """Takes the checksums of what no optimiser that has stepped holds: the first time both, later
-    the second one anew.
+    """Takes the checksums of what no optimiser that has stepped can move: the first time both,
+    later the second one anew.
     """
     for name, tensor in _unmoved(record):
         checksum = _checksum(tensor)
@@ -29,6 +29,7 @@ def _unmoved(record: Record) -> Iterator[tuple[str, Tensor]]:
         for optimiser in record.optimisers
         for group in optimiser.param_groups
         for parameter in group["params"]
+        if parameter.requires_grad
     }
     for name, parameter in record.parameters.items():
         if id(parameter) not in moved:

@@ -323,17 +323,27 @@ def _kept(node: Any, attribute: str) -> Any:
 
 def _positive_mask(node: Any) -> Tensor | None:
     """A matrix (n, n) of zeros and ones that a multiplication keeps and that is neither the
-    identity nor its complement: who is a positive of whom.
+    identity nor its complement, or (n, m) with a single one in each row, which a selection may keep
+    too: who is a positive of whom.
     """
+    if node.name().startswith("WhereBackward"):
+        chosen = _kept(node, "_saved_condition")
+        one_each = isinstance(chosen, Tensor) and chosen.ndim == 2 and min(chosen.shape) > 2
+        if one_each and chosen.shape[0] != chosen.shape[1] and bool((chosen.sum(1) == 1).all()):
+            mask: Tensor = chosen.detach().cpu().clone()
+            return mask
+        return None
     if not node.name().startswith(("MulBackward", "DivBackward")):
         return None
     for attribute in ("_saved_other", "_saved_self"):
         value = _kept(node, attribute)
         if not isinstance(value, Tensor) or value.requires_grad or not value.is_floating_point():
             continue
-        if value.ndim != 2 or value.shape[0] != value.shape[1] or len(value) < 3:
+        if value.ndim != 2 or min(value.shape) < 3 or not bool(((value == 0) | (value == 1)).all()):
             continue
-        if not bool(((value == 0) | (value == 1)).all()):
+        if len(value) != value.shape[1]:
+            if bool((value.sum(1) == 1).all()):
+                return value.detach().cpu().clone()
             continue
         identity = torch.eye(len(value), device=value.device, dtype=value.dtype)
         if not torch.equal(value, identity) and not torch.equal(value, 1 - identity):

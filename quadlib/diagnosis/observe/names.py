@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from quadlib.diagnosis.observe.record import Record
 
 Kind = TypeVar("Kind")
+OURS = "quadlib.diagnosis"  # what watches the loop has counts of its own
 
 
 class Names:
@@ -69,8 +70,19 @@ class Names:
 
 def schedulers_of(optimisers: Iterable[Any]) -> list[LRScheduler]:
     """The schedulers that change the rates of these optimisers."""
-    known = {id(item) for item in optimisers}
-    return [item for item in _living(LRScheduler) if id(getattr(item, "optimizer", None)) in known]
+    known = {id(unwrapped(item)) for item in optimisers}
+    return [
+        item
+        for item in _living(LRScheduler)
+        if id(unwrapped(getattr(item, "optimizer", None))) in known
+    ]
+
+
+def unwrapped(optimiser: Any) -> Any:
+    """The optimiser inside one that passes its calls on, as accelerate's does."""
+    while isinstance(inner := getattr(optimiser, "optimizer", None), Optimizer):
+        optimiser = inner
+    return optimiser
 
 
 def idle_optimisers(record: Record) -> list[Optimizer]:
@@ -85,18 +97,42 @@ def idle_optimisers(record: Record) -> list[Optimizer]:
     ]
 
 
-def loaders_at_hand(frames: Any, known: list[Any]) -> list[DataLoader[Any]]:
-    """Loaders among the variables of the frames that an exception left, and of what these hold."""
-    values: list[Any] = []
+def variables_at_hand(frames: Any) -> list[tuple[str, Any]]:
+    """The variables of the frames that an exception left, and what their values hold, by name."""
+    pairs: list[tuple[str, Any]] = []
     while frames is not None:
         variables = {**frames.tb_frame.f_globals, **frames.tb_frame.f_locals}
-        for value in list(variables.values()):
-            values.append(value)
-            if type(value).__module__.split(".")[0] not in ("torch", "numpy", "builtins"):
-                values += list(getattr(value, "__dict__", {}).values())
+        if variables["__name__"].startswith(OURS):
+            variables = {}
+        for name, value in list(variables.items()):
+            pairs.append((name, value))
+            module = type(value).__module__
+            if module.startswith(OURS):
+                continue
+            if module.split(".")[0] not in ("torch", "numpy", "builtins"):
+                pairs += list(getattr(value, "__dict__", {}).items())
+            elif type(value) is dict:
+                pairs += [(key, item) for key, item in value.items() if isinstance(key, str)]
         frames = frames.tb_next
-    unknown = {id(v): v for v in values if issubclass(type(v), DataLoader)}
+    return pairs
+
+
+def loaders_at_hand(pairs: list[tuple[str, Any]], known: list[Any]) -> list[DataLoader[Any]]:
+    """Loaders among the loop's variables that are not known yet."""
+    unknown = {id(value): value for _, value in pairs if issubclass(type(value), DataLoader)}
     return [v for key, v in unknown.items() if key not in {id(item) for item in known}]
+
+
+def counts_at_hand(pairs: list[tuple[str, Any]], names: Iterable[str]) -> dict[str, int]:
+    """The positive whole numbers among the loop's variables that have these names; a name with two
+    values says nothing.
+    """
+    wanted, values = set(names), dict[str, set[int]]()
+    for name, value in pairs:
+        number = type(value) is int or (type(value) is float and value.is_integer())
+        if name in wanted and number and value > 0:
+            values.setdefault(name, set()).add(int(value))
+    return {name: next(iter(kept)) for name, kept in values.items() if len(kept) == 1}
 
 
 def _outermost_with(module: nn.Module) -> list[nn.Module]:

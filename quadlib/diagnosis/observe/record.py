@@ -124,6 +124,18 @@ class Gradients(Event):
 
 
 @dataclass(frozen=True)
+class RowGradient(Event):
+    """The rows (n, d) that a module handed to a traced pass's comparison, and the loss's derivative
+    by them, (n, d), over all ways that lead there.
+    """
+
+    module: str
+    path: str
+    rows: Tensor = field(repr=False)
+    gradient: Tensor = field(repr=False)
+
+
+@dataclass(frozen=True)
 class ZeroGrad(Event):
     """An optimiser's or a module's gradients were cleared."""
 
@@ -214,7 +226,8 @@ class Record:
     ended: "enough" after the wanted steps, "finished" when the loop ended by itself, or the
     exception that ended it. parameters: name -> parameter of every module that took part and of
     what the optimisers hold. idle: living optimisers that never
-    stepped. bystanders: loaders at hand in the loop that gave no batch. buffers and parameters in
+    stepped. bystanders: loaders at hand in the loop that gave no batch. counts: its variables that
+    say how long the run is meant to be (`epochs`, `max_steps`). buffers and parameters in
     no optimiser have digests: name -> checksums of the first backward pass and of the end. facts:
     what was concluded from the record. faults: errors of the recorder's own, which are bugs.
     """
@@ -227,6 +240,7 @@ class Record:
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
     idle: list[Any] = field(default_factory=list)
     bystanders: list[Any] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
     digests: dict[str, tuple[int, int]] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     ended: str = ""

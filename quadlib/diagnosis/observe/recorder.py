@@ -14,21 +14,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quadlib.diagnosis.conventions import EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.batches import BatchWatch
 from quadlib.diagnosis.observe.digests import note_digests
 from quadlib.diagnosis.observe.gradients import GradientWatch
-from quadlib.diagnosis.observe.graph import read_comparison
+from quadlib.diagnosis.observe.graph import Comparison, read_comparison
 from quadlib.diagnosis.observe.hooks import Hooks
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.layers import LayerWatch
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
-from quadlib.diagnosis.observe.names import idle_optimisers, loaders_at_hand, schedulers_of
+from quadlib.diagnosis.observe.names import (
+    counts_at_hand,
+    idle_optimisers,
+    loaders_at_hand,
+    schedulers_of,
+    variables_at_hand,
+)
 from quadlib.diagnosis.observe.record import (
     Backward,
     Gradients,
     ModuleCall,
     OptimiserStep,
     ParameterStep,
+    RowGradient,
     ScalerStep,
 )
 from quadlib.diagnosis.observe.trace import Trace
@@ -93,6 +101,7 @@ class Recorder(Journal):
         self._gradients = GradientWatch()
         self._unscaled: tuple[int, Tensor, float] | None = None
         self._before: dict[int, Tensor] = {}
+        self._row_gradients: list[RowGradient] = []
 
     # entering and leaving
 
@@ -112,7 +121,9 @@ class Recorder(Journal):
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool:
         self.detach()
         with self.looking():
-            self.record.bystanders = loaders_at_hand(traceback, self.record.loaders)
+            pairs = variables_at_hand(traceback)
+            self.record.bystanders = loaders_at_hand(pairs, self.record.loaders)
+            self.record.counts = counts_at_hand(pairs, (*EPOCHS, *RUN_STEPS))
         if kind is EnoughSeen:
             self.record.ended = "enough"
             return True
@@ -226,6 +237,7 @@ class Recorder(Journal):
             trace = self._trace
             marks = frozenset() if trace is None else trace.of(loss)
             leaves = self._batches.leaves
+            comparison = read_comparison(loss, self._outputs) if self.reads_graph() else None
             self.record.events.append(
                 Backward(
                     self._step,
@@ -234,7 +246,7 @@ class Recorder(Journal):
                     frozenset() if trace is None else trace.hidden & leaves,
                     stale,
                     discarded,
-                    read_comparison(loss, self._outputs) if self.reads_graph() else None,
+                    comparison,
                     self._layers.take(),
                     frozenset(
                         mark.removeprefix(MODULE) for mark in marks if mark.startswith(MODULE)
@@ -243,12 +255,16 @@ class Recorder(Journal):
                     scale,
                 )
             )
+            if trace is not None and comparison is not None:
+                self._watch_rows(comparison)
         if self._trace is not None:
             self._trace.paused = True  # weights are no leaves, nor are their gradients
 
     def after_backward(self) -> None:
         with self.looking():
             norms = self._gradients.after_backward(self.record.parameters)
+            self.record.events.extend(self._row_gradients)
+            self._row_gradients.clear()
             self.record.events.append(Gradients(self._step, norms))
             self._forget_step()
         if self._trace is not None:
@@ -271,8 +287,7 @@ class Recorder(Journal):
                 self._gradients.forget()
 
     def before_step(self, optimiser: Any) -> None:
-        if self._trace is not None:
-            self._trace.paused = True
+        # the trace goes on: a closure may compute the whole loss inside the step
         with self.looking():
             if not any(item is optimiser for item in self.record.optimisers):
                 self.record.optimisers.append(optimiser)
@@ -306,8 +321,6 @@ class Recorder(Journal):
             )
             self._before.clear()
         self._step += 1
-        if self._trace is not None:
-            self._trace.paused = False
         if self._step == self.traced_steps:
             self._end_trace()
         if self._step >= self.steps:
@@ -331,6 +344,28 @@ class Recorder(Journal):
         if self.stop:
             raise EnoughSeen
         self.detach()
+
+    def _watch_rows(self, comparison: Comparison) -> None:
+        """Notes the derivative by the compared outputs when the backward pass reaches them."""
+        step, noted = self._step, self._row_gradients
+
+        def note(name: str, path: str, rows: Tensor) -> None:
+            rows.register_hook(
+                lambda gradient: noted.append(
+                    RowGradient(
+                        step,
+                        name,
+                        path,
+                        rows.detach().float().cpu().clone(),
+                        gradient.detach().float().cpu().clone(),
+                    )
+                )
+            )
+
+        noted.clear()
+        for name, path, rows in self._outputs.values():
+            if (name, path) in comparison.source and rows.ndim == 2:
+                note(name, path, rows)
 
     def _parameter_step(self, parameter: Tensor) -> ParameterStep:
         before = self._before.get(id(parameter))

@@ -19,6 +19,8 @@ from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.batch.contracts import B04, B07
 from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
+from quadlib.diagnosis.evidence.observed.dataset import same_randomness, training_loader
+from quadlib.diagnosis.evidence.observed.passes import batches
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import as_array
@@ -115,13 +117,23 @@ def _index_of(batch: Any) -> np.ndarray | None:
 
 @check(B07, "random changes differ between epochs and between workers", "batch")
 def repeated_draws(x: Examination) -> Iterator[Finding]:
-    loader = x.subject.loader
+    if not x.drawn_positions or not len(x.drawn_positions[0]):
+        raise Unavailable("the sampler yields nothing to ask for")
+    yield from _repeats(x, x.subject.loader, x.drawn_positions[0][:4].tolist())
+
+
+@check(B07, "the watched loader's workers draw random changes of their own", "observed")
+def repeated_draws_watched(x: Examination) -> Iterator[Finding]:
+    fetch = batches(x.record)[0]
+    if fetch.rows is None:
+        raise Unavailable("the batches do not say which rows they hold")
+    yield from _repeats(x, training_loader(x.record), list(fetch.rows[:4]))
+
+
+def _repeats(x: Examination, loader: Any, rows: list[int]) -> Iterator[Finding]:
     dataset = getattr(loader, "dataset", None)
     if dataset is None or not hasattr(dataset, "__getitem__"):
         raise Unavailable("no loader with a dataset that can be asked for one sample")
-    if not x.drawn_positions or not len(x.drawn_positions[0]):
-        raise Unavailable("the sampler yields nothing to ask for")
-    rows = x.drawn_positions[0][:4].tolist()
     workers = int(getattr(loader, "num_workers", 0) or 0)
     start = getattr(loader, "worker_init_fn", None)
     first = _draws(dataset, rows, SEEDS[0], epoch=0)
@@ -189,18 +201,19 @@ def _draws(
         own = copy.deepcopy(dataset)
     except Exception as error:
         raise Unavailable(f"the dataset cannot be copied: {type(error).__name__}") from error
-    random.seed(seed)
-    # what is examined may draw from the legacy generator; the examination puts it back
-    np.random.seed(seed)  # noqa: NPY002
-    torch.manual_seed(seed)
-    if start is not None:
-        start(worker)
-    if hasattr(own, "set_epoch"):
-        own.set_epoch(epoch)
-    return [
-        own.__getitems__(rows) if hasattr(own, "__getitems__") else [own[row] for row in rows]
-        for _ in range(2)
-    ]
+    with same_randomness():
+        random.seed(seed)
+        # what is examined may draw from the legacy generator
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        if start is not None:
+            start(worker)
+        if hasattr(own, "set_epoch"):
+            own.set_epoch(epoch)
+        return [
+            own.__getitems__(rows) if hasattr(own, "__getitems__") else [own[row] for row in rows]
+            for _ in range(2)
+        ]
 
 
 def _same(first: Any, second: Any) -> bool:

@@ -4,4 +4,5 @@ from quadlib.diagnosis.checks.data import classes as classes
 from quadlib.diagnosis.checks.data import contents as contents
 from quadlib.diagnosis.checks.data import finite as finite
 from quadlib.diagnosis.checks.data import observed as observed
+from quadlib.diagnosis.checks.data import observed_rows as observed_rows
 from quadlib.diagnosis.checks.data import units as units

@@ -133,7 +133,7 @@ def copies_in_batches(x: Examination) -> Iterator[Finding]:
         if rows.shape[1] < 4 or not bool(torch.isfinite(rows).all()):
             continue
         _, inverse, counts = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
-        copies = counts[inverse] > 1
+        copies = (counts[inverse] > 1) & (rows != rows[:, :1]).any(1)  # blank rows are no copies
         numbers = np.array(fetch.rows) if fetch.rows is not None else np.arange(len(rows))
         first: dict[int, set[int]] = {}
         for k in torch.nonzero(copies).flatten().tolist():

@@ -3,4 +3,5 @@
 from quadlib.diagnosis.checks.loss import formula as formula
 from quadlib.diagnosis.checks.loss import gradient as gradient
 from quadlib.diagnosis.checks.loss import observed as observed
+from quadlib.diagnosis.checks.loss import observed_direction as observed_direction
 from quadlib.diagnosis.checks.loss import value as value

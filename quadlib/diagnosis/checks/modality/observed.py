@@ -10,7 +10,7 @@ import torch
 from quadlib.diagnosis.checks.modality.contracts import M04, M07, M10, M20, M21
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.passes import inputs, leaf_values, traced
-from quadlib.diagnosis.evidence.observed.rows import compared, cosines, partners
+from quadlib.diagnosis.evidence.observed.rows import compared, cosines, output_order, partners
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
@@ -149,7 +149,8 @@ def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
 @check(M07, "a row's positive is its own other view", phase="observed")
 def mixed_views(x: Examination) -> Iterator[Finding]:
     comparison = compared(x.record)[0]
-    own = partners(comparison)
+    item = next(item for item in traced(x.record) if item.backward.comparison is comparison)
+    own = partners(comparison, output_order(item))
     if comparison.targets is not None and len(comparison.targets.unique()) == 1:
         raise Unavailable("all targets are one column, which is judged by itself")
     if own is None:

@@ -207,7 +207,8 @@ def still_teacher(x: Examination) -> Iterator[Finding]:
     moved: set[str] = set()
     for name in x.record.parameters:
         module = owner.get(name)
-        if name in part.gradient or name in part.held or module not in through | called:
+        driven = name in part.held and x.record.parameters[name].requires_grad
+        if name in part.gradient or driven or module not in through | called:
             continue
         if _shape_key(x, name) not in students or module not in through:
             continue

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.optimiser.contracts import O01, O02, O05, O15
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.roles import parts, roles, steps
@@ -23,6 +24,7 @@ COLLAPSED = 0.02
 TINY = 1e-7  # of a weight in one step: float32 resolves 6e-8
 BURST = 0.5  # of all weights in one step
 LARGE = 0.1  # of all weights in one step: ten times what training usually does
+CYCLIC = ("CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR")  # they come back by design
 STARTED = 5e-3  # root mean square of a matrix that was not initialised with 0
 
 
@@ -203,15 +205,22 @@ def schedule_over(x: Examination) -> Iterator[Finding]:
     if not len(low) or top[0] < 0.01 * peak and taken < FEWEST_STEPS:
         return
     end = int(low[0]) + taken
-    if end >= 0.5 * ahead.epoch or max(s.rates[0] for s in steps(x.record)[-2:]) > peak * 1.01:
+    known = _length(x, ahead.epoch)
+    length = known or ahead.epoch
+    # a schedule of one epoch is an ordinary choice; cosine and linear ones reach 1 % at its end
+    if end >= (0.5 if known else 0.8) * length or ahead.kind in CYCLIC:
         return
+    before = max(first, float(top[: low[0]].max(initial=0.0)))
+    if before < 0.1 * peak or max(s.rates[0] for s in steps(x.record)[-2:]) > peak * 1.01:
+        return  # it has not been up yet: a warm-up
     yield O05.broken(
         "warning",
-        f"the schedule is used up after {end} steps, before half of the first epoch",
+        f"the schedule is used up after {end} steps, "
+        + ("before half of the run" if known else "before the first epoch ends"),
         ahead.kind,
         (
             f"it is called with every optimiser step; the rate falls to 1 % of {peak:.3g} at step "
-            f"{end}, an epoch has {ahead.epoch}",
+            f"{end}; an epoch has {ahead.epoch} steps" + (f", the run {known}" if known else ""),
         ),
         "call scheduler.step() once an epoch, or give it epochs x batches steps",
         ruled_out=("convergence: the rate ends, not the learning",),
@@ -219,11 +228,20 @@ def schedule_over(x: Examination) -> Iterator[Finding]:
 
 
 def _length(x: Examination, epoch: int | None) -> int | None:
-    """Optimiser steps of the run as declared by its settings, else by how the loop ended."""
-    total = x.subject.setting("max_steps", "total_steps", "steps")
-    epochs = x.subject.setting("epochs", "num_epochs", "max_epochs", "n_epochs")
+    """Optimiser steps of the run as its settings or the loop's variables declare them, else by how
+    the loop ended.
+    """
+    counts = x.record.counts
+    epochs = x.subject.setting(*conventions.EPOCHS) or _only(counts, conventions.EPOCHS)
+    total = x.subject.setting(*conventions.RUN_STEPS) or _only(counts, conventions.RUN_STEPS)
     if total:
         return int(total)
     if epochs and epoch:
         return int(epochs) * epoch
     return x.record.n_steps if x.record.ended == "finished" else None
+
+
+def _only(counts: Mapping[str, int], names: Iterable[str]) -> int | None:
+    """The one number that these names have; None where they say two."""
+    values = {counts[name] for name in names if name in counts}
+    return values.pop() if len(values) == 1 else None

@@ -40,7 +40,23 @@ def completed(subject: Subject) -> Subject:
         return subject
     if subject.labels is not None or len(np.unique(labels)) == len(labels):
         return subject
-    frame = pd.DataFrame({"label": labels})
-    table = ReadTable(frame, {path: a for path, a in items.streams.items() if a.dtype.kind == "f"})
+    streams = {path: a for path, a in items.streams.items() if a.dtype.kind == "f"}
+    rows = {path: _rows(array, items.arrays) for path, array in streams.items()}
+    table = ReadTable(pd.DataFrame({"label": labels, **rows}), streams)
     loader = training_loader(subject.record) if items.whole else None
     return replace(subject, table=table, loader=loader)
+
+
+def _rows(array: np.ndarray, leaves: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,) the row of each item, -1 where its stream holds one value and a leaf of zeros and ones
+    marks just these items as the ones without it.
+    """
+    flat = array.reshape(len(array), -1)
+    blank = (flat == flat[:, :1]).all(1)
+    marks = [leaf.astype(bool) for leaf in leaves.values() if _is_mark(leaf)]
+    declared = any(np.array_equal(mark, ~blank) or np.array_equal(mark, blank) for mark in marks)
+    return np.where(blank & (declared and not blank.all()), -1, np.arange(len(array)))
+
+
+def _is_mark(leaf: np.ndarray) -> bool:
+    return leaf.ndim == 1 and leaf.dtype.kind in "biuf" and bool(np.isin(leaf, (0, 1)).all())

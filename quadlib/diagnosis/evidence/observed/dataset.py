@@ -77,7 +77,7 @@ def read(dataset: Any) -> tuple[np.ndarray, dict[str, np.ndarray], bool]:
     rows = np.unique(np.linspace(0, max(n - 1, 0), min(n, MOST_ROWS)).astype(int))
     leaves: dict[str, list[np.ndarray]] = {}
     size, taken = 0, 0
-    with _same_randomness():
+    with same_randomness():
         source = _light_copy(dataset)
         order = np.random.default_rng(0).permutation(rows) if n > MOST_ROWS else rows
         for row in order:
@@ -192,7 +192,8 @@ def _arrays_of(value: Any, depth: int) -> Iterator[Any]:
 
 
 @contextmanager
-def _same_randomness() -> Iterator[None]:
+def same_randomness() -> Iterator[None]:
+    """The random states of Python, numpy and torch are afterwards as they were."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         yield

@@ -16,6 +16,7 @@ from quadlib.diagnosis.observe.record import (
     Leaf,
     ModuleCall,
     Record,
+    RowGradient,
     ScalerStep,
 )
 from quadlib.diagnosis.subject import Unavailable
@@ -31,6 +32,7 @@ class Pass:
     calls: tuple[ModuleCall, ...]
     backward: Backward
     gradients: Mapping[str, float | None]
+    rows: tuple[RowGradient, ...] = ()
 
 
 @fact
@@ -40,6 +42,7 @@ def passes(record: Record) -> list[Pass]:
     fetches: list[Fetch] = []
     calls: list[ModuleCall] = []
     backward: Backward | None = None
+    rows: list[RowGradient] = []
     for event in record.events:
         if isinstance(event, Fetch):
             fetches.append(event)
@@ -47,10 +50,12 @@ def passes(record: Record) -> list[Pass]:
             calls.append(event)
         elif isinstance(event, Backward):
             backward = event
+        elif isinstance(event, RowGradient):
+            rows.append(event)
         elif isinstance(event, Gradients) and backward is not None:
             trained = [item for item in fetches if item.training][-MOST_BATCHES:]
-            made.append(Pass(tuple(trained), tuple(calls), backward, event.norms))
-            fetches, calls, backward = [], [], None
+            made.append(Pass(tuple(trained), tuple(calls), backward, event.norms, tuple(rows)))
+            fetches, calls, backward, rows = [], [], None, []
     if not made:
         raise Unavailable("no backward pass was seen")
     return made

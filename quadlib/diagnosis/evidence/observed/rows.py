@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from quadlib.diagnosis.evidence.observed.fact import fact
-from quadlib.diagnosis.evidence.observed.passes import passes, traced
+from quadlib.diagnosis.evidence.observed.passes import Pass, passes, traced
 from quadlib.diagnosis.observe.graph import MOST_ROWS, Comparison
 from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.observe.variation import cosine_spread
 from quadlib.diagnosis.subject import Unavailable
 
+SAME_ROW = 0.9999  # cosine of a module's output with the compared row that is made of it
 UNIT = 0.02  # relative deviation of norms that counts as none; half precision gives 1e-3
 
 
@@ -86,9 +87,10 @@ def cosines(comparison: Comparison) -> Tensor:
     return normalize(comparison.left, dim=1) @ normalize(comparison.right, dim=1).T
 
 
-def partners(comparison: Comparison) -> np.ndarray | None:
+def partners(comparison: Comparison, order: np.ndarray | None = None) -> np.ndarray | None:
     """(n,) the column that the views' likeness names as each row's own partner; None where no
-    layout stands out by six standard deviations.
+    layout stands out by six standard deviations. order: (n,) the module's output row that each
+    compared row is, whose layouts are tried too.
     """
     table = cosines(comparison)
     n, m = table.shape
@@ -98,6 +100,9 @@ def partners(comparison: Comparison) -> np.ndarray | None:
     layouts = [] if comparison.same else [place]
     if comparison.same and n % 2 == 0:
         layouts = [(place + n // 2) % n, place ^ 1]
+        if order is not None and not np.array_equal(order, place):
+            back = np.argsort(order)
+            layouts += [back[layout[order]] for layout in layouts]
     off = ~torch.eye(n, dtype=torch.bool) if comparison.same else torch.ones(n, n, dtype=torch.bool)
     mean, deviation = float(table[off].mean()), float(table[off].std()) + 1e-9
     scores = [(float(table[place, c].mean()) - mean) / deviation * n**0.5 for c in layouts]
@@ -106,3 +111,18 @@ def partners(comparison: Comparison) -> np.ndarray | None:
     if best < 0 or scores[best] < 6 or (others and scores[best] < 2 * max(others)):
         return None
     return layouts[best]
+
+
+def output_order(item: Pass) -> np.ndarray | None:
+    """(n,) which row of the one compared output each compared row is; None where that is not
+    plain.
+    """
+    comparison = item.backward.comparison
+    if comparison is None or len(item.rows) != 1 or not comparison.same:
+        return None
+    rows = item.rows[0].rows
+    if rows.shape != comparison.left.shape:
+        return None
+    likeness, order = (normalize(comparison.left, dim=1) @ normalize(rows, dim=1).T).max(1)
+    plain = bool((likeness > SAME_ROW).all()) and len(order.unique()) == len(order)
+    return order.numpy() if plain else None

@@ -14,6 +14,7 @@ import torch
 from quadlib.diagnosis.evidence.observed.dataset import training_loader
 from quadlib.diagnosis.evidence.observed.fact import fact
 from quadlib.diagnosis.evidence.observed.roles import steps
+from quadlib.diagnosis.observe.names import unwrapped
 from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.subject import Unavailable
 
@@ -45,7 +46,9 @@ def course(record: Record) -> Course:
         raise Unavailable("no scheduler with a course of its own was seen")
     scheduler = usable[0]
     taken = sum(
-        1 for step in steps(record) if record.optimisers[step.optimiser] is scheduler.optimizer
+        1
+        for step in steps(record)
+        if unwrapped(record.optimisers[step.optimiser]) is unwrapped(scheduler.optimizer)
     )
     try:
         epoch = len(training_loader(record))
