@@ -78,7 +78,7 @@ def test_rows_that_are_marked_present_are_not_blank(marked):
     failed = torch.arange(ROWS) % 5 == 0
     model, loader, x, _ = recordings(present=present & ~failed if marked else present)
     x[~present | failed] = 0
-    loss = lambda b: contrast(normalize(model(b[0]), dim=1) * b[2][:, None], b[1])  # noqa: E731
+    loss = lambda b: contrast(normalize(model(b[0] * b[2][:, None]), dim=1), b[1])  # noqa: E731
     train = loop(loader, loss, Adam(model.parameters(), 1e-3))
     assert alarms_of(train)[:1] == ([] if marked else ["QL-D01"])
 
