@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test lint docs bench bench-doctor matrix fuzz clean clean-runs
+.PHONY: help setup demo lab test coverage lint docs bench bench-doctor matrix fuzz clean clean-runs
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ docs: setup  ## documentation of every room, from its docstrings and README, int
 
 test: lint  ## everything that must hold; browser tests need Chromium at /usr/bin/chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+coverage: setup  ## the tests again, counting the lines of quadlib that they run; half as long again
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov=quadlib --cov-report=term
 
 bench: setup  ## loss and sampler speed against named peers, and how each step grows with the rows
 	$(BIN)/python tests/bench

@@ -123,10 +123,11 @@ def main() -> int:
     wanted = tuple(filter(None, chosen.only.split(",")))
     scripts = [
         path
-        for path in sorted(chosen.folder.glob("[pq][0-9]*.py"))
+        for path in sorted(chosen.folder.glob("[pqr][0-9]*.py"))
         if not wanted or path.name.startswith(wanted)
     ]
     cases = [case for script in scripts for case in cases_of(script.resolve())]
+    cases.sort(key=lambda case: not case[2])  # the faults first
     with ThreadPoolExecutor(chosen.processes) as pool:
         results = []
         for result in pool.map(lambda case: examine(case, chosen.python, chosen.seed), cases):
