@@ -14,21 +14,11 @@ import nbformat
 import papermill
 import pytest
 
-from quadlib.config import (
-    BatchesSettings,
-    DiagnoseSettings,
-    EvaluateSettings,
-    Settings,
-    TrainSettings,
-)
+from quadlib.config import Settings
+from quadlib.reports.execute import NOTEBOOK_SETTINGS
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-MODELS: dict[str, type[Settings]] = {
-    "01_batches": BatchesSettings,
-    "02_train": TrainSettings,
-    "03_diagnose": DiagnoseSettings,
-    "04_evaluate": EvaluateSettings,
-}
+MODELS = NOTEBOOK_SETTINGS
 MOST_CELLS, MOST_LINES, MOST_BYTES = 20, 12, 60_000
 
 
@@ -71,8 +61,7 @@ def code_of(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def test_every_notebook_has_a_settings_model() -> None:
-    found = {path.stem for path in FOLDER.glob("0[1-4]_*.ipynb")}
-    assert found == set(MODELS)
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(MODELS)
 
 
 def test_parameters_equal_the_settings(name: str, notebook: nbformat.NotebookNode) -> None:
