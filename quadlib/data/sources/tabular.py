@@ -29,6 +29,7 @@ from quadlib.data.sources.columns import (
 )
 from quadlib.data.sources.files_of_table import load_arrays, path_columns, shared_files
 from quadlib.data.sources.paths import Root, relative_paths
+from quadlib.data.sources.several import expand_several
 from quadlib.data.sources.text import read_csv, twins
 from quadlib.registry import KINDS
 
@@ -52,9 +53,10 @@ def read(
     A text table (separator and encoding are found) or a .parquet or .feather file has the columns
     sample_id and label, optionally group (else every recording stands alone) and split (train, val,
     test; else empty), and one column of paths a modality, relative to the table's folder, empty
-    where missing, several photos joined by "|". The kind follows from the files' extension; .npy
-    files are read now. Columns without such paths stay as information. An .npz file has `y`,
-    optionally `group`, `split` and `sample_id`, and arrays (n, ...) named after the modalities.
+    where missing. Several photos are joined by "|", or given as a list, a pattern, or a folder with
+    its last slash. The kind follows from the files' extension; .npy files are read now. Columns
+    without such paths stay as information. An .npz file has `y`, optionally `group`, `split` and
+    `sample_id`, and arrays (n, ...) named after the modalities.
     Whether media files exist and can be decoded is found when they are decoded. Raises TableError
     that lists all problems.
 
@@ -88,6 +90,7 @@ def read(
         if name not in frame.columns
     ]
     root = Root.of(file.parent, data_root)
+    problems += expand_several(frame, information, root)
     kinds, more, named = path_columns(frame, information)
     problems, notes = problems + more, notes + named
     for name in kinds:

@@ -80,3 +80,20 @@ def test_bombs_and_other_formats_are_refused(media):
     media.path("p.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
     with pytest.raises(DamageError, match="no known image format"):
         decode_images([media.root / "p.jpg"], SETTINGS)
+
+
+def test_a_heic_photo_needs_its_extra(media):
+    path = media.path("phone.heic")
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        with pytest.raises(
+            DamageError, match=r"needs the extra heif; pip install 'quadlib\[heif\]"
+        ):
+            decode_images([path], SETTINGS)
+        return
+    register_heif_opener()
+    Image.new("RGB", (120, 60), (200, 100, 50)).save(path)
+    view = decode_images([path], SETTINGS)[0]
+    assert view.mean(axis=(1, 2)) == pytest.approx([200, 100, 50], abs=6)
