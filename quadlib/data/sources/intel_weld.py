@@ -2,8 +2,8 @@
 the same layout.
 
 Format (Stemmer et al., arXiv 2409.02290): <session>/<part>/ with <part>.avi, <part>.flac,
-<part>.csv and images/*.jpg; part is MM-DD-YY-NNNN-CC with class code CC; manifest.csv has one row a
-recording.
+<part>.csv and images/*.jpg, or other containers of these kinds; part is MM-DD-YY-NNNN-CC with class
+code CC; manifest.csv has one row a recording.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile
 
+from quadlib.data.kinds import kind_of_file
 from quadlib.data.kinds.series import WELD_CHANNELS, WELD_CURRENT
 from quadlib.data.samples import (
     LEAVES_ROOT,
@@ -61,8 +61,6 @@ MODALITIES = {
 }
 SET_POINTS = ("thickness_mm", "samples", "current_a", "voltage_v", "gas_bar", "robot_speed_cpm")
 PART = re.compile(r"\d{2}-\d{2}-\d{2}-\d{4}-(\d{2})")
-FILES = {".avi": "video", ".flac": "audio", ".csv": "sensor"}
-PHOTOS = (".jpg", ".jpeg")
 
 
 def read(path: str | Path | None = None, name: str = "intel_weld") -> SampleTable:
@@ -100,16 +98,6 @@ def read(path: str | Path | None = None, name: str = "intel_weld") -> SampleTabl
     return SampleTable(frame, MODALITIES, root=found.root, classes=classes, name=name, notes=notes)
 
 
-def durations(table: SampleTable) -> np.ndarray:
-    """Seconds of every recording by the header of its audio, float64; NaN where it has none. Raises
-    soundfile's own error.
-    """
-    seconds = np.full(len(table), np.nan)
-    for row in np.flatnonzero((table.frame["audio"] != "").to_numpy()):
-        seconds[row] = soundfile.info(str(table.paths(int(row), "audio")[0])).duration
-    return seconds
-
-
 def _recordings(found: Found) -> tuple[pd.DataFrame, list[str]]:
     """One row a folder, labelled by the code in its name; and files that do not fit the layout."""
     rows, problems = [], []
@@ -133,15 +121,13 @@ def _recordings(found: Found) -> tuple[pd.DataFrame, list[str]]:
         photos = []
         for file in files:
             stem, suffix = os.path.splitext(file)
-            suffix = suffix.lower()
-            if suffix in PHOTOS and "/" in file:
+            name = "sensor" if suffix.lower() == ".csv" else kind_of_file(file)
+            if name == "image" and "/" in file:
                 photos.append(f"{folder}/{file}")
-            elif (
-                suffix in FILES and stem == part and not row[FILES[suffix]]
-            ):  # .avi and .AVI may both be there
-                row[FILES[suffix]] = f"{folder}/{file}"
-            elif suffix in FILES or suffix in PHOTOS:
-                expected = "images/" if suffix in PHOTOS else f"{part}{suffix}"
+            elif name in MODALITIES and name != "image" and stem == part and not row[name]:
+                row[name] = f"{folder}/{file}"  # of two, .avi and .AVI or .mp4, one is too many
+            elif name in MODALITIES:
+                expected = "images/" if name == "image" else f"one {name} named {part}"
                 problems.append(
                     f"{folder}/{file} is not where or what it should be: {expected}; move it, "
                     "rename it or take it out"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from quadlib.data.samples import TableError
 from quadlib.data.sources import intel_weld
@@ -306,7 +305,8 @@ def test_files_that_are_not_named_after_their_recording(full):
     (place / ".hidden.avi").write_bytes(b"x")
     problems = full.problems()
     assert (
-        "11-18-22-0001-08.avi is not where or what it should be: 11-18-22-0001-09.avi" in problems
+        "11-18-22-0001-08.avi is not where or what it should be: one video named 11-18-22-0001-09"
+        in problems
         and "loose.jpg" in problems
     )
     assert "3 problems" in problems
@@ -358,12 +358,15 @@ def test_places_that_hold_no_recordings(tmp_path):
             intel_weld.read(path)
 
 
-def test_durations_come_from_the_audio_headers(full):
-    for place in full.root.glob("*/*/*.flac"):
-        soundfile.write(str(place), np.zeros(8000), 16000)
+def test_other_containers_of_a_kind_are_that_kind(full):
+    for place in sorted(full.root.glob("*/*/*.avi"))[:2]:
+        place.rename(place.with_suffix(".mp4"))
+    for place in sorted(full.root.glob("*/*/*.flac"))[:2]:
+        place.rename(place.with_suffix(".wav"))
+    for place in sorted(full.root.glob("*/*/images/*.jpg"))[:2]:
+        place.rename(place.with_suffix(".png"))
     table = full.read()
-    table = table.with_columns(audio=["", *table.frame["audio"][1:]])
-    assert (
-        np.isnan(intel_weld.durations(table)[0])
-        and intel_weld.durations(table)[1:].tolist() == [0.5] * 3
-    )
+    assert table.present.sum() == 15  # one weld has no photo
+    assert table.frame["video"].str.endswith(".mp4").sum() == 2
+    assert table.frame["audio"].str.endswith(".wav").sum() == 2
+    assert table.frame["image"].str.contains(".png").sum() >= 1
