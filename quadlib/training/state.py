@@ -140,8 +140,14 @@ def record_start(trainer: Trainer) -> None:
         write_record(
             trainer.run.path(MEDIA), "media", {"files": dict(trainer.dataset.store.digests)}
         )
+    # the run is opened from other folders later
+    places = {
+        name: str(Path(value).expanduser().absolute())
+        for name in ("path", "data_root")
+        if (value := getattr(settings, name))
+    }
     trainer.run.update(
-        settings=settings.model_dump(),
+        settings=settings.model_dump() | places,
         seed=settings.seed,
         device=str(trainer.device),
         source=table.name,

@@ -47,6 +47,7 @@ SURE_COMMA_DECIMAL = (
 SURE_COMMA_THOUSANDS = r"[+-]?\d{1,3}(?:(?:,\d{3})+\.\d+|(?:,\d{3}){2,})"
 POINT_DECIMAL = r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?"
 EITHER = r"[+-]?[1-9]\d{0,2},\d{3}"
+LOOKED_AT = 2000  # rows from which the decimal sign is told
 UNIT = re.compile(rf"({NUMBER})\s*([^\d\s.,+\-][^\d]*)")
 
 
@@ -74,9 +75,19 @@ def is_missing(column: pd.Series) -> pd.Series:
 
 
 def find_decimal(columns: list[pd.Series]) -> str:
-    """The decimal sign of a file, "." or ","; "?" where its commas may be either."""
-    either = False
-    point = False
+    """The decimal sign of a file, "." or ","; "?" where its commas may be either.
+
+    Some rows tell it; all are looked at where those leave it open.
+    """
+    if not columns:
+        return "."
+    places = np.unique(np.linspace(0, len(columns[0]) - 1, LOOKED_AT).astype(int))
+    sign = _decimal([column.iloc[places] for column in columns])
+    return sign if sign != "?" else _decimal(columns)
+
+
+def _decimal(columns: list[pd.Series]) -> str:
+    either = point = False
     for column in columns:
         cells = column.str.strip().str.replace("\u2212", "-")
         commas = cells[cells.str.contains(",", regex=False)]
@@ -85,70 +96,74 @@ def find_decimal(columns: list[pd.Series]) -> str:
         commas = commas[numbers].str.extract(r"^([+-]?[\d.,]+(?:[eE][+-]?\d+)?)")[0]
         if commas.str.fullmatch(SURE_COMMA_DECIMAL).any():
             return ","
-        if commas.str.fullmatch(SURE_COMMA_THOUSANDS).any():
-            point = True
         either = either or bool(commas.str.fullmatch(EITHER).any())
-        point = point or bool(cells.str.fullmatch(POINT_DECIMAL).any())
+        point = (
+            point
+            or bool(commas.str.fullmatch(SURE_COMMA_THOUSANDS).any())
+            or bool(cells.str.fullmatch(POINT_DECIMAL).any())
+        )
     return "?" if either and not point else "."
 
 
 def read_numbers(column: pd.Series, decimal: str) -> Numbers:
     """The numbers of a column of text, under the file's decimal sign."""
-    plain = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
-    if decimal == "." and np.isfinite(plain).all():
-        return Numbers(plain)
-    cells = (
-        column.str.strip().str.replace("\u2212", "-").str.replace("[\u00a0\u202f']", "", regex=True)
-    )
+    simple = column
+    if decimal == ",":  # a point would separate thousands
+        simple = column.where(~column.str.contains(".", regex=False), "")
+        simple = simple.str.replace(",", ".", regex=False)
+    values = pd.to_numeric(simple, errors="coerce").to_numpy(dtype=np.float64, copy=True)
+    odd = np.flatnonzero(~np.isfinite(values))
+    if len(odd):
+        return _with_odd_cells(column, decimal, values, odd)
+    return Numbers(values)
+
+
+def _with_odd_cells(
+    column: pd.Series, decimal: str, values: np.ndarray, odd: np.ndarray
+) -> Numbers:
+    """The same, where some cells are more than digits: each is read, missing, or wrong."""
+    cells = column.iloc[odd].str.strip().str.replace("\u2212", "-")
+    cells = cells.str.replace("[\u00a0\u202f']", "", regex=True)
     missing = is_missing(cells).to_numpy(dtype=bool)
-    if missing.all():
-        return Numbers(np.full(len(cells), np.nan))
-    words = cells[~missing]
+    values[odd] = np.nan
+    rows, words = odd[~missing], cells[~missing]
+    if words.empty:
+        return Numbers(values)
+    filled = len(column) - int(missing.sum())
     folded = words.str.casefold()
-    if folded.isin(["true", "false"]).all():
-        return Numbers(_spread((folded == "true").to_numpy(dtype=np.float64), missing))
+    if len(words) == filled and folded.isin(["true", "false"]).all():
+        values[rows] = folded == "true"
+        return Numbers(values)
     if words.str.fullmatch(r"0[xX][0-9a-fA-F]+").all():
-        return Numbers(_spread(np.array([float(int(word, 16)) for word in words]), missing))
-    if decimal == "?" and words.str.fullmatch(EITHER).any():
-        return Numbers(
-            np.full(len(cells), np.nan),
-            problem=f"holds {words[words.str.fullmatch(EITHER)].iloc[0]!r}, whose comma may be a "
-            "decimal sign or separate thousands",
-            row=int(np.flatnonzero(~missing)[0]),
-        )
+        values[rows] = [float(int(word, 16)) for word in words]
+        return Numbers(values)
+    either = words.str.fullmatch(EITHER).to_numpy(dtype=bool)
+    if decimal == "?" and either.any():
+        what = f"holds {words[either].iloc[0]!r}, whose comma may be a decimal sign or separate "
+        return Numbers(values, problem=f"{what}thousands", row=int(rows[either][0]))
     words = _with_points(words, decimal)
-    values = pd.to_numeric(words, errors="coerce").to_numpy(dtype=np.float64)
-    odd = np.isnan(values)
+    values[rows] = pd.to_numeric(words, errors="coerce").to_numpy(dtype=np.float64)
+    strange = np.isnan(values[rows])
+    parts = words[strange].str.extract(f"^{UNIT.pattern}$")
+    with_unit = parts[0].notna()
+    units = parts[1].str.strip().dropna().unique().tolist()
     unit = ""
-    if odd.any():
-        parts = words[odd].str.extract(f"^{UNIT.pattern}$")
-        if parts[0].notna().any():
-            units = parts[1].str.strip().dropna().unique().tolist()
-            if len(units) > 1 or not odd.all():
-                several = units if len(units) > 1 else [units[0], "none"]
-                if parts[0].notna().sum() * 2 > len(words) or len(units) > 1:
-                    return Numbers(
-                        _spread(values, missing),
-                        problem=f"holds several units: {', '.join(map(repr, several[:4]))}",
-                        row=int(np.flatnonzero(~missing)[np.flatnonzero(odd)[0]]),
-                    )
-            else:
-                unit = units[0]
-                values = pd.to_numeric(parts[0], errors="coerce").to_numpy(dtype=np.float64)
-                odd = np.isnan(values)
-    rows = np.flatnonzero(~missing)
-    if odd.sum() * 2 > len(words):
-        return Numbers(np.full(len(cells), np.nan), text=True)
-    wrong = odd | np.isinf(values)
+    if len(units) == 1 and with_unit.all() and len(parts) == filled:
+        unit = units[0]
+        values[rows[strange]] = pd.to_numeric(parts[0], errors="coerce").to_numpy(dtype=np.float64)
+        strange = np.isnan(values[rows])
+    elif len(units) > 1 or with_unit.sum() * 2 > filled:
+        several = units if len(units) > 1 else [units[0], "none"]
+        what = f"holds several units: {', '.join(map(repr, several[:4]))}"
+        return Numbers(values, problem=what, row=int(rows[strange][0]))
+    if strange.sum() * 2 > filled:
+        return Numbers(values, text=True)
+    wrong = strange | np.isinf(values[rows])
     if wrong.any():
-        first = int(rows[np.flatnonzero(wrong)[0]])
-        return Numbers(
-            _spread(values, missing),
-            problem=f"{int(wrong.sum())} value(s) are not finite numbers; the first is "
-            f"{column.iloc[first]!r}",
-            row=first,
-        )
-    return Numbers(_spread(values, missing), unit)
+        first = int(rows[wrong][0])
+        what = f"{int(wrong.sum())} value(s) are not finite numbers; the first is "
+        return Numbers(values, problem=f"{what}{column.iloc[first]!r}", row=first)
+    return Numbers(values, unit)
 
 
 def _with_points(words: pd.Series, decimal: str) -> pd.Series:
@@ -159,10 +174,3 @@ def _with_points(words: pd.Series, decimal: str) -> pd.Series:
     else:
         words = words.str.replace(r"(?<=\d),(?=\d{3}(?:\D|$))", "", regex=True)
     return words.str.replace(r"(?<=\d)[dD](?=[+-]?\d+$)", "E", regex=True)
-
-
-def _spread(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Values at the places that are not missing, NaN at the others."""
-    spread = np.full(len(missing), np.nan)
-    spread[~missing] = values
-    return spread

@@ -30,6 +30,7 @@ from quadlib.data.logs.text import (
 
 COMMENT = ("#", "%", "//")
 HEADER_ROWS = 4
+FEW_READINGS = 3  # so many full rows above a row of words are no metadata
 SHARE_OF_NUMBERS = 0.8
 EXPORT = "export it again with one header line and rows of the same columns"
 
@@ -94,7 +95,7 @@ def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int 
     body = numbers[start:]
     passed = len(numbers[:start]) + len(comments) - above
     if passed:
-        notes.append(f"{passed} lines above the header are passed over")
+        notes.append(f"{passed} line{'s' * (passed > 1)} above the header passed over")
     if not names:
         notes.append("no header: its channels are numbered")
         names = tuple(f"column {place + 1}" for place in range(width))
@@ -122,6 +123,7 @@ def _first_reading(
         if sum(looks_numeric(row[place]) for row in full) >= SHARE_OF_NUMBERS * len(full)
         and any(row[place] for row in full)
     ]
+    start, complete = -1, 0
     for place, number in enumerate(numbers[:LOOKED_AT]):
         cells = split_line(lines[number], separator) if separator else [lines[number].strip()]
         if len(cells) != width:
@@ -129,8 +131,13 @@ def _first_reading(
         if not columns:
             return min(1, len(numbers))
         alike = sum(looks_numeric(cells[column]) and bool(cells[column]) for column in columns)
-        if alike * 2 >= len(columns):  # a reading, though a cell of it may be an error word
-            return place
+        if not alike and complete < FEW_READINGS:  # names: numbers above them were metadata
+            start = -1
+        elif alike * 2 >= len(columns):  # a reading, though a cell of it may be an error word
+            start = place if start < 0 else start
+            complete += alike == len(columns)
+    if start >= 0:
+        return start
     return min(1, len(numbers))  # a header alone
 
 
