@@ -34,7 +34,8 @@ def window_of(job: Job, envelope: Envelope) -> tuple[Window | None, dict[str, fl
         return None, {}
     on, off = job.arc
     times, levels = envelope(job.path)
-    length = float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0.0))
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    length = float(times[-1]) + step if len(times) else 0.0
     slack = SLACK_SHARE * (off - on)
     if length + 2 * slack < off - on:
         raise DamageError(

@@ -114,7 +114,11 @@ def _read_through(path: Path) -> tuple[float, np.ndarray]:
                 samples = np.concatenate([carried, samples])
             fine = max(1, rate // 2000)
             pieces, coarse = len(samples) // (20 * fine), 20 * fine
-            parts = samples[: pieces * coarse].reshape(pieces, 20, fine, -1).astype(np.float64)
+            parts = (
+                samples[: pieces * coarse]
+                .reshape(pieces, 20, fine, samples.shape[1])
+                .astype(np.float64)
+            )
             means = parts.mean(axis=2)
             powers.append(np.stack([(parts**2).mean((1, 2, 3)), (means**2).mean((1, 2))]))
             carried = samples[pieces * coarse :]

@@ -116,3 +116,9 @@ def test_an_hour_of_stereo_stays_below_200_mb(tmp_path):
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
     )
     assert float(done.stdout) < 200
+
+
+def test_a_sound_shorter_than_a_hundredth_of_a_second_has_no_loudness(media):
+    path = media.flac("s.flac", sine(seconds=0.004))
+    assert decode_audio(path, SETTINGS).shape == (2, 40, 24)
+    assert len(loudness(path)[0]) == 0
