@@ -125,6 +125,11 @@ class Limits:
     )
 
     # batch
+    length_off: float = limit(
+        0.3,
+        "relative error of a sampler's length, up to which it passes for an estimate",
+        "chosen: samplers of P x K publish lengths that are 22 % off",
+    )
     impossible: float = limit(1e-6, "probability below which chance is ruled out", "chosen")
     sorted_z: float = limit(
         -6.0,

@@ -223,3 +223,63 @@ def test_a_table_of_one_column_a_class_names_the_labels():
 
     loader = DataLoader(TensorDataset(x, y), 24, shuffle=True)
     assert alarms_of(loop(loader, loss, Adam([*model.parameters(), proxies], 1e-3))) == []
+
+
+def test_an_iterator_that_is_made_anew_gives_the_same_batch_for_ever():
+    model, x, y = parts()
+    loader = DataLoader(TensorDataset(x, y), 24)
+    optimiser = Adam(model.parameters(), 1e-4)
+
+    def train():
+        for _ in range(8):
+            part, label = next(iter(loader))
+            optimiser.zero_grad()
+            contrast(normalize(model(part), dim=1), label).backward()
+            optimiser.step()
+
+    assert "QL-B03" in alarms_of(train)[:2]
+
+
+@pytest.mark.parametrize("shared", [0, 40])
+def test_files_are_trained_on_or_evaluated_on(shared):
+    model, x, y = parts()
+    paths = [f"audio/{row:03d}.wav" for row in range(ROWS)]
+    loader = DataLoader(Recordings(x, y, files=paths[:150]), 24, shuffle=True)
+    rows = range(150 - shared, ROWS)
+    test = DataLoader(Recordings(x[rows], y[rows], files=[paths[row] for row in rows]), 24)
+    loader.dataset.x, loader.dataset.y = x[:150], y[:150]
+    train = plain(model, loader)
+
+    def run():
+        with torch.no_grad():
+            for batch in test:
+                model.eval()(batch[0])
+        model.train()
+        train()
+
+    assert alarms_of(run)[:1] == (["QL-S10"] if shared else [])
+
+
+def test_a_row_in_its_own_denominator_is_seen_in_the_value():
+    model, x, y = parts()
+
+    def loss(batch):
+        z = normalize(model(torch.cat([jitter(batch[0]), jitter(batch[0])])), dim=1)
+        similar, n = z @ z.T / 0.1, len(batch[0])
+        positive = torch.cat([similar.diagonal(n), similar.diagonal(-n)])
+        return (torch.logsumexp(similar, 1) - positive).mean()
+
+    assert alarms_of(loop(loader_of(x, y), loss, Adam(model.parameters(), 1e-3)))[:1] == ["QL-P21"]
+
+
+def test_counters_of_batches_are_no_weights_that_were_loaded():
+    model, x, y = parts()
+    train = plain(model, loader_of(x, y))
+
+    def run():
+        content = {f"module.{name}": value for name, value in model.state_dict().items()}
+        content |= {n: v for n, v in model.state_dict().items() if n.endswith("tracked")}
+        model.load_state_dict(content, strict=False)
+        train()
+
+    assert alarms_of(run) == ["QL-C01"]

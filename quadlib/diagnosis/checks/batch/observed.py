@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from quadlib.diagnosis.checks.batch.contracts import B01, B02, B05, B06, B14, B20
+from quadlib.diagnosis.checks.batch.contracts import B01, B02, B03, B05, B06, B14, B20
 from quadlib.diagnosis.checks.labels.contracts import L04, L13
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.dataset import (
@@ -24,6 +24,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 from quadlib.diagnosis.words import some
 
+FEWEST_BATCHES = 4
 LARGEST_EXPONENT = 88  # exp of more overflows in float32
 
 
@@ -228,6 +229,31 @@ def copies_as_negatives(x: Examination) -> Iterator[Finding]:
         f"a batch of {n} that an in-batch softmax compares",
         (f"{int(equal.any(1).sum())} of {n} columns equal another column, value for value",),
         "draw batches without duplicates, or mask equal columns out of the softmax",
+    )
+
+
+@check(B03, "the watched batches go on through the data", phase="observed")
+def same_batch(x: Examination) -> Iterator[Finding]:
+    drawn = [fetch.rows for fetch in batches(x.record) if fetch.rows is not None]
+    if len(drawn) < FEWEST_BATCHES:
+        raise Unavailable(f"{len(drawn)} batches said which rows they hold")
+    distinct = len({row for rows in drawn for row in rows})
+    items = len(training_loader(x.record).dataset)
+    if distinct > max(map(len, drawn)) or items < 2 * distinct:
+        return
+    yield B03.broken(
+        "error",
+        f"every step gets the same {distinct} rows",
+        "the training loader",
+        (
+            f"{len(drawn)} batches hold {distinct} different rows; the dataset has {items}",
+            f"for example rows {some(list(drawn[0]))} at the first step and "
+            f"{some(list(drawn[-1]))} at the last",
+        ),
+        "make the iterator once an epoch: for batch in loader; next(iter(loader)) starts anew each "
+        "time",
+        ruled_out=("the dataset: it has more rows than are ever drawn",),
+        explains=("a loss that falls to its floor on these rows, and poor scores",),
     )
 
 

@@ -12,6 +12,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 from quadlib.diagnosis.words import some
 
+COUNTER = "num_batches_tracked"
 OPTIMISER = ("optim", "optimizer", "optimiser", "optimizer_state_dict", "optimizer_state")
 
 
@@ -21,12 +22,16 @@ def matched_keys(x: Examination) -> Iterator[Finding]:
     if not loads:
         raise Unavailable("no weights were loaded")
     for load in loads:
-        whole = load.matched + len(load.missing)
-        if load.strict or not load.missing or not load.unexpected or load.matched > 0.1 * whole:
+        module = x.record.modules.get(load.module)
+        counters = sum(name.endswith(COUNTER) for name in getattr(module, "state_dict", dict)())
+        # PyTorch counts batches as loaded where an old file lacks them
+        matched = load.matched - counters + sum(name.endswith(COUNTER) for name in load.missing)
+        whole = max(matched, 0) + sum(not name.endswith(COUNTER) for name in load.missing)
+        if load.strict or not load.missing or not load.unexpected or matched > 0.1 * whole:
             continue
         yield C01.broken(
             "error",
-            f"{load.matched} of {whole} weights of {load.module} were loaded",
+            f"{max(matched, 0)} of {whole} weights of {load.module} were loaded",
             f"{load.module}.load_state_dict(..., strict=False)",
             (f"missing: {some(load.missing, 2)}; in the file instead: {some(load.unexpected, 2)}",),
             "strip or add the prefix of the keys (module., encoder_q., backbone.) before loading",

@@ -15,6 +15,7 @@ from quadlib.diagnosis.evidence.observed.dataset import (
     root_rows,
     training_loader,
 )
+from quadlib.diagnosis.evidence.observed.files import file_columns
 from quadlib.diagnosis.evidence.observed.passes import batches, inputs, passes, reached
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -163,6 +164,7 @@ def copies_in_batches(x: Examination) -> Iterator[Finding]:
 @check(S10, "the watched loaders share no row between training and evaluation", phase="observed")
 def shared_rows(x: Examination) -> Iterator[Finding]:
     root, rows = root_rows(training_loader(x.record).dataset)
+    yield from _shared_files(x)
     if rows is None:
         raise Unavailable("training draws from a whole dataset, not from a part of one")
     for loader in evaluation_loaders(x.record):
@@ -183,3 +185,30 @@ def shared_rows(x: Examination) -> Iterator[Finding]:
             "split once, and build both Subsets from that split",
             explains=("scores that are too good",),
         )
+
+
+def _shared_files(x: Examination) -> Iterator[Finding]:
+    """Files of the training dataset that another loader's dataset holds too, but not all of both:
+    training rows may well be a gallery.
+    """
+    own = {
+        path for paths in file_columns(training_loader(x.record).dataset).values() for path in paths
+    }
+    for loader in evaluation_loaders(x.record):
+        columns = file_columns(getattr(loader, "dataset", None)).values()
+        other = {path for paths in columns for path in paths}
+        shared = own & other
+        if not shared or own == other:
+            continue
+        yield S10.broken(
+            "error",
+            f"{len(shared)} files are trained on and evaluated on",
+            "the datasets of two loaders",
+            (
+                f"training holds {len(own)} files, the other loader {len(other)}; {len(shared)} "
+                f"are in both, for example {some(sorted(shared))}",
+            ),
+            "split the recordings once, and list the files of each part from that split",
+            explains=("scores that are too good",),
+        )
+        return

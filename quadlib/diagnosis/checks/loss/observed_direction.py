@@ -1,12 +1,15 @@
-"""The direction of a watched loss: a step draws each row to its positives."""
+"""What a watched loss asks of rows: to come to their positives, and not to leave themselves."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from quadlib.diagnosis.checks.loss.contracts import P06
+from quadlib.diagnosis.checks.loss.contracts import P06, P21
 from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.loss_kind import WITH_SELF, loss_kind
 from quadlib.diagnosis.evidence.observed.pulls import pulls
+from quadlib.diagnosis.evidence.observed.rows import compared, effective_scale
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 
@@ -31,4 +34,28 @@ def pushed_apart(x: Examination) -> Iterator[Finding]:
         "negatives exchanged",
         ruled_out=("the learning rate: the direction is wrong, not the size",),
         explains=("scores below chance, while the loss falls",),
+    )
+
+
+@check(
+    P21, "the value of the watched loss leaves a row out of its own denominator", phase="observed"
+)
+def own_denominator(x: Examination) -> Iterator[Finding]:
+    kind = loss_kind(x.record)
+    if not kind.name.endswith(WITH_SELF):
+        return
+    comparison = compared(x.record)[0]
+    scale = effective_scale(comparison)
+    yield P21.broken(
+        "warning",
+        "each row stands in its own denominator",
+        f"a loss over {len(comparison.left)} rows",
+        (
+            f"the value {x.record.losses[0]:.5g} is that of {kind.name}, to a thousandth",
+            f"the row itself adds e^{scale:.3g} to every sum: no embedding brings the loss below "
+            f"{math.log1p(1.0):.3f}, where it would reach 0",
+        ),
+        "mask the diagonal out of the similarities before the softmax: masked_fill(eye(N), -inf)",
+        ruled_out=("the temperature and the labels: the value agrees with both",),
+        explains=("a loss that stays above its floor, and a weaker pull on close positives",),
     )

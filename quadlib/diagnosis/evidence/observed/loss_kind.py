@@ -18,6 +18,7 @@ from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.subject import Unavailable
 
 CLOSE = 1e-3
+WITH_SELF = " with each row in its own denominator"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,9 @@ def _formulas(record: Record, c: Comparison) -> list[tuple[str, float, float]]:
             inside = log_odds.masked_fill(~positives, 0).sum(1) / counts.clamp(min=1)
             for mean in (inside[chosen].mean(), inside.mean()):  # lone anchors left out, or 0
                 made.append((name, -float(mean), math.log(max(n - 1, 1))))
+            itself = logits - torch.logsumexp(logits, 1, keepdim=True)
+            crowded = itself.masked_fill(~positives, 0).sum(1) / counts.clamp(min=1)
+            made.append((name + WITH_SELF, -float(crowded[chosen].mean()), math.log(n)))
             odds = log_odds.exp().masked_fill(~positives, 0).sum(1) / counts
             made.append(
                 (
