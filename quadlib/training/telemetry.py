@@ -28,14 +28,14 @@ def batch_facts(labels: Tensor, objective: Bounded) -> dict[str, Any]:
     """What a batch's labels alone say of its loss: anchors, classes, fewest positives of an anchor,
     and, where the loss declares bounds, floor and collapse value.
 
-    The bounds of a batch without any positive pair are None: it has no anchor to average over.
+    A row of label -1 is unlabelled, as in the loss: no anchor, and of no class. The bounds of a
+    batch without any positive pair are None: it has no anchor to average over.
     """
-    counts = torch.bincount(labels.cpu())
-    counts = counts[counts > 0]
+    counts = torch.unique(labels[labels >= 0].cpu(), return_counts=True)[1]
     facts: dict[str, Any] = {
         "anchors": int(counts.sum()),
         "classes": len(counts),
-        "positives_min": int(counts.min()) - 1,
+        "positives_min": int(counts.min()) - 1 if len(counts) else None,
     }
     if objective.bounded:
         facts["collapse"], facts["floor"] = objective.bounds(labels) or (None, None)
