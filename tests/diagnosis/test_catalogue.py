@@ -12,16 +12,19 @@ from quadlib.diagnosis.registry import contracts
 from quadlib.diagnosis.report import Diagnosis
 
 CONTRACTS = contracts()
+FILES = ("contracts", "watched_contracts")
 # Symptoms come last whatever their stage: loss on its plateau, equal embeddings, chance scores.
 SYMPTOMS = {"QL-N10", "QL-P10", "QL-P11", "QL-P12", "QL-P17", "QL-E10"}
 
 
 def declared() -> dict[str, Contract]:
     """Every contract that a stage's file holds, whether a check judges it or not."""
+    folders = [getattr(quadlib.diagnosis.checks, stage) for stage in STAGES.values()]
+    files = [vars(folder).get(name) for folder in folders for name in FILES]
     return {
         item.code: item
-        for stage in STAGES.values()
-        for item in vars(getattr(quadlib.diagnosis.checks, stage).contracts).values()
+        for file in filter(None, files)
+        for item in vars(file).values()
         if isinstance(item, Contract)
     }
 

@@ -1,11 +1,15 @@
-"""Whether every gradient is used once: not again after a step, and not cleared before one."""
+"""Gradients of weights and of compared rows: whether each is used once, and where it points."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from quadlib.diagnosis.observe.graph import Comparison
+from quadlib.diagnosis.observe.record import ParameterStep, RowGradient
 
 
 class GradientWatch:
@@ -59,3 +63,39 @@ def norms_of(tensors: list[Tensor]) -> list[float]:
 def _dense(gradient: Tensor | None) -> Tensor:
     assert gradient is not None
     return gradient.coalesce().values() if gradient.is_sparse else gradient
+
+
+class RowWatch:
+    """Notes the loss's derivative by the compared outputs when a backward pass reaches them."""
+
+    def __init__(self) -> None:
+        self._noted: list[RowGradient] = []
+
+    def watch(
+        self, step: int, comparison: Comparison, outputs: Mapping[Any, tuple[str, str, Tensor]]
+    ) -> None:
+        """Hooks the outputs (module, path, value) that are nearest behind a comparison."""
+        self._noted.clear()
+        for name, path, rows in outputs.values():
+            if (name, path) in comparison.source and rows.ndim == 2:
+                rows.register_hook(self._noting(step, name, path, rows))
+
+    def take(self) -> list[RowGradient]:
+        """What the last pass left."""
+        noted, self._noted = self._noted, []
+        return noted
+
+    def _noting(self, step: int, name: str, path: str, rows: Tensor) -> Callable[[Tensor], None]:
+        def note(gradient: Tensor) -> None:
+            kept = (value.detach().float().cpu().clone() for value in (rows, gradient))
+            self._noted.append(RowGradient(step, name, path, *kept))
+
+        return note
+
+
+def parameter_step(parameter: Tensor, before: Tensor | None) -> ParameterStep:
+    """Norms of a parameter's gradient, of its change since `before`, and of that."""
+    if before is None or before.shape != parameter.shape:
+        return ParameterStep(None, 0.0, float(parameter.norm()))
+    gradient = None if parameter.grad is None else float(parameter.grad.norm())
+    return ParameterStep(gradient, float((parameter - before).norm()), float(before.norm()))

@@ -321,18 +321,17 @@ def _kept(node: Any, attribute: str) -> Any:
         return None
 
 
-def _positive_mask(node: Any) -> Tensor | None:
+def _positive_mask(node: Any) -> Any:
     """A matrix (n, n) of zeros and ones that a multiplication keeps and that is neither the
     identity nor its complement, or (n, m) with a single one in each row, which a selection may keep
     too: who is a positive of whom.
     """
     if node.name().startswith("WhereBackward"):
-        chosen = _kept(node, "_saved_condition")
-        one_each = isinstance(chosen, Tensor) and chosen.ndim == 2 and min(chosen.shape) > 2
-        if one_each and chosen.shape[0] != chosen.shape[1] and bool((chosen.sum(1) == 1).all()):
-            mask: Tensor = chosen.detach().cpu().clone()
-            return mask
-        return None
+        chosen: Any = _kept(node, "_saved_condition")
+        if not isinstance(chosen, Tensor) or chosen.ndim != 2 or min(chosen.shape) < 3:
+            return None
+        one_each = len(chosen) != chosen.shape[1] and bool((chosen.sum(1) == 1).all())
+        return chosen.detach().cpu().clone() if one_each else None
     if not node.name().startswith(("MulBackward", "DivBackward")):
         return None
     for attribute in ("_saved_other", "_saved_self"):

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from quadlib.diagnosis.conventions import EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.batches import BatchWatch
 from quadlib.diagnosis.observe.digests import note_digests
-from quadlib.diagnosis.observe.gradients import GradientWatch
-from quadlib.diagnosis.observe.graph import Comparison, read_comparison
+from quadlib.diagnosis.observe.gradients import GradientWatch, RowWatch, parameter_step
+from quadlib.diagnosis.observe.graph import read_comparison
 from quadlib.diagnosis.observe.hooks import Hooks
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.layers import LayerWatch
@@ -35,8 +35,6 @@ from quadlib.diagnosis.observe.record import (
     Gradients,
     ModuleCall,
     OptimiserStep,
-    ParameterStep,
-    RowGradient,
     ScalerStep,
 )
 from quadlib.diagnosis.observe.trace import Trace
@@ -46,7 +44,6 @@ MOST_CALLS_A_STEP = 4000
 MOST_PASSES_A_STEP = 32
 # Traced passes keep their tensors: so many, and no more.
 MOST_TRACED_PASSES = 8
-
 
 MODULE = "module "  # in front of a module's name among the marks
 
@@ -101,7 +98,7 @@ class Recorder(Journal):
         self._gradients = GradientWatch()
         self._unscaled: tuple[int, Tensor, float] | None = None
         self._before: dict[int, Tensor] = {}
-        self._row_gradients: list[RowGradient] = []
+        self._rows = RowWatch()
 
     # entering and leaving
 
@@ -256,15 +253,14 @@ class Recorder(Journal):
                 )
             )
             if trace is not None and comparison is not None:
-                self._watch_rows(comparison)
+                self._rows.watch(self._step, comparison, self._outputs)
         if self._trace is not None:
             self._trace.paused = True  # weights are no leaves, nor are their gradients
 
     def after_backward(self) -> None:
         with self.looking():
             norms = self._gradients.after_backward(self.record.parameters)
-            self.record.events.extend(self._row_gradients)
-            self._row_gradients.clear()
+            self.record.events.extend(self._rows.take())
             self.record.events.append(Gradients(self._step, norms))
             self._forget_step()
         if self._trace is not None:
@@ -291,23 +287,19 @@ class Recorder(Journal):
         with self.looking():
             if not any(item is optimiser for item in self.record.optimisers):
                 self.record.optimisers.append(optimiser)
-            self._before = {
-                id(parameter): parameter.detach().clone()
-                for group in optimiser.param_groups
-                for parameter in group["params"]
-            }
+            every = [p for group in optimiser.param_groups for p in group["params"]]
+            self._before = {id(p): p.detach().clone() for p in every}
 
     def after_step(self, optimiser: Any) -> None:
         with self.looking():
             self._names.know_optimisers()
             parameters = {
-                self._names.of(parameter): self._parameter_step(parameter)
+                self._names.of(p): parameter_step(p, self._before.get(id(p)))
                 for group in optimiser.param_groups
-                for parameter in group["params"]
+                for p in group["params"]
             }
-            for name, seen_step in parameters.items():
-                if seen_step.gradient is not None:
-                    self._gradients.used(name)
+            for name in (n for n, taken in parameters.items() if taken.gradient is not None):
+                self._gradients.used(name)
             groups = optimiser.param_groups
             place = next(n for n, o in enumerate(self.record.optimisers) if o is optimiser)
             self.record.events.append(
@@ -332,9 +324,7 @@ class Recorder(Journal):
             self._trace.leave(tensor)
 
     def reads_graph(self) -> bool:
-        """Whether it is read what this pass compares: at the traced steps, and again at the last
-        one for what became of it.
-        """
+        """Whether what this pass compares is read: at traced steps, and once more at the last."""
         return self._trace is not None or self._step >= self.steps - 1
 
     # inside
@@ -344,35 +334,6 @@ class Recorder(Journal):
         if self.stop:
             raise EnoughSeen
         self.detach()
-
-    def _watch_rows(self, comparison: Comparison) -> None:
-        """Notes the derivative by the compared outputs when the backward pass reaches them."""
-        step, noted = self._step, self._row_gradients
-
-        def note(name: str, path: str, rows: Tensor) -> None:
-            rows.register_hook(
-                lambda gradient: noted.append(
-                    RowGradient(
-                        step,
-                        name,
-                        path,
-                        rows.detach().float().cpu().clone(),
-                        gradient.detach().float().cpu().clone(),
-                    )
-                )
-            )
-
-        noted.clear()
-        for name, path, rows in self._outputs.values():
-            if (name, path) in comparison.source and rows.ndim == 2:
-                note(name, path, rows)
-
-    def _parameter_step(self, parameter: Tensor) -> ParameterStep:
-        before = self._before.get(id(parameter))
-        if before is None or before.shape != parameter.shape:
-            return ParameterStep(None, 0.0, float(parameter.norm()))
-        gradient = None if parameter.grad is None else float(parameter.grad.norm())
-        return ParameterStep(gradient, float((parameter - before).norm()), float(before.norm()))
 
     def _end_trace(self) -> None:
         if self._trace is not None:

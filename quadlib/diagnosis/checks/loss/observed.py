@@ -7,20 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from quadlib.diagnosis.checks.loss.contracts import (
-    P01,
-    P02,
-    P03,
-    P06,
-    P10,
-    P12,
-    P13,
-    P16,
-    P20,
-    P21,
-    P22,
-    P23,
-)
+from quadlib.diagnosis.checks.loss.contracts import P01, P02, P03, P06, P10, P12, P13, P16
+from quadlib.diagnosis.checks.loss.watched_contracts import P20, P21, P22, P23
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.loss_kind import loss_kind
 from quadlib.diagnosis.evidence.observed.passes import lost_losses, passes, traced

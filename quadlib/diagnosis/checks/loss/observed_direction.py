@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from quadlib.diagnosis.checks.loss.contracts import P06, P21
+from quadlib.diagnosis.checks.loss.contracts import P06
+from quadlib.diagnosis.checks.loss.watched_contracts import P21
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.loss_kind import WITH_SELF, loss_kind
 from quadlib.diagnosis.evidence.observed.pulls import pulls

@@ -1,0 +1,102 @@
+"""The commands `quadlib data ...`: make, check and clean recordings, and draft a table of them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data_app = typer.Typer(
+    no_args_is_help=True,
+    help="Make recordings or a table of them, or check a whole table before training.",
+)
+
+Outputs = Annotated[str, typer.Option(help="Outputs folder; empty takes the project's own.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A setting; may be repeated."),
+]
+Preset = Annotated[Path | None, typer.Option(help="TOML file of settings; -p overrides it.")]
+
+
+@data_app.command("make")
+def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
+    """Make or read a source's recordings and summarise them (weldsim by default; -p
+    source=mfeat, -p size=tiny).
+    """
+    from quadlib.config import BatchesSettings, read_options, read_settings
+    from quadlib.data.open import open_table
+
+    started = time.monotonic()
+    values = read_options(BatchesSettings, parameter, preset)
+    table = open_table(read_settings(BatchesSettings, values))
+    counts = ", ".join(f"{split} {len(table.rows(split))}" for split in ("train", "val", "test"))
+    typer.echo(
+        f"{table.name}: {len(table)} recordings ({counts}), {len(table.class_names)} classes, "
+        f"{table.frame['group'].nunique()} sessions"
+    )
+    typer.echo(f"{table.root or 'in memory'}, in {time.monotonic() - started:.1f} s")
+
+
+@data_app.command("clean")
+def data_clean(outputs: Outputs = "") -> None:
+    """Delete the decoded recordings; what is needed again is decoded again."""
+    from quadlib.data.store.clean import clean_store
+
+    count, size = clean_store(outputs)
+    typer.echo(f"removed {count} decoded modalities, {size / 2**20:.1f} MiB")
+
+
+@data_app.command("check")
+def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
+    """Print what is understood of a table, read every file, and list all that stands against
+    training; exit 0 means that the first epoch runs.
+    """
+    from quadlib.config import TrainSettings, read_options, read_settings
+    from quadlib.data.check import examine
+    from quadlib.data.inventory import inventory
+
+    settings = read_settings(TrainSettings, read_options(TrainSettings, parameter, preset))
+    examined = examine(settings)
+    for line in inventory(examined.table, examined.store):
+        typer.echo(line)
+    count = len(examined.problems) + len(examined.damage)
+    if count:
+        typer.echo(examined.report())
+    typer.echo(
+        f"{examined.table.name}: {len(examined.table)} recordings checked, "
+        + (f"{count} problem{'s' * (count != 1)}" if count else "no problems")
+    )
+    raise typer.Exit(1 if count else 0)
+
+
+@data_app.command("make-table")
+def data_make_table(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds the recordings.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; empty takes recordings.csv in the folder.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
+) -> None:
+    """Write a recordings.csv from a folder (class folders, one folder a recording, several photos,
+    a Hugging Face metadata file), to be looked at and edited.
+    """
+    from quadlib.config import SettingsError
+    from quadlib.data.sources.make_table import NAME, draft_table
+    from quadlib.files import write_text
+
+    draft = draft_table(folder)
+    path = out if out is not None else folder / NAME
+    if path.exists() and not overwrite:
+        raise SettingsError(
+            f"{path} exists and is kept; take another name by --out, or --overwrite"
+        )
+    write_text(path, draft.to_csv())
+    for note in draft.notes:
+        typer.echo(f"note: {note}")
+    counts = draft.frame["label"].replace("", "(no label)").value_counts().head(12)
+    classes = ", ".join(f"{label} {count}" for label, count in counts.items())
+    typer.echo(f"{path}: {len(draft.frame)} recordings, {classes}")
+    typer.echo(f"Look at it, then: quadlib data check -p source=table -p path={path}")

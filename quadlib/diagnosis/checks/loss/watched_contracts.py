@@ -1,0 +1,104 @@
+"""The contracts of the loss stage that only a watched loop can break."""
+
+from __future__ import annotations
+
+from quadlib.diagnosis.catalogue.examples import watched
+from quadlib.diagnosis.contract import Contract
+
+P20 = Contract(
+    "QL-P20",
+    title="every row is a positive of itself",
+    what="The mask of positives that the loss multiplies with holds its diagonal.",
+    why=(
+        "The mean over positives contains a constant, and where a softmax leaves the "
+        "self-pair out, a term that no training can change."
+    ),
+    fix="Multiply the mask by 1 - eye(N) before it is counted and summed.",
+    predicts=("QL-P06", "QL-P10", "QL-P13"),
+    example=(
+        watched(
+            "own(model(x), y)",
+            before=(
+                "def own(z, y):\n"
+                "    logits = z @ z.T / 0.1\n"
+                "    mask = (y[:, None] == y).float()\n"
+                "    return -(mask * logits.log_softmax(1)).sum(1).div(mask.sum(1)).mean()\n"
+                "\n"
+                "\n"
+            ),
+        )
+    ),
+)
+
+P21 = Contract(
+    "QL-P21",
+    title="a row competes with itself in the softmax",
+    what=(
+        "A square table of one set of rows enters the softmax with its diagonal, which is "
+        "the largest entry of each row."
+    ),
+    why="A cosine of 1 in the denominator holds the loss up and flattens the gradient.",
+    fix="Set the diagonal to -inf before the softmax.",
+    predicts=("QL-P03", "QL-P10"),
+    example=(
+        watched(
+            "own(torch.cat([model(v) for v in views(x)]))",
+            before=(
+                "def own(z):\n"
+                "    n = len(z)\n"
+                "    return cross_entropy(z @ z.T / 0.1, (torch.arange(n) + n // 2) % n)\n"
+                "\n"
+                "\n"
+            ),
+        )
+    ),
+)
+
+P22 = Contract(
+    "QL-P22",
+    title="every row has the same target column",
+    what="The targets of an in-batch softmax over a square table are all one number.",
+    why=(
+        "One row becomes the positive of all. Zeros are right only where each row's positive "
+        "was moved to the front column."
+    ),
+    fix="Use torch.arange(N) where column i is the positive of row i.",
+    predicts=("QL-P10", "QL-O01"),
+    example=(
+        watched(
+            "own(*[model(v) for v in views(x)])",
+            before=(
+                "def own(a, b):\n"
+                "    return cross_entropy(a @ b.T / 0.1, torch.zeros(len(a), dtype=torch.long))\n"
+                "\n"
+                "\n"
+            ),
+        )
+    ),
+)
+
+P23 = Contract(
+    "QL-P23",
+    title="a temperature that should learn gets no gradient",
+    what="A trainable number scales the similarities, but the loss uses a detached copy of it.",
+    why="The temperature stays where it began.",
+    fix="Use the parameter itself, not .item() or .data of it.",
+    example=(
+        watched(
+            "scaled(*[model(v) for v in views(x)])",
+            before=(
+                "class Scaled(nn.Module):\n"
+                "    def __init__(self):\n"
+                "        super().__init__()\n"
+                "        self.scale = nn.Parameter(torch.tensor(10.0))\n"
+                "\n"
+                "    def forward(self, a, b):\n"
+                "        return cross_entropy(a @ b.T * self.scale.item(), "
+                "torch.arange(len(a)))\n"
+                "\n"
+                "\n"
+                "scaled = Scaled()\n"
+            ),
+        )
+    ),
+)
