@@ -37,10 +37,10 @@ docs: setup  ## documentation of every room, from its docstrings and README, int
 	$(BIN)/pdoc $(MODULES) --docformat google --no-show-source --output-directory $(DOCS)
 
 test: lint  ## everything that must hold; browser tests need Chromium at /usr/bin/chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: setup  ## the tests again, counting the lines of quadlib that they run; half as long again
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov=quadlib --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=quadlib --cov-report=term
 
 bench: setup  ## loss and sampler speed against named peers, and how each step grows with the rows
 	$(BIN)/python tests/bench

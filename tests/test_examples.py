@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import logging
 from importlib import import_module
 from pathlib import Path
 
@@ -22,5 +23,10 @@ MODULES = sorted(
 def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QUADLIB_OUTPUTS", raising=False)
-    outcome = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
+    logger = logging.getLogger("quadlib")
+    before = logger.handlers[:], logger.level
+    try:
+        outcome = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
+    finally:  # an example may show the log; the next one begins without it
+        logger.handlers[:], logger.level = before
     assert outcome.attempted and not outcome.failed

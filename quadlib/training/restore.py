@@ -97,8 +97,9 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
         >>> from quadlib import Run, Trainer, log_to_stdout, open_dataset, restore
         >>> from quadlib.config import TrainSettings
         >>> settings = TrainSettings(source="mfeat", run="digits", outputs="outputs", epochs=1)
+        >>> trainer = Trainer(open_dataset(settings), settings, Run.create(settings))
         >>> log_to_stdout()
-        >>> result = Trainer(open_dataset(settings), settings, Run.create(settings)).fit()
+        >>> result = trainer.fit()
         epoch   1/1 ...
         >>> restored = restore(Run.open("digits", "outputs"), "latest")
         >>> restored.checkpoint["epoch"], restored.model.training

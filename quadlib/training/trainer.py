@@ -91,12 +91,13 @@ class Trainer:
         SamplerError: the train split cannot be divided into the batches asked for.
 
     Example:
-        >>> from quadlib import KnnValidator, Run, Trainer, open_dataset
+        >>> from quadlib import KnnValidator, Run, Trainer, log_to_stdout, open_dataset
         >>> from quadlib.config import TrainSettings
         >>> settings = TrainSettings(source="mfeat", run="digits", outputs="outputs", epochs=1)
         >>> validator = KnnValidator(settings)
         >>> trainer = Trainer(open_dataset(settings), settings, Run.create(settings),
         ...                   validator=validator)
+        >>> log_to_stdout()
         >>> trainer.fit().monitor  # doctest: +ELLIPSIS
         epoch   1/1  fused ...
         'val_macro_f1'

@@ -223,7 +223,7 @@ SPLITS = [
     case("Train, validation, holdout", splits("Train", "validation", "holdout"), counts(4, 4, 4)),
     case("training, valid, testing", splits("training", "valid", "testing"), counts(4, 4, 4)),
     case("TRAIN, dev, Eval", splits("TRAIN", "dev", "Eval"), Refused(("Eval",))),
-    case("blanks around", splits("train ", " val", "test"), counts(4, 4, 4)),
+    case("blanks around the names of splits", splits("train ", " val", "test"), counts(4, 4, 4)),
     case("a split of no known name", splits("train", "val", "fold3"), Refused(("fold3",))),
     case("folds as numbers", lambda d: d.assign(split=[row // 2 % 3 for row in range(12)]), Refused(("split", "0"))),
     case("an empty split column", lambda d: d.assign(split=""), READ),
