@@ -12,7 +12,7 @@ import pytest
 BENCHMARK = Path(__file__).parents[1] / "bench" / "doctor.py"
 
 
-@pytest.mark.slow
+@pytest.mark.zoo
 def test_root_named_and_healthy_runs_silent(tmp_path):
     ended = subprocess.run(
         [sys.executable, BENCHMARK, "--quick", "--processes", "1", "--folder", tmp_path],
