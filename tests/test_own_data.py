@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def write_recording(folder: Path, kind: int, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="needs the command ffmpeg to make files")
 def test_from_a_folder_to_a_trained_run_in_three_commands(tmp_path):
     for number in range(16):
         kind, day, part = number % 2, number // 4, number // 2 % 2
