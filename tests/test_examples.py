@@ -25,6 +25,7 @@ def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("QUADLIB_OUTPUTS", raising=False)
     logger = logging.getLogger("quadlib")
     before = logger.handlers[:], logger.level
+    logger.handlers.clear()  # another test's
     try:
         outcome = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
     finally:  # an example may show the log; the next one begins without it

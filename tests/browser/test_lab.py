@@ -106,7 +106,9 @@ def test_the_inspector_answers_its_controls(lab: str, chromium: Browser, tmp_pat
     page.get_by_text("Run All Cells", exact=True).click()
     inspector = page.locator(".quad-inspector")
     inspector.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=120_000)
-    inspector.get_by_text("10 classes").first.wait_for(timeout=30_000)
+    inspector.scroll_into_view_if_needed()  # what lies outside the window is not rendered
+    shown = "document.querySelector('.quad-inspector').innerText.includes('10 classes')"
+    page.wait_for_function(shown, timeout=30_000)
     assert page.get_by_title("Share chart").count() == 0
     inspector.scroll_into_view_if_needed()
     picture = tmp_path / "inspector.png"
