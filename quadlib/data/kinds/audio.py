@@ -39,7 +39,10 @@ BAND_MASK = 0.15
 
 
 def decode_audio(
-    path: Path, settings: MediaSettings, window: tuple[float, float] | None = None
+    path: Path,
+    settings: MediaSettings,
+    window: tuple[float, float] | None = None,
+    seconds: float | None = None,
 ) -> np.ndarray:
     """Decodes a sound file, or the sound of a video, into float32 (2, audio_mel_bins, audio_frames)
     in dB relative to full scale, from -100 dB.
@@ -49,10 +52,10 @@ def decode_audio(
     the recording's own maximum, since it tells classes apart. Of several channels the mean of their
     power counts, so that opposite phases do not cancel. `window`: [on, off) in seconds, None for
     all of it. The file is read in blocks, twice: once to its end, whatever its header promises, and
-    once for the spectrum. Raises DamageError.
+    once for the spectrum; `seconds` is its length where the first was done. Raises DamageError.
     """
     rate = settings.audio_sample_rate_hz
-    total = round(length_seconds(path) * rate)
+    total = round((length_seconds(path) if seconds is None else seconds) * rate)
     first, last = (0, total) if window is None else (round(edge * rate) for edge in window)
     first = min(max(first, 0), total - 1)
     last = min(max(last, first + 1), total)
@@ -87,7 +90,10 @@ def loudness(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Times, s, and levels (2, times) in dB relative to full scale, of every hundredth of a second:
     of all frequencies, and of those below about 1 kHz, where hiss is faint. Raises DamageError.
     """
-    total, powers = _read_through(path)
+    return _levels_of(*_read_through(path))
+
+
+def _levels_of(total: float, powers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     levels = 10 * np.log10(np.maximum(powers, 10 ** (FLOOR_DB / 10)))
     return np.arange(levels.shape[1]) * total / max(levels.shape[1], 1), levels
 
@@ -265,8 +271,9 @@ def mel_filters(bands: int, window_size: int, rate: int) -> np.ndarray:
 
 def decode(job: Job) -> Decoded:
     """The kind's decoder."""
-    window, facts = window_of(job, loudness)
-    return Decoded(decode_audio(job.path, job.settings, window), facts=facts)
+    total, powers = _read_through(job.path)
+    window, facts = window_of(job, lambda _: _levels_of(total, powers))
+    return Decoded(decode_audio(job.path, job.settings, window, total), facts=facts)
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:

@@ -35,6 +35,19 @@ def alarms_of(train, **declared) -> list[str]:
     return [root.code for root in diagnosis.roots if root.severity != "note"]
 
 
+def evaluated_first(model, loader, train):
+    """A loop that embeds another loader's batches before it trains."""
+
+    def run():
+        with torch.no_grad():
+            for batch in loader:
+                model.eval()(batch[0])
+        model.train()
+        train()
+
+    return run
+
+
 class Recordings(Dataset):
     """Rows with files of two kinds, a mask, noise drawn from numpy, or a map of classes."""
 
@@ -97,15 +110,7 @@ def test_an_index_means_one_class_in_both_datasets(names):
     model, loader, x, y = recordings(**maps[0] if names else {})
     more = maps[1] if names else {}
     test = DataLoader(Recordings(jitter(x), (y - 1) % CLASSES, **more), 24)
-    train = plain(model, loader)
-
-    def run():
-        with torch.no_grad():
-            for batch in test:
-                model.eval()(batch[0])
-        model.train()
-        train()
-
+    run = evaluated_first(model, test, plain(model, loader))
     assert alarms_of(run) == ["QL-L06"]
 
 
@@ -114,15 +119,7 @@ def test_new_classes_that_are_numbered_anew_are_no_exchange():
     far = 4 * torch.randn(CLASSES, WIDTH)
     codes = torch.arange(ROWS) % CLASSES
     test = DataLoader(Recordings(far[codes] + torch.randn(ROWS, WIDTH), codes), 24)
-    train = plain(model, loader)
-
-    def run():
-        with torch.no_grad():
-            for batch in test:
-                model.eval()(batch[0])
-        model.train()
-        train()
-
+    run = evaluated_first(model, test, plain(model, loader))
     assert alarms_of(run) == []
 
 
@@ -248,15 +245,7 @@ def test_files_are_trained_on_or_evaluated_on(shared):
     rows = range(150 - shared, ROWS)
     test = DataLoader(Recordings(x[rows], y[rows], files=[paths[row] for row in rows]), 24)
     loader.dataset.x, loader.dataset.y = x[:150], y[:150]
-    train = plain(model, loader)
-
-    def run():
-        with torch.no_grad():
-            for batch in test:
-                model.eval()(batch[0])
-        model.train()
-        train()
-
+    run = evaluated_first(model, test, plain(model, loader))
     assert alarms_of(run)[:1] == (["QL-S10"] if shared else [])
 
 

@@ -96,6 +96,11 @@ def _in_order(batches: list[np.ndarray], rows: list[tuple[int, ...]]) -> bool:
     """
     if rows:
         return bool((np.diff(np.concatenate(rows)) > 0).all())
+    return _in_blocks(batches)
+
+
+def _in_blocks(batches: list[np.ndarray]) -> bool:
+    """Whether each class is one block of rows, and blocks go on from batch to batch."""
     values = np.concatenate(batches)
     blocks = np.count_nonzero(np.diff(values)) + 1 == len(np.unique(values))
     return blocks and bool(np.mean([a[-1] == b[0] for a, b in itertools.pairwise(batches)]) >= 0.5)
@@ -110,9 +115,7 @@ def sorted_rows(x: Examination) -> Iterator[Finding]:
     values = np.concatenate(full)
     classes, counts = np.unique(values, return_counts=True)
     changes = int(np.count_nonzero(np.diff(values)))
-    across = np.mean([a[-1] == b[0] for a, b in itertools.pairwise(full)])
-    blocks = changes + 1 == len(classes) and len(classes) > 1
-    if not blocks or across < 0.5 or counts.max() < 4:
+    if len(classes) < 2 or counts.max() < 4 or not _in_blocks(full):
         return
     distinct = np.mean([len(np.unique(batch)) for batch in full])
     expected = float((1 - (1 - counts / counts.sum()) ** len(full[0])).sum())

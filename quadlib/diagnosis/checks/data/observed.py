@@ -164,7 +164,6 @@ def copies_in_batches(x: Examination) -> Iterator[Finding]:
 @check(S10, "the watched loaders share no row between training and evaluation", phase="observed")
 def shared_rows(x: Examination) -> Iterator[Finding]:
     root, rows = root_rows(training_loader(x.record).dataset)
-    yield from _shared_files(x)
     if rows is None:
         raise Unavailable("training draws from a whole dataset, not from a part of one")
     for loader in evaluation_loaders(x.record):
@@ -187,7 +186,8 @@ def shared_rows(x: Examination) -> Iterator[Finding]:
         )
 
 
-def _shared_files(x: Examination) -> Iterator[Finding]:
+@check(S10, "the watched loaders share no file between training and evaluation", phase="observed")
+def shared_files(x: Examination) -> Iterator[Finding]:
     """Files of the training dataset that another loader's dataset holds too, but not all of both:
     training rows may well be a gallery.
     """
