@@ -8,7 +8,6 @@ found as the place where the file's level agrees best with the window.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -16,26 +15,25 @@ from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Job
 
 Window = tuple[float, float]
-Envelope = Callable[[Path], tuple[np.ndarray, np.ndarray]]
+Envelope = Callable[[], tuple[np.ndarray, np.ndarray]]
 STEP_SECONDS = 0.01
 LEAST_AGREEMENT = 0.5  # correlation; noise of a file without the event stays below 0.35
 SLACK_SHARE = 0.03  # of the window, by which it may reach over the ends of a file
 REMEDY = "give how many seconds after the log it starts by clock_offset_s, or leave the file out"
 
 
-def window_of(job: Job, envelope: Envelope) -> tuple[Window | None, dict[str, float]]:
+def window_of(
+    job: Job, length: float, envelope: Envelope
+) -> tuple[Window | None, dict[str, float]]:
     """The window of a job on its file's own clock, and the offset as a fact of it.
 
-    `envelope`: path to times, s, and one or more rows of levels, of which the one counts that
-    agrees best. Raises DamageError where the window does not fit into
-    the file, or where its place cannot be told.
+    `length`: of the file, s. `envelope` gives times, s, and one or more rows of levels, of which
+    the one counts that agrees best; it is called only where no offset is given. Raises DamageError
+    where the window does not fit into the file, or where its place cannot be told.
     """
     if job.arc is None:
         return None, {}
     on, off = job.arc
-    times, levels = envelope(job.path)
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    length = float(times[-1]) + step if len(times) else 0.0
     slack = SLACK_SHARE * (off - on)
     if length + 2 * slack < off - on:
         raise DamageError(
@@ -46,6 +44,7 @@ def window_of(job: Job, envelope: Envelope) -> tuple[Window | None, dict[str, fl
         )
     offset = job.offset
     if offset is None:
+        times, levels = envelope()
         found = [find_offset(times, row, (on, off), length) for row in np.atleast_2d(levels)]
         offset, agreement = max(found, key=lambda place: place[1])
         if agreement < LEAST_AGREEMENT:

@@ -272,7 +272,7 @@ def mel_filters(bands: int, window_size: int, rate: int) -> np.ndarray:
 def decode(job: Job) -> Decoded:
     """The kind's decoder."""
     total, powers = _read_through(job.path)
-    window, facts = window_of(job, lambda _: _levels_of(total, powers))
+    window, facts = window_of(job, total, lambda: _levels_of(total, powers))
     return Decoded(decode_audio(job.path, job.settings, window, total), facts=facts)
 
 

@@ -26,6 +26,7 @@ from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import relight, shift
 
 BIN_DROPOUT = 0.3  # chance that one time bin is masked in training
+KEPT_BYTES = 256 * 2**20  # of frames between finding the clock and binning
 JUMP_SECONDS = 10.0  # a broadcast's clock that leaps farther was set anew
 HIDING = ("vp8", "vp9", "av1")  # codecs with packets that show no frame
 
@@ -45,7 +46,10 @@ class Timeline:
 
 
 def decode_video(
-    path: Path, settings: MediaSettings, window: tuple[float, float] | None = None
+    path: Path,
+    settings: MediaSettings,
+    window: tuple[float, float] | None = None,
+    frames: Frames | None = None,
 ) -> np.ndarray:
     """Decodes a whole video once, front to back, into uint8 (video_frames, 2, height, width).
 
@@ -53,16 +57,17 @@ def decode_video(
     size (a spark is a few pixels) and then resized by area. Bins are equal in time, whatever the
     frame rate does: a bin in which no frame starts keeps the one that is still shown. Frames are
     upright, as the file's display matrix says, and scaled to the first where their size changes.
-    `window`: [on, off) in seconds after the first frame, None for all of it. Every frame is
-    decoded, also outside the window: less than the header promises is damage, as is any stream
-    error. Raises DamageError.
+    `window`: [on, off) in seconds after the first frame, None for all of it; `frames`: those of
+    the file, where they are decoded already. Every frame is decoded, also outside the window: less
+    than the header promises is damage, as is any stream error. Raises DamageError.
     """
-    timeline = read_timeline(path)
+    frames = frames or Frames(path)
+    timeline = frames.timeline
     on, off = window if window is not None else (0.0, timeline.seconds)
     bins, width = settings.video_frames, (off - on) / settings.video_frames
     picture = _Picture(bins)
     place, previous = -1, None
-    for time, frame in _timed_frames(path, timeline):
+    for time, frame in frames:
         # By its middle, since many containers round their time stamps to milliseconds.
         middle = time + min(timeline.step, width) / 2
         position = int(np.floor((middle - on) / width))
@@ -75,13 +80,32 @@ def decode_video(
     return picture.resized((settings.video_width_px, settings.video_height_px))
 
 
-def brightness(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Times, s after the first frame, and mean grey level of every frame. Raises DamageError."""
-    reformatter, times, levels = VideoReformatter(), [], []
-    for time, frame in _timed_frames(path, read_timeline(path)):
-        times.append(time)
-        levels.append(float(_grey(reformatter, frame, frame.width, frame.height).mean()))
-    return np.array(times), np.array(levels)
+class Frames:
+    """The frames of a video, each with its time, s after the first one shown. Those that fit into
+    memory are decoded once, however often they are looked at. Raises DamageError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.timeline = path, read_timeline(path)
+        self.kept: list[tuple[float, av.VideoFrame]] | None = None
+
+    def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        return _timed_frames(self.path, self.timeline) if self.kept is None else iter(self.kept)
+
+    def brightness(self) -> tuple[np.ndarray, np.ndarray]:
+        """Times, s after the first frame, and mean grey level of every frame."""
+        reformatter, times, levels = VideoReformatter(), [], []
+        kept, size = [], 0
+        for time, frame in self:
+            times.append(time)
+            levels.append(float(_grey(reformatter, frame, frame.width, frame.height).mean()))
+            size += sum(plane.buffer_size for plane in frame.planes)
+            if size <= KEPT_BYTES:
+                kept.append((time, frame))
+            else:
+                kept.clear()
+        self.kept = kept or None
+        return np.array(times), np.array(levels)
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -227,8 +251,9 @@ def seconds(path: Path) -> float:
 
 def decode(job: Job) -> Decoded:
     """The kind's decoder."""
-    window, facts = window_of(job, brightness)
-    return Decoded(decode_video(job.path, job.settings, window), facts=facts)
+    frames = Frames(job.path)
+    window, facts = window_of(job, frames.timeline.seconds, frames.brightness)
+    return Decoded(decode_video(job.path, job.settings, window, frames), facts=facts)
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:

@@ -87,22 +87,26 @@ def find_decimal(columns: list[pd.Series]) -> str:
 
 
 def _decimal(columns: list[pd.Series]) -> str:
-    either = point = False
+    either = grouped = False
     for column in columns:
-        cells = column.str.strip().str.replace("\u2212", "-")
-        commas = cells[cells.str.contains(",", regex=False)]
+        commas = column[column.str.contains(",", regex=False)]
+        if commas.empty:
+            continue
+        commas = commas.str.strip().str.replace("\u2212", "-")
         # a column of times or texts says nothing about numbers
         numbers = commas.str.fullmatch(rf"{COMMA_DECIMAL}|[+-]?[\d.,]+(?:\s*[^\d\s.,]+)?")
         commas = commas[numbers].str.extract(r"^([+-]?[\d.,]+(?:[eE][+-]?\d+)?)")[0]
         if commas.str.fullmatch(SURE_COMMA_DECIMAL).any():
             return ","
         either = either or bool(commas.str.fullmatch(EITHER).any())
-        point = (
-            point
-            or bool(commas.str.fullmatch(SURE_COMMA_THOUSANDS).any())
-            or bool(cells.str.fullmatch(POINT_DECIMAL).any())
-        )
-    return "?" if either and not point else "."
+        grouped = grouped or bool(commas.str.fullmatch(SURE_COMMA_THOUSANDS).any())
+    if not either or grouped:
+        return "."
+    point = any(
+        column.str.strip().str.replace("\u2212", "-").str.fullmatch(POINT_DECIMAL).any()
+        for column in columns
+    )
+    return "." if point else "?"
 
 
 def read_numbers(column: pd.Series, decimal: str) -> Numbers:

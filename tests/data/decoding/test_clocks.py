@@ -40,11 +40,11 @@ def test_noise_agrees_with_no_place():
 
 
 def test_the_window_on_the_clock_of_the_file():
-    window, facts = window_of(job(), lambda path: level(3, 23, 30))
+    window, facts = window_of(job(), 30, lambda: level(3, 23, 30))
     assert window == pytest.approx((3, 23), abs=0.05)
     assert facts["offset_s"] == pytest.approx(2, abs=0.05)
-    assert window_of(job(1.5), lambda path: level(3, 23, 30))[0] == (3.5, 23.5)
-    assert window_of(job(arc=None), lambda path: level(3, 23, 30)) == (None, {})
+    assert window_of(job(1.5), 30, lambda: level(3, 23, 30))[0] == (3.5, 23.5)
+    assert window_of(job(arc=None), 30, lambda: level(3, 23, 30)) == (None, {})
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_the_window_on_the_clock_of_the_file():
 )
 def test_lengths_that_do_not_fit_are_refused(asked, length, words):
     with pytest.raises(DamageError, match=words):
-        window_of(asked, lambda path: level(3, 23, length))
+        window_of(asked, length, lambda: level(3, 23, length))
 
 
 def test_a_file_without_the_event_is_refused_with_a_way_out():
     with pytest.raises(DamageError, match="does not follow the log.*by clock_offset_s"):
-        window_of(job(), lambda path: level(0, 0, 30, noise=1))
+        window_of(job(), 30, lambda: level(0, 0, 30, noise=1))

@@ -5,7 +5,8 @@ import pytest
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError
-from quadlib.data.kinds.video import brightness, decode_video
+from quadlib.data.kinds import video
+from quadlib.data.kinds.video import Frames, decode_video
 
 SETTINGS = MediaSettings(video_frames=4, video_height_px=12, video_width_px=16)
 
@@ -97,6 +98,19 @@ def test_a_bin_before_the_first_frame_or_after_the_last_keeps_the_nearest(media)
 
 def test_brightness_of_every_frame(media):
     path = media.avi("v.avi", [flat(0)] * 8 + [flat(200)] * 8)
-    times, levels = brightness(path)
+    times, levels = Frames(path).brightness()
     assert times == pytest.approx(np.arange(16) / 15)
     assert levels[:8].max() < 10 and levels[8:].min() > 180
+
+
+@pytest.mark.parametrize(("memory", "passes"), [(2**28, 1), (20_000, 2)])
+def test_frames_that_fit_into_memory_are_decoded_once(media, monkeypatch, memory, passes):
+    path = media.avi("v.avi", [flat(10 * value) for value in range(16)])
+    begun, timed = [], video._timed_frames
+    monkeypatch.setattr(video, "KEPT_BYTES", memory)
+    monkeypatch.setattr(video, "_timed_frames", lambda *given: begun.append(1) or timed(*given))
+    frames = Frames(path)
+    frames.brightness()
+    seen = decode_video(path, SETTINGS, (0.2, 0.8), frames)
+    assert len(begun) == passes
+    assert np.array_equal(seen, decode_video(path, SETTINGS, (0.2, 0.8)))

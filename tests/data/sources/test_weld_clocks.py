@@ -15,7 +15,7 @@ from quadlib.data.decoding.job import Job
 from quadlib.data.kinds.audio import loudness
 from quadlib.data.kinds.series import WELD_CURRENT
 from quadlib.data.kinds.series import decode as decode_series
-from quadlib.data.kinds.video import brightness
+from quadlib.data.kinds.video import Frames
 from quadlib.data.sources.weldsim.plan import make_plan
 from quadlib.data.sources.weldsim.settings import WeldSimSettings, geometry_of
 from quadlib.data.sources.weldsim.write import write_recording
@@ -37,9 +37,12 @@ def welds(tmp_path_factory):
         log = Job("series", None, (stem.with_suffix(".csv"),), settings, crop=WELD_CURRENT)
         arc = decode_series(log).arc
         windows = {}
-        for name, suffix, envelope in (("audio", ".flac", loudness), ("video", ".avi", brightness)):
-            asked = Job(name, None, (stem.with_suffix(suffix),), settings, arc)
-            windows[name] = window_of(asked, envelope)[0]
+        for name, suffix in (("audio", ".flac"), ("video", ".avi")):
+            path = stem.with_suffix(suffix)
+            times, levels = loudness(path) if name == "audio" else Frames(path).brightness()
+            length = float(times[-1] + times[1] - times[0])
+            asked = Job(name, None, (path,), settings, arc)
+            windows[name] = window_of(asked, length, lambda given=(times, levels): given)[0]
         welds.append((recording, stem, windows))
     return welds
 
