@@ -259,8 +259,12 @@ def table_problems(
     ):
         empty = np.flatnonzero(frame[column].isna() | (frame[column] == ""))
         if len(empty):
-            rows = empty + 1 if column == "sample_id" else ids.iloc[empty]
-            problems.append(f"{len(empty)} recording(s) without a {column}: {some(rows)}; {remedy}")
+            which = (
+                f"number {some(empty + 1)} of the {len(frame)}"
+                if column == "sample_id"
+                else some(ids.iloc[empty])
+            )
+            problems.append(f"{len(empty)} recording(s) without a {column}: {which}; {remedy}")
     if classes:
         for name in sorted(set(label.dropna()) - set(classes) - {""}):
             problems.append(

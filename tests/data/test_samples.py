@@ -64,7 +64,7 @@ def test_every_broken_law_is_told_at_once():
         )
     for text in (
         "'a' stands in 2 rows",
-        "without a sample_id: 3",
+        "without a sample_id: number 3 of",
         "without a label: a",
         "without a group: a",
         "'z'",

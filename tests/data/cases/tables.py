@@ -156,7 +156,7 @@ COLUMNS = [
     case("a session column and no group", lambda d: d.rename(columns={"group": "session"}), Right(READ.values, says=("session", 'group="session"'))),
     case("numbers as ids, with zeros in front", lambda d: d.assign(sample_id=[f"{row:03}" for row in range(12)]), Right({"x": {"000": vector(0)}})),
     case("an id twice", cell(3, "sample_id", "r2"), Refused(("r2",))),
-    case("an id missing", cell(3, "sample_id", ""), Refused(("sample_id", "5"))),
+    case("an id missing", cell(3, "sample_id", ""), Refused(("sample_id", "number 4 of"))),
     case("groups 1 and 1.0", lambda d: d.assign(group=[f"{row // 2 + 1}" + ".0" * (row % 2) for row in range(12)]), one_split_each("group")),
     case("a group missing", cell(3, "group", ""), Refused(("group", "r3"))),
     case("information beside", lambda d: d.assign(operator="km", amps=range(12)), Right(READ.values, says=("operator", "amps"))),
