@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,13 +17,15 @@ from torch.optim.optimizer import (
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from quadlib.diagnosis.observe.patches import Patches
+
 if TYPE_CHECKING:
     from quadlib.diagnosis.observe.recorder import Recorder
 
 INTO_PYTHON = ("numpy", "tolist", "__array__")
 
 
-class Hooks:
+class Hooks(Patches):
     """Every place where an observed loop is looked at; `install` and `remove` are exact opposites.
 
     Methods are replaced on their classes, since a loop may hold a reference to an instance but
@@ -32,9 +33,8 @@ class Hooks:
     """
 
     def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
         self.recorder = recorder
-        self.installed = False
-        self._undo: list[Callable[[], object]] = []
 
     def install(self) -> None:
         self.installed = True
@@ -64,20 +64,6 @@ class Hooks:
         self._undo += [before.remove, after.remove]
         stance = torch.compiler.set_stance("force_eager")  # compiled code hides its operations
         self._undo.append(lambda: stance.__exit__(None, None, None))
-
-    def remove(self) -> None:
-        for undo in reversed(self._undo):
-            undo()
-        self._undo.clear()
-        self.installed = False
-
-    def _replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-        own = name in vars(owner)
-        old = getattr(owner, name)
-        setattr(owner, name, make(old))
-        self._undo.append(
-            (lambda: setattr(owner, name, old)) if own else (lambda: delattr(owner, name))
-        )
 
     def _call(self, old: Any) -> Any:
         recorder = self.recorder
@@ -169,7 +155,7 @@ class Hooks:
             if recorder.watching() and hasattr(iterator, "_observed_loader"):
                 rows = vars(iterator).get("_observed_rows")
                 index = rows.popleft() if rows else None
-                recorder.fetched(iterator._observed_loader, batch, _rows(index))
+                recorder.fetched(iterator._observed_loader, batch, rows_of(index))
             return batch
 
         return __next__
@@ -282,7 +268,7 @@ class Hooks:
             self.recorder.after_step(optimiser)
 
 
-def _rows(index: Any) -> tuple[int, ...] | None:
+def rows_of(index: Any) -> tuple[int, ...] | None:
     """Row numbers of a batch as the sampler gave them; None where they are not numbers."""
     values = index if isinstance(index, (list, tuple)) else [index]
     try:

@@ -240,13 +240,37 @@ def test_an_iterator_that_is_made_anew_gives_the_same_batch_for_ever():
 @pytest.mark.parametrize("shared", [0, 40])
 def test_files_are_trained_on_or_evaluated_on(shared):
     model, x, y = parts()
-    paths = [f"audio/{row:03d}.wav" for row in range(ROWS)]
+    paths = [f"/audio/{row:03d}.wav" for row in range(ROWS)]
     loader = DataLoader(Recordings(x, y, files=paths[:150]), 24, shuffle=True)
     rows = range(150 - shared, ROWS)
     test = DataLoader(Recordings(x[rows], y[rows], files=[paths[row] for row in rows]), 24)
     loader.dataset.x, loader.dataset.y = x[:150], y[:150]
     run = evaluated_first(model, test, plain(model, loader))
     assert alarms_of(run)[:1] == (["QL-S10"] if shared else [])
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_names_of_files_are_compared_within_the_folders_that_hold_them(tmp_path, same):
+    model, x, y = parts()
+    names = [f"{row:03d}.wav" for row in range(ROWS)]
+    folders = [tmp_path / "one", tmp_path / ("one" if same else "other")]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).touch()
+    train = Recordings(x, y, files=names, folder=str(folders[0]))
+    test = Recordings(jitter(x)[:40], y[:40], files=names[:40], folder=folders[1])
+    loader = DataLoader(train, 24, shuffle=True)
+    run = evaluated_first(model, DataLoader(test, 24), plain(model, loader))
+    assert alarms_of(run) == (["QL-S10"] if same else [])
+
+
+def test_names_that_lead_to_no_file_are_no_proof():
+    model, x, y = parts()
+    names = [f"img_{row:05d}.png" for row in range(ROWS)]
+    loader = DataLoader(Recordings(x, y, files=names), 24, shuffle=True)
+    test = DataLoader(Recordings(jitter(x)[:40], y[:40], files=names[:40]), 24)
+    assert alarms_of(evaluated_first(model, test, plain(model, loader))) == []
 
 
 def test_a_row_in_its_own_denominator_is_seen_in_the_value():

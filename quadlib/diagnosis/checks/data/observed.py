@@ -15,7 +15,7 @@ from quadlib.diagnosis.evidence.observed.dataset import (
     root_rows,
     training_loader,
 )
-from quadlib.diagnosis.evidence.observed.files import file_columns
+from quadlib.diagnosis.evidence.observed.files import real_files
 from quadlib.diagnosis.evidence.observed.passes import batches, inputs, passes, reached
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -191,12 +191,9 @@ def shared_files(x: Examination) -> Iterator[Finding]:
     """Files of the training dataset that another loader's dataset holds too, but not all of both:
     training rows may well be a gallery.
     """
-    own = {
-        path for paths in file_columns(training_loader(x.record).dataset).values() for path in paths
-    }
+    own = real_files(training_loader(x.record).dataset)
     for loader in evaluation_loaders(x.record):
-        columns = file_columns(getattr(loader, "dataset", None)).values()
-        other = {path for paths in columns for path in paths}
+        other = real_files(getattr(loader, "dataset", None))
         shared = own & other
         if not shared or own == other:
             continue

@@ -27,6 +27,23 @@ def file_columns(dataset: Any) -> dict[str, list[str]]:
     return {n: paths for n, paths in columns.items() if length and len(paths) == length[0][0]}
 
 
+def real_files(dataset: Any) -> set[str]:
+    """The files of a dataset's rows, by absolute path. A path that does not say where it begins is
+    a file's only where that file is found, from here or within a folder that the dataset names: two
+    folders may well hold the same names.
+    """
+    root = root_rows(dataset)[0]
+    values = getattr(root, "__dict__", {}).values()
+    folders = ["", *(value for value in values if isinstance(value, (str, os.PathLike)))]
+    files = set()
+    for path in (path for paths in file_columns(dataset).values() for path in paths):
+        places = [os.path.join(folder, path) for folder in folders]
+        real = path if os.path.isabs(path) else next(filter(os.path.isfile, places), None)
+        if real is not None:
+            files.add(os.path.abspath(real))
+    return files
+
+
 def keys_of(paths: Sequence[str]) -> list[str]:
     """What tells one file of a column from another: its name, else its folder's, without what all
     share.
