@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -17,10 +17,12 @@ class GradientWatch:
 
     def __init__(self) -> None:
         self._state: dict[str, str] = {}  # parameter -> "fresh" or "used"
+        self._carried: set[str] = set()  # gradients with a part that a step has used already
+        self._followed = False  # whether a step has used any gradient of the last pass
 
-    def before_backward(self, parameters: Mapping[str, Tensor]) -> tuple[int, int]:
-        """How many gradients that a step has used are still there, and how many fresh ones were
-        cleared before a step.
+    def before_backward(self, parameters: Mapping[str, Tensor]) -> int:
+        """How many gradients were cleared before a step, of a pass of which none was used: one part
+        may leave gradients in another's weights, which that one clears.
         """
         present = {
             name
@@ -29,10 +31,12 @@ class GradientWatch:
         }
         used = {name for name, state in self._state.items() if state == "used"}
         fresh = {name for name, state in self._state.items() if state == "fresh"}
-        return len(present & used), 0 if present & fresh else len(fresh)
+        self._carried = present & (self._carried | used)
+        return 0 if present & fresh or self._followed else len(fresh)
 
     def after_backward(self, parameters: Mapping[str, Tensor]) -> dict[str, float | None]:
         """The norm of every gradient, None where there is none."""
+        self._followed = False
         names = [name for name, parameter in parameters.items() if parameter.grad is not None]
         gradients = [_dense(parameters[name].grad) for name in names]
         norms: dict[str, float | None] = dict.fromkeys(parameters)
@@ -42,12 +46,18 @@ class GradientWatch:
                 self._state[name] = "fresh"
         return norms
 
-    def used(self, name: str) -> None:
-        self._state[name] = "used"
+    def used(self, names: Collection[str]) -> frozenset[str]:
+        """A step followed these gradients; those with a part that an earlier one had followed."""
+        self._state |= dict.fromkeys(names, "used")
+        self._followed = self._followed or bool(names)
+        again = self._carried & set(names)
+        self._carried -= again
+        return frozenset(again)
 
     def forget(self) -> None:
         """The gradients were thrown away on purpose, as a scaler does."""
         self._state.clear()
+        self._carried.clear()
 
 
 def norms_of(tensors: list[Tensor]) -> list[float]:

@@ -100,14 +100,13 @@ class Backward(Event):
     batch leaves from which something computed reaches the loss, None where it was not traced.
     through: modules with weights whose outputs reach it, with or without a gradient. hidden: leaves
     that were read into Python or numpy, which nothing can follow. touched: leaves that some
-    operation has read. stale: the gradients of an earlier step were still there. discarded: earlier
-    gradients had been cleared before a step used them. comparison: the rows that the loss compares.
+    operation has read. discarded: earlier gradients had been cleared before a step used them.
+    comparison: the rows that the loss compares.
     """
 
     loss: float
     reaches: frozenset[str] | None
     hidden: frozenset[str]
-    stale: int
     discarded: int
     comparison: Comparison | None
     layers: tuple[LayerCall, ...] = ()
@@ -161,12 +160,16 @@ class ParameterStep:
 
 @dataclass(frozen=True)
 class OptimiserStep(Event):
-    """An optimiser stepped: rate and decay of each group, and what happened to each parameter."""
+    """An optimiser stepped: rate and decay of each group, and what happened to each parameter.
+
+    carried: parameters whose gradient still held what an earlier step had followed.
+    """
 
     optimiser: int
     rates: tuple[float, ...]
     decays: tuple[float, ...]
     parameters: Mapping[str, ParameterStep]
+    carried: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

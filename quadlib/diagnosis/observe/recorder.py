@@ -230,7 +230,7 @@ class Recorder(Journal):
             if not self._passes:
                 note_digests(self.record)
             self._passes += 1
-            stale, discarded = self._gradients.before_backward(self.record.parameters)
+            discarded = self._gradients.before_backward(self.record.parameters)
             trace = self._trace
             marks = frozenset() if trace is None else trace.of(loss)
             leaves = self._batches.leaves
@@ -241,7 +241,6 @@ class Recorder(Journal):
                     float(loss.detach()),
                     None if trace is None else marks & leaves,
                     frozenset() if trace is None else trace.hidden & leaves,
-                    stale,
                     discarded,
                     comparison,
                     self._layers.take(),
@@ -298,8 +297,7 @@ class Recorder(Journal):
                 for group in optimiser.param_groups
                 for p in group["params"]
             }
-            for name in (n for n, taken in parameters.items() if taken.gradient is not None):
-                self._gradients.used(name)
+            followed = [n for n, taken in parameters.items() if taken.gradient is not None]
             groups = optimiser.param_groups
             place = next(n for n, o in enumerate(self.record.optimisers) if o is optimiser)
             self.record.events.append(
@@ -309,6 +307,7 @@ class Recorder(Journal):
                     tuple(float(group.get("lr", 0.0)) for group in groups),
                     tuple(float(group.get("weight_decay", 0.0)) for group in groups),
                     parameters,
+                    self._gradients.used(followed),
                 )
             )
             self._before.clear()

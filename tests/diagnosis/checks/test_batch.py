@@ -206,7 +206,8 @@ def test_no_batch_empty_batch_or_foreign_rows(roots):
     assert "QL-B11" in roots(labels=LABELS, batch_sampler=[[0, 1, 48, 600], [2, 3, 49, 50]])
 
 
-def test_a_length_that_is_not_what_is_yielded(roots):
+@pytest.mark.parametrize("epochs", [0, 20])
+def test_a_length_that_is_not_what_is_yielded_matters_to_a_schedule(roots, examined, epochs):
     class Sampler(Grouped):
         def __iter__(self):
             return iter(np.random.default_rng().permutation(576).reshape(-1, 32))
@@ -214,7 +215,11 @@ def test_a_length_that_is_not_what_is_yielded(roots):
         def __len__(self):
             return 576
 
-    assert roots(labels=LABELS, batch_sampler=Sampler(LABELS)) == ["QL-B12"]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], 0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs * 576, 100))
+    subject = {"labels": LABELS, "batch_sampler": Sampler(LABELS), "scheduler": schedule}
+    assert roots(**subject) == (["QL-B12"] if epochs else [])
+    assert "QL-B12" in [finding.code for finding in examined(**subject).findings]
 
 
 def test_a_declared_law_that_is_broken(roots):

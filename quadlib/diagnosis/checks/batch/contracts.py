@@ -225,7 +225,10 @@ B11 = Contract(
 B12 = Contract(
     "QL-B12",
     title="len of the sampler is not what it yields",
-    what="An epoch holds as many batches as len says.",
+    what=(
+        "An epoch holds as many batches as len says. torch lets len be an estimate: it is an alarm "
+        "only where a schedule is a multiple of it."
+    ),
     why="Schedules are computed from len: warm-up and decay end at the wrong step.",
     fix="Return the number of batches from __len__.",
     predicts=("QL-O05",),

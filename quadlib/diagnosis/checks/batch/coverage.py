@@ -17,6 +17,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
 
 EPOCHS = (101, 102, 103)
+SCHEDULE_LENGTHS = ("total_steps", "T_max", "total_iters")  # as torch names them
 
 
 @check(B03, "every training row is drawn sooner or later")
@@ -160,19 +161,32 @@ def declared_length(x: Examination) -> Iterator[Finding]:
     except (TypeError, NotImplementedError):
         raise Unavailable("the sampler has no length") from None
     epochs, ended = x.draw(EPOCHS[:1])
-    if ended and epochs[0] and declared != len(epochs[0]):
-        # samplers of P classes x K samples estimate their length, since it depends on the draw
-        off = abs(len(epochs[0]) / max(declared, 1) - 1)
-        yield B12.broken(
-            "error" if off > x.limits.length_off else "note",
-            f"the sampler says {declared} batches and yields {len(epochs[0])}",
-            where="batch sampler: len against iteration",
-            evidence=(
-                "a schedule of len x epochs steps is off by a factor of "
-                f"{len(epochs[0]) / max(declared, 1):.3g}",
-            ),
-            help="return the number of batches from __len__   [changes the schedule]",
-        )
+    if not ended or not epochs[0] or declared == len(epochs[0]):
+        return
+    # torch lets a length be an estimate, and samplers of P x K do so: it is wrong for who counts
+    # on it
+    share = len(epochs[0]) / max(declared, 1)
+    total = _counted_on(x, declared)
+    wrong = abs(share - 1) > x.limits.length_off and total is not None
+    yield B12.broken(
+        "error" if wrong else "note",
+        f"the sampler says {declared} batches and yields {len(epochs[0])}",
+        where="batch sampler: len against iteration",
+        evidence=(
+            f"the schedule ends after {total} steps = {total // declared} x {declared}"
+            if total is not None
+            else f"a schedule of len x epochs steps would be off by a factor of {share:.3g}",
+        ),
+        help="return the number of batches from __len__   [changes the schedule]",
+    )
+
+
+def _counted_on(x: Examination, declared: int) -> int | None:
+    """The length of a schedule that is a multiple of the declared number of batches."""
+    known = [x.subject.scheduler] if x.subject.record is None else x.record.schedulers
+    totals = [getattr(item, name, None) for item in known for name in SCHEDULE_LENGTHS]
+    multiples = (n for n in totals if isinstance(n, int) and n > 0 and n % declared == 0)
+    return next(multiples, None) if declared > 1 else None
 
 
 @check(B14, "a batch holds distinct rows")

@@ -44,7 +44,10 @@ def links(record: Record) -> Signature:
         raise Unavailable(f"{len(items.rows)} rows with float streams; {FEWEST_ROWS} are needed")
     if len(np.unique(items.labels)) < 2:
         raise Unavailable("the labels are all the same")
-    return signature(features, items.labels, most_rows=MOST_ROWS, within=False)
+    own = signature(features, items.labels, most_rows=MOST_ROWS, within=False)
+    if not own.labels:
+        raise Unavailable("too few rows a class to compare the streams with the labels")
+    return own
 
 
 @check(M01, "each stream behind the watched loader goes with the others", phase="observed")

@@ -9,7 +9,7 @@ import numpy as np
 from quadlib.diagnosis.checks.optimiser.contracts import O04, O06, O07, O11, O14, O20, O21, O22
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.passes import passes
-from quadlib.diagnosis.evidence.observed.roles import roles, steps
+from quadlib.diagnosis.evidence.observed.roles import parts, roles, steps
 from quadlib.diagnosis.evidence.observed.rows import compared
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.observe.record import (
@@ -56,28 +56,28 @@ def stale_optimiser(x: Examination) -> Iterator[Finding]:
 
 @check(O20, "gradients are cleared after every watched step", phase="observed")
 def never_cleared(x: Examination) -> Iterator[Finding]:
-    after = [p.backward for p in passes(x.record) if p.backward.step > 0]
-    stale = [b for b in after if b.stale]
-    firsts = len({b.step for b in after})
-    if len(stale) < max(2, 0.5 * firsts) or len(roles(x.record).gradient) == 0:
-        return
-    typical = float(np.median([b.stale for b in stale]))
-    held = max(len(roles(x.record).held & roles(x.record).gradient), 1)
-    if typical < 0.3 * held:
-        return
-    cleared = sum(1 for _ in x.record.of(ZeroGrad))
-    yield O20.broken(
-        "error",
-        "gradients of earlier steps are still there at the next backward pass",
-        "between step() and backward()",
-        (
-            f"{len(stale)} of {len(after)} passes after the first step add to a gradient that a "
-            f"step has used; {cleared} zero_grad() in {x.record.n_steps} steps",
-            f"order: {' '.join(x.record.order.split()[:8])}",
-        ),
-        "call optimizer.zero_grad() once a step, before backward() or right after step()",
-        ruled_out=("accumulation: it adds before a step, not across one",),
-    )
+    for place, optimiser in enumerate(x.record.optimisers):
+        later = [step for step in steps(x.record) if step.optimiser == place][1:]
+        again = [step for step in later if step.carried]
+        if len(again) < max(2, 0.5 * len(later)):
+            continue
+        names = frozenset().union(*(step.carried for step in again))
+        every = {n for n, p in later[-1].parameters.items() if p.gradient}
+        part = "" if names >= every else f" of {parts(names)}"
+        yield O20.broken(
+            "error",
+            f"gradients{part} of earlier steps are still there at the next backward pass",
+            f"between step() and backward(), {type(optimiser).__name__}",
+            (
+                f"{len(again)} of {len(later)} steps after the first follow a gradient again that "
+                f"an earlier step has followed, in {len(names)} of {len(every)} tensors",
+                f"{sum(1 for _ in x.record.of(ZeroGrad))} zero_grad() in {x.record.n_steps} steps; "
+                f"order: {' '.join(x.record.order.split()[:8])}",
+            ),
+            "call zero_grad() of every optimiser once a step, before backward() or after step(); "
+            "model.zero_grad() leaves the parameters of a loss as they are",
+            ruled_out=("accumulation: it adds before a step, not across one",),
+        )
 
 
 @check(O21, "every watched gradient is used by a step", phase="observed")

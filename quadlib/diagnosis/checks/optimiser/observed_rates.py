@@ -198,10 +198,10 @@ def schedule_over(x: Examination) -> Iterator[Finding]:
     top = ahead.rates.max(axis=1)
     if not ahead.per_step or not ahead.epoch:
         raise Unavailable("the scheduler is not called with every step, or an epoch has no length")
-    first = max(step.rates[0] for step in steps(x.record))
+    first = max(step.rates[0] for step in ahead.taken)
     peak = max(first, float(top.max()))
     low = np.flatnonzero(top <= 0.01 * peak)
-    taken = len(steps(x.record))
+    taken = len(ahead.taken)
     if not len(low) or top[0] < 0.01 * peak and taken < FEWEST_STEPS:
         return
     end = int(low[0]) + taken
@@ -211,7 +211,7 @@ def schedule_over(x: Examination) -> Iterator[Finding]:
     if end >= (0.5 if known else 0.8) * length or ahead.kind in CYCLIC:
         return
     before = max(first, float(top[: low[0]].max(initial=0.0)))
-    if before < 0.1 * peak or max(s.rates[0] for s in steps(x.record)[-2:]) > peak * 1.01:
+    if before < 0.1 * peak or max(s.rates[0] for s in ahead.taken[-2:]) > peak * 1.01:
         return  # it has not been up yet: a warm-up
     yield O05.broken(
         "warning",

@@ -15,7 +15,7 @@ from quadlib.diagnosis.evidence.observed.dataset import training_loader
 from quadlib.diagnosis.evidence.observed.fact import fact
 from quadlib.diagnosis.evidence.observed.roles import steps
 from quadlib.diagnosis.observe.names import unwrapped
-from quadlib.diagnosis.observe.record import Record
+from quadlib.diagnosis.observe.record import OptimiserStep, Record
 from quadlib.diagnosis.subject import Unavailable
 
 FEWEST_CALLS, MOST_CALLS = 1000, 3000
@@ -24,11 +24,13 @@ EPOCHS_AHEAD = 100  # a warm-up that lasts longer is hardly meant
 
 @dataclass(frozen=True)
 class Course:
-    """rates: (calls + 1, groups), from now on. per_step: it was called with every optimiser step.
-    epoch: batches in one, None where the loader has no length.
+    """rates: (calls + 1, groups), from now on. taken: the steps of the optimiser that it drives.
+    per_step: it was called with every one of them. epoch: batches in one, None where the loader has
+    no length.
     """
 
     rates: np.ndarray
+    taken: list[OptimiserStep]
     per_step: bool
     epoch: int | None
     kind: str
@@ -45,11 +47,11 @@ def course(record: Record) -> Course:
     if not usable:
         raise Unavailable("no scheduler with a course of its own was seen")
     scheduler = usable[0]
-    taken = sum(
-        1
+    taken = [
+        step
         for step in steps(record)
         if unwrapped(record.optimisers[step.optimiser]) is unwrapped(scheduler.optimizer)
-    )
+    ]
     try:
         epoch = len(training_loader(record))
     except (TypeError, Unavailable):
@@ -67,8 +69,8 @@ def course(record: Record) -> Course:
             except ValueError:  # OneCycleLR ends its schedule so
                 break
             rates.append(_rates(twin.optimizer))
-    per_step = taken >= 2 and abs(int(scheduler.last_epoch) - taken) <= 1
-    return Course(np.array(rates), per_step, epoch, type(scheduler).__name__)
+    per_step = len(taken) >= 2 and abs(int(scheduler.last_epoch) - len(taken)) <= 1
+    return Course(np.array(rates), taken, per_step, epoch, type(scheduler).__name__)
 
 
 def _rates(optimiser: Any) -> list[float]:
