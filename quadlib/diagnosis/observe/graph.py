@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quadlib.diagnosis.observe.nodes import REARRANGING, kept, plain
+from quadlib.diagnosis.observe.pairs import Pairs, read_pairs
 from quadlib.diagnosis.observe.variation import cosine_spread
 
 MOST_NODES = 4000
@@ -31,12 +33,6 @@ OPERANDS = {
     "CosineSimilarityBackward": ("_saved_x1", "_saved_x2"),
 }
 PRODUCTS = ("MmBackward", "BmmBackward", "AddmmBackward", "BaddbmmBackward")
-# Nodes that rearrange what passes through them and leave its values as they are.
-REARRANGING = (
-    "View", "UnsafeView", "Permute", "T", "Transpose", "Index", "Cat", "Squeeze", "Unsqueeze",
-    "Slice", "Clone", "MaskedFill", "Where", "Select", "ToCopy", "Reshape", "Expand", "Sub", "Neg",
-    "Sum",
-)  # fmt: skip
 Output = tuple[str, str, Tensor]  # module, path, value
 
 
@@ -50,7 +46,8 @@ class Comparison:
     gave, (n, k). mask: who is a positive of whom, where the loss multiplies with such a matrix.
     same: both sides are one tensor. by: "product", "distance" or "outputs" where no comparison was
     found and modules' outputs stand in. source: the modules whose outputs are nearest behind the
-    rows, with the path of the output. dtype: of the operands.
+    rows, with the path of the output. dtype: of the operands. pairs: the labels that a loss of
+    single pairs gives them.
     """
 
     left: Tensor = field(repr=False)
@@ -65,6 +62,7 @@ class Comparison:
     source: tuple[tuple[str, str], ...] = ()
     log_odds: Tensor | None = field(default=None, repr=False)
     dtype: str = "float32"
+    pairs: Pairs | None = None
 
     @property
     def norms(self) -> tuple[float, float]:
@@ -97,15 +95,16 @@ def read_comparison(loss: Tensor, outputs: Mapping[Any, Output]) -> Comparison |
     if products:
         # rows compared one by one, as tokens in attention or a pair each, stand back
         node, left, right = next((p for p in products if not _one_by_one(p[1])), products[0])
-        softmax, targets, log_odds, mask = _read_above(_above(node, parents))
-        name = _plain(node)
+        above = _above(node, parents)
+        softmax, targets, log_odds, mask = _read_above(above)
+        name = plain(node)
         behind = _nearest_outputs(node, outputs)
         by = "distance" if "Dist" in name else "product"
         return Comparison(
             _rows(left), _rows(right), name, by, _factor_above(node, parents), softmax,
             _one_source(node) or (len(behind) < 2 and _equal(left, right)), targets, mask,
             tuple(dict.fromkeys((module, path) for module, path, _ in behind)), log_odds,
-            str(left.dtype).removeprefix("torch."),
+            str(left.dtype).removeprefix("torch."), read_pairs(above, parents),
         )  # fmt: skip
     if not frontier:
         return None
@@ -141,12 +140,12 @@ def _read_above(
     for node in nodes:
         name = node.name()
         if "NllLoss" in name and targets is None:
-            kept = _kept(node, "_saved_target")
-            targets = None if kept is None else kept.detach().cpu()
+            value = kept(node, "_saved_target")
+            targets = None if value is None else value.detach().cpu()
         if "LogSoftmax" in name and log_odds is None:
-            kept = _kept(node, "_saved_result")
-            if kept is not None and kept.ndim == 2:
-                log_odds = kept.detach().float().cpu().clone()
+            value = kept(node, "_saved_result")
+            if value is not None and value.ndim == 2:
+                log_odds = value.detach().float().cpu().clone()
         softmax = softmax or any(word in name for word in ("Softmax", "Logsumexp", "ExpBackward"))
         mask = _positive_mask(node) if mask is None else mask
     return softmax, targets, log_odds, mask
@@ -185,7 +184,7 @@ def _operands(node: Any, outputs: Mapping[Any, Output]) -> tuple[Tensor, Tensor]
         return _broadcast(node)
     if name not in OPERANDS or any(_is_weight(child) for child, _ in node.next_functions):
         return None
-    left, right = (_kept(node, attribute) for attribute in OPERANDS[name])
+    left, right = (kept(node, attribute) for attribute in OPERANDS[name])
     if isinstance(right, Tensor) and name in PRODUCTS:
         right = right.mT
     sides = [child for child, _ in node.next_functions][-2:]
@@ -203,13 +202,13 @@ def _value_behind(node: Any, outputs: Mapping[Any, Output], width: int) -> Tenso
     """The rows (n, width) that a node hands on: a module's output, or what a division kept, as a
     normalisation does.
     """
-    while node is not None and node not in outputs and _plain(node) in REARRANGING:
+    while node is not None and node not in outputs and plain(node) in REARRANGING:
         node = node.next_functions[0][0] if node.next_functions else None
     if node is None:
         return None
     value = outputs[node][2] if node in outputs else None
     if node.name().startswith("DivBackward"):
-        parts = _kept(node, "_saved_self"), _kept(node, "_saved_other")
+        parts = kept(node, "_saved_self"), kept(node, "_saved_other")
         if all(isinstance(part, Tensor) for part in parts):
             value = parts[0] / parts[1]
     return value.detach() if value is not None and value.shape[-1] == width else None
@@ -217,7 +216,7 @@ def _value_behind(node: Any, outputs: Mapping[Any, Output], width: int) -> Tenso
 
 def _broadcast(node: Any) -> tuple[Tensor, Tensor] | None:
     """Both sides of (n, 1, d) * (1, m, d), which a sum over d makes a product of rows."""
-    left, right = _kept(node, "_saved_self"), _kept(node, "_saved_other")
+    left, right = kept(node, "_saved_self"), kept(node, "_saved_other")
     if not isinstance(left, Tensor) or not isinstance(right, Tensor):
         return None
     if left.ndim != 3 or right.ndim != 3 or max(left.numel(), right.numel()) > MOST_VALUES:
@@ -259,13 +258,9 @@ def _one_source(node: Any) -> bool:
 
 def _behind(node: Any) -> Any:
     """The node that feeds this one, behind whatever only rearranges."""
-    while node is not None and _plain(node) in REARRANGING and node.next_functions:
+    while node is not None and plain(node) in REARRANGING and node.next_functions:
         node = node.next_functions[0][0]
     return node
-
-
-def _plain(node: Any) -> str:
-    return str(node.name()).rstrip("0123456789").removesuffix("Backward")
 
 
 def _nearest_outputs(node: Any, outputs: Mapping[Any, Output]) -> list[Output]:
@@ -297,7 +292,7 @@ def _factor_above(node: Any, parents: dict[Any, list[Any]]) -> float:
             factor = factor * value if scaling.name().startswith("Mul") else factor / value
             node = scaling
             continue
-        node = next((other for other in above if _plain(other) in REARRANGING), None)
+        node = next((other for other in above if plain(other) in REARRANGING), None)
         if node is None:
             break
     return factor
@@ -308,17 +303,10 @@ def _scalar_of(node: Any) -> float | None:
     if not node.name().startswith(("MulBackward", "DivBackward")):
         return None
     for attribute in ("_saved_other", "_saved_self"):
-        value = _kept(node, attribute)
+        value = kept(node, attribute)
         if isinstance(value, Tensor) and value.numel() == 1 and float(value) != 0:
             return float(value)
     return None
-
-
-def _kept(node: Any, attribute: str) -> Any:
-    try:
-        return getattr(node, attribute)
-    except (AttributeError, RuntimeError):
-        return None
 
 
 def _positive_mask(node: Any) -> Any:
@@ -327,7 +315,7 @@ def _positive_mask(node: Any) -> Any:
     too: who is a positive of whom.
     """
     if node.name().startswith("WhereBackward"):
-        chosen: Any = _kept(node, "_saved_condition")
+        chosen: Any = kept(node, "_saved_condition")
         if not isinstance(chosen, Tensor) or chosen.ndim != 2 or min(chosen.shape) < 3:
             return None
         one_each = len(chosen) != chosen.shape[1] and bool((chosen.sum(1) == 1).all())
@@ -335,7 +323,7 @@ def _positive_mask(node: Any) -> Any:
     if not node.name().startswith(("MulBackward", "DivBackward")):
         return None
     for attribute in ("_saved_other", "_saved_self"):
-        value = _kept(node, attribute)
+        value = kept(node, attribute)
         if not isinstance(value, Tensor) or value.requires_grad or not value.is_floating_point():
             continue
         if value.ndim != 2 or min(value.shape) < 3 or not bool(((value == 0) | (value == 1)).all()):

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from tests.diagnosis.checks.test_observed import Adam, parts, plain
 from tests.diagnosis.checks.test_observed_kinds import alarms_of
-from tests.diagnosis.observe.test_healthy_loops import CLASSES, loader_of, loop
+from tests.diagnosis.observe.test_healthy_loops import CLASSES, jitter, loader_of, loop
 from tests.diagnosis.observe.test_recorder import contrast
 
 
@@ -80,3 +80,50 @@ def test_a_length_that_is_an_estimate_is_no_alarm():
     data = torch.utils.data.TensorDataset(x, y)
     loader = torch.utils.data.DataLoader(data, batch_sampler=PairsOfFour())
     assert alarms_of(plain(model, loader)) == []
+
+
+def pairwise(labels: str):
+    """Pairs of two views judged one by one, as SigLIP or a logistic link prediction does."""
+    model, x, y = parts()
+    shift = nn.Parameter(torch.tensor(-3.0))
+
+    def loss(batch):
+        table = normalize(model(jitter(batch[0])), dim=1) @ normalize(model(jitter(batch[0]))).T
+        own, logits = torch.eye(len(table)), 10 * table + shift
+        if labels.startswith("cross"):
+            targets = own if labels == "cross-entropy" else 2 * own - 1
+            return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        signs = own if labels == "softplus of 0" else 2 * own - 1
+        strange = (batch[1][:, None] != batch[1]) | own.bool()
+        if labels == "softplus of strangers":
+            return nn.functional.softplus(-signs * logits)[strange].mean()
+        if labels == "weighted":
+            return (nn.functional.softplus(-(own * logits)) * own).sum() / len(own)
+        return nn.functional.softplus(-signs * logits).sum() / len(own)
+
+    return loop(loader_of(x, y), loss, Adam([*model.parameters(), shift], 1e-3))
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ("softplus", []),
+        ("softplus of strangers", []),
+        ("softplus of 0", ["QL-P24"]),
+        ("weighted", []),
+        ("cross-entropy", []),
+        ("cross-entropy of -1", ["QL-P24"]),
+    ],
+)
+def test_a_loss_of_pairs_has_labels_of_its_convention(labels, expected):
+    assert alarms_of(pairwise(labels))[:1] == expected
+
+
+def test_a_frozen_part_with_norms_of_a_usual_width_is_no_teacher():
+    _, x, y = parts()
+    base = nn.Sequential(nn.Linear(10, 48), nn.LayerNorm(48), nn.ReLU(), nn.Linear(48, 32))
+    model = nn.Sequential(
+        base, nn.LayerNorm(32), nn.Linear(32, 48), nn.LayerNorm(48), nn.ReLU(), nn.Linear(48, 16)
+    )
+    base.requires_grad_(False)
+    assert alarms_of(plain(model, loader_of(x, y))) == []

@@ -102,3 +102,30 @@ P23 = Contract(
         )
     ),
 )
+
+P24 = Contract(
+    "QL-P24",
+    title="a loss of pairs is given labels of the other convention",
+    what=(
+        "A logistic loss multiplies similarities by labels 1 and -1, and a binary cross-entropy "
+        "takes targets from 0 to 1. The watched one is given 0 for -1, or -1 for 0."
+    ),
+    why=(
+        "A similarity times 0 adds ln 2 whatever the rows are: nothing drives strangers apart. A "
+        "target of -1 has no lower bound: the loss falls for ever."
+    ),
+    fix="For log_sigmoid(labels * logits): labels = 2 * eye(N) - 1. For a cross-entropy: eye(N).",
+    predicts=("QL-P06", "QL-P10", "QL-O01"),
+    example=(
+        watched(
+            "own(*[model(v) for v in views(x)])",
+            before=(
+                "def own(a, b):\n"
+                "    logits = a @ b.T * 10 - 10\n"
+                "    return -nn.functional.logsigmoid(torch.eye(len(a)) * logits).mean()\n"
+                "\n"
+                "\n"
+            ),
+        )
+    ),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 
 import torch
@@ -217,6 +218,9 @@ def still_teacher(x: Examination) -> Iterator[Finding]:
     matching = len(still) >= max(2, 0.5 * len(part.gradient))
     if not still or moved or not matching:
         return
+    home = _home(still)
+    if any(n.startswith(home) and _shape_key(x, n) not in students for n in x.record.parameters):
+        return  # a frozen part of another build, some of whose tensors have a usual shape
     yield N20.broken(
         "warning",
         f"a second network of {len(still)} tensors, shaped like the trained one, never moves",
@@ -228,6 +232,11 @@ def still_teacher(x: Examination) -> Iterator[Finding]:
         "update it after every step: teacher = m * teacher + (1 - m) * student",
         ruled_out=("the optimiser: it is not meant to hold these",),
     )
+
+
+def _home(names: set[str]) -> str:
+    """What the names of parameters have in common, up to a whole module."""
+    return os.path.commonprefix(sorted(names)).rpartition(".")[0]
 
 
 def _shape_key(x: Examination, name: str) -> tuple[str, tuple[int, ...]]:
