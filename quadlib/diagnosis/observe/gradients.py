@@ -11,6 +11,8 @@ from torch import Tensor
 from quadlib.diagnosis.observe.graph import Comparison
 from quadlib.diagnosis.observe.record import ParameterStep, RowGradient
 
+HALF = (torch.float16, torch.bfloat16)
+
 
 class GradientWatch:
     """Follows the parameters' gradients from a backward pass to the step that uses them."""
@@ -108,4 +110,10 @@ def parameter_step(parameter: Tensor, before: Tensor | None) -> ParameterStep:
     if before is None or before.shape != parameter.shape:
         return ParameterStep(None, 0.0, float(parameter.norm()))
     gradient = None if parameter.grad is None else float(parameter.grad.norm())
-    return ParameterStep(gradient, float((parameter - before).norm()), float(before.norm()))
+    unmoved = None
+    if parameter.dtype in HALF and parameter.grad is not None and not parameter.grad.is_sparse:
+        followed = parameter.grad != 0
+        still = (parameter == before) & followed
+        unmoved = float(still.sum()) / max(int(followed.sum()), 1)
+    update = float((parameter - before).norm())
+    return ParameterStep(gradient, update, float(before.norm()), unmoved)

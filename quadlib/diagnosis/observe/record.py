@@ -150,12 +150,14 @@ class Clip(Event):
 @dataclass(frozen=True)
 class ParameterStep:
     """One parameter in one optimiser step: norms of its gradient (None: it had none), of its change
-    and of its value before.
+    and of its value before. unmoved: of a parameter in half precision, the share of its numbers
+    that receive gradient and stay as they were.
     """
 
     gradient: float | None
     update: float
     weight: float
+    unmoved: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ from torch.nn.functional import cross_entropy, normalize
 
 from tests.diagnosis.checks.test_observed import Adam, parts, plain
 from tests.diagnosis.checks.test_observed_kinds import alarms_of
-from tests.diagnosis.observe.test_healthy_loops import CLASSES, jitter, loader_of, loop
+from tests.diagnosis.observe.test_healthy_loops import (
+    CLASSES,
+    info,
+    jitter,
+    loader_of,
+    loop,
+    network,
+)
 from tests.diagnosis.observe.test_recorder import contrast
 
 
@@ -127,3 +134,99 @@ def test_a_frozen_part_with_norms_of_a_usual_width_is_no_teacher():
     )
     base.requires_grad_(False)
     assert alarms_of(plain(model, loader_of(x, y))) == []
+
+
+class Table(torch.utils.data.Dataset):
+    """Features alone; the labels are kept beside them, for the evaluation."""
+
+    def __init__(self, features, targets):
+        self.features, self.targets = features, targets
+
+    def __len__(self):
+        return len(self.features)
+
+    def __getitem__(self, row):
+        return self.features[row]
+
+
+@pytest.mark.parametrize(
+    "added", ["code", "one column a class", "two classes as one", "attributes"]
+)
+@pytest.mark.parametrize("supervised", [True, False])
+def test_the_label_is_none_of_the_features(added, supervised):
+    _, x, y = parts()
+    columns = {
+        "code": (y[:, None].float() - 2.3) / 1.7,
+        "one column a class": nn.functional.one_hot(y, CLASSES).float(),
+        "two classes as one": (y[:, None] // 2).float(),
+        "attributes": torch.randn(CLASSES, 40)[y],  # of each class, more than there are features
+    }[added]
+    rows = torch.cat([x, columns], 1)
+    model = network(width=rows.shape[1])
+    if supervised:
+        train = plain(model, loader_of(rows, y))
+    else:
+        loader = torch.utils.data.DataLoader(Table(rows, y.numpy()), 24, shuffle=True)
+        loss = lambda b: info(model(jitter(b)), model(jitter(b)))  # noqa: E731
+        train = loop(loader, loss, Adam(model.parameters(), 1e-3))
+    leaks = added in ("code", "one column a class")
+    assert alarms_of(train)[:1] == (["QL-D22"] if leaks else [])
+
+
+@pytest.mark.parametrize("offset", [True, False])
+def test_the_edges_of_graphs_in_one_batch_are_numbered_on(offset):
+    """Chains and rings as dictionaries, joined by a collate of one's own."""
+    torch.manual_seed(0)
+    graphs = []
+    for number in range(96):
+        nodes = 5 + number % 7
+        chain = torch.arange(nodes - 1 + number % 2)
+        ends = torch.stack([chain, (chain + 1) % nodes])
+        graphs.append({"h": torch.randn(nodes, 10) + 2 * (number % 2), "edges": ends})
+
+    def collate(items):
+        sizes = torch.tensor([len(item["h"]) for item in items])
+        starts = (sizes.cumsum(0) - sizes).tolist() if offset else [0] * len(items)
+        edges = torch.cat([g["edges"] + s for g, s in zip(items, starts, strict=True)], 1)
+        owner = torch.arange(len(items)).repeat_interleave(sizes)
+        return {"h": torch.cat([g["h"] for g in items]), "edges": edges, "graph": owner}
+
+    model = network(norm=False)
+
+    def embed(batch, h):
+        h = model(h.index_add(0, batch["edges"][1], h[batch["edges"][0]]))
+        return torch.zeros(24, 16).index_add(0, batch["graph"], h)
+
+    loader = torch.utils.data.DataLoader(graphs, 24, shuffle=True, collate_fn=collate)
+    loss = lambda b: info(embed(b, jitter(b["h"])), embed(b, jitter(b["h"])))  # noqa: E731
+    train = loop(loader, loss, Adam(model.parameters(), 1e-3))
+    assert alarms_of(train)[:1] == ([] if offset else ["QL-B21"])
+
+
+@pytest.mark.parametrize(
+    ("rate", "dtype", "expected"),
+    [
+        (1e-5, torch.bfloat16, ["QL-O23"]),
+        (5e-3, torch.bfloat16, []),
+        (1e-5, torch.float32, []),
+    ],
+)
+def test_half_precision_weights_resolve_their_updates(rate, dtype, expected):
+    _, x, y = parts()
+    model = network(norm=False).to(dtype)
+    loss = lambda b: contrast(normalize(model(b[0].to(dtype)).float(), dim=1), b[1])  # noqa: E731
+    assert alarms_of(loop(loader_of(x, y), loss, Adam(model.parameters(), rate))) == expected
+
+
+@pytest.mark.parametrize("how", ["attribute", "method", "both"])
+def test_a_flag_on_a_module_is_no_flag_of_its_parameters(how):
+    model, x, y = parts()
+    head = nn.Linear(16, 16)
+    if how != "method":
+        head.requires_grad = False
+    if how != "attribute":
+        head.requires_grad_(False) if how == "method" else [
+            p.requires_grad_(False) for p in head.parameters()
+        ]
+    whole = nn.Sequential(model, head)
+    assert alarms_of(plain(whole, loader_of(x, y))) == (["QL-N22"] if how == "attribute" else [])

@@ -4,3 +4,4 @@ from quadlib.diagnosis.checks.batch import composition as composition
 from quadlib.diagnosis.checks.batch import coverage as coverage
 from quadlib.diagnosis.checks.batch import loading as loading
 from quadlib.diagnosis.checks.batch import observed as observed
+from quadlib.diagnosis.checks.batch import observed_graphs as observed_graphs

@@ -301,3 +301,34 @@ B20 = Contract(
         )
     ),
 )
+
+B21 = Contract(
+    "QL-B21",
+    title="edges of batched graphs all lie in the first one",
+    what=(
+        "A batch that joins graphs to one numbers their nodes on. Its edges keep the numbers that "
+        "they had in each graph."
+    ),
+    why=(
+        "All edges pile up among the first nodes, the other graphs have none. Nothing raises, and "
+        "the loss may even fall. Seen in pytorch_geometric issue 1827."
+    ),
+    fix="Add to each graph's edges the number of nodes before it.",
+    predicts=("QL-N04", "QL-P10"),
+    example=(
+        watched(
+            "loss(model(x + 0 * x.index_add(0, edges[0], x[edges[1]]))[::4], y[::4])",
+            before=(
+                "def collate(items):\n"
+                "    x, y = (torch.stack(part) for part in zip(*items))\n"
+                "    ring = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])\n"
+                "    return x, y, ring.repeat(1, 4), torch.arange(16) // 4\n"
+                "\n"
+                "\n"
+                "loader = DataLoader(\n"
+                "    TensorDataset(inputs, labels), batch_size=16, collate_fn=collate\n"
+                ")\n"
+            ),
+        ).replace("for x, y in loader", "for x, y, edges, graph in loader")
+    ),
+)

@@ -199,3 +199,27 @@ D21 = Contract(
         )
     ),
 )
+
+D22 = Contract(
+    "QL-D22",
+    title="the label is among the features",
+    what=(
+        "A few columns of a table of features have one value in each class, and together no two "
+        "classes alike, while the other columns vary within classes."
+    ),
+    why=(
+        "The model reads the answer: every score is too good, and none holds where the label is "
+        "not known. Seen in pytorch_tabular issue 21."
+    ),
+    fix="Take the label's column, and what is made of it, out of the features.",
+    predicts=("QL-E10",),
+    example=(
+        watched(
+            "loss(model(x[:, :12]), y)",
+            before=(
+                "inputs = torch.cat([inputs, labels[:, None].float()], 1)\n"
+                "loader = DataLoader(TensorDataset(inputs, labels), batch_size=16)\n"
+            ),
+        )
+    ),
+)

@@ -1,6 +1,7 @@
 """Contracts of the stage model."""
 
 from quadlib.diagnosis.checks.model import observed as observed
+from quadlib.diagnosis.checks.model import observed_flags as observed_flags
 from quadlib.diagnosis.checks.model import parameters as parameters
 from quadlib.diagnosis.checks.model import signal as signal
 from quadlib.diagnosis.checks.model import wiring as wiring
