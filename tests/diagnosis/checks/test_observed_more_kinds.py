@@ -230,3 +230,59 @@ def test_a_flag_on_a_module_is_no_flag_of_its_parameters(how):
         ]
     whole = nn.Sequential(model, head)
     assert alarms_of(plain(whole, loader_of(x, y))) == (["QL-N22"] if how == "attribute" else [])
+
+
+class Answers(torch.utils.data.Dataset):
+    """A question, its answer and three wrong ones, as rows of numbers."""
+
+    def __init__(self, positive_again: bool) -> None:
+        torch.manual_seed(0)
+        self.questions = torch.randn(96, 10)
+        self.answers = self.questions + 0.3 * torch.randn(96, 10)
+        self.again = positive_again
+
+    def __len__(self):
+        return 96
+
+    def __getitem__(self, row):
+        wrong = (row + 1 + torch.randperm(95)[:3]) % 96
+        if self.again and row % 3:
+            wrong[1] = row
+        return self.questions[row], self.answers[[row, *wrong.tolist()]]
+
+
+def answering(layout: str, targets: str, positive_again: bool = False):
+    network_of_rows = network(dropout=0.2)
+
+    def collate(items):
+        questions, answers = (torch.stack(part) for part in zip(*items, strict=True))
+        if layout == "positives first":
+            answers = answers.transpose(0, 1)
+        return {"question": questions, "answer": answers.reshape(-1, 10)}
+
+    def loss(batch):
+        q = normalize(network_of_rows(batch["question"]), dim=1)
+        table = q @ normalize(network_of_rows(batch["answer"]), dim=1).T / 0.1
+        place = torch.arange(len(q))
+        return cross_entropy(table, place * 4 if targets == "scaled" else place)
+
+    data = Answers(positive_again)
+    loader = torch.utils.data.DataLoader(data, 24, shuffle=True, collate_fn=collate)
+    return loop(loader, loss, Adam(network_of_rows.parameters(), 1e-3))
+
+
+@pytest.mark.parametrize(
+    ("layout", "targets", "expected"),
+    [
+        ("one after the other", "scaled", []),
+        ("one after the other", "plain", ["QL-P22"]),
+        ("positives first", "plain", []),
+        ("positives first", "scaled", ["QL-P22"]),
+    ],
+)
+def test_targets_are_columns_that_the_row_brings(layout, targets, expected):
+    assert alarms_of(answering(layout, targets))[:1] == expected
+
+
+def test_the_positive_is_none_of_its_own_negatives():
+    assert alarms_of(answering("one after the other", "scaled", True)) == ["QL-B20"]

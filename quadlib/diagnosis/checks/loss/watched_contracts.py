@@ -56,13 +56,17 @@ P21 = Contract(
 
 P22 = Contract(
     "QL-P22",
-    title="every row has the same target column",
-    what="The targets of an in-batch softmax over a square table are all one number.",
-    why=(
-        "One row becomes the positive of all. Zeros are right only where each row's positive "
-        "was moved to the front column."
+    title="the targets are columns of other rows",
+    what=(
+        "The targets of an in-batch softmax over a square table are all one number; or, where each "
+        "row brings several columns, they point at those that other rows bring."
     ),
-    fix="Use torch.arange(N) where column i is the positive of row i.",
+    why=(
+        "Rows are drawn to strangers. Zeros are right only where each row's positive was moved to "
+        "the front column; with K passages a query, one after the other, the positive of query i "
+        "is column i * K. Seen in tevatron issue 140."
+    ),
+    fix="Use torch.arange(N) * K where each row brings K columns and its positive comes first.",
     predicts=("QL-P10", "QL-O01"),
     example=(
         watched(

@@ -11,7 +11,7 @@ from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
-MOST_LOST = 0.5
+MOST_LOST = 1 / 3
 
 
 @check(O23, "the watched weights resolve their updates", phase="observed")
@@ -44,6 +44,7 @@ def lost_to_rounding(x: Examination) -> Iterator[Finding]:
             ruled_out=("the gradient: it arrives and is not 0 for these", "the rate: it is not 0"),
             explains=("a loss that stays above that of float32",),
         )
+        return
     if not judged:
         raise Unavailable("no weights in half precision were stepped at a steady rate")
 

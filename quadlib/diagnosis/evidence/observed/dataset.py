@@ -78,7 +78,7 @@ def read(dataset: Any) -> tuple[np.ndarray, dict[str, np.ndarray], bool]:
     leaves: dict[str, list[np.ndarray]] = {}
     size, taken = 0, 0
     with same_randomness():
-        source = _light_copy(dataset)
+        source = light_copy(dataset)
         order = np.random.default_rng(0).permutation(rows) if n > MOST_ROWS else rows
         for row in order:
             item = dict(_leaves(source[int(row)], "", 0))
@@ -167,7 +167,7 @@ def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, np.ndarray
             yield from _leaves(getattr(value, entry.name), f"{path}.{entry.name}", depth + 1)
 
 
-def _light_copy(dataset: Any) -> Any:
+def light_copy(dataset: Any) -> Any:
     """A copy whose arrays are shared, so that reading it moves no counter or generator of the
     dataset's own.
     """
