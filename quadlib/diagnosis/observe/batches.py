@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quadlib.diagnosis.observe.digests import checksum
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
 from quadlib.diagnosis.observe.record import Fetch, Record
 from quadlib.diagnosis.observe.trace import Trace
@@ -54,7 +55,9 @@ class BatchWatch:
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
         )
         leaves = tuple(describe(path, tensor) for path, tensor in pairs)
-        event = Fetch(step, place, leaves, rows, training, kept, broken)
+        stream = rows is None and place >= 0
+        digest = hash(tuple(checksum(tensor) for _, tensor in pairs)) if stream else None
+        event = Fetch(step, place, leaves, rows, training, kept, broken, digest)
         self.record.events.append(event)
         if not training:
             return

@@ -18,9 +18,9 @@ def note_digests(record: Record) -> None:
     later the second one anew.
     """
     for name, tensor in _unmoved(record):
-        checksum = _checksum(tensor)
-        first = record.digests.get(name, (checksum, checksum))[0]
-        record.digests[name] = (first, checksum)
+        now = checksum(tensor)
+        first = record.digests.get(name, (now, now))[0]
+        record.digests[name] = (first, now)
 
 
 def _unmoved(record: Record) -> Iterator[tuple[str, Tensor]]:
@@ -39,6 +39,7 @@ def _unmoved(record: Record) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.{part}", buffer
 
 
-def _checksum(tensor: Tensor) -> int:
+def checksum(tensor: Tensor) -> int:
+    """The same for the same numbers, bit for bit."""
     flat = tensor.detach().reshape(-1)[: MOST_BYTES // max(tensor.element_size(), 1)]
     return zlib.crc32(flat.cpu().contiguous().view(torch.uint8).numpy().data)

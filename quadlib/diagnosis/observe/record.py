@@ -44,7 +44,8 @@ class Fetch(Event):
     its tensors by path, of the traced steps; of later steps only of one-dimensional integers.
     training: gradients were enabled, so that the batch is trained on rather than evaluated.
     not_finite: paths of the tensors that hold NaN or infinity. loader: its place in
-    `Record.loaders`; -1 where no loader gave the tensors and a module was called with them.
+    `Record.loaders`; -1 where no loader gave the tensors and a module was called with them. digest:
+    of a stream's batch, whose rows have no numbers, a checksum of its tensors.
     """
 
     loader: int
@@ -53,6 +54,7 @@ class Fetch(Event):
     training: bool
     values: Mapping[str, Tensor] = field(repr=False)
     not_finite: tuple[str, ...] = ()
+    digest: int | None = None
 
     def mark(self, path: str) -> str:
         """The name under which `Backward.reaches` and `ModuleCall.inputs` know a tensor."""

@@ -332,3 +332,33 @@ B21 = Contract(
         ).replace("for x, y in loader", "for x, y, edges, graph in loader")
     ),
 )
+
+B22 = Contract(
+    "QL-B22",
+    title="every worker gives the same rows",
+    what=(
+        "The worker processes of an IterableDataset each iterate a copy of it. They give the same "
+        "batches where its __iter__ does not ask which worker it runs in."
+    ),
+    why=(
+        "An epoch holds every row once a worker: neighbouring steps repeat each other, and what is "
+        "counted in epochs is off. Seen in webdataset issue 160."
+    ),
+    fix=(
+        "In __iter__: info = torch.utils.data.get_worker_info(), and every info.num_workers-th "
+        "file or row from info.id on."
+    ),
+    example=(
+        watched(
+            "loss(model(x), y)",
+            before=(
+                "class Stream(torch.utils.data.IterableDataset):\n"
+                "    def __iter__(self):\n"
+                "        return zip(inputs, labels)\n"
+                "\n"
+                "\n"
+                "loader = DataLoader(Stream(), batch_size=16, num_workers=2)\n"
+            ),
+        )
+    ),
+)

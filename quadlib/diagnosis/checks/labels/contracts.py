@@ -185,3 +185,33 @@ L20 = Contract(
         )
     ),
 )
+
+L21 = Contract(
+    "QL-L21",
+    title="rows without a class are trained on as a class",
+    what=(
+        "-1 says that a row has no class: junk, noise of a clustering, unlabelled. The loss takes "
+        "two such rows for a positive pair, or a map of labels has made a class of them."
+    ),
+    why=(
+        "Strangers are drawn together, and what looks like them with them. Seen in fast-reid issue "
+        "112."
+    ),
+    fix="Leave such rows out, or out of the mask of positives, before the labels are numbered.",
+    predicts=("QL-L02",),
+    example=(
+        watched(
+            "own(model(x), y)",
+            before=(
+                "labels[:16] = -1\n"
+                "def own(z, y):\n"
+                "    mask = (y[:, None] == y).float() * (1 - torch.eye(len(y)))\n"
+                "    logits = (z @ z.T / 0.1).masked_fill(torch.eye(len(y)).bool(), -1e9)\n"
+                "    return -(mask * logits.log_softmax(1)).sum(1).div(mask.sum(1) + 1e-9).mean()\n"
+                "\n"
+                "\n"
+                "loader = DataLoader(TensorDataset(inputs, labels), batch_size=16, shuffle=True)\n"
+            ),
+        )
+    ),
+)
