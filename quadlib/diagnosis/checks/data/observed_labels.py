@@ -33,7 +33,7 @@ def label_among_features(x: Examination) -> Iterator[Finding]:
     if len(labels) < FEWEST_ROWS or len(classes) < 2 or counts.min() < FEWEST_OF_A_CLASS:
         raise Unavailable("too few rows of each class are known")
     for path, table in items.streams.items():
-        if table.ndim != 2 or table.dtype.kind not in "iuf" or table.shape[1] > MOST_COLUMNS:
+        if table.ndim != 2 or table.dtype.kind != "f" or table.shape[1] > MOST_COLUMNS:
             continue
         one_value = _one_value_a_class(table, codes.reshape(-1), len(classes))
         columns = np.flatnonzero(~np.isnan(one_value).any(0) & (np.ptp(one_value, axis=0) > 0))

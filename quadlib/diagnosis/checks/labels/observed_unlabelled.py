@@ -72,7 +72,8 @@ def unlabelled_files(x: Examination) -> Iterator[Finding]:
             classes = np.unique(np.asarray(words))
             if NO_CLASS not in classes or len(classes) < FEWEST_CLASSES:
                 continue
-            if not all(NUMBER.fullmatch(word) for word in classes):
+            numbers = all(NUMBER.fullmatch(word) for word in classes)
+            if not numbers or sum(word.startswith("-") for word in classes) > 1:
                 continue
             if not _one_to_one(np.asarray(words), items.labels):
                 continue
