@@ -206,6 +206,14 @@ def doctor(
     watch: Annotated[
         bool, typer.Option("--watch", help="Let the script go on to its end after them.")
     ] = False,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Where these steps show no error: seconds for which the script is watched on, "
+            "until an evaluation and a checkpoint after training are over; 0 leaves it at once.",
+        ),
+    ] = 60.0,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Add the tables, and every check that could not run.")
     ] = False,
@@ -229,7 +237,9 @@ def doctor(
             raise SettingsError(f"{target} is no file; give the path of a Python script")
         from quadlib.diagnosis.doors import diagnose_script
 
-        diagnosis = diagnose_script(target, arguments or [], steps=steps, stop=not watch)
+        diagnosis = diagnose_script(
+            target, arguments or [], steps=steps, stop=not watch, seconds=seconds
+        )
     elif ":" in target:
         from quadlib.diagnosis import diagnose
 

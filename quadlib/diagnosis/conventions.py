@@ -226,6 +226,8 @@ LABEL_FREE_LOSSES = (
 # attributes of a scheduler: how many calls it spans
 SCHEDULE_SPAN = ("T_max", "total_steps", "total_iters")
 
+# parts of the names of variables that keep the best weights
+BEST_NAMES = ("best",)
 # checkpoint: weights of the model
 MODEL_KEYS = (
     "model",

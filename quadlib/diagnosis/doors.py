@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quadlib.diagnosis.engine import diagnose
 from quadlib.diagnosis.observe.record import Record
-from quadlib.diagnosis.observe.recorder import Recorder
 from quadlib.diagnosis.observe.script import observe_script
+from quadlib.diagnosis.observe.watching_on import WatchingOn
 from quadlib.diagnosis.report import Diagnosis
 from quadlib.diagnosis.subject import Subject
+
+log = logging.getLogger(__name__)
+WATCHING_ON = (
+    "no error in the watched steps; watching on until an evaluation and a save are over "
+    "(--seconds 0 leaves at once)"
+)
 
 
 class observe:
@@ -22,6 +29,8 @@ class observe:
     Args:
         steps: Optimiser steps that are watched.
         stop: Whether the block is left after them.
+        seconds: For how long it is watched on, without tracing, until an evaluation and a save
+            after training have ended; 0 leaves it at once.
         **declared: What the loop does not show, as `Subject` takes it: labels, splits, table,
             settings, history, checkpoint.
 
@@ -41,9 +50,13 @@ class observe:
         2
     """
 
-    def __init__(self, steps: int = 8, *, stop: bool = True, **declared: Any) -> None:
-        self._recorder = Recorder(steps=steps, stop=stop)
-        self._declared = declared
+    def __init__(
+        self, steps: int = 8, *, stop: bool = True, seconds: float = 0.0, **declared: Any
+    ) -> None:
+        self._verdict = _Verdict(declared)
+        self._recorder = WatchingOn(
+            steps, seconds=seconds, settled=self._verdict.settled, stop=stop
+        )
         self._diagnosis: Diagnosis | None = None
         Subject(**declared)  # an unknown name is refused before the loop runs
 
@@ -56,7 +69,7 @@ class observe:
     def diagnosis(self) -> Diagnosis:
         """The verdict on what was seen; made when it is first asked for."""
         if self._diagnosis is None:
-            self._diagnosis = judge(self.record, **self._declared)
+            self._diagnosis = self._verdict.of(self.record)
         return self._diagnosis
 
     def __enter__(self) -> observe:
@@ -71,15 +84,51 @@ class observe:
 
 
 def diagnose_script(
-    script: str, arguments: Sequence[str] = (), *, steps: int = 8, stop: bool = True
+    script: str,
+    arguments: Sequence[str] = (),
+    *,
+    steps: int = 8,
+    stop: bool = True,
+    seconds: float = 0.0,
 ) -> Diagnosis:
     """The verdict on a script's training loop, which is left after `steps` optimiser steps unless
-    stop is False.
+    stop is False; where they show no error, it is watched on for these seconds, until an evaluation
+    and a save after training have ended.
 
     Raises:
         FileNotFoundError: The script does not exist.
     """
-    return judge(observe_script(script, arguments, steps=steps, stop=stop))
+    verdict = _Verdict({})
+    record = observe_script(
+        script, arguments, steps=steps, stop=stop, seconds=seconds, settled=verdict.settled
+    )
+    return verdict.of(record)
+
+
+class _Verdict:
+    """The verdict on a loop that is judged after its watched steps, and again on what it did
+    afterwards.
+    """
+
+    def __init__(self, declared: Mapping[str, Any]) -> None:
+        self.declared = declared
+        self._first: Diagnosis | None = None
+
+    def settled(self, record: Record) -> bool:
+        """Judges the watched steps; whether they show an error."""
+        self._first = judge(record, **self.declared)
+        errors = any(root.severity == "error" for root in self._first.roots)
+        if not errors:
+            log.info(WATCHING_ON)
+        return errors
+
+    def of(self, record: Record) -> Diagnosis:
+        if self._first is None:
+            return judge(record, **self.declared)
+        if record.later is None:
+            return self._first
+        later = diagnose(Subject(record=record, **self.declared), phases=["later"])
+        return self._first | later
 
 
 def judge(record: Record, **declared: Any) -> Diagnosis:

@@ -78,6 +78,11 @@ class Finding:
             self, folded=folded, explains=(*self.explains, *(item.title for item in folded))
         )
 
+    def alone(self) -> Finding:
+        """This finding without what was folded under it."""
+        causes = self.explains[: len(self.explains) - len(self.folded)]
+        return replace(self, folded=(), explains=causes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON."""
         return {

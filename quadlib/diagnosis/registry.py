@@ -11,8 +11,8 @@ from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.finding import ORDER, Finding
 from quadlib.registry import CHECKS
 
-Phase = Literal["before", "batch", "steps", "epoch", "observed"]
-PHASES: tuple[Phase, ...] = ("before", "batch", "steps", "epoch", "observed")
+Phase = Literal["before", "batch", "steps", "epoch", "observed", "later"]
+PHASES: tuple[Phase, ...] = ("before", "batch", "steps", "epoch", "observed", "later")
 Look = Callable[[Examination], Iterable[Finding]]
 
 
@@ -26,7 +26,7 @@ class Check:
         phase: what the look costs: "before" reads tables and settings alone; "batch" loads a
             batch or two and looks at what the subject's step makes of them; "steps" reads a few of
             its steps (undone afterwards); "epoch" reads history, evaluation and checkpoint;
-            "observed" reads the record of a watched loop.
+            "observed" reads the record of a watched loop, "later" what it did afterwards.
         look: yields `contract.broken(...)`, and raises Unavailable with the reason where it cannot
             judge.
     """

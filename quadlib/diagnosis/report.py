@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from quadlib.diagnosis.chain import chain_html, chain_of
-from quadlib.diagnosis.finding import STAGES, Finding
+from quadlib.diagnosis.finding import STAGES, Finding, fold
 from quadlib.diagnosis.sight import Sight
 
 FACT_TITLES = {
@@ -46,6 +46,22 @@ class Diagnosis:
     seconds: float = 0.0
     crashed: tuple[tuple[str, str], ...] = ()
     sight: Sight = Sight()
+
+    def __or__(self, later: Diagnosis) -> Diagnosis:
+        """What two looks at one subject found: roots and what they explain are sorted out anew."""
+        known = {(item.code, item.scope) for item in self.findings}
+        fresh = [item for item in later.findings if (item.code, item.scope) not in known]
+        ran = tuple(dict.fromkeys((*self.ran, *later.ran)))
+        not_run = dict((*self.not_run, *later.not_run))
+        return Diagnosis(
+            tuple(fold([item.alone() for item in (*self.findings, *fresh)])),
+            ran,
+            tuple((name, why) for name, why in not_run.items() if name not in ran),
+            {**self.facts, **later.facts},
+            self.seconds + later.seconds,
+            (*self.crashed, *later.crashed),
+            self.sight | later.sight,
+        )
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -38,8 +38,9 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Sight:
-    """seen and not_seen: parts by name. steps: optimiser steps that were observed. blocked: why the
-    subject cannot be judged, with the one line that would help; "" where it can.
+    """seen and not_seen: parts by name, with a colon and the reason where it is known. steps:
+    optimiser steps that were observed. blocked: why the subject cannot be judged, with the one line
+    that would help; "" where it can.
     """
 
     seen: tuple[str, ...] = ()
@@ -49,10 +50,11 @@ class Sight:
 
     def __or__(self, later: Sight) -> Sight:
         """What was seen in two looks at one subject."""
-        seen = {*self.seen, *later.seen}
+        reasons = {text.split(":")[0]: text for text in later.not_seen if ":" in text}
+        seen = {*self.seen, *later.seen} - set(reasons)
         return Sight(
             tuple(name for name in PARTS if name in seen),
-            tuple(name for name in PARTS if name not in seen),
+            tuple(reasons.get(name, name) for name in PARTS if name not in seen),
             max(self.steps, later.steps),
             "" if self.steps else later.blocked,
         )
@@ -76,9 +78,10 @@ def sight_of(x: Examination, phases: Collection[str]) -> Sight:
     elif subject.model is not None and "steps" in phases:
         steps, blocked = _steps_taken(x)
         seen |= dict.fromkeys(("model", "loss", "optimiser"), steps > 0)
+    reasons = {} if subject.record is None else _out_of_reach(subject.record)
     return Sight(
         tuple(name for name in PARTS if seen.get(name)),
-        tuple(name for name in PARTS if not seen.get(name)),
+        tuple(reasons.get(name, name) for name in PARTS if not seen.get(name)),
         steps,
         blocked,
     )
@@ -89,6 +92,7 @@ def _has_column(x: Examination, name: str) -> bool:
 
 
 def _recorded(record: Record) -> list[tuple[str, bool]]:
+    later = record.later
     calls = list(record.of(ModuleCall))
     fetches = list(record.of(Fetch))
     labelled = any(
@@ -105,10 +109,29 @@ def _recorded(record: Record) -> list[tuple[str, bool]]:
         (
             "evaluation",
             any(not fetch.training for fetch in fetches)
-            or any(not call.gradient and call.depth == 0 for call in calls),
+            or any(not call.gradient and call.depth == 0 for call in calls)
+            if later is None
+            else later.evaluated,
         ),
-        ("checkpoint", next(record.of(Load), None) is not None),
+        (
+            "checkpoint",
+            next(record.of(Load), None) is not None
+            or (later is not None and bool(later.saves or later.loads)),
+        ),
     ]
+
+
+def _out_of_reach(record: Record) -> dict[str, str]:
+    """What a watch that went on did not reach, and why."""
+    later = record.later
+    if later is None:
+        return {}
+    why = {
+        "limit": f"none within {later.seconds:g} s after training began",
+        "left": "none before the loop was left",
+        "finished": "none after the watched steps",
+    }.get(later.ended, f"the loop ended first ({later.ended})")
+    return {name: f"{name}: {why}" for name in ("evaluation", "checkpoint")}
 
 
 def _why_unseen(record: Record) -> str:

@@ -13,31 +13,35 @@ from IPython.display import display
 
 class _Arguments(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        raise UsageError(f"%%doctor: {message}. Usage: %%doctor [--steps 8] [--watch]")
+        raise UsageError(
+            f"%%doctor: {message}. Usage: %%doctor [--steps 8] [--seconds 0] [--watch]"
+        )
 
 
 @magics_class
 class DoctorMagic(Magics):
-    """%%doctor [--steps 8] [--watch]
+    """%%doctor [--steps 8] [--seconds 0] [--watch]
 
     Runs the cell, watches its first optimiser steps, and shows what is wrong with them. Without
-    --watch the loop is left after the watched steps; with it the loop goes on.
+    --watch the loop is left after the watched steps; with it the loop goes on. With --seconds it is
+    watched on for as long where the steps show no error, until an evaluation and a save are over.
     """
 
     @cell_magic
     def doctor(self, line: str, cell: str) -> None:
-        """%%doctor [--steps 8] [--watch]: watch the training loop of this cell and judge it."""
+        """%%doctor [--steps 8] [--seconds 0] [--watch]: watch this cell's training loop."""
         from quadlib.diagnosis.doors import observe
 
         parser = _Arguments(prog="%%doctor", add_help=False)
         parser.add_argument("--steps", type=int, default=8)
+        parser.add_argument("--seconds", type=float, default=0.0)
         parser.add_argument("--watch", action="store_true")
         chosen = parser.parse_args(shlex.split(line))
         shell = self.shell
         assert shell is not None  # a magic is always of a shell
         tree = shell.transform_ast(shell.compile.ast_parse(shell.transform_cell(cell)))
         code = shell.compile(tree, "<cell under %%doctor>", "exec")
-        seen = observe(steps=chosen.steps, stop=not chosen.watch)
+        seen = observe(steps=chosen.steps, stop=not chosen.watch, seconds=chosen.seconds)
         try:
             with seen:
                 exec(code, shell.user_global_ns, shell.user_ns)

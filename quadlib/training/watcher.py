@@ -13,7 +13,7 @@ from typing import Any
 
 from quadlib.data.dataset import Batch, QuadDataset, make_loader
 from quadlib.diagnosis import Diagnosis, Subject, diagnose
-from quadlib.diagnosis.finding import Finding, fold
+from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import Phase
 from quadlib.diagnosis.report import finding_text
 from quadlib.files import write_record
@@ -166,25 +166,14 @@ class DoctorWatcher(Watcher):
     def _take(self, trainer: Trainer, latest: Diagnosis) -> None:
         known = {(item.code, item.scope) for item in self.findings}
         fresh = [
-            replace(_alone(item), step=trainer.step if item.step is None else item.step)
+            replace(item.alone(), step=trainer.step if item.step is None else item.step)
             for item in latest.findings
             if (item.code, item.scope) not in known
         ]
         self.findings += fresh
-        roots = tuple(fold(self.findings))
-        ran = tuple(dict.fromkeys((*self.diagnosis.ran, *latest.ran)))
-        not_run = dict((*self.diagnosis.not_run, *latest.not_run))
-        self.diagnosis = Diagnosis(
-            roots,
-            ran,
-            tuple((name, why) for name, why in not_run.items() if name not in ran),
-            {**self.diagnosis.facts, **latest.facts},
-            self.diagnosis.seconds + latest.seconds,
-            (*self.diagnosis.crashed, *latest.crashed),
-            self.diagnosis.sight | latest.sight,
-        )
+        self.diagnosis = self.diagnosis | replace(latest, roots=tuple(fresh))
         new = {(item.code, item.scope) for item in fresh}
-        for root in roots:
+        for root in self.diagnosis.roots:
             if (root.code, root.scope) in new:
                 self.say(
                     f"note[{root.code}]: {root.title}"
@@ -200,8 +189,3 @@ class DoctorWatcher(Watcher):
                         )
         if trainer.run.folder.is_dir():
             write_record(trainer.run.path("diagnosis.json"), "diagnosis", self.diagnosis.to_dict())
-
-
-def _alone(item: Finding) -> Finding:
-    """A finding without what was folded under it."""
-    return replace(item, folded=(), explains=item.explains[: len(item.explains) - len(item.folded)])

@@ -110,3 +110,21 @@ def watched(value: str, *, before: str = "", after: str = "", clear: str = "yes"
         + body
         + "diagnosis = seen.diagnosis\n"
     )
+
+
+def watched_on(*, each_epoch: str = "", after: str = "") -> str:
+    """A loop under `observe` that is watched on to its end; each_epoch and after: what it does
+    beside training.
+    """
+    return (
+        PIPELINE
+        + "import quadlib\n"
+        + OPTIMISER
+        + "with quadlib.observe(steps=8, seconds=60) as seen:\n    for epoch in range(16):\n"
+        + "        for x, y in loader:\n            value = loss(model(x), y)\n"
+        + "            optimizer.zero_grad()\n            value.backward()\n"
+        + "            optimizer.step()\n"
+        + each_epoch
+        + after
+        + "diagnosis = seen.diagnosis\n"
+    )

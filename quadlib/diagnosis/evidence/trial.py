@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from quadlib.diagnosis.evidence.observed.labels import labels
+from quadlib.diagnosis.observe.leaving import AlreadyObserving
 from quadlib.diagnosis.observe.names import Names
 from quadlib.diagnosis.observe.record import (
     Backward,
@@ -24,7 +25,6 @@ from quadlib.diagnosis.observe.record import (
     ParameterStep,
     Record,
 )
-from quadlib.diagnosis.observe.recorder import AlreadyObserving
 from quadlib.diagnosis.observe.steps import NO_STEP, LossPass, StepRecorder
 from quadlib.diagnosis.observe.variation import cosine_spread
 from quadlib.diagnosis.subject import Subject, Unavailable

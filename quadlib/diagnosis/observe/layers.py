@@ -11,6 +11,7 @@ from quadlib.diagnosis.observe.record import LayerCall
 from quadlib.diagnosis.observe.variation import variation
 
 MOST_LAYERS = 2000
+CHANGED_BY_MODE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
 class LayerWatch:
@@ -48,3 +49,16 @@ def _variation(value: Any) -> float | None:
                 return None
             return variation(tensor)
     return None
+
+
+def differs_in_training(module: nn.Module) -> bool:
+    """Whether the module computes something else in training mode, in which it is."""
+    return any(isinstance(part, CHANGED_BY_MODE) and part.training for part in module.modules())
+
+
+def gathers_statistics(module: nn.Module) -> bool:
+    """Whether a batch norm in it takes the plain mean over the batches to come, as an update of the
+    statistics after weight averaging does, in training mode on purpose.
+    """
+    norms = (m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return any(part.training and part.momentum is None for part in norms)

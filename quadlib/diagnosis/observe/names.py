@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from torch import nn
@@ -97,12 +98,28 @@ def idle_optimisers(record: Record) -> list[Optimizer]:
     ]
 
 
-def variables_at_hand(frames: Any) -> list[tuple[str, Any]]:
-    """The variables of the frames that an exception left, and what their values hold, by name."""
+def frames_of(traceback: TracebackType | None) -> Iterator[FrameType]:
+    """The frames that an exception left, outermost first."""
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def frames_within(frame: FrameType | None, outermost: FrameType) -> list[FrameType]:
+    """The frames from the outermost one inwards to this one."""
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = None if frame is outermost else frame.f_back
+    return frames[::-1]
+
+
+def variables_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
+    """The variables of these frames, and what their values hold, by name."""
     pairs: list[tuple[str, Any]] = []
-    while frames is not None:
-        variables = {**frames.tb_frame.f_globals, **frames.tb_frame.f_locals}
-        if variables["__name__"].startswith(OURS):
+    for frame in frames:
+        variables = {**frame.f_globals, **frame.f_locals}
+        if variables.get("__name__", "").startswith(OURS):
             variables = {}
         for name, value in list(variables.items()):
             pairs.append((name, value))
@@ -113,7 +130,6 @@ def variables_at_hand(frames: Any) -> list[tuple[str, Any]]:
                 pairs += list(getattr(value, "__dict__", {}).items())
             elif type(value) is dict:
                 pairs += [(key, item) for key, item in value.items() if isinstance(key, str)]
-        frames = frames.tb_next
     return pairs
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from quadlib.diagnosis.observe.graph import Comparison
+from quadlib.diagnosis.observe.later import Later
 
 
 @dataclass(frozen=True)
@@ -235,8 +236,9 @@ class Record:
     what the optimisers hold. idle: living optimisers that never
     stepped. bystanders: loaders at hand in the loop that gave no batch. counts: its variables that
     say how long the run is meant to be (`epochs`, `max_steps`). buffers and parameters in
-    no optimiser have digests: name -> checksums of the first backward pass and of the end. facts:
-    what was concluded from the record. faults: errors of the recorder's own, which are bugs.
+    no optimiser have digests: name -> checksums of the first backward pass and of the end. later:
+    what was seen after the watched steps. facts: what was concluded from the record. faults: errors
+    of the recorder's own, which are bugs.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -255,6 +257,7 @@ class Record:
     functional_gradients: int = 0
     seconds_watching: float = 0.0
     faults: list[str] = field(default_factory=list)
+    later: Later | None = None
     facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def of(self, kind: type[E], *, step: int | None = None) -> Iterator[E]:

@@ -8,7 +8,8 @@ loop's numbers are bit for bit those of an unwatched one.
 from __future__ import annotations
 
 import sys
-import threading
+from collections.abc import Iterable
+from types import FrameType
 from typing import Any
 
 import torch
@@ -23,8 +24,10 @@ from quadlib.diagnosis.observe.hooks import Hooks
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.layers import LayerWatch
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
+from quadlib.diagnosis.observe.leaving import AlreadyObserving, EnoughSeen, observing
 from quadlib.diagnosis.observe.names import (
     counts_at_hand,
+    frames_of,
     idle_optimisers,
     loaders_at_hand,
     schedulers_of,
@@ -46,19 +49,6 @@ MOST_PASSES_A_STEP = 32
 MOST_TRACED_PASSES = 8
 
 MODULE = "module "  # in front of a module's name among the marks
-
-
-class EnoughSeen(BaseException):
-    """Leaves the observed loop; derived from BaseException so that no `except Exception` in it
-    swallows this.
-    """
-
-
-class AlreadyObserving(RuntimeError):
-    """A loop is being observed already; end that first."""
-
-
-_observing = threading.Lock()
 
 
 class Recorder(Journal):
@@ -103,7 +93,7 @@ class Recorder(Journal):
     # entering and leaving
 
     def __enter__(self) -> Recorder:
-        if not _observing.acquire(blocking=False):
+        if not observing.acquire(blocking=False):
             raise AlreadyObserving(
                 "a loop is being observed already, and two observers would see each other; "
                 "leave the outer `observe` first"
@@ -118,9 +108,7 @@ class Recorder(Journal):
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool:
         self.detach()
         with self.looking():
-            pairs = variables_at_hand(traceback)
-            self.record.bystanders = loaders_at_hand(pairs, self.record.loaders)
-            self.record.counts = counts_at_hand(pairs, (*EPOCHS, *RUN_STEPS))
+            self.look_at_hand(frames_of(traceback))
         if kind is EnoughSeen:
             self.record.ended = "enough"
             return True
@@ -130,15 +118,28 @@ class Recorder(Journal):
 
     def detach(self) -> None:
         """Takes every hook out; safe to call twice."""
-        if not self._hooks.installed:
-            return
+        if self._hooks.installed:
+            self.take_out()
+            self.release()
+
+    def take_out(self) -> None:
+        """Ends the watching of steps: what was put into torch is taken out of it."""
         self._end_trace()
         self._hooks.remove()
         with self.looking():
             self.look_round()
         self._forget_step()
         self._before.clear()
-        _observing.release()
+
+    def release(self) -> None:
+        """Another loop may be observed from now on."""
+        observing.release()
+
+    def look_at_hand(self, frames: Iterable[FrameType]) -> None:
+        """What the loop's variables hold beside the parts that took part."""
+        pairs = variables_at_hand(frames)
+        self.record.bystanders = loaders_at_hand(pairs, self.record.loaders)
+        self.record.counts = counts_at_hand(pairs, (*EPOCHS, *RUN_STEPS))
 
     def look_round(self) -> None:
         """Once at the end: what lives beside the parts that took part."""

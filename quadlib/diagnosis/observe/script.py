@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from quadlib.diagnosis.observe.leaving import EnoughSeen
 from quadlib.diagnosis.observe.record import Record
-from quadlib.diagnosis.observe.recorder import EnoughSeen, Recorder
+from quadlib.diagnosis.observe.watching_on import WatchingOn
 
 
 def observe_script(
-    script: str, arguments: Sequence[str] = (), *, steps: int = 8, stop: bool = True
+    script: str,
+    arguments: Sequence[str] = (),
+    *,
+    steps: int = 8,
+    stop: bool = True,
+    seconds: float = 0.0,
+    settled: Callable[[Record], bool] | None = None,
 ) -> Record:
     """The record of a script's training loop, which is left after `steps` optimiser steps unless
-    stop is False.
+    stop is False; with seconds, it is watched on for as long, as `WatchingOn` says.
 
     The script runs as `python SCRIPT ARGUMENTS` would run it: as `__main__`, with its own
     sys.argv, and with its folder first on the path. An exception that it raises ends the
@@ -28,18 +35,25 @@ def observe_script(
     path = Path(script)
     if not path.is_file():
         raise FileNotFoundError(f"{script} is no file; give the path of a Python script")
-    recorder = Recorder(steps=steps, stop=stop)
+    recorder = WatchingOn(steps, seconds=seconds, settled=settled, stop=stop)
     with _as_main(path, arguments):
         try:
             with recorder:
                 runpy.run_path(str(path), run_name="__main__")
         except SystemExit as leaving:
-            recorder.record.ended = "finished" if not leaving.code else f"exit {leaving.code}"
+            _note_end(recorder.record, f"exit {leaving.code}" if leaving.code else "finished")
         except (KeyboardInterrupt, EnoughSeen):
             raise
         except BaseException as error:  # the script's own, told in the verdict
             recorder.record.error = error
     return recorder.record
+
+
+def _note_end(record: Record, how: str) -> None:
+    if record.later is None:
+        record.ended = how
+    else:
+        record.later.ended = how
 
 
 @contextmanager

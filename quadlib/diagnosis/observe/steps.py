@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.diagnosis.observe.leaves import tensors_in
+from quadlib.diagnosis.observe.leaving import EnoughSeen
 from quadlib.diagnosis.observe.names import Names
 from quadlib.diagnosis.observe.record import Backward, Fetch
-from quadlib.diagnosis.observe.recorder import EnoughSeen, Recorder
+from quadlib.diagnosis.observe.recorder import Recorder
 from quadlib.diagnosis.subject import Subject, Unavailable
 
 NO_STEP = (

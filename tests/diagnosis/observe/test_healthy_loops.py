@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss, normalize, one_hot
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
-from quadlib.diagnosis.doors import judge
-from quadlib.diagnosis.observe.recorder import Recorder
+from quadlib.diagnosis.doors import observe
 from tests.diagnosis.observe.test_recorder import contrast
 
 CLASSES, ROWS, WIDTH = 6, 192, 10
@@ -384,12 +383,11 @@ def test_a_healthy_loop_raises_no_alarm_and_stays_as_it_is(make):
     torch.manual_seed(0)
     train = make()
     torch.manual_seed(1)
-    with Recorder(steps=8, stop=False) as recorder:
+    with observe(steps=8, stop=False, seconds=60) as seen:
         watched = train()
     assert watched == plain
-    record = recorder.record
-    assert not record.faults
-    diagnosis = judge(record)
+    record, diagnosis = seen.record, seen.diagnosis
+    assert not record.faults and record.later is not None and record.later.ended == "finished"
     alarms = [(f.code, f.title, f.evidence) for f in diagnosis.findings if f.severity != "note"]
     assert not alarms
     assert not [reason for _, reason in diagnosis.not_run if "raised" in reason]

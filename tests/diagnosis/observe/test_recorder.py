@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from quadlib.diagnosis.observe.leaving import AlreadyObserving
 from quadlib.diagnosis.observe.record import (
     Backward,
     Clip,
@@ -22,7 +23,7 @@ from quadlib.diagnosis.observe.record import (
     SetMode,
     ZeroGrad,
 )
-from quadlib.diagnosis.observe.recorder import AlreadyObserving, Recorder
+from quadlib.diagnosis.observe.recorder import Recorder
 
 
 class Net(nn.Module):

@@ -4,7 +4,7 @@ that breaks it.
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.examples import OPTIMISER, PIPELINE, SHORT
+from quadlib.diagnosis.catalogue.examples import OPTIMISER, PIPELINE, SHORT, watched_on
 from quadlib.diagnosis.contract import Contract
 
 CHECK = "diagnosis = diagnose(Subject(model=model, checkpoint=checkpoint))\n"
@@ -146,5 +146,42 @@ C07 = Contract(
         + SHORT
         + "Path('latest.pth').write_bytes(b'cut off')\n"
         + "diagnosis = diagnose(Subject(checkpoint='latest.pth'))\n"
+    ),
+)
+
+C20 = Contract(
+    "QL-C20",
+    title="a kept state is the living weights",
+    what=(
+        "A mapping that was put aside earlier, and is loaded again or called the best, holds the "
+        "very storage of the weights that are trained."
+    ),
+    why=(
+        "state_dict() gives references: every later step changes what was kept, so the best model "
+        "is the last one."
+    ),
+    fix="copy.deepcopy(model.state_dict()), or save it to a file. Seen in PyPOTS issue 667.",
+    predicts=("QL-E10",),
+    example=watched_on(
+        each_epoch="        best = model.state_dict() if epoch == 0 else best\n",
+        after="    model.load_state_dict(best)\n",
+    ),
+)
+
+C21 = Contract(
+    "QL-C21",
+    title="the checkpoint lacks what was trained",
+    what=(
+        "A file written after training holds an optimiser's state, but not all weights that the "
+        "optimiser moves."
+    ),
+    why="A resume goes on with a part that starts anew, under moments that belong to another.",
+    fix="Save the state of every module that the optimiser holds, the loss's own weights too.",
+    predicts=("QL-C03", "QL-E10"),
+    example=watched_on(
+        after=(
+            "    state = {'body': model.body[0].state_dict(), 'optim': optimizer.state_dict()}\n"
+            "    torch.save(state, 'latest.pth')\n"
+        )
     ),
 )

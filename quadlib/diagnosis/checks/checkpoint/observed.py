@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from quadlib.diagnosis.checks.checkpoint.contracts import C01, C03
 from quadlib.diagnosis.evidence.examination import Examination
@@ -22,23 +23,46 @@ def matched_keys(x: Examination) -> Iterator[Finding]:
     if not loads:
         raise Unavailable("no weights were loaded")
     for load in loads:
-        module = x.record.modules.get(load.module)
-        counters = sum(name.endswith(COUNTER) for name in getattr(module, "state_dict", dict)())
-        # PyTorch counts batches as loaded where an old file lacks them
-        matched = load.matched - counters + sum(name.endswith(COUNTER) for name in load.missing)
-        whole = max(matched, 0) + sum(not name.endswith(COUNTER) for name in load.missing)
-        if load.strict or not load.missing or not load.unexpected or matched > 0.1 * whole:
-            continue
-        yield C01.broken(
-            "error",
-            f"{max(matched, 0)} of {whole} weights of {load.module} were loaded",
-            f"{load.module}.load_state_dict(..., strict=False)",
-            (f"missing: {some(load.missing, 2)}; in the file instead: {some(load.unexpected, 2)}",),
-            "strip or add the prefix of the keys (module., encoder_q., backbone.) before loading",
-            ruled_out=("the file: it holds weights, under other names",),
-            explains=("scores as of random weights",),
+        finding = misfit(
+            load.module,
+            x.record.modules.get(load.module),
+            load.matched,
+            load.missing,
+            load.unexpected,
+            load.strict,
         )
-        return
+        if finding is not None:
+            yield finding
+            return
+
+
+def misfit(
+    name: str,
+    module: Any,
+    keys: int,
+    missing: tuple[str, ...],
+    unexpected: tuple[str, ...],
+    strict: bool,
+) -> Finding | None:
+    """Weights were loaded with strict=False and next to none of them fitted; None where all is
+    well. keys: of the file, those that fitted.
+    """
+    counters = sum(key.endswith(COUNTER) for key in getattr(module, "state_dict", dict)())
+    # PyTorch counts batches as loaded where an old file lacks them
+    matched = max(keys - counters + sum(key.endswith(COUNTER) for key in missing), 0)
+    whole = matched + sum(not key.endswith(COUNTER) for key in missing)
+    if strict or not missing or not unexpected or matched > 0.1 * whole:
+        return None
+    return C01.broken(
+        "error",
+        f"{matched} of {whole} weights of {name} were loaded",
+        f"{name}.load_state_dict(..., strict=False)",
+        (f"missing: {some(missing, 2)}; in the file instead: {some(unexpected, 2)}",),
+        "load the mapping that holds the weights, with its prefix (module., encoder_q., backbone.) "
+        "removed",
+        ruled_out=("the file: it holds weights, under other names",),
+        explains=("scores as of random weights",),
+    )
 
 
 @check(C03, "a resumed loop restores what its file holds", phase="observed")

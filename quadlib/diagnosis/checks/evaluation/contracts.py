@@ -4,7 +4,14 @@ that breaks it.
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.examples import DIAGNOSE, OPTIMISER, PIPELINE, SHORT, TRAIN
+from quadlib.diagnosis.catalogue.examples import (
+    DIAGNOSE,
+    OPTIMISER,
+    PIPELINE,
+    SHORT,
+    TRAIN,
+    watched_on,
+)
 from quadlib.diagnosis.contract import Contract
 
 EVALUATE = """
@@ -107,4 +114,45 @@ E11 = Contract(
     fix="Score val while choosing, and test once at the end.",
     predicts=("QL-C05",),
     example=(SHORT + "diagnosis = diagnose(Subject(settings={'eval_split': 'train'}))\n"),
+)
+
+E20 = Contract(
+    "QL-E20",
+    title="the score compares rows with the truth of other rows",
+    what=(
+        "A function of the evaluation is handed the embeddings in the order in which a loader gave "
+        "them, and labels in the dataset's own; or it names, for each caption, the item that it "
+        "belongs to, where the embeddings show another order."
+    ),
+    why="The score is at chance whatever the model has learned; the loss looks healthy.",
+    fix=(
+        "Collect the labels from the same batches as the embeddings, and evaluate with "
+        "shuffle=False. Seen in DeCLUTR issue 42 and CLIP issue 115."
+    ),
+    predicts=("QL-E10", "QL-C05"),
+    example=watched_on(
+        after=(
+            "    def score(z, y):\n        return (y[(z @ z.T).argmax(1)] == y).mean()\n\n"
+            "    model.eval()\n"
+            "    shuffled = DataLoader(TensorDataset(inputs, labels), 16, shuffle=True)\n"
+            "    with torch.no_grad():\n"
+            "        z = torch.cat([model(x) for x, _ in shuffled]).numpy()\n"
+            "    score(z, labels.numpy())\n"
+        )
+    ),
+)
+
+E21 = Contract(
+    "QL-E21",
+    title="the evaluated weights are not the trained ones",
+    what=(
+        "After training, a module of a trained one's shapes is evaluated whose weights are no "
+        "more like the trained ones than random ones are, and no trained module is."
+    ),
+    why="A model was built anew for the evaluation, and its weights were never loaded.",
+    fix="Evaluate the module that was trained, or load its state_dict with strict=True.",
+    predicts=("QL-E10", "QL-C05"),
+    example=watched_on(
+        after="    fresh = Model().eval()\n    with torch.no_grad():\n        fresh(inputs)\n"
+    ),
 )

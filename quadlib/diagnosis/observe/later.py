@@ -1,0 +1,115 @@
+"""What was seen of a loop after its watched steps: evaluations, saves, loads and kept states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+
+@dataclass
+class Run:
+    """A loader that was run through without gradients.
+
+    step: optimiser steps that had been taken. rows: the dataset's rows in the order in which they
+    came, empty where they are not numbered. labels: whole numbers, one a row, by their path in the
+    batch. outputs: for each module that no other module was calling, one array a call of two
+    checksums a row (n, 2): of the row, and of it at unit norm. whole: the loader ran to its end.
+    training: modules that ran in training mode, though their outputs depend on it.
+    """
+
+    step: int
+    loader: Any
+    n_batches: int = 0
+    rows: list[int] = field(default_factory=list)
+    labels: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    outputs: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    modules: list[nn.Module] = field(default_factory=list)
+    training: list[nn.Module] = field(default_factory=list)
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Rows and numbers that an evaluation brought together, and how they belong.
+
+    function: in which function. rows: of what. right: share of the rows whose number is their own,
+    or the pairs' likeness in standard deviations where likeness: other is that of the layout that
+    the rows themselves show.
+    """
+
+    function: str
+    rows: int
+    right: float
+    other: float
+    likeness: bool = False
+    layout: str = ""
+
+
+@dataclass(frozen=True)
+class LaterLoad:
+    """Weights were loaded into a module. own: they were its own living weights; since: the step at
+    which they had been put aside, None where that was not seen.
+    """
+
+    step: int
+    module: nn.Module
+    matched: int
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    strict: bool
+    own: bool = False
+    since: int | None = None
+
+
+@dataclass(frozen=True)
+class Save:
+    """An object was written with torch.save. keys: those at its top. live: names of the living
+    parameters, as the record knows them, whose values it holds. lacks: names of parameters that an
+    optimiser's state in it belongs to, of which it holds neither the values nor any others of their
+    shape. resumable: it holds an optimiser's state; schedule: and a scheduler's.
+    """
+
+    step: int
+    file: str
+    keys: tuple[str, ...]
+    live: frozenset[str]
+    lacks: frozenset[str] = frozenset()
+    resumable: bool = False
+    schedule: bool = False
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A mapping among the loop's variables whose tensors are the living weights; step: when it was
+    met first, last: when it was still there. name: every name that it goes by. early: it was
+    there when the watch began, so that it may have been saved before.
+    """
+
+    name: str
+    step: int
+    last: int
+    tensors: int
+    early: bool = False
+
+
+@dataclass
+class Later:
+    """steps: optimiser steps that had been taken at the end. ended: "left" once an evaluation and a
+    save were over, "limit" after the seconds, "finished" when the script ended by itself, or the
+    exception that ended it. evaluated: an evaluation after training was seen.
+    """
+
+    first_step: int
+    seconds: float
+    steps: int = 0
+    ended: str = ""
+    evaluated: bool = False
+    runs: list[Run] = field(default_factory=list)
+    pairings: list[Pairing] = field(default_factory=list)
+    loads: list[LaterLoad] = field(default_factory=list)
+    saves: list[Save] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    evaluating: list[nn.Module] = field(default_factory=list)

@@ -1,0 +1,310 @@
+"""Watches a loop after its traced steps, cheaply: where it evaluates, saves, loads and keeps."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
+from typing import Any
+
+from torch import Tensor, nn
+
+from quadlib.diagnosis.observe.journal import Journal
+from quadlib.diagnosis.observe.later import Kept, Later, LaterLoad, Run, Save
+from quadlib.diagnosis.observe.later_hooks import LaterHooks
+from quadlib.diagnosis.observe.layers import differs_in_training, gathers_statistics
+from quadlib.diagnosis.observe.leaves import tensors_in
+from quadlib.diagnosis.observe.names import frames_within, variables_at_hand
+from quadlib.diagnosis.observe.pairings import PairWatch, checksums
+from quadlib.diagnosis.observe.states import (
+    addresses_of,
+    held_by,
+    holds_schedule,
+    lacking,
+    living,
+    loaded_onto_itself,
+    optimiser_states_in,
+    states_at_hand,
+    weights_in,
+)
+
+MOST_RUNS = 64
+MOST_ROWS = 1 << 20  # of all runs together, whose labels and checksums are kept
+MOST_LOOKS = 64  # at the loop's variables
+MOST_MODULES = 16
+
+
+class LaterWatch:
+    """Fills a `Later`; `leave` is called, and may raise, once enough was seen or time is up."""
+
+    def __init__(
+        self, journal: Journal, later: Later, outermost: FrameType, leave: Callable[[str], None]
+    ) -> None:
+        self.journal, self.later, self.leave = journal, later, leave
+        self.record = journal.record
+        self.trained = self._trained_parameters()
+        self._outermost: FrameType | None = outermost
+        self._deadline = time.monotonic() + later.seconds
+        self._hooks = LaterHooks(self)
+        self._pairs = PairWatch(later)
+        self._run: Run | None = None  # the one that delivered the last batch
+        self._iterators: dict[int, tuple[Any, Run]] = {}
+        self.learning = False  # a module was called with gradients since the last batch
+        self._evaluating = False
+        self._pending: list[nn.Module] = []  # called without gradients since the last step
+        self._rows = 0
+        self._looks, self._next_look, self._wait = 0, 0, 1
+        self._depth = 0
+        self._kept: dict[int, tuple[Mapping[str, Any], Kept]] = {}
+        self._saved: set[int] = set()
+        self._modules: dict[int, bool] = {}
+
+    def install(self) -> None:
+        with self.journal.looking():
+            self._look_at_states(frames_within(sys._getframe(), self._frame))
+        self._hooks.install()
+
+    def remove(self, frames: Iterable[FrameType] = ()) -> None:
+        """Ends the watch; frames: those that an exception left, whose variables are looked at."""
+        self._pairs.stop()
+        self._hooks.remove()
+        with self.journal.looking():
+            for module in self._pending:
+                self._is_evaluated(module)
+            self._evaluation_over()
+            self._look_at_states(frames)
+            self.later.steps = max(self.later.steps, self.later.first_step)
+            self.later.kept = [kept for _, kept in self._kept.values()]
+        self._outermost = None
+
+    def watching(self) -> bool:
+        return self.journal.watching()
+
+    # steps
+
+    def stepped(self) -> None:
+        """An optimiser stepped: what came before it was training, and an evaluation is over."""
+        self.later.steps = max(self.later.steps, self.later.first_step) + 1
+        self._pairs.stop()
+        self._pending.clear()
+        if self._run is not None:
+            with self.journal.looking():
+                self._trained_on(self._run)
+        if self._evaluating:
+            with self.journal.looking():
+                self._evaluation_over()
+            self._next_look, self._wait = self.later.steps, 1
+        if self.later.steps >= self._next_look:  # ever more rarely, until the next evaluation
+            self._next_look, self._wait = self.later.steps + self._wait, 2 * self._wait
+            with self.journal.looking():
+                self._look_at_states(frames_within(sys._getframe(), self._frame))
+        self._leave_in_time()
+
+    def _leave_in_time(self) -> None:
+        saved = any(save.step >= self._first_evaluation for save in self.later.saves)
+        if self.later.evaluated and saved and not self._evaluating:
+            self.leave("left")
+        elif time.monotonic() > self._deadline:
+            self.leave("limit")
+
+    @property
+    def _first_evaluation(self) -> int:
+        return min((run.step for run in self.later.runs), default=self.later.first_step)
+
+    @property
+    def _frame(self) -> FrameType:
+        assert self._outermost is not None  # the watch has not ended
+        return self._outermost
+
+    # batches
+
+    def fetched(self, iterator: Any, batch: Any, rows: tuple[int, ...] | None) -> None:
+        if time.monotonic() > self._deadline:
+            self.leave("limit")
+        if vars(iterator).get("_trained_on", False):
+            self._run = None
+            return
+        with self.journal.looking():
+            if id(iterator) not in self._iterators:
+                run = Run(self._now, iterator._observed_loader)
+                self._iterators[id(iterator)] = iterator, run
+            self._run = self._iterators[id(iterator)][1]
+            self._run.n_batches += 1
+            if self._run.n_batches > 1:
+                self._judge_batch(self._run)
+            self.learning = False
+            if self._run is not None and self._rows < MOST_ROWS:
+                self._note_batch(self._run, batch, rows)
+
+    def _judge_batch(self, run: Run) -> None:
+        """Whether the batch before was trained on or evaluated."""
+        if self.learning:
+            self._trained_on(run)
+        elif run.modules:
+            self._begins(run.modules, run)
+
+    def _note_batch(self, run: Run, batch: Any, rows: tuple[int, ...] | None) -> None:
+        run.rows += rows or ()
+        for path, tensor in tensors_in(batch):
+            if tensor.ndim == 1 and not tensor.is_floating_point():
+                self._rows += len(tensor)
+                run.labels.setdefault(path, []).append(tensor.detach().cpu().numpy().copy())
+
+    def exhausted(self, iterator: Any) -> None:
+        with self.journal.looking():
+            run = self._iterators.pop(id(iterator), (None, None))[1]
+            if run is not None and not self.learning and run.modules:
+                run.whole = True
+                self._begins(run.modules, run)
+                self._pairs.knows(run)
+            if self._run is run:
+                self._run = None
+
+    def _trained_on(self, run: Run) -> None:
+        self._run = None
+        for iterator, other in list(self._iterators.values()):
+            if other is run:
+                iterator._trained_on = True
+                vars(iterator).pop("_later_rows", None)
+                del self._iterators[id(iterator)]
+        self.later.runs = [other for other in self.later.runs if other is not run]
+
+    # evaluations
+
+    def calling(self) -> None:
+        self._depth += 1
+
+    def called(self, module: nn.Module, result: Any) -> None:
+        """A module was called without gradients."""
+        self._depth -= 1
+        if self._depth or result is None:
+            return
+        with self.journal.looking():
+            if self._run is not None:
+                self._note_call(self._run, module, result)
+            elif not module.training and self._is_trained(module):
+                self._begins([module])
+            elif len(self._pending) < MOST_MODULES:
+                self._pending.append(module)
+        if time.monotonic() > self._deadline:
+            self.leave("limit")
+
+    def _note_call(self, run: Run, module: nn.Module, result: Any) -> None:
+        if not any(known is module for known in run.modules):
+            run.modules.append(module)
+        wrong = module.training and self._is_trained(module) and differs_in_training(module)
+        if wrong and not gathers_statistics(module):
+            run.training.append(module)
+        for _, tensor in tensors_in(result)[:1]:
+            if tensor.ndim >= 2 and tensor.is_floating_point() and self._rows < MOST_ROWS:
+                self._rows += len(tensor)
+                run.outputs.setdefault(id(module), []).append(checksums(tensor))
+
+    def _begins(self, modules: list[nn.Module], run: Run | None = None) -> None:
+        """These modules evaluate, on a loader's batches or others."""
+        self._evaluating = True
+        known = any(other is run for other in self.later.runs)
+        if run is not None and not known and len(self.later.runs) < MOST_RUNS:
+            self.later.runs.append(run)
+        for module in modules:
+            self._is_evaluated(module)
+        self._pairs.start()
+
+    def _is_evaluated(self, module: nn.Module) -> None:
+        known = self.later.evaluating
+        if len(known) < MOST_MODULES and not any(other is module for other in known):
+            known.append(module)
+
+    def _evaluation_over(self) -> None:
+        self.later.evaluated |= self._evaluating
+        self._evaluating = False
+
+    def _is_trained(self, module: nn.Module) -> bool:
+        if id(module) not in self._modules:
+            known = {id(parameter) for parameter in self.trained.values()}
+            self._modules[id(module)] = any(id(p) in known for p in module.parameters())
+        return self._modules[id(module)]
+
+    # weights
+
+    def loads_itself(self, module: nn.Module, state: Any) -> bool:
+        with self.journal.looking():
+            return loaded_onto_itself(module, state)
+        return False
+
+    def loaded(self, module: nn.Module, state: Any, result: Any, strict: bool, own: bool) -> None:
+        with self.journal.looking():
+            missing, unexpected = tuple(result.missing_keys), tuple(result.unexpected_keys)
+            matched = len(state) - len(unexpected)
+            kept = self._kept[id(state)][1] if id(state) in self._kept else None
+            since = None if kept is None or kept.step == self._now else kept.step
+            self.later.loads.append(
+                LaterLoad(self._now, module, matched, missing, unexpected, strict, own, since)
+            )
+
+    def saved(self, content: Any, file: Any) -> None:
+        with self.journal.looking():
+            tensors = list(weights_in(content))
+            keys = tuple(map(str, content)) if isinstance(content, Mapping) else ()
+            stepped = self._stepped(content)
+            live = held_by(tensors, {**self.record.parameters, **self.trained})
+            lacks = lacking(tensors, live, {name: self.trained[name] for name in stepped})
+            name = (
+                str(file) if isinstance(file, (str, bytes)) or hasattr(file, "__fspath__") else ""
+            )
+            self.later.saves.append(
+                Save(self._now, name, keys, live, lacks, bool(stepped), holds_schedule(content))
+            )
+            parts = content.values() if isinstance(content, Mapping) else ()
+            self._saved |= {id(content), *map(id, parts)}
+            for key in self._saved & set(self._kept):
+                del self._kept[key]
+
+    def _stepped(self, content: Any) -> frozenset[str]:
+        """Names of the parameters whose optimiser's state is in a saved object."""
+        names = {id(parameter): name for name, parameter in self.trained.items()}
+        sizes = [len(state["state"]) for state in optimiser_states_in(content)]
+        return frozenset(
+            names[id(p)]
+            for optimiser in self.record.optimisers
+            if len(optimiser.state) in sizes
+            for p in optimiser.state
+            if id(p) in names
+        )
+
+    def _look_at_states(self, frames: Iterable[FrameType]) -> None:
+        """Which mappings of the living weights the loop keeps in its variables."""
+        self._looks += 1
+        frames = list(frames)
+        if self._looks > MOST_LOOKS or not frames:
+            return
+        addresses = addresses_of(self.trained)
+        states: dict[int, tuple[Mapping[str, Any], list[str]]] = {}
+        for name, state in states_at_hand(variables_at_hand(frames)):
+            states.setdefault(id(state), (state, []))[1].append(name)
+        for key, (state, names) in states.items():
+            count = len(living(state, addresses))
+            if not count or key in self._saved:
+                continue
+            step = self._kept[key][1].step if key in self._kept else self._now
+            name = " = ".join(dict.fromkeys(names))
+            self._kept[key] = (
+                state,
+                Kept(name, step, self._now, count, step == self.later.first_step),
+            )
+
+    @property
+    def _now(self) -> int:
+        return max(self.later.steps, self.later.first_step)
+
+    def _trained_parameters(self) -> dict[str, Tensor]:
+        """Name -> parameter of what the optimisers move."""
+        names = {id(p): name for name, p in self.record.parameters.items()}
+        return {
+            names.get(id(p), f"optimiser {n}, group {g}, parameter {k}"): p
+            for n, optimiser in enumerate(self.record.optimisers)
+            for g, group in enumerate(optimiser.param_groups)
+            for k, p in enumerate(group["params"])
+            if p.requires_grad
+        }

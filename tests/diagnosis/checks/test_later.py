@@ -1,0 +1,281 @@
+"""What a loop does after its watched steps, right and wrong: it evaluates, keeps, saves, loads."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+from torch.utils.data import DataLoader, TensorDataset
+
+from quadlib.diagnosis.doors import observe
+from tests.diagnosis.checks.test_observed import Adam, parts, plain
+from tests.diagnosis.observe.test_healthy_loops import (
+    CLASSES,
+    ROWS,
+    WIDTH,
+    info,
+    loader_of,
+    loop,
+    network,
+)
+
+
+def alarms_of(train) -> list[str]:
+    torch.manual_seed(0)
+    with observe(steps=8, seconds=60) as seen:
+        train()
+    assert not seen.record.faults and not seen.diagnosis.crashed
+    assert seen.record.later is not None
+    return [root.code for root in seen.diagnosis.roots if root.severity != "note"]
+
+
+class Task:
+    """A model, its training, and an evaluation of it."""
+
+    def __init__(self, *, shuffle: bool = False) -> None:
+        self.model, self.x, self.y = parts()
+        self.train = plain(self.model, loader_of(self.x, self.y), epochs=2)
+        self.test = DataLoader(
+            TensorDataset(self.x, self.y, torch.arange(ROWS)), 48, shuffle=shuffle
+        )
+
+    def embed(self, model=None, *, training: bool = False):
+        model = (model or self.model).train(training)
+        with torch.no_grad():
+            pairs = [(model(x), y, row) for x, y, row in self.test]
+        self.model.train()
+        return tuple(torch.cat(column).numpy() for column in zip(*pairs, strict=True))
+
+
+def agreement(rows: np.ndarray, labels) -> float:
+    """The share of rows whose nearest neighbour has their label."""
+    table = rows @ rows.T
+    np.fill_diagonal(table, -np.inf)
+    return float((np.asarray(labels)[table.argmax(1)] == np.asarray(labels)).mean())
+
+
+# kept states
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_state_that_is_loaded_again_was_copied(copied):
+    task = Task()
+
+    def run():
+        task.train()
+        task.embed()
+        best = copy.deepcopy(task.model.state_dict()) if copied else task.model.state_dict()
+        task.train()
+        task.model.load_state_dict(best)
+
+    assert alarms_of(run) == ([] if copied else ["QL-C20"])
+
+
+@pytest.mark.parametrize("kind", ["attribute", "list", "copied"])
+def test_the_best_state_is_kept_wherever_it_stands(kind):
+    task = Task()
+    best_states: list = []
+
+    class Trainer:
+        best = None
+
+    trainer = Trainer()
+
+    def run():
+        for _ in range(2):
+            task.train()
+            task.embed()
+            state = task.model.state_dict()
+            state = copy.deepcopy(state) if kind == "copied" else state
+            trainer.best = None if kind == "list" else state
+            best_states.append(state if kind == "list" else None)
+        task.train()
+
+    assert (best_states, trainer) and alarms_of(run) == ([] if kind == "copied" else ["QL-C20"])
+
+
+def test_living_states_that_nobody_loads_or_calls_the_best_are_used_as_such(tmp_path):
+    task = Task()
+    teacher = copy.deepcopy(task.model)
+
+    def run():
+        student = task.model.state_dict()  # of a moving average, which wants the living weights
+        best = {"model": task.model.state_dict()}
+        torch.save(best, tmp_path / "best.pth")  # what it holds is written at once
+        for _ in range(2):
+            task.train()
+            task.embed()
+            for name, value in teacher.state_dict().items():
+                value.copy_(0.9 * value + 0.1 * student[name])
+        task.model.load_state_dict(task.model.state_dict())
+
+    assert alarms_of(run) == []
+
+
+# saves and loads
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_weights_that_are_loaded_after_training_fit(tmp_path, nested):
+    task = Task()
+
+    def run():
+        task.train()
+        torch.save({"model": task.model.state_dict(), "epoch": 2}, tmp_path / "last.pth")
+        file = torch.load(tmp_path / "last.pth")
+        fresh = network()
+        fresh.load_state_dict(file if nested else file["model"], strict=False)
+        task.embed(fresh)
+
+    assert alarms_of(run) == (["QL-C01"] if nested else [])
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_file_to_resume_from_holds_all_that_the_optimiser_moves(tmp_path, whole):
+    task = Task()
+    head = nn.Linear(16, CLASSES)
+    optimiser = Adam([*task.model.parameters(), *head.parameters()], 1e-3)
+    loss = lambda b: nn.functional.cross_entropy(head(task.model(b[0])), b[1])  # noqa: E731
+    train = loop(loader_of(task.x, task.y), loss, optimiser, epochs=2)
+
+    def run():
+        train()
+        state = {"model": task.model.state_dict(), "optimizer": optimiser.state_dict()}
+        if whole:
+            state["head"] = {k: v.clone() for k, v in head.state_dict().items()}
+        torch.save(state, tmp_path / "last.pth")
+
+    assert alarms_of(run) == ([] if whole else ["QL-C21"])
+
+
+def test_an_earlier_best_beside_the_optimiser_lacks_nothing(tmp_path):
+    task = Task()
+    optimiser = Adam(task.model.parameters(), 1e-3)
+    train = plain(task.model, loader_of(task.x, task.y), optimiser=optimiser)
+
+    def run():
+        train()
+        best = copy.deepcopy(task.model.state_dict())
+        train()
+        state = {"model": best, "optimizer": optimiser.state_dict()}
+        torch.save(state, tmp_path / "best.pth")
+        torch.save({"backbone": task.model[0].state_dict()}, tmp_path / "backbone.pth")
+
+    assert alarms_of(run) == []
+
+
+# evaluations
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_later_evaluation_runs_in_evaluation_mode(training):
+    task = Task()
+
+    def run():
+        task.train()
+        task.embed(training=training)
+
+    assert alarms_of(run) == (["QL-E02"] if training else [])
+
+
+def test_statistics_are_gathered_in_training_mode_on_purpose():
+    task = Task()
+    averaged = torch.optim.swa_utils.AveragedModel(task.model)
+
+    def run():
+        task.train()
+        averaged.update_parameters(task.model)
+        torch.optim.swa_utils.update_bn(task.test, averaged)
+        task.embed(averaged)
+
+    assert alarms_of(run) == []
+
+
+@pytest.mark.parametrize(
+    ("shuffle", "labels"),
+    [(True, "dataset"), (True, "batches"), (False, "dataset"), (True, "told"), (True, "sorted")],
+)
+def test_labels_stand_in_the_order_of_their_rows(shuffle, labels):
+    task = Task(shuffle=shuffle)
+
+    def told(rows, y, order):
+        return agreement(rows[np.argsort(order)], y)
+
+    def run():
+        task.train()
+        rows, y, order = task.embed()
+        if labels == "batches":
+            agreement(rows, y)
+        elif labels == "dataset":
+            agreement(rows, task.y.numpy())
+        elif labels == "sorted":
+            agreement(rows[np.argsort(y, kind="stable")], np.sort(y))
+        else:
+            told(rows, task.y.numpy(), order)
+
+    wrong = shuffle and labels == "dataset"
+    assert alarms_of(run) == (["QL-E20"] if wrong else [])
+
+
+@pytest.mark.parametrize("order", ["one after another", "turn by turn", "wrong"])
+def test_captions_belong_to_the_item_that_the_truth_names(order):
+    task = Task()
+    items = 48
+    captions = task.x[:items, None] + 0.1 * torch.randn(items, 3, WIDTH)
+
+    def retrieval(model):
+        model.eval()
+        with torch.no_grad():
+            rows = model(task.x[:items])
+            texts = captions if order == "one after another" else captions.transpose(0, 1)
+            found = model(texts.reshape(-1, WIDTH))
+        place = torch.arange(3 * items)
+        truth = place % items if order == "turn by turn" else place // 3
+        return ((found @ rows.T).argmax(1) == truth).float().mean()
+
+    def run():
+        task.train()
+        retrieval(task.model)
+
+    assert alarms_of(run) == (["QL-E20"] if order == "wrong" else [])
+
+
+def test_rows_that_show_no_order_prove_none():
+    a, b = torch.randn(ROWS, WIDTH), torch.randn(ROWS, WIDTH)
+    one, two = network(), network()
+    optimiser = Adam([*one.parameters(), *two.parameters()], 1e-4)
+    train = loop(loader_of(a, b), lambda p: info(one(p[0]), two(p[1])), optimiser)
+
+    def retrieval():
+        with torch.no_grad():
+            rows, texts = one.eval()(a[:40]), two.eval()(b[:120])
+        truth = torch.arange(120) // 3
+        return (normalize(texts, dim=1) @ normalize(rows, dim=1).T).argmax(1) == truth
+
+    def run():
+        train()
+        retrieval()
+
+    assert alarms_of(run) == []
+
+
+@pytest.mark.parametrize("kind", ["fresh", "copy", "loaded", "control"])
+def test_what_is_evaluated_was_trained(kind):
+    task = Task()
+    fresh = network()
+
+    def run():
+        task.train()
+        if kind == "loaded":
+            fresh.load_state_dict(task.model.state_dict())
+        elif kind == "control":  # untrained weights beside the trained ones
+            task.embed()
+        model = copy.deepcopy(task.model) if kind == "copy" else fresh
+        task.train()
+        task.embed(model)
+
+    assert alarms_of(run) == (["QL-E21"] if kind == "fresh" else [])
