@@ -128,6 +128,10 @@ class ModelSettings(MediaSettings):
         lt=1,
         description="chance of hiding a modality in training, never the last",
     )
+    fusion_trust: bool = Field(
+        True,
+        description="weigh a modality by how well it alone tells the val recordings",
+    )
     freeze: list[str] = Field(
         [], description="modules, by the start of their name, whose weights stay fixed"
     )
@@ -164,6 +168,12 @@ class ObjectiveSettings(Settings):
     )
     cross_weight: float = Field(
         1.5, ge=0, description="weight of the loss pooled over all modalities' embeddings"
+    )
+    cross_gate: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="own progress from which a modality enters the cross term; 0: at once",
     )
     cross_entropy_weight: float = Field(
         0.0,
@@ -236,6 +246,10 @@ class TrainSettings(
     )
     patience: int = Field(
         12, ge=0, description="epochs without a better monitor before stopping; 0 never stops early"
+    )
+    on_collapse: Literal["restart", "stop", "continue"] = Field(
+        "restart",
+        description="on the plateau: restart at a quarter of the rate, stop, continue",
     )
     neighbours: int = Field(5, ge=1, description="neighbours of the kNN validation")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")

@@ -43,7 +43,9 @@ class Pipeline:
         run: Run | None = None,
         watcher: Sequence[Watcher] = (),
     ) -> None:
-        self._table, self.settings = table, settings
+        # a fault that collapses a run is to be seen, not recovered from
+        self.settings = settings.model_copy(update={"on_collapse": "continue"})
+        self._table = table
         self.run = run or Run(Path("this-pipeline"))
         self.watcher = watcher
         self.parts: dict[str, Any] = {}

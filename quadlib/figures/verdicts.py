@@ -142,6 +142,16 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
         return Verdict("broken", "No epoch was completed.", (("steps", f"{len(steps):,}"),))
     last = epochs.iloc[-1]
     done = int(last["epoch"])
+    restarted = epochs["restarts"].fillna(0) if "restarts" in epochs else epochs["epoch"] * 0
+    notes: tuple[str, ...] = ()
+    if restarted.iloc[-1]:
+        began = int(epochs["epoch"][restarted < restarted.iloc[-1]].max())
+        epochs_planned += began if epochs_planned else 0
+        notes = (
+            f"The embeddings collapsed. After epoch {began} training began again from the first "
+            "weights at a quarter of the learning rate.",
+        )
+        epochs = epochs[epochs["epoch"] > began]
     stopped = (
         f"epoch {done}"
         + (f" of {epochs_planned}" if epochs_planned else "")
@@ -178,6 +188,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
             f"The loss {'fell' if fell else 'did not fall'}; it declares no bounds, so the scores "
             f"alone say how far the run came: {where}",
             tuple(numbers),
+            notes,
         )
     if progress != progress:
         return Verdict(
@@ -185,6 +196,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
             "Nothing to learn: floor and collapse plateau coincide in every batch, or the fused "
             f"term is switched off; {where}",
             tuple(numbers),
+            notes,
         )
     numbers.insert(0, ("progress from collapse to floor", f"{100 * progress:.0f} %"))
     if progress < 0.05:
@@ -193,6 +205,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
             f"Collapsed: the loss is only {100 * progress:.0f} % of the way from collapse to its "
             f"floor; {where}",
             tuple(numbers),
+            notes,
         )
     word = "Learned" if progress >= 0.5 else "Partly learned"
     return Verdict(
@@ -200,6 +213,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
         f"{word}: the loss is {100 * progress:.0f} % of the way from collapse to its floor; "
         f"{where}",
         tuple(numbers),
+        notes,
     )
 
 

@@ -66,8 +66,9 @@ def embedded_batch(restored: Restored) -> EmbeddedBatch:
     settings, model = restored.settings, restored.model.eval()
     rows = next(iter(SplitBatches(restored.dataset.table, settings)))
     batch = restored.dataset.__getitems__(rows).to(next(model.parameters()).device)
+    table = restored.dataset.table
     objective = QuadObjective(
-        settings, len(restored.dataset.table.class_names), settings.embedding_dim
+        settings, len(table.class_names), settings.embedding_dim, len(table.modalities)
     ).to(batch.labels.device)
     load_weights(objective, restored.checkpoint["objective"], restored.run.checkpoints)
     with torch.no_grad():

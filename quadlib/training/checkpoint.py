@@ -17,6 +17,7 @@ from quadlib.files import atomic_write, leftovers_of
 FORMAT = 1
 LATEST = "latest_model.pth"
 BEST = "best_model.pth"
+YOUNGER = ("fusion.trust", "progress")  # what checkpoints of quadlib 0.1 lack keeps its start
 NAMES = {"latest": LATEST, "best": BEST}
 
 
@@ -84,6 +85,7 @@ def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], path: 
     the whole difference.
     """
     expected = module.state_dict()
+    state = {name: expected[name] for name in YOUNGER if name in expected} | state
     problems = [
         f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in state
     ]

@@ -4,6 +4,7 @@ modalities.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -14,12 +15,16 @@ from quadlib.loss import SupConLoss
 from quadlib.model.quad import Embeddings
 from quadlib.registry import LOSSES
 
+PROGRESS_MEMORY = 0.95  # of the running mean of a modality's own progress, a batch
+
 
 class ObjectiveValue(NamedTuple):
-    """The weighted total and its terms, unweighted; a term that has no weight, or no second
-    modality to cross, is None.
+    """The weighted total and its terms, unweighted; a term that has no weight, no second modality
+    to cross, or none that has entered it yet, is None.
 
     `fused` is always there: where the loss declares bounds, it is the value between them.
+    `progress` (M,) is each modality's own between collapse (0) and floor (1), NaN where it has
+    none; None where it is not followed.
     """
 
     total: Tensor
@@ -27,6 +32,15 @@ class ObjectiveValue(NamedTuple):
     within: Tensor | None
     cross: Tensor | None
     cross_entropy: Tensor | None
+    progress: Tensor | None = None
+
+    def terms(self) -> dict[str, Tensor]:
+        """The total and the terms that there are, detached."""
+        return {
+            name: term.detach()
+            for name, term in self._asdict().items()
+            if name != "progress" and term is not None
+        }
 
 
 class QuadObjective(nn.Module):
@@ -39,11 +53,27 @@ class QuadObjective(nn.Module):
     pairs are left out of every term: neither anchors, positives nor negatives; so are pairs of one
     session in contrastive terms where settings.same_session is "ignore", except for the modalities
     of one recording. A modality in which no two present rows are positives leaves the mean of the
-    within term. Labels of -1 are unlabelled. All in float32, whatever the autocast dtype. Raises
-    RegistryError for a loss that is not registered, ValueError for one that cannot ignore pairs.
+    within term. Labels of -1 are unlabelled. All in float32, whatever the autocast dtype.
+
+    A modality enters the cross term once `progress`, the running mean of its own progress, is at
+    `gate` (settings.cross_gate): before, it has nothing to say, and would pull the others onto
+    the plateau. Only `follow` moves that mean. Nothing is gated where the loss has no bounds, where
+    n_modalities is not given, and where within_weight is 0: then the cross term alone trains the
+    modalities' heads.
+
+    Raises RegistryError for a loss that is not registered, ValueError for one that cannot ignore
+    pairs.
     """
 
-    def __init__(self, settings: ObjectiveSettings, n_classes: int, embedding_dim: int) -> None:
+    progress: Tensor
+
+    def __init__(
+        self,
+        settings: ObjectiveSettings,
+        n_classes: int,
+        embedding_dim: int,
+        n_modalities: int = 0,
+    ) -> None:
         super().__init__()
         self.settings = settings
         make = LOSSES[settings.loss]
@@ -59,6 +89,12 @@ class QuadObjective(nn.Module):
                     "out; use loss='supcon', or same_session='positive'"
                 )
             self._bounds = None  # a floor over pairs of other sessions alone is not known
+        self.gate = settings.cross_gate
+        self.gated = bool(
+            settings.cross_weight and settings.within_weight and self.bounded and n_modalities > 1
+        )
+        if self.gated:
+            self.register_buffer("progress", torch.zeros(n_modalities))
         self.classifier: nn.Linear | None = None
         if settings.cross_entropy_weight:
             # The loss is convex in a linear layer, which then needs no random start: no random
@@ -98,14 +134,15 @@ class QuadObjective(nn.Module):
         sessions = sessions if self._ignores else None
         with torch.autocast(labels.device.type, enabled=False):
             fused = self._contrast(embeddings.fused.float(), labels, sessions)
-            within = (
+            within, progress = (
                 self._within(embeddings.by_modality.float(), labels, present, sessions)
                 if settings.within_weight
-                else None
+                else (None, None)
             )
-            crossing = settings.cross_weight and present.shape[1] > 1
+            entered = self.entered() if self.gated else present.new_ones(present.shape[1])
+            crossing = settings.cross_weight and present.shape[1] > 1 and bool(entered.any())
             cross = (
-                self._cross(embeddings.by_modality.float(), labels, present, sessions)
+                self._cross(embeddings.by_modality.float(), labels, present & entered, sessions)
                 if crossing
                 else None
             )
@@ -129,7 +166,20 @@ class QuadObjective(nn.Module):
                 "only cross_weight is above 0, but one modality has nothing to cross; set "
                 "fused_weight or within_weight"
             )
-        return ObjectiveValue(torch.stack(weighted).sum(), fused, within, cross, cross_entropy)
+        total = torch.stack(weighted).sum()
+        return ObjectiveValue(total, fused, within, cross, cross_entropy, progress)
+
+    def entered(self) -> Tensor:
+        """Which modalities are in the cross term, (M,) bool."""
+        return self.progress >= self.gate
+
+    def follow(self, value: ObjectiveValue) -> None:
+        """Moves the running means by a batch that was trained on; a modality without a value in it
+        stays.
+        """
+        if self.gated and value.progress is not None:
+            moved = self.progress.lerp(value.progress, 1 - PROGRESS_MEMORY)
+            self.progress.copy_(torch.where(moved.isnan(), self.progress, moved))
 
     def _contrast(self, rows: Tensor, labels: Tensor, ignore: Tensor | None) -> Tensor:
         value: Tensor = (
@@ -141,7 +191,8 @@ class QuadObjective(nn.Module):
 
     def _within(
         self, by_modality: Tensor, labels: Tensor, present: Tensor, sessions: Tensor | None
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
+        """The mean over modalities, and the progress of each, (M,)."""
         same = (labels[:, None] == labels) & (labels >= 0)
         same.fill_diagonal_(False)
         if sessions is not None:
@@ -158,7 +209,18 @@ class QuadObjective(nn.Module):
             else by_modality[:, m].sum() * 0.0  # keeps the graph where no modality has a pair
             for m, (kept, paired) in enumerate(zip(rows, (pairs > 0).tolist(), strict=True))
         ]
-        return torch.stack(values).sum() / (pairs > 0).sum().clamp(min=1)
+        each = torch.stack(values)
+        progress = None
+        if self.bounded:
+            ends = [self.bounds(labels[kept]) if len(kept) else None for kept in rows]
+            progress = torch.tensor(
+                [
+                    math.nan if end is None else (end[0] - value) / max(end[0] - end[1], 1e-9)
+                    for end, value in zip(ends, each.tolist(), strict=True)
+                ],
+                device=labels.device,
+            )
+        return each.sum() / (pairs > 0).sum().clamp(min=1), progress
 
     def _cross(
         self, by_modality: Tensor, labels: Tensor, present: Tensor, sessions: Tensor | None

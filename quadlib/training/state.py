@@ -25,6 +25,7 @@ from quadlib.training.checkpoint import (
     load_weights,
     save_checkpoint,
 )
+from quadlib.training.collapse import raise_gate
 
 if TYPE_CHECKING:
     from quadlib.training.trainer import Trainer
@@ -41,7 +42,15 @@ FREE_TO_CHANGE = (
     "device",
     "allow",
 )
-LOOP_STATE = ("epoch", "step", "best_epoch", "best_value", "epochs_without_better")
+LOOP_STATE = (
+    "epoch",
+    "step",
+    "restarts",
+    "began",
+    "best_epoch",
+    "best_value",
+    "epochs_without_better",
+)
 MEDIA = "media.json"  # in the run's folder: digests of the files that it is trained on
 # Versions of the files of JSON lines, recorded in run.json: a line has no room for one.
 FORMATS = {"history.jsonl": 1, "timings.jsonl": 1}
@@ -98,7 +107,9 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
     trainer.optimiser.load_state_dict(content["optimiser"])
     trainer.scaler.load_state_dict(content["scaler"])
     for name in LOOP_STATE:
-        setattr(trainer, name, content[name])
+        # restarts are younger than some checkpoints
+        setattr(trainer, name, content.get(name, getattr(trainer, name)))
+    raise_gate(trainer)
     trainer.history = [line for line in trainer.run.history() if line["epoch"] <= trainer.epoch]
 
 

@@ -21,12 +21,14 @@ from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run
 from quadlib.training import step
 from quadlib.training.checkpoint import LATEST, load_checkpoint, remove_leftovers
+from quadlib.training.collapse import RESTART_RATE, FirstWeights, heed_collapse
 from quadlib.training.device import (
     amp_dtype,
     choose_device,
     global_generators_kept,
     seed_everything,
 )
+from quadlib.training.errors import TrainingError as TrainingError
 from quadlib.training.events import Watcher as Watcher
 from quadlib.training.names import check_codes
 from quadlib.training.objective import QuadObjective
@@ -45,14 +47,12 @@ from quadlib.training.telemetry import (
     update_ratios,
     weights_of,
 )
+from quadlib.training.trial import try_two_batches
+from quadlib.training.trust import set_trust
 
 log = logging.getLogger(__name__)
 Validator = Callable[[nn.Module, QuadDataset], dict[str, float]]
 HIGHER_IS_BETTER = ("val_macro_f1", "val_map_at_r")
-
-
-class TrainingError(RuntimeError):
-    """Training cannot start or go on; the message names what was seen and a way out."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,10 @@ class Trainer:
         self.model = (model if model is not None else build_model(table, settings)).to(self.device)
         freeze(self.model, settings.freeze)
         self.objective = QuadObjective(
-            settings, n_classes=len(table.class_names), embedding_dim=settings.embedding_dim
+            settings,
+            n_classes=len(table.class_names),
+            embedding_dim=settings.embedding_dim,
+            n_modalities=len(table.modalities),
         ).to(self.device)
         self.optimiser: torch.optim.Optimizer = build_optimiser(
             self.model, self.objective, settings
@@ -135,17 +138,24 @@ class Trainer:
         )
         self.steps_per_epoch = math.ceil(len(self.batches) / settings.accumulation_steps)
         self.total_steps = self.steps_per_epoch * settings.epochs
-        judged_by_excess = self.objective.bounded and settings.fused_weight > 0
+        self.judged_by_excess = self.objective.bounded and settings.fused_weight > 0
         self.monitor = (
             settings.monitor
             if validator is not None
-            else ("excess" if judged_by_excess else "loss")
+            else ("excess" if self.judged_by_excess else "loss")
         )
         self.sign = 1.0 if self.monitor in HIGHER_IS_BETTER else -1.0
         # Loop state: all of it is in latest_model.pth.
         self.epoch, self.step = 0, 0
+        self.restarts, self.began = 0, 0  # after a collapse, and the epoch after which the last was
         self.best_epoch, self.best_value, self.epochs_without_better = 0, -math.inf, 0
         self.history: list[dict[str, Any]] = []
+        self.first_weights = FirstWeights(self)
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch at which training ends; a restart has all epochs again."""
+        return self.began + self.settings.epochs
 
     def fit(self, resume: str | None = None) -> FitResult:
         """Trains until the last epoch or until `patience` epochs brought nothing better; continues
@@ -158,17 +168,18 @@ class Trainer:
             record_start(self)
             self._tell("on_start")
             if self.step == 0:
-                self._try_two_batches()
+                try_two_batches(self)
+                self._validate()
             first = self.epoch
-            while self.epoch < settings.epochs and not self._out_of_patience():
+            while self._goes_on():
                 self.epoch += 1
                 record, clock = self._train_epoch()
                 record.update(self._validate())
                 clock.lap("validate_seconds")
                 self._save(record, clock)
                 seconds_an_epoch = (time.perf_counter() - started) / (self.epoch - first)
-                remaining = (settings.epochs - self.epoch) * seconds_an_epoch
-                log.info(epoch_line(record, settings.epochs, self.monitor, remaining))
+                remaining = (self.last_epoch - self.epoch) * seconds_an_epoch
+                log.info(epoch_line(record, self.last_epoch, self.monitor, remaining))
                 self._tell("on_epoch", record)
             self._tell("on_end")
             result = FitResult(
@@ -176,7 +187,7 @@ class Trainer:
                 self.best_epoch,
                 self.monitor,
                 self.sign * self.best_value,
-                self.epoch < settings.epochs,
+                self.epoch < self.last_epoch,
                 time.perf_counter() - started,
             )
             self.run.update(timings={"train_seconds": round(result.seconds, 3)})
@@ -202,9 +213,8 @@ class Trainer:
             value = step.forward(self, batch)
             clock.lap("forward_seconds")
             step.backward(self, value, step.batches_sharing(number, count, settings))
-            values = {
-                name: part.detach() for name, part in value._asdict().items() if part is not None
-            }
+            self.objective.follow(value)
+            values = value.terms()
 
             # clip and step, after the last batch of the step
             if number % settings.accumulation_steps == 0 or number == count:
@@ -229,6 +239,7 @@ class Trainer:
             clock.lap()
         record = epoch_record(self.history, self.epoch, self.step)
         record |= {"gradient_norms": finite(norms), "update_ratios": finite(ratios)}
+        record |= {"restarts": self.restarts} if self.restarts else {}
         return record, clock
 
     def _begin_epoch(self) -> torch.utils.data.DataLoader:
@@ -239,6 +250,8 @@ class Trainer:
         seed_everything(seed, self.epoch)
         self.batches.set_epoch(self.epoch)
         self.dataset.set_epoch(self.epoch)
+        if self.history and self.settings.fusion_trust:
+            set_trust(self.model, self.history[-1], self.dataset.modalities)
         step.training_mode(self)
         return make_loader(
             self.dataset,
@@ -248,7 +261,9 @@ class Trainer:
         )
 
     def _set_learning_rate(self) -> float:
-        factor = learning_rate_factor(self.step, self.total_steps, self.settings)
+        step_of_attempt = self.step - self.began * self.steps_per_epoch
+        factor = learning_rate_factor(step_of_attempt, self.total_steps, self.settings)
+        factor *= RESTART_RATE**self.restarts
         for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * factor
         return self.settings.learning_rate * factor
@@ -275,7 +290,7 @@ class Trainer:
         pending.clear()
         if number < len(self.batches):
             log.info(
-                f"epoch {self.epoch:3d}/{self.settings.epochs}  batch "
+                f"epoch {self.epoch:3d}/{self.last_epoch}  batch "
                 f"{number:4d}/{len(self.batches)}  loss {self.history[-1]['loss']:.4f}"
             )
 
@@ -315,26 +330,11 @@ class Trainer:
         load_state(self, load_checkpoint(path), path)
         log.info(f"resuming {self.run.name} after epoch {self.epoch} of {self.settings.epochs}")
 
-    def _try_two_batches(self) -> None:
-        """Embeds and differentiates two batches and validates once before the first step, so that a
-        wrong setting or a broken validator fails in seconds.
-        """
-        seed_everything(self.settings.seed, 0)
-        for number, rows in enumerate(self.batches, start=1):
-            value = step.forward(self, self.dataset.__getitems__(rows))
-            if not torch.isfinite(value.total):
-                raise TrainingError(
-                    f"the loss of batch {number} is {float(value.total)} before any step; look for "
-                    "values that are not finite in the recordings: quadlib data check"
-                )
-            step.backward(self, value)
-            if number == 2:
-                break
-        self.optimiser.zero_grad(set_to_none=True)
-        self._validate()
-
-    def _out_of_patience(self) -> bool:
-        return 0 < self.settings.patience <= self.epochs_without_better
+    def _goes_on(self) -> bool:
+        """Whether another epoch follows; a collapsed run is begun again or stopped here."""
+        heed_collapse(self)
+        out_of_patience = 0 < self.settings.patience <= self.epochs_without_better
+        return self.epoch < self.last_epoch and not out_of_patience
 
     def _tell(self, event: str, *details: Any) -> None:
         for watcher in self.watchers:

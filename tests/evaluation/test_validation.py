@@ -4,13 +4,14 @@ import torch
 
 from quadlib import bounds
 from quadlib.evaluation.embed import embed
-from quadlib.evaluation.validation import KnnValidator
+from quadlib.evaluation.validation import KnnValidator, skill
 from quadlib.loss import SupConLoss
 
 
 def test_figures_of_an_epoch(model, dataset, train_settings) -> None:
     figures = KnnValidator(train_settings)(model, dataset)
-    assert set(figures) == {"val_accuracy", "val_macro_f1", "val_map_at_r", "val_excess"}
+    skills = {f"val_skill.{name}" for name in dataset.modalities}
+    assert set(figures) == {"val_accuracy", "val_macro_f1", "val_map_at_r", "val_excess", *skills}
     assert all(isinstance(value, float) for value in figures.values())
     assert figures["val_macro_f1"] > 0.5
     assert KnnValidator(train_settings)(model, dataset) == figures
@@ -46,3 +47,25 @@ def test_an_empty_split_is_refused(model, train_settings, make_table, as_dataset
     bare = table.with_columns(split=table.frame["split"].replace("val", "test"))
     with pytest.raises(ValueError, match="val split holds no recordings.*fractions"):
         KnnValidator(train_settings)(model, as_dataset(bare))
+
+
+def test_skill_is_balanced_accuracy_between_chance_and_right() -> None:
+    codes = np.repeat([0, 1, 2], [60, 30, 10])
+    alone = np.arange(100)
+    assert skill(codes, codes, alone) == pytest.approx(1.0)
+    assert skill(codes, np.zeros(100, int), alone) == 0.0
+    right = np.where(alone % 2 == 0, codes, 0)  # of classes 1 and 2 half are taken for 0
+    assert skill(codes, right, alone) == pytest.approx(0.5)
+    assert skill(np.zeros(5, int), np.zeros(5, int), alone[:5]) is None
+
+
+def test_chance_has_no_skill_whatever_it_prefers_and_sessions_count_once() -> None:
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        by_session = random.integers(0, 3, 12)
+        codes, sessions = np.repeat(by_session, 20), np.repeat(np.arange(12), 20)
+        guesses = np.repeat(random.choice(3, 12, p=[0.7, 0.2, 0.1]), 20)
+        found.append([skill(codes, guesses, sessions), skill(codes, guesses, np.arange(240))])
+    by_sessions, by_recordings = (np.array(found) > 0).mean(axis=0)
+    assert by_sessions < 0.1 < 0.3 < by_recordings

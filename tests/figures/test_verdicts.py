@@ -69,6 +69,18 @@ def test_training(history: list[dict[str, Any]]) -> None:
     assert judge_training(history[:3]).sentence == "No epoch was completed."
 
 
+def test_training_that_began_again(history: list[dict[str, Any]]) -> None:
+    for line in history:
+        if line["kind"] == "epoch" and line["epoch"] > 2:
+            line["restarts"] = 1
+    verdict = judge_training(history, epochs_planned=2)
+    assert verdict.sentence.endswith("trained to epoch 4 of 4.")
+    assert verdict.notes == (
+        "The embeddings collapsed. After epoch 2 training began again from the first weights at "
+        "a quarter of the learning rate.",
+    )
+
+
 @pytest.mark.parametrize(
     ("progress", "level", "words"),
     [

@@ -69,3 +69,32 @@ def test_hiding_comes_with_the_chance_asked_for():
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         assert abs(float((~hide_modalities(present, 0.15)).float().mean()) - 0.15) < 0.02
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_a_modality_without_trust_is_read_as_if_it_were_absent(layers):
+    fusion, tokens, present = fusion_of(layers).eval(), tokens_of(), some_present()
+    absent = present.clone()
+    absent[:, 3] = False
+    expected = fusion(tokens, absent)
+    fusion.trust[3] = 0.0
+    fused, weights = fusion(tokens, present)
+    assert torch.equal(fused, expected[0]) and torch.equal(weights, expected[1])
+
+
+def test_a_recording_of_untrusted_modalities_alone_is_still_read():
+    fusion, tokens, present = fusion_of().eval(), tokens_of(), torch.zeros(6, 4, dtype=torch.bool)
+    present[:, 2:] = True
+    expected = fusion(tokens, present)
+    fusion.trust[2:] = 0.0
+    assert all(torch.equal(*pair) for pair in zip(fusion(tokens, present), expected, strict=True))
+
+
+def test_half_the_trust_is_half_the_odds():
+    tokens = tokens_of()[:, :2]
+    fusion = Fusion(2, 32, heads=1, layers=0).eval()
+    present = torch.ones(6, 2, dtype=torch.bool)
+    before = fusion(tokens, present)[1]
+    fusion.trust[1] = 0.5
+    after = fusion(tokens, present)[1]
+    torch.testing.assert_close(after[:, 1] / after[:, 0], before[:, 1] / before[:, 0] / 2)

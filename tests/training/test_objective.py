@@ -201,3 +201,48 @@ def test_without_the_pairs_of_a_session_there_is_no_floor():
     value = objective(embeddings_of(), LABELS, ALL, one_session)
     assert value.fused.item() == value.within.item() == 0.0  # no pair is left, but a graph is
     value.total.backward()
+
+
+def gated(**changes: float) -> QuadObjective:
+    return QuadObjective(ObjectiveSettings(**changes), 3, 8, n_modalities=3)
+
+
+def test_a_modality_enters_the_cross_term_once_its_own_progress_is_there():
+    objective, embeddings = gated(), embeddings_of()
+    assert objective(embeddings, LABELS, ALL).cross is None
+    objective.progress[0] = 0.05
+    one = ALL.clone()
+    one[:, 1:] = False
+    assert torch.equal(
+        objective(embeddings, LABELS, ALL).cross, objective_of()(embeddings, LABELS, one).cross
+    )
+    objective.progress.copy_(torch.tensor([0.5, 0.0, 0.05]))
+    two = ALL.clone()
+    two[:, 1] = False
+    expected = objective_of()(embeddings, LABELS, two).cross
+    assert torch.equal(objective(embeddings, LABELS, ALL).cross, expected)
+    objective.progress.fill_(1.0)
+    expected = objective_of()(embeddings, LABELS, ALL).cross
+    assert torch.equal(objective(embeddings, LABELS, ALL).cross, expected)
+
+
+def test_the_gate_moves_by_batches_that_are_followed_alone_and_is_part_of_the_state():
+    objective, labels = gated(), torch.tensor([0, 0, 1, 1])
+    best = torch.eye(8)[labels][:, None].expand(4, 3, 8)
+    present = torch.ones(4, 3, dtype=torch.bool)
+    present[:, 2] = False
+    value = objective(Embeddings(best[:, 0], best, present / 2), labels, present)
+    assert value.progress[:2].tolist() == pytest.approx([1.0, 1.0], abs=1e-3)
+    assert value.progress[2].isnan() and not objective.progress.any()
+    objective.follow(value)
+    moved = (0.05 * value.progress[:2]).tolist()
+    assert objective.progress.tolist() == pytest.approx([*moved, 0.0])
+    again = gated()
+    again.load_state_dict(objective.state_dict())
+    assert torch.equal(again.progress, objective.progress)
+
+
+@pytest.mark.parametrize("changes", [{"cross_gate": 0.0}, {"within_weight": 0.0}])
+def test_nothing_waits_where_the_gate_is_off_or_no_other_term_trains_the_heads(changes):
+    value = gated(**changes)(embeddings_of(), LABELS, ALL)
+    assert torch.equal(value.cross, objective_of()(embeddings_of(), LABELS, ALL).cross)

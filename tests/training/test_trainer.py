@@ -158,7 +158,10 @@ def test_debug_prints_the_labels_of_every_batch(settings, capsys):
 
 
 def test_patience_stops_early_and_stays_stopped(settings):
-    stuck = settings.model_copy(update={"learning_rate": 0.0, "patience": 2, "epochs": 9})
+    # the fusion's trust would still move
+    stuck = settings.model_copy(
+        update={"learning_rate": 0.0, "patience": 2, "epochs": 9, "fusion_trust": False}
+    )
     _, _, result = train(stuck)
     assert (result.epochs, result.stopped_early, result.best_epoch) == (
         3,

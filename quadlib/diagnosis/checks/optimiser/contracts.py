@@ -26,7 +26,7 @@ O01 = Contract(
         "All embeddings are equal from then on: the loss is ln(N-1), the gradient 0, and nothing "
         "leads back. Seen in SupContrast issues 3, 42 and 83."
     ),
-    fix="Lower the rate by 10 to 100, or warm up.",
+    fix="Lower the rate to a quarter, and again while it collapses, or warm up.",
     predicts=("QL-N10", "QL-P10", "QL-P12", "QL-P17", "QL-O06", "QL-E05", "QL-E10", "QL-C02"),
     example=(PIPELINE + "optimizer = torch.optim.AdamW(model.parameters(), lr=3.0)\n" + TRAIN),
 )

@@ -66,7 +66,7 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
         f"the learning rate {rate:.3g} is too high: the first steps destroy the embeddings",
         f"the first {len(taken)} optimiser steps",
         tuple(evidence),
-        "lower the rate by 10 to 100, or warm up from a small one",
+        "lower the rate to a quarter, and again while it collapses, or warm up from a small one",
         ruled_out=("the data and the first weights: the rows were apart before the first step",),
         explains=("a loss that stays on its plateau from then on",),
     )

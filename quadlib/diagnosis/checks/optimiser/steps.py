@@ -60,8 +60,16 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
             "a constant encoder: its output was spread at step 0",
         ),
         step=step,
-        help=f"learning_rate={rate / 100:g}, or warm-up   [changes the optimiser; retrain]",
+        help=f"learning_rate={_lowered(rate, largest):g}, or warm-up   [changes the optimiser; "
+        "retrain]",
     )
+
+
+def _lowered(rate: float, largest: float) -> float:
+    """A quarter of the rate, or less where even that would move the weights far beyond the usual
+    3e-2 of their size in a step.
+    """
+    return rate * min(0.25, max(0.01, 3e-2 / largest))
 
 
 def _ratios_after_warmup(x: Examination) -> np.ndarray:
@@ -126,7 +134,7 @@ def collapsed_in_training(x: Examination) -> Iterator[Finding]:
             "weight decay",
         ),
         step=plateau.start,
-        help=f"learning_rate={rate / 100:g}, or warm-up   [changes the optimiser; retrain]",
+        help=f"learning_rate={rate / 4:g}, or warm-up   [changes the optimiser; retrain]",
     )
 
 

@@ -1,0 +1,42 @@
+"""What the fusion may read: each modality by how well it alone tells the validation recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quadlib.model.fusion import Fusion
+from quadlib.training.collapse import PLATEAU_PROGRESS
+
+SKILL = "val_skill."
+LEAST_SHARE = 0.2
+
+
+def trust_of(figures: Mapping[str, Any], modalities: Sequence[str]) -> Tensor | None:
+    """Trust (M,): 0 for a modality whose skill is at most a fifth of the best one's, 1 for all
+    others, since one that is weak alone may complement them.
+
+    None where nothing is known of them: where a skill is missing, no modality has any, or the epoch
+    lies on the plateau, where no skill was learned.
+    """
+    progress = figures.get("progress")
+    if progress is not None and progress < PLATEAU_PROGRESS:
+        return None
+    skills = [figures.get(SKILL + name) for name in modalities]
+    if any(value is None for value in skills) or not any(skills):
+        return None
+    values = torch.tensor(skills, dtype=torch.float32)
+    return (values > LEAST_SHARE * values.max()).float()
+
+
+def set_trust(model: nn.Module, figures: Mapping[str, Any], modalities: Sequence[str]) -> None:
+    """Gives the fusion the trust that an epoch's figures ask for; all of it where they ask for
+    none, and nothing to a model of another fusion.
+    """
+    fusion = getattr(model, "fusion", None)
+    if isinstance(fusion, Fusion):
+        trust = trust_of(figures, modalities)
+        fusion.trust.copy_(torch.ones_like(fusion.trust) if trust is None else trust)

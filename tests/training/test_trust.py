@@ -1,0 +1,52 @@
+"""What the fusion may read, from an epoch's figures."""
+
+from __future__ import annotations
+
+from quadlib.evaluation.embed import embed
+from quadlib.runs import Run
+from quadlib.training.restore import open_dataset, restore
+from quadlib.training.trainer import Trainer
+from quadlib.training.trust import trust_of
+
+
+def skills(**values):
+    return {f"val_skill.{name}": value for name, value in values.items()}
+
+
+def test_what_has_next_to_no_skill_beside_the_best_is_not_trusted():
+    assert trust_of(skills(a=0.6, b=0.2, c=0.1, d=0.0), "abcd").tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_nothing_is_known_without_skills_nor_on_the_plateau():
+    assert trust_of(skills(a=0.0, b=0.0), "ab") is None
+    assert trust_of(skills(a=0.6), "ab") is None
+    assert trust_of({}, "ab") is None
+    assert trust_of({"progress": 0.01, **skills(a=0.6, b=0.3)}, "ab") is None
+    assert trust_of({"progress": 0.1, **skills(a=0.6, b=0.3)}, "ab") is not None
+
+
+def trained(settings, figures):
+    trainer = Trainer(
+        open_dataset(settings),
+        settings,
+        Run.create(settings),
+        validator=lambda model, dataset: {"val_macro_f1": 0.5, **figures},
+    )
+    trainer.fit()
+    return trainer
+
+
+def test_the_fusion_reads_what_the_epoch_before_trusts(settings):
+    trainer = trained(settings, skills(a=0.6, b=0.0, c=0.3, d=0.0))
+    assert trainer.history[-1]["progress"] > 0.02
+    assert trainer.model.fusion.trust.tolist() == [1.0, 0.0, 1.0, 0.0]
+    restored = restore(trainer.run)
+    assert restored.model.fusion.trust.tolist() == [1.0, 0.0, 1.0, 0.0]
+    rows = restored.dataset.table.rows("test")
+    assert (embed(restored.model, restored.dataset, rows).weights[:, [1, 3]] == 0).all()
+
+
+def test_without_skills_or_where_it_is_switched_off_all_are_read(settings):
+    assert trained(settings, {}).model.fusion.trust.tolist() == [1.0] * 4
+    off = settings.model_copy(update={"run": "off", "fusion_trust": False})
+    assert trained(off, skills(a=0.6, b=0.0, c=0.3, d=0.0)).model.fusion.trust.tolist() == [1.0] * 4
