@@ -227,7 +227,9 @@ def test_doctor_watches_a_script_and_takes_its_arguments(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("train.py").write_text(TRAINING)
     command = [sys.executable, "-m", "quadlib", "doctor", "train.py", "--json", "verdict.json"]
-    said = subprocess.run([*command, "--", "0.1"], capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        [*command, "--seconds", "0", "--", "0.1"], capture_output=True, text=True, check=False
+    )
     verdict = json.loads(Path("verdict.json").read_text())
     assert said.returncode == verdict["exit_code"], said.stdout + said.stderr
     assert verdict["steps"] == 8 and {"model", "loss", "optimiser"} <= set(verdict["seen"])
