@@ -133,10 +133,9 @@ def variables_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def loaders_at_hand(pairs: list[tuple[str, Any]], known: list[Any]) -> list[DataLoader[Any]]:
-    """Loaders among the loop's variables that are not known yet."""
-    unknown = {id(value): value for _, value in pairs if issubclass(type(value), DataLoader)}
-    return [v for key, v in unknown.items() if key not in {id(item) for item in known}]
+def loaders_at_hand(pairs: list[tuple[str, Any]]) -> list[tuple[str, DataLoader[Any]]]:
+    """The loaders among the loop's variables, by name."""
+    return [(name, value) for name, value in pairs if issubclass(type(value), DataLoader)]
 
 
 def counts_at_hand(pairs: list[tuple[str, Any]], names: Iterable[str]) -> dict[str, int]:

@@ -234,7 +234,8 @@ class Record:
     ended: "enough" after the wanted steps, "finished" when the loop ended by itself, or the
     exception that ended it. parameters: name -> parameter of every module that took part and of
     what the optimisers hold. idle: living optimisers that never
-    stepped. bystanders: loaders at hand in the loop that gave no batch. counts: its variables that
+    stepped. bystanders: loaders at hand in the loop that gave no batch. named_loaders: the
+    loaders among its variables, by name. counts: its variables that
     say how long the run is meant to be (`epochs`, `max_steps`). buffers and parameters in
     no optimiser have digests: name -> checksums of the first backward pass and of the end. later:
     what was seen after the watched steps. facts: what was concluded from the record. faults: errors
@@ -249,6 +250,7 @@ class Record:
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
     idle: list[Any] = field(default_factory=list)
     bystanders: list[Any] = field(default_factory=list)
+    named_loaders: list[tuple[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     digests: dict[str, tuple[int, int]] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
@@ -267,6 +269,12 @@ class Record:
             for event in self.events
             if isinstance(event, kind) and (step is None or event.step == step)
         )
+
+    def unused_loaders(self) -> list[Any]:
+        """The named loaders that gave no batch."""
+        known = {id(item) for item in self.loaders}
+        unused = {id(loader): loader for _, loader in self.named_loaders}
+        return [loader for key, loader in unused.items() if key not in known]
 
     @property
     def n_steps(self) -> int:

@@ -138,7 +138,8 @@ class Recorder(Journal):
     def look_at_hand(self, frames: Iterable[FrameType]) -> None:
         """What the loop's variables hold beside the parts that took part."""
         pairs = variables_at_hand(frames)
-        self.record.bystanders = loaders_at_hand(pairs, self.record.loaders)
+        self.record.named_loaders = loaders_at_hand(pairs)
+        self.record.bystanders = self.record.unused_loaders()
         self.record.counts = counts_at_hand(pairs, (*EPOCHS, *RUN_STEPS))
 
     def look_round(self) -> None:

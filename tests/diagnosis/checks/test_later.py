@@ -58,6 +58,37 @@ def agreement(rows: np.ndarray, labels) -> float:
     return float((np.asarray(labels)[table.argmax(1)] == np.asarray(labels)).mean())
 
 
+@pytest.mark.parametrize("name", ["val_loader", "testloader", "bank", "latest_loader"])
+@pytest.mark.parametrize("same", [True, False])
+def test_a_loader_called_validation_gives_other_rows(name, same):
+    task = Task()
+    loader = loader_of(task.x, task.y)
+    other = loader.dataset if same else TensorDataset(task.x + 1, task.y)
+    loaders = {name: DataLoader(other, 48)}
+    train = plain(task.model, loader, epochs=2)
+
+    def run():
+        assert loaders
+        train()
+
+    wrong = same and name in ("val_loader", "testloader")
+    assert alarms_of(run) == (["QL-E11"] if wrong else [])
+
+
+def test_what_is_learned_without_labels_may_be_scored_on_its_own_rows():
+    model, x, _ = parts()
+    loader = loader_of(x, x + 0.3 * torch.randn_like(x))
+    test_loader = DataLoader(loader.dataset, 48)
+    loss = lambda b: info(model(b[0]), model(b[1]))  # noqa: E731
+    train = loop(loader, loss, Adam(model.parameters(), 1e-3), epochs=2)
+
+    def run():
+        assert test_loader
+        train()
+
+    assert alarms_of(run) == []
+
+
 # kept states
 
 

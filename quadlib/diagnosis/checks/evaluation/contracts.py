@@ -108,7 +108,8 @@ E11 = Contract(
     title="the score is of the training samples",
     what=(
         "The settings or the stored evaluation name the train split, or validation equals "
-        "training to the last digit in every epoch."
+        "training to the last digit in every epoch, or a loader called validation or test is over "
+        "the dataset that is trained on."
     ),
     why="It measures memory, not the embedding.",
     fix="Score val while choosing, and test once at the end.",

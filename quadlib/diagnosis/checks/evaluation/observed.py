@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from quadlib.diagnosis.checks.evaluation.contracts import E02
+from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.evaluation.contracts import E02, E11
 from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.dataset import root_rows, training_loader
+from quadlib.diagnosis.evidence.observed.labels import labels
 from quadlib.diagnosis.evidence.observed.roles import owners, roles
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.observe.layers import differs_in_training
@@ -37,6 +40,51 @@ def training_mode(x: Examination) -> Iterator[Finding]:
     if not wrong:
         return
     yield in_training_mode(wrong)
+
+
+@check(E11, "the loader called validation or test gives other rows", phase="observed")
+def validation_rows(x: Examination) -> Iterator[Finding]:
+    """A loader whose name says that it validates, over the very dataset that is trained on."""
+    training = training_loader(x.record)
+    root, rows = root_rows(training.dataset)
+    named = [pair for pair in x.record.named_loaders if _validates(pair[0])]
+    if not named:
+        raise Unavailable("no variable of the loop names a loader of validation or test rows")
+    for name, loader in named:
+        other, others = root_rows(getattr(loader, "dataset", None))
+        same = rows is others or (
+            rows is not None and others is not None and set(rows) == set(others)
+        )
+        if other is root and same:
+            yield E11.broken(
+                "warning" if _learns_labels(x) else "note",
+                f"{name} gives the rows that are trained on",
+                f"the loop's variable {name}",
+                (
+                    f"its dataset is that of the training loader, all {len(loader.dataset)} rows "
+                    "of it",
+                ),
+                explains=("a score that measures memory",),
+            )
+            return
+
+
+def _learns_labels(x: Examination) -> bool:
+    """Whether labels reach the loss; what is learned without any may be scored on its own rows."""
+    try:
+        labels(x.record)
+    except Unavailable:
+        return False
+    return True
+
+
+def _validates(name: str) -> bool:
+    """Whether a variable's name says that its rows are held out."""
+    words = name.lower().split("_")
+    return any(
+        word in conventions.VALIDATION_SPLITS or word.startswith(("valload", "testload"))
+        for word in words
+    )
 
 
 def in_training_mode(modules: set[str]) -> Finding:
