@@ -12,7 +12,6 @@ import typer
 
 from quadlib import log_to_stdout
 from quadlib.cli_data import Outputs, Parameters, Preset, data_app
-from quadlib.reports import skip_address_grammar
 
 if TYPE_CHECKING:
     from quadlib.runs import Run
@@ -28,7 +27,6 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """Runs the command; what is wrong with its input ends it with one message and no traceback."""
-    skip_address_grammar()
     log_to_stdout()
     try:
         app()
@@ -245,11 +243,11 @@ def doctor(
 
         diagnosis = diagnose(_subject(target), deep=deep)
     else:
+        from quadlib.faults.reopen import reopen
         from quadlib.runs import Run
-        from quadlib.training.restore import restore
         from quadlib.training.watcher import diagnose_run
 
-        diagnosis = diagnose_run(restore(Run.open(target, outputs), checkpoint), deep=deep)
+        diagnosis = diagnose_run(reopen(Run.open(target, outputs), checkpoint), deep=deep)
     typer.echo(diagnosis.to_text() if verbose else diagnosis.to_short_text())
     for path, text in ((junit, diagnosis.to_junit), (json_path, diagnosis.to_json)):
         if path is not None:

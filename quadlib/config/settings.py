@@ -7,7 +7,7 @@ injects flat names) and each stage still takes only its own model.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -235,6 +235,8 @@ class TrainSettings(
     OptimiserSettings, ObjectiveSettings, ModelSettings, SamplerSettings, DataSettings, RunSettings
 ):
     """Everything that 02_train takes: the whole of one training run."""
+
+    views: ClassVar[int] = 1  # embeddings that the trainer makes of a recording, for the doctor
 
     augment: bool = Field(
         True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,14 @@ from torch import Tensor
 from quadlib.config import SettingsError, TrainSettings, read_settings
 from quadlib.data.dataset import Batch
 from quadlib.data.open import open_table
-from quadlib.diagnosis import diagnose
+from quadlib.diagnosis import Diagnosis, diagnose
 from quadlib.faults.pipeline import Pipeline
 from quadlib.faults.registry import FAULTS
 from quadlib.files import write_record
 from quadlib.loss import bounds
+from quadlib.reports.execute import execute_notebook, find_notebook
+from quadlib.reports.gallery import write_gallery
+from quadlib.reports.render import render_outcome
 from quadlib.runs import Run
 from quadlib.training.objective import ObjectiveValue
 from quadlib.training.trainer import Trainer, Watcher
@@ -65,10 +69,11 @@ def run_fault(
     epochs: int = 2,
     say: Callable[[str], None] = log.info,
 ) -> int:
-    """Injects a fault by its id into the healthy pipeline of a source, trains, diagnoses; returns 1
-    when the doctor finds something.
+    """Injects a fault by its id into the healthy pipeline of a source, trains, diagnoses, and
+    reports; returns 1 when the doctor finds something.
 
-    The diagnosis stands in a run folder of its own. Only the fused term is trained, so that the
+    Diagnosis and report stand in a run folder of its own, which 03_diagnose and `quadlib doctor`
+    open again with the same fault. Only the fused term is trained, so that the
     value printed is the one that the bounds are of. A fault of what surrounds training (an
     evaluation, a training step of the user's own), or that training has passed already, is examined
     without it. Raises SettingsError for an unknown id.
@@ -94,6 +99,7 @@ def run_fault(
         },
     )
     run = Run.create(settings, kind=f"fault-{name}")
+    run.update(fault=name)
     say(
         f"{name}: {fault.title} ({fault.occurrence})\ninjected at stage: {fault.stage}; run "
         f"{run.folder}\n"
@@ -102,25 +108,39 @@ def run_fault(
     doctor = DoctorWatcher(refuse=False, parts=pipeline.parts, say=say)
     pipeline.watcher = [LossLine(say), doctor]
     fault.inject(pipeline)
+    diagnosis = _trained(pipeline, doctor, say) or _examined(pipeline, say)
+    say(f"the injected fault was {fault.id}, whose code is {fault.code}")
+    say(f"\n{_reported(run, say)}\n{write_gallery(run.folder.parent)}")
+    return diagnosis.exit_code
+
+
+def _trained(
+    pipeline: Pipeline, doctor: DoctorWatcher, say: Callable[[str], None]
+) -> Diagnosis | None:
+    """What the doctor said while the pipeline trained; None where it cannot, or has already."""
     if pipeline.parts or pipeline.trainer.history:
-        return _examined(pipeline, say)
+        return None
     try:
         pipeline.trainer.fit()
     except (
         Exception
     ) as error:  # a fault may break training anywhere, and then the doctor has the word
         say(f"training stopped: {type(error).__name__}: {error}\n")
-        return _examined(pipeline, say)
-    say(
-        f"\n{doctor.diagnosis.headline()}\n{doctor.diagnosis.summary()}\n"
-        f"the injected fault was {fault.id}, whose code is {fault.code}"
-    )
-    return doctor.diagnosis.exit_code
+        return None
+    say(f"\n{doctor.diagnosis.headline()}\n{doctor.diagnosis.summary()}")
+    return doctor.diagnosis
 
 
-def _examined(pipeline: Pipeline, say: Callable[[str], None]) -> int:
-    """The whole examination at once, said and written; its exit code."""
+def _examined(pipeline: Pipeline, say: Callable[[str], None]) -> Diagnosis:
+    """The whole examination at once, said and written."""
     diagnosis = diagnose(pipeline.subject())
     write_record(pipeline.run.path("diagnosis.json"), "diagnosis", diagnosis.to_dict())
     say(diagnosis.to_text(facts=False))
-    return diagnosis.exit_code
+    return diagnosis
+
+
+def _reported(run: Run, say: Callable[[str], None]) -> Path:
+    """The page of 03_diagnose on the run."""
+    notebook = find_notebook("03_diagnose")
+    say("03_diagnose: the report is being made")
+    return render_outcome(execute_notebook(notebook, run, {}), notebook, run)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.fact import Cost
 from quadlib.diagnosis.evidence.observed.completed import completed
 from quadlib.diagnosis.finding import Finding, fold
 from quadlib.diagnosis.limits import DEFAULT, Limits
@@ -23,6 +24,14 @@ OWN_CODE = (
     str(Path(__file__).parent),
     *(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")),
 )
+# The dearest fact that a check of a phase may ask for.
+ALLOWED: dict[Phase, Cost] = {
+    "before": "reads",
+    "batch": "steps",
+    "steps": "steps",
+    "epoch": "steps",  # a model, where it is given, tells how many embeddings a history is of
+    "observed": "reads",
+}
 NOTHING = (
     "nothing was given that a check could read; run the training loop under `quadlib doctor "
     "SCRIPT.py`, or give labels, splits, a batch sampler or a history"
@@ -71,6 +80,7 @@ def diagnose(
         for item in checks():
             if item.phase not in wanted:
                 continue
+            examination.allowed = ALLOWED[item.phase]
             try:
                 findings.extend(item.look(examination))
             except Unavailable as reason:
@@ -86,6 +96,7 @@ def diagnose(
                 ran.append(item.label)
         if subject.record is not None:
             findings = _once(findings)
+        examination.allowed = "steps"
         facts = examination.facts(steps="steps" in wanted)
         sight = sight_of(examination, wanted)
     if not sight.blocked and not ran:

@@ -24,8 +24,11 @@ from quadlib.loss import SupConLoss
     when="T0",
 )
 def misaligned(p: Pipeline) -> None:
-    column = p.table.frame[p.modality].to_numpy()
-    p.table = p.table.with_columns(**{p.modality: column[p.random.permutation(len(column))]})
+    # a log in another row would be refused with its video's clock, so a photo is exchanged there
+    kinds = p.table.modalities
+    name = next((name for name in kinds if kinds[name].kind == "image"), p.modality)
+    column = p.table.frame[name].to_numpy()
+    p.table = p.table.with_columns(**{name: column[p.random.permutation(len(column))]})
 
 
 @fault(

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from quadlib.files import write_json, write_text
-from quadlib.reports import skip_address_grammar
 from quadlib.reports.streams import merge_streams
 
 DEAD_KERNEL = 138
@@ -57,7 +56,6 @@ def main() -> int:
 
 
 def _execute(job: dict[str, Any]) -> None:
-    skip_address_grammar()
     import papermill
     from papermill.iorw import LocalHandler, papermill_io
 

@@ -73,7 +73,8 @@ def write_gallery(outputs: str | Path = "") -> Path:
 
 def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
     """The fused loss by epoch between its floor and the collapse plateau, as a small inline SVG;
-    empty before two epochs.
+    empty before two epochs. Where both bounds are one value, no loss can fall, and the curve is
+    drawn above 0.
     """
     epochs = [
         record
@@ -84,7 +85,9 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
         return Markup("")
     lines = {key: [record.get(key) for record in epochs] for key in ("collapse", "floor", "fused")}
     known = [value for values in lines.values() for value in values if value is not None]
-    low, high = min(known), max(known)
+    bounded = "floor" in epochs[0]
+    pinned = bounded and lines["collapse"] == lines["floor"]
+    low, high = 0.0 if pinned else min(known), max(known)
     across = WIDTH / (len(epochs) - 1)
     up = (HEIGHT - 2 * MARGIN) / max(high - low, 1e-9)
     drawn = []
@@ -95,16 +98,19 @@ def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
             if value is not None
         )
         drawn.append(f'<polyline class="spark {key}" points="{points}"/>')
-    bounded = "floor" in epochs[0]
     words = (
         f"Loss by epoch: {epochs[0]['fused']:.2f} to {epochs[-1]['fused']:.2f} in {len(epochs)} "
-        "epochs" + (", between floor and collapse plateau" if bounded else "")
+        "epochs"
     )
-    texts = (
-        f'<text x="0" y="{MARGIN - 4}">collapse</text><text x="0" y="{HEIGHT - 1}">floor</text>'
-        if bounded
-        else ""
-    )
+    texts = ""
+    if pinned:
+        words += ", pinned where floor and collapse plateau are one value"
+        texts = f'<text x="0" y="{MARGIN - 4}">floor = collapse</text>'
+    elif bounded:
+        words += ", between floor and collapse plateau"
+        texts = (
+            f'<text x="0" y="{MARGIN - 4}">collapse</text><text x="0" y="{HEIGHT - 1}">floor</text>'
+        )
     return Markup(
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(words)}">{"".join(drawn)}{texts}</svg>'

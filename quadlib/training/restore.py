@@ -15,6 +15,7 @@ from quadlib.data.inventory import inventory
 from quadlib.data.normalise import Normaliser
 from quadlib.data.open import open_table
 from quadlib.data.store.store import MediaStore
+from quadlib.diagnosis import Subject
 from quadlib.model.quad import build_model
 from quadlib.runs import Run
 from quadlib.training.checkpoint import NAMES, CheckpointError, load_checkpoint, load_weights
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Restored:
     """A run as it was when the checkpoint was written: settings, dataset, model in evaluation mode,
-    and the checkpoint itself.
+    and the checkpoint itself. `subject` is what the doctor examines where these do not build it.
     """
 
     run: Run
@@ -35,6 +36,7 @@ class Restored:
     dataset: QuadDataset
     model: nn.Module
     checkpoint: dict[str, Any]
+    subject: Subject | None = None
 
 
 def open_dataset(settings: TrainSettings) -> QuadDataset:
@@ -88,8 +90,8 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
         The run's settings, dataset, model and checkpoint content.
 
     Raises:
-        CheckpointError: the checkpoint is missing or damaged, does not fit the model, or the
-            recordings are not the same any more.
+        CheckpointError: the checkpoint is missing or damaged, does not fit the model, the
+            recordings are not the same any more, or a fault was injected into the run.
         SettingsError: the model, loss or source that the run names is not registered in this
             process; import the module that registers it.
 
@@ -105,6 +107,12 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
         >>> restored.checkpoint["epoch"], restored.model.training
         (1, False)
     """
+    if fault := run.record.get("fault"):
+        raise CheckpointError(
+            f"{run.name} was trained with the injected fault {fault}, which its settings do not "
+            f"hold; look at it with 03_diagnose or `quadlib doctor {run.name}`, and train anew for "
+            "a score"
+        )
     path = run.checkpoints / NAMES[checkpoint]
     content = load_checkpoint(path)
     settings = run.settings(TrainSettings)

@@ -68,7 +68,7 @@ def subject_of_run(restored: Restored) -> Subject:
 
 def diagnose_run(restored: Restored, *, deep: bool = False) -> Diagnosis:
     """Examines a restored run and leaves diagnosis.json in its folder."""
-    diagnosis = diagnose(subject_of_run(restored), deep=deep)
+    diagnosis = diagnose(restored.subject or subject_of_run(restored), deep=deep)
     write_record(restored.run.path("diagnosis.json"), "diagnosis", diagnosis.to_dict())
     return diagnosis
 

@@ -10,7 +10,12 @@ from quadlib.demo.fault import run_fault
 from quadlib.diagnosis import diagnose
 from quadlib.diagnosis.finding import STAGES
 from quadlib.faults import FAULTS, LOOK_ALIKES
+from quadlib.faults.reopen import reopen
 from quadlib.faults.small import small_pipeline
+from quadlib.runs import Run
+from quadlib.training.checkpoint import CheckpointError
+from quadlib.training.restore import restore
+from quadlib.training.watcher import diagnose_run
 
 NUMBERS = {
     "D": (1, 2, 3, 4, 6),
@@ -87,6 +92,14 @@ def test_a_fault_live_says_its_root_and_exits_with_1(tmp_path):
     assert re.search(r"step +12  loss +3\.434", text)
     (run,) = tmp_path.glob("*fault-S1*")
     assert (run / "diagnosis.json").is_file() and (run / "history.jsonl").is_file()
+    # the folder is opened again with the fault: by the notebook, its report, and the command
+    page = (run / "reports" / "03_diagnose.html").read_text()
+    assert "Broken" in page and "the train split holds one class" in page
+    assert "Done: broken" in (tmp_path / "index.html").read_text()
+    opened = diagnose_run(reopen(Run.open(run.name, str(tmp_path))))
+    assert [root.code for root in opened.roots if root.severity == "error"] == ["QL-S01"]
+    with pytest.raises(CheckpointError, match="injected fault S1"):
+        restore(Run.open(run.name, str(tmp_path)))
 
 
 def test_a_fault_around_training_is_examined_without_it(tmp_path):

@@ -105,6 +105,17 @@ def test_loss_curve_lies_between_floor_and_collapse():
     assert loss_curve(history(1)) == ""
 
 
+def test_a_loss_that_cannot_fall_is_drawn_flat():
+    records = [
+        {"kind": "epoch", "fused": 3.44 - 0.001 * n, "floor": 3.434, "collapse": 3.434}
+        for n in range(3)
+    ]
+    soup = BeautifulSoup(loss_curve(records), "html.parser")
+    heights = [float(p.split(",")[1]) for p in soup.select_one(".fused")["points"].split()]
+    assert max(heights) - min(heights) < 1
+    assert soup.get_text() == "floor = collapse" and "pinned" in soup.svg["aria-label"]
+
+
 def test_a_damaged_run_has_a_card_that_says_so(tmp_path):
     make_run(tmp_path, "good", "2026-01-01T10:00:00+00:00")
     for name, file in (("torn", "run.json"), ("unscored", "evaluation.json")):

@@ -19,7 +19,10 @@ Envelope = Callable[[], tuple[np.ndarray, np.ndarray]]
 STEP_SECONDS = 0.01
 LEAST_AGREEMENT = 0.5  # correlation; noise of a file without the event stays below 0.35
 SLACK_SHARE = 0.03  # of the window, by which it may reach over the ends of a file
-REMEDY = "give how many seconds after the log it starts by clock_offset_s, or leave the file out"
+REMEDY = (
+    "check that file and log are of one recording; then give how many seconds after the log it "
+    "starts by clock_offset_s, or leave the file out"
+)
 
 
 def window_of(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pandas as pd
 import torch
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.evidence.fact import COSTS, Cost, TooDear, fact
 from quadlib.diagnosis.subject import Subject, Unavailable, as_array
 
 
@@ -25,8 +25,19 @@ class DeclaredFacts:
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
+        self.known: dict[str, Any] = {}
+        self.allowed: Cost = COSTS[-1]
 
-    @cached_property
+    def affords(self, cost: Cost) -> bool:
+        """Whether a fact of this cost may be asked for now."""
+        return COSTS.index(cost) <= COSTS.index(self.allowed)
+
+    def afford(self, name: str, cost: Cost) -> None:
+        """Raises TooDear for a fact that costs more than is allowed now."""
+        if not self.affords(cost):
+            raise TooDear(f"{name} {cost}, where a check only {self.allowed}")
+
+    @fact("reads")
     def frame(self) -> pd.DataFrame:
         """The table's rows."""
         frame = getattr(self.subject.table, "frame", self.subject.table)
@@ -34,7 +45,7 @@ class DeclaredFacts:
             raise Unavailable("no table")
         return frame
 
-    @cached_property
+    @fact("reads")
     def labels(self) -> np.ndarray:
         """A label for every row."""
         if self.subject.labels is not None:
@@ -46,7 +57,7 @@ class DeclaredFacts:
             return column.to_numpy(dtype=np.str_ if words else None)
         raise Unavailable("no labels")
 
-    @cached_property
+    @fact("reads")
     def splits(self) -> dict[str, np.ndarray]:
         """Row numbers of every split, by name."""
         given = self.subject.splits
@@ -59,7 +70,7 @@ class DeclaredFacts:
         names = np.asarray(given).astype(str)
         return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names) if name}
 
-    @cached_property
+    @fact("reads")
     def train_rows(self) -> np.ndarray:
         """Rows that are trained on: the train split, or every row where no split is given."""
         try:
@@ -71,24 +82,24 @@ class DeclaredFacts:
                 return splits[name]
         raise Unavailable(f"no split is named train; found {', '.join(splits)}")
 
-    @cached_property
+    @fact("reads")
     def train_labels(self) -> np.ndarray:
         labels: np.ndarray = self.labels[self.train_rows]
         return labels
 
-    @cached_property
+    @fact("reads")
     def classes(self) -> np.ndarray:
         """Distinct labels, sorted: the columns of `batch_counts`."""
         return np.unique(self.labels)
 
-    @cached_property
+    @fact("reads")
     def run_folder(self) -> Path:
         folder = getattr(self.subject.run, "folder", self.subject.run)
         if folder is None:
             raise Unavailable("no run")
         return Path(folder)
 
-    @cached_property
+    @fact("reads")
     def history(self) -> list[dict[str, Any]]:
         """Records of the history, each a dict; plain numbers become {"loss": value}."""
         given = self.subject.history
@@ -113,7 +124,7 @@ class DeclaredFacts:
             dict(item) if isinstance(item, Mapping) else {"loss": float(item)} for item in given
         ]
 
-    @cached_property
+    @fact("reads")
     def losses(self) -> np.ndarray:
         """The contrastive loss over the history, step by step where there are steps, else epoch by
         epoch.
@@ -127,7 +138,7 @@ class DeclaredFacts:
             raise Unavailable("the history holds no loss")
         return numbers
 
-    @cached_property
+    @fact("reads")
     def checkpoint(self) -> dict[str, Any]:
         """The checkpoint's content."""
         given = self.subject.checkpoint

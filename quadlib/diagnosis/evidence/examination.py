@@ -8,7 +8,6 @@ import copy
 import itertools
 import time
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from quadlib.diagnosis.evidence.batch import labels_in
 from quadlib.diagnosis.evidence.declared import DeclaredFacts
+from quadlib.diagnosis.evidence.fact import fact
 from quadlib.diagnosis.evidence.trial import Probe, Trajectory, take_steps
 from quadlib.diagnosis.limits import DEFAULT, Limits
 from quadlib.diagnosis.observe.record import Record
@@ -73,7 +73,7 @@ class Examination(DeclaredFacts):
             raise Unavailable("no training loop was observed")
         return self.subject.record
 
-    @cached_property
+    @fact("reads")
     def batch_sampler(self) -> Any:
         """The batch sampler: given, or the loader's own."""
         given = self.subject.batch_sampler
@@ -111,12 +111,12 @@ class Examination(DeclaredFacts):
             drawn.append(batches)
         return drawn, ended
 
-    @cached_property
+    @fact("reads")
     def drawn_positions(self) -> list[np.ndarray]:
         """One epoch of batches as the sampler numbers them."""
         return self.draw([None])[0][0]
 
-    @cached_property
+    @fact("reads")
     def drawn(self) -> list[np.ndarray]:
         """One epoch of batches as table rows, drawn from a copy of the sampler; a sampler without
         end is cut off.
@@ -137,7 +137,7 @@ class Examination(DeclaredFacts):
             return batches
         return [self.train_rows[batch] for batch in batches]
 
-    @cached_property
+    @fact("reads")
     def rows_of_subset(self) -> np.ndarray | None:
         """The table's rows behind the positions of the loader's dataset, where it is a
         torch.utils.data.Subset of the table's rows.
@@ -156,7 +156,7 @@ class Examination(DeclaredFacts):
             return None
         return np.asarray(indices, dtype=np.int64)
 
-    @cached_property
+    @fact("reads")
     def batch_counts(self) -> np.ndarray:
         """Labels per drawn batch: (n_batches, n_classes) in the order of `classes`."""
         drawn = self.drawn  # first: where nothing can be drawn, no label is sorted
@@ -170,7 +170,7 @@ class Examination(DeclaredFacts):
             len(drawn), classes
         )
 
-    @cached_property
+    @fact("loads")
     def batches(self) -> list[Any]:
         """The first two batches of the loader, as it gives them."""
         batches = list(itertools.islice(self.iterate(), self.limits.batches_read))
@@ -180,13 +180,14 @@ class Examination(DeclaredFacts):
 
     def iterate(self) -> Iterator[Any]:
         """A pass over the loader's batches."""
+        self.afford("a pass over the loader", "loads")
         if self.subject.loader is None:
             raise Unavailable("no loader")
         if not hasattr(self.subject.loader, "__iter__"):
             raise Unavailable("the loader cannot be iterated")
         return iter(self.subject.loader)
 
-    @cached_property
+    @fact("steps")
     def batch_labels(self) -> np.ndarray:
         """Labels of the first batch."""
         return self.labels_in(self.batches[0])
@@ -195,7 +196,7 @@ class Examination(DeclaredFacts):
         """Labels of a batch (N,)."""
         return labels_in(batch, self.label_path)
 
-    @cached_property
+    @fact("steps")
     def label_path(self) -> str:
         """The leaf of a batch that the trial steps showed the loss to be given as labels, or ""."""
         try:
@@ -203,7 +204,7 @@ class Examination(DeclaredFacts):
         except Exception:  # no step, or it raised, which the contracts of the step say
             return ""
 
-    @cached_property
+    @fact("reads")
     def contents(self) -> dict[str, Contents]:
         """Modality -> which samples hold the same content, which hold one single value, which
         files are not there.
@@ -212,7 +213,7 @@ class Examination(DeclaredFacts):
 
         return contents_of(self)
 
-    @cached_property
+    @fact("reads")
     def dataset_rows(self) -> DatasetRows:
         """What the dataset hands out for the table's rows, where nothing is stored that could be
         read instead.
@@ -221,7 +222,7 @@ class Examination(DeclaredFacts):
 
         return dataset_rows(self)
 
-    @cached_property
+    @fact("reads")
     def features(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Summary vectors (n, d) of every modality of some training rows, NaN where it is absent,
         and their labels (n,).
@@ -230,14 +231,14 @@ class Examination(DeclaredFacts):
 
         return features_of(self)
 
-    @cached_property
+    @fact("reads")
     def signature(self) -> Signature:
         """Which modalities depend on the label and on each other, over what is trained on."""
         from quadlib.diagnosis.evidence.signature import signature_of
 
         return signature_of(self)
 
-    @cached_property
+    @fact("steps")
     def forward(self) -> Forward:
         """Embeddings of the first batch and of changed copies of it, in evaluation mode."""
         from quadlib.diagnosis.evidence.forward import Forward
@@ -246,7 +247,7 @@ class Examination(DeclaredFacts):
             raise Unavailable("no model")
         return Forward(self)
 
-    @cached_property
+    @fact("steps")
     def embeddings(self) -> Tensor:
         """Embeddings of the first batch in training mode, detached: (N, D), several views stacked
         view by view.
@@ -261,7 +262,7 @@ class Examination(DeclaredFacts):
             raise Unavailable(NO_ROWS)
         return rows
 
-    @cached_property
+    @fact("steps")
     def embedded_labels(self) -> np.ndarray:
         """The label of every row of `embeddings`."""
         labels = codes_of(self.batch_labels)
@@ -270,7 +271,7 @@ class Examination(DeclaredFacts):
             raise Unavailable(f"{len(self.embeddings)} embeddings for {len(labels)} labels")
         return np.tile(labels, views)
 
-    @cached_property
+    @fact("steps")
     def probe(self) -> Probe:
         """One training step on the first batch, observed from inside, then undone."""
         return self.trajectory.first
@@ -280,6 +281,7 @@ class Examination(DeclaredFacts):
         """The first few training steps, observed and then undone; taken once, even where they
         raise.
         """
+        self.afford("trajectory", "steps")
         if self._trial is None:
             try:
                 self._trial = take_steps(
@@ -298,20 +300,21 @@ class Examination(DeclaredFacts):
 
     def replay(self, batch: Any, *, evaluation: bool = True) -> LossPass:
         """The subject's step on a batch up to its backward pass; the subject is put back."""
+        self.afford("replay", "steps")
         names = self._trial.names if isinstance(self._trial, Trajectory) else None
         try:
             return replay(self.subject, batch, names, evaluation=evaluation)
         finally:
             self._snapshot.restore()
 
-    @cached_property
+    @fact("reads")
     def loss_reading(self) -> LossReading:
         """What the loss computes on embeddings of known geometry."""
         from quadlib.diagnosis.evidence.reference import LossReading
 
         return LossReading(self)
 
-    @cached_property
+    @fact("reads")
     def pinned(self) -> Pinned | None:
         """The collapse plateau on which the history ended, or None."""
         from quadlib.diagnosis.evidence.plateau import pinned
@@ -319,7 +322,7 @@ class Examination(DeclaredFacts):
         self.subject.require_bounds()
         return pinned(self)
 
-    @cached_property
+    @fact("reads")
     def schedule(self) -> Schedule:
         """The learning rates that the scheduler will give, tried out and undone."""
         from quadlib.diagnosis.evidence.schedule import schedule_of

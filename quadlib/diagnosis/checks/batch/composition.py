@@ -14,13 +14,15 @@ from scipy.stats import binom, hypergeom, multivariate_hypergeom
 
 from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.batch.contracts import B01, B02, B05, B06, B13
-from quadlib.diagnosis.checks.labels.assignment import views_of
+from quadlib.diagnosis.checks.views import Views, declared_views, stepped_views, views_of
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.evidence.facts import model_of
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import power_of_ten, sizes_of
 from quadlib.loss import bounds
+
+Composition = tuple[np.ndarray, str]
 
 
 def train_sizes(x: Examination) -> np.ndarray:
@@ -62,15 +64,21 @@ def is_sequential(batches: list[np.ndarray]) -> bool:
     return bool((steps > 0).all() or (steps < 0).all())
 
 
-def composition(x: Examination) -> tuple[np.ndarray, str]:
-    """Class counts of every batch (n_batches, n_classes), and where they are from: the sampler,
-    else the loader's first batches.
+def sampled(x: Examination) -> Composition:
+    """Class counts of every batch (n_batches, n_classes) that the sampler draws, and where they
+    are from.
     """
+    return x.batch_counts, f"{len(x.drawn)} batches drawn from the sampler"
+
+
+def loaded(x: Examination) -> Composition:
+    """The same of the loader's first batches; Unavailable where the sampler has told already."""
     try:
-        return x.batch_counts, f"{len(x.drawn)} batches drawn from the sampler"
+        sampled(x)
     except Unavailable:
-        if x.subject.loader is None:
-            raise
+        pass
+    else:
+        raise Unavailable("the sampler tells the batches")
     labels = [x.labels_in(batch) for batch in x.batches]
     found = np.unique(np.concatenate(labels))
     counts = np.array([[int((own == name).sum()) for name in found] for own in labels])
@@ -83,7 +91,15 @@ def composition(x: Examination) -> tuple[np.ndarray, str]:
 
 @check(B01, "batches mix classes as the split allows")
 def one_class_batches(x: Examination) -> Iterator[Finding]:
-    counts, source = composition(x)
+    yield from _one_class_batches(x, *sampled(x))
+
+
+@check(B01, "batches that no sampler tells mix classes as the split allows", "batch")
+def one_class_batches_loaded(x: Examination) -> Iterator[Finding]:
+    yield from _one_class_batches(x, *loaded(x))
+
+
+def _one_class_batches(x: Examination, counts: np.ndarray, source: str) -> Iterator[Finding]:
     sizes, held = train_sizes(x), counts.sum(axis=1)
     judged = np.flatnonzero(held >= 2)
     if (sizes > 0).sum() < 2 or not len(judged):
@@ -184,13 +200,28 @@ def unshuffled(x: Examination) -> Iterator[Finding]:
 
 @check(B02, "anchors find a positive in their batch")
 def lone_anchors(x: Examination) -> Iterator[Finding]:
-    counts, source = composition(x)
+    yield from _lone_anchors(x, *sampled(x), declared_views)
+
+
+@check(B02, "anchors find a positive in their batch, by what the loader and a step give", "batch")
+def lone_anchors_by_step(x: Examination) -> Iterator[Finding]:
+    try:
+        batches = sampled(x)
+    except Unavailable:
+        yield from _lone_anchors(x, *loaded(x), views_of)
+    else:
+        yield from _lone_anchors(x, *batches, stepped_views)
+
+
+def _lone_anchors(
+    x: Examination, counts: np.ndarray, source: str, views: Views
+) -> Iterator[Finding]:
     sizes, held = train_sizes(x), counts.sum(axis=1)
     # anchors of a class of one sample can have no positive: that is the split's contract
     possible = counts[:, sizes >= 2] if counts.shape[1] == len(sizes) else counts
     anchors = int(possible[held >= 2].sum())
     alone = int((possible[held >= 2] == 1).sum())
-    if not anchors or alone / anchors < x.limits.lone_note or views_of(x) > 1:
+    if not anchors or alone / anchors < x.limits.lone_note or views(x) > 1:
         return
     observed, size = alone / anchors, int(np.median(held[held >= 2]))
     predicted = lone_share(sizes[sizes >= 2], size)

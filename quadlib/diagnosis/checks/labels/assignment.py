@@ -12,6 +12,7 @@ import pandas as pd
 
 from quadlib.diagnosis import conventions
 from quadlib.diagnosis.checks.labels.contracts import L04, L06, L10, L11, L12, L13
+from quadlib.diagnosis.checks.views import Views, check_by_views, views_of
 from quadlib.diagnosis.evidence.contents import sample_ids, whole_rows
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -19,15 +20,15 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
 
 
-@check(L04, "a label names a class, not a sample")
-def unique_labels(x: Examination) -> Iterator[Finding]:
+@check_by_views(L04, "a label names a class, not a sample")
+def unique_labels(x: Examination, views: Views) -> Iterator[Finding]:
     labels = x.train_labels
     found, counts = np.unique(labels, return_counts=True)
     single = int((counts == 1).sum())
     if (
         len(labels) < x.limits.judged_labels
         or single < x.limits.unique_labels * len(labels)
-        or views_of(x) > 1
+        or views(x) > 1
     ):
         return
     ids = (
@@ -82,17 +83,6 @@ def indices_for_labels(x: Examination) -> Iterator[Finding]:
         help="return the label from the dataset's __getitem__, not the index   [changes the labels "
         "of batches; retrain]",
     )
-
-
-def views_of(x: Examination) -> int:
-    """Embeddings per sample: declared, else as many as the first batch gives, else one."""
-    declared = x.subject.setting(*conventions.VIEWS)
-    if isinstance(declared, int):
-        return declared
-    try:
-        return max(1, len(x.embeddings) // max(len(x.batch_labels), 1))
-    except Exception:  # no model to tell: one view is what labels are made for
-        return 1
 
 
 @check(L06, "a class has the same index in every split")
@@ -240,7 +230,7 @@ def labels_follow_table(x: Examination) -> Iterator[Finding]:
             )
 
 
-@check(L13, "every sample has a label, and there are two classes or more")
+@check(L13, "every sample has a label")
 def labels_there(x: Examination) -> Iterator[Finding]:
     labels = np.asarray(x.labels)
     missing = pd.isna(labels) | (labels.astype(str) == "")
@@ -263,9 +253,14 @@ def labels_there(x: Examination) -> Iterator[Finding]:
             "unlabelled   "
             "[changes the labels; retrain]",
         )
-    elif (
-        len(np.unique(labels)) == 1 and str(labels[0]) != conventions.NO_CLASS and views_of(x) == 1
-    ):
+
+
+@check_by_views(L13, "there are two classes or more")
+def several_classes(x: Examination, views: Views) -> Iterator[Finding]:
+    labels = np.asarray(x.labels)
+    if not len(labels) or pd.isna(labels).any() or str(labels[0]) in ("", conventions.NO_CLASS):
+        return
+    if len(np.unique(labels)) == 1 and views(x) == 1:
         yield L13.broken(
             "error",
             f"the whole table has one class, {str(labels[0])!r}: there is nothing to contrast",

@@ -276,12 +276,17 @@ def part_of(model: nn.Module, name: str) -> str:
 
 
 def scope_of(x: Examination, part: str) -> str:
-    """The modality that a part is named after, else the part itself."""
-    last = part.rsplit(".", 1)[-1]
+    """The modality that a part is named after, else the part itself; before a batch is loaded, a
+    name that the table or a ModuleDict gives is taken for one.
+    """
+    outer, _, last = part.rpartition(".")
     try:
-        return last if last in input_paths(x.batches[0]) else part
+        if x.affords("loads"):
+            return last if last in input_paths(x.batches[0]) else part
     except Unavailable:
         return part
+    nested = outer and isinstance(model_of(x).get_submodule(outer), nn.ModuleDict)
+    return last if nested or last in getattr(x.subject.table, "modalities", ()) else part
 
 
 def trained(x: Examination) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from quadlib.diagnosis import conventions
-from quadlib.diagnosis.checks.labels.assignment import views_of
 from quadlib.diagnosis.checks.split.contracts import S01, S02, S10, S11, S12
+from quadlib.diagnosis.checks.views import Views, check_by_views
 from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
 from quadlib.diagnosis.finding import Finding
@@ -121,11 +121,11 @@ def rows_in_two_splits(x: Examination) -> Iterator[Finding]:
                 )
 
 
-@check(S11, "every class in train has two samples or more")
-def lonely_classes(x: Examination) -> Iterator[Finding]:
+@check_by_views(S11, "every class in train has two samples or more")
+def lonely_classes(x: Examination, views: Views) -> Iterator[Finding]:
     names, counts = np.unique(x.train_labels, return_counts=True)
     lonely = names[counts == 1]
-    if not len(lonely) or x.subject.setting("rare") in ("drop", "oversample") or views_of(x) > 1:
+    if not len(lonely) or x.subject.setting("rare") in ("drop", "oversample") or views(x) > 1:
         return
     where = [int(x.train_rows[np.flatnonzero(x.train_labels == name)[0]]) for name in lonely[:5]]
     yield S11.broken(
