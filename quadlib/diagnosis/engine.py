@@ -31,6 +31,7 @@ ALLOWED: dict[Phase, Cost] = {
     "steps": "steps",
     "epoch": "steps",  # a model, where it is given, tells how many embeddings a history is of
     "observed": "reads",
+    "later": "reads",
 }
 NOTHING = (
     "nothing was given that a check could read; run the training loop under `quadlib doctor "
