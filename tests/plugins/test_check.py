@@ -86,8 +86,8 @@ def test_a_contract_whose_code_names_no_stage_is_refused(code, expected):
 
 
 def test_a_check_of_no_phase_is_refused():
-    with pytest.raises(ValueError, match="phase 'later' is none of before, batch, steps, epoch"):
-        Check(contract("XY-L01"), "a name", "later", lambda x: ())
+    with pytest.raises(ValueError, match="phase 'tomorrow' is none of before, batch, steps, epoch"):
+        Check(contract("XY-L01"), "a name", "tomorrow", lambda x: ())
 
 
 def test_two_checks_of_one_name_are_refused(plugin):
