@@ -59,7 +59,7 @@ class Fetch(Event):
 
     def mark(self, path: str) -> str:
         """The name under which `Backward.reaches` and `ModuleCall.inputs` know a tensor."""
-        return path if self.loader <= 0 else f"loader {self.loader}: {path}"
+        return path if self.loader <= 0 else f"{path} of loader {self.loader}"
 
 
 @dataclass(frozen=True)
