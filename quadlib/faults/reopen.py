@@ -7,7 +7,7 @@ from quadlib.data.open import open_table
 from quadlib.faults.pipeline import Pipeline
 from quadlib.faults.registry import FAULTS
 from quadlib.runs import Run
-from quadlib.training.checkpoint import NAMES, load_checkpoint
+from quadlib.training.checkpoint import NAMES, load_checkpoint, load_weights
 from quadlib.training.restore import Restored, restore
 
 
@@ -33,9 +33,9 @@ def reopen(run: Run, checkpoint: str = "latest") -> Restored:
     content = {"objective": trainer.objective.state_dict()}
     if path.exists() and not trainer.history:
         content = load_checkpoint(path)
-        # as they are: weights that are not finite may be the fault itself
-        trainer.model.load_state_dict(content["model"])
-        trainer.objective.load_state_dict(content["objective"])
+        # weights that are not finite may be the fault itself
+        load_weights(trainer.model, content["model"], path, finite=False)
+        load_weights(trainer.objective, content["objective"], path, finite=False)
         trainer.optimiser.load_state_dict(content["optimiser"])
         saved = {"history": run.history() or None, "checkpoint": content, "run": run.folder}
         pipeline.parts = saved | pipeline.parts

@@ -17,7 +17,7 @@ from quadlib.files import atomic_write, leftovers_of
 FORMAT = 1
 LATEST = "latest_model.pth"
 BEST = "best_model.pth"
-YOUNGER = ("fusion.trust", "progress")  # what checkpoints of quadlib 0.1 lack keeps its start
+YOUNGER = ("fusion.trust", "progress")  # than some checkpoints; they start where those lack them
 NAMES = {"latest": LATEST, "best": BEST}
 
 
@@ -80,9 +80,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+def load_weights(
+    module: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, *, finite: bool = True
+) -> None:
     """Loads weights that fit exactly; anything missing, surplus or of another shape is refused with
-    the whole difference.
+    the whole difference, and so are values that are not finite, unless finite is False.
     """
     expected = module.state_dict()
     state = {name: expected[name] for name in YOUNGER if name in expected} | state
@@ -101,7 +103,7 @@ def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], path: 
     problems += [
         f"{name} holds values that are not finite"
         for name, value in state.items()
-        if value.is_floating_point() and not torch.isfinite(value).all()
+        if finite and value.is_floating_point() and not torch.isfinite(value).all()
     ]
     if problems:
         raise CheckpointError(

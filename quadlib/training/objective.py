@@ -177,7 +177,7 @@ class QuadObjective(nn.Module):
         """Moves the running means by a batch that was trained on; a modality without a value in it
         stays.
         """
-        if self.gated and value.progress is not None:
+        if value.progress is not None:
             moved = self.progress.lerp(value.progress, 1 - PROGRESS_MEMORY)
             self.progress.copy_(torch.where(moved.isnan(), self.progress, moved))
 
@@ -192,7 +192,7 @@ class QuadObjective(nn.Module):
     def _within(
         self, by_modality: Tensor, labels: Tensor, present: Tensor, sessions: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """The mean over modalities, and the progress of each, (M,)."""
+        """The mean over modalities, and the progress of each, (M,), where the cross term asks."""
         same = (labels[:, None] == labels) & (labels >= 0)
         same.fill_diagonal_(False)
         if sessions is not None:
@@ -211,7 +211,7 @@ class QuadObjective(nn.Module):
         ]
         each = torch.stack(values)
         progress = None
-        if self.bounded:
+        if self.gated:
             ends = [self.bounds(labels[kept]) if len(kept) else None for kept in rows]
             progress = torch.tensor(
                 [

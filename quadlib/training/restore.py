@@ -110,8 +110,7 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
     if fault := run.record.get("fault"):
         raise CheckpointError(
             f"{run.name} was trained with the injected fault {fault}, which its settings do not "
-            f"hold; look at it with 03_diagnose or `quadlib doctor {run.name}`, and train anew for "
-            "a score"
+            f"hold; look at it with `quadlib doctor {run.folder}`, and train anew for a score"
         )
     path = run.checkpoints / NAMES[checkpoint]
     content = load_checkpoint(path)

@@ -42,14 +42,10 @@ FREE_TO_CHANGE = (
     "device",
     "allow",
 )
+RESTARTS = ("restarts", "began")  # younger than some checkpoints, whose runs had none
 LOOP_STATE = (
-    "epoch",
-    "step",
-    "restarts",
-    "began",
-    "best_epoch",
-    "best_value",
-    "epochs_without_better",
+    *("epoch", "step", *RESTARTS),
+    *("best_epoch", "best_value", "epochs_without_better"),
 )
 MEDIA = "media.json"  # in the run's folder: digests of the files that it is trained on
 # Versions of the files of JSON lines, recorded in run.json: a line has no room for one.
@@ -107,8 +103,7 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
     trainer.optimiser.load_state_dict(content["optimiser"])
     trainer.scaler.load_state_dict(content["scaler"])
     for name in LOOP_STATE:
-        # restarts are younger than some checkpoints
-        setattr(trainer, name, content.get(name, getattr(trainer, name)))
+        setattr(trainer, name, content.get(name, 0) if name in RESTARTS else content[name])
     raise_gate(trainer)
     trainer.history = [line for line in trainer.run.history() if line["epoch"] <= trainer.epoch]
 

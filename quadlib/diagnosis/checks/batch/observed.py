@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from quadlib.diagnosis.checks.batch.contracts import B01, B02, B03, B05, B06, B14, B20
+from quadlib.diagnosis.checks.batch.contracts import B01, B02, B03, B05, B06, B14
+from quadlib.diagnosis.checks.batch.watched_contracts import B20
 from quadlib.diagnosis.checks.labels.contracts import L04, L13
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.dataset import (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from quadlib.diagnosis.checks.batch.contracts import B21
+from quadlib.diagnosis.checks.batch.watched_contracts import B21
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.passes import traced
 from quadlib.diagnosis.finding import Finding

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch.utils.data import IterableDataset
 
-from quadlib.diagnosis.checks.batch.contracts import B22
+from quadlib.diagnosis.checks.batch.watched_contracts import B22
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.dataset import training_loader
 from quadlib.diagnosis.evidence.observed.passes import batches

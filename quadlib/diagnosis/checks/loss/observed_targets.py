@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from quadlib.diagnosis.checks.batch.contracts import B20
+from quadlib.diagnosis.checks.batch.watched_contracts import B20
 from quadlib.diagnosis.checks.loss.watched_contracts import P22
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.groups import groups, same_row
