@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,15 +13,26 @@ from quadlib.data.store.store import MediaStore, clock_lines
 from quadlib.registry import KINDS
 
 MOST_NAMES = 12
+ENDING = r"(\.[^./|]*)$"  # of one path
+
+
+class Entry(NamedTuple):
+    """One thing that was understood: of which modality (or of the whole table), which aspect, and
+    what.
+    """
+
+    subject: str
+    aspect: str
+    text: str
 
 
 def inventory(table: SampleTable, store: MediaStore | None = None) -> list[str]:
-    """A block a modality (files, kind, shape, channels with unit and range, clock and rate, crop,
-    what was left out and why), then notes, sessions, classes and splits.
+    """`understood` as lines: a block a modality, then notes, sessions, classes and splits.
 
     Args:
         table: as `open_table` gives it.
-        store: its decoded files; without them, what the table alone tells.
+        store: its decoded files, or those of a part of its recordings; without them, what the table
+            alone tells.
 
     Example:
         >>> from quadlib import open_source
@@ -28,97 +40,112 @@ def inventory(table: SampleTable, store: MediaStore | None = None) -> list[str]:
         >>> print(inventory(open_source("mfeat", views=("mor",)))[0])
         mor: vector, 2000 of 2000 recordings, shape (6,)
     """
-    lines: list[str] = []
+    return [
+        f"  {entry.aspect}: {entry.text}" if entry.aspect else f"{entry.subject}: {entry.text}"
+        for entry in understood(table, store)
+    ]
+
+
+def understood(table: SampleTable, store: MediaStore | None = None) -> list[Entry]:
+    """Of each modality its files, kind, shape, channels with unit and range, clock and rate, crop,
+    what was left out and why; then notes, sessions, classes and splits.
+    """
+    entries: list[Entry] = []
     for place, name in enumerate(table.modalities):
-        lines += _modality(table if store is None else store.table, name, place, store)
-    lines += [f"note: {note}" for note in table.notes]
+        entries += _modality(table, name, place, store)
+    entries += [Entry("note", "", note) for note in table.notes]
     frame = table.frame
     sizes = frame["group"].value_counts()
-    lines.append(
-        f"sessions: {len(sizes)}, of {sizes.min()} to {sizes.max()} recordings"
-        if len(sizes)
-        else "sessions: none"
-    )
+    span = f"{len(sizes)}, of {sizes.min()} to {sizes.max()} recordings" if len(sizes) else "none"
+    entries.append(Entry("sessions", "", span))
     counts = frame["label"].value_counts()
     shown = ", ".join(f"{label} {count}" for label, count in counts.head(MOST_NAMES).items())
     more = f" and {len(counts) - MOST_NAMES} more" if len(counts) > MOST_NAMES else ""
-    lines.append(f"classes: {len(counts)}: {shown}{more}")
+    entries.append(Entry("classes", "", f"{len(counts)}: {shown}{more}"))
     for split in SPLITS:
-        rows = table.rows(split)
-        part = frame.iloc[rows]
-        lines.append(
-            f"split {split}: {len(rows)} recordings, {part['label'].nunique()} classes, "
-            f"{part['group'].nunique()} sessions"
-        )
-        if part["label"].nunique() == 1 < len(counts):
-            lines.append(
-                f"note: split {split} holds one class alone, {len(rows)} recordings of "
+        part = frame.iloc[table.rows(split)]
+        classes = part["label"].nunique()
+        text = f"{len(part)} recordings, {classes} classes, {part['group'].nunique()} sessions"
+        entries.append(Entry(f"split {split}", "", text))
+        if classes == 1 < len(counts):
+            text = (
+                f"split {split} holds one class alone, {len(part)} recordings of "
                 f"{part['label'].iloc[0]!r}, so nothing can be mistaken in it"
             )
+            entries.append(Entry("note", "", text))
     if (without := int((frame["split"] == "").sum())) > 0:
-        lines.append(f"no split: {without} recordings")
-    return lines
+        entries.append(Entry("no split", "", f"{without} recordings"))
+    return entries
 
 
-def _modality(table: SampleTable, name: str, place: int, store: MediaStore | None) -> list[str]:
-    modality, present = table.modalities[name], int(table.present[:, place].sum())
+def _modality(
+    table: SampleTable, name: str, place: int, store: MediaStore | None
+) -> Iterator[Entry]:
+    read = table if store is None else store.table
+    whole, modality = len(read) == len(table), read.modalities[name]
+    present = int((read if whole else table).present[:, place].sum())
     shape = modality.shape if store is None else store.arrays[name].shape[1:]
     known = f", shape {tuple(shape)}" if shape else ""
-    lines = [f"{name}: {modality.kind}, {present} of {len(table)} recordings{known}"]
+    yield Entry(name, "", f"{modality.kind}, {present} of {len(table)} recordings{known}")
     if name not in table.arrays:
-        endings = Counter(
-            path.suffix.lower() for row in range(len(table)) for path in table.paths(row, name)
+        paths = table.frame[name].str.split("|").explode()
+        endings = paths[paths != ""].str.extract(ENDING)[0].str.lower().fillna("without an ending")
+        counts = Counter(endings.tolist())
+        yield Entry(
+            name, "files", ", ".join(f"{count} {ending}" for ending, count in counts.items())
         )
-        lines.append("  files: " + ", ".join(f"{n} {ending}" for ending, n in endings.items()))
-    if store is not None:
-        lines += [f"  clock: {line}" for line in clock_lines({name: store.facts.get(name, [])})]
-    facts = [fact for fact in (store.facts.get(name, []) if store else []) if fact]
+    if store is None:
+        return
+    if not whole:
+        damaged = sum(item.modality == name for item in store.damage)
+        text = f"{int(read.present[:, place].sum())} of these recordings"
+        yield Entry(
+            name,
+            "looked at",
+            text + (f", {damaged} more are damaged: see quadlib data check" if damaged else ""),
+        )
+    facts = [fact for fact in store.facts.get(name, []) if fact]
+    yield from (Entry(name, "clock", line) for line in clock_lines({name: facts}))
     if facts and KINDS[modality.kind].channels is not None:
-        lines += _series(modality.channels, facts)
+        yield from (Entry(name, *pair) for pair in _series(modality.channels, facts))
         crop = modality.crop
-        lines.append(f"  crop: {f'where {crop} is on' if crop else 'none, the whole recording'}")
-    return lines
+        yield Entry(name, "crop", f"where {crop} is on" if crop else "none, the whole recording")
 
 
-def _series(channels: tuple[str, ...], facts: list[dict[str, Any]]) -> list[str]:
-    """Channels, clock, and what was left out, of all files together."""
+def _series(channels: tuple[str, ...], facts: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Channels, clock, and what was left out, of all files together: (aspect, what)."""
     low = np.min([fact["low"] for fact in facts], axis=0)
     high = np.max([fact["high"] for fact in facts], axis=0)
-    lines = []
     for place, channel in enumerate(channels):
         units = Counter(fact["units"][place] for fact in facts if fact["units"][place])
         unit = f" [{units.most_common(1)[0][0]}]" if units else ""
-        lines.append(f"  channel {channel}{unit}: {low[place]:.4g} to {high[place]:.4g}")
+        yield f"channel {channel}{unit}", f"{low[place]:.4g} to {high[place]:.4g}"
     for clock, count in Counter(fact["clock"] for fact in facts).items():
         some_facts = [fact for fact in facts if fact["clock"] == clock]
         where = f" ({count} files)" if count < len(facts) else ""
         if not clock:
-            lines.append(f"  clock: none, rows count as evenly spaced{where}")
+            yield "clock", f"none, rows count as evenly spaced{where}"
             continue
         rates = [fact["rate_hz"] for fact in some_facts]
         seconds = [fact["seconds"] for fact in some_facts]
-        lines.append(f"  clock: {clock}{where}, {_span(rates)} Hz, {_span(seconds)} s long")
-    rows = [fact["rows"] for fact in facts]
+        yield "clock", f"{clock}{where}, {_span(rates)} Hz, {_span(seconds)} s long"
     filled = sum(fact["filled"] for fact in facts)
-    lines.append(
-        f"  readings: {_span(rows)} a file" + (f", {filled} missing ones bridged" if filled else "")
-    )
-    left: dict[tuple[str, str], int] = Counter()
+    bridged = f", {filled} missing ones bridged" if filled else ""
+    yield "readings", f"{_span([fact['rows'] for fact in facts])} a file{bridged}"
+    left: dict[str, list[str]] = defaultdict(list)
     notes: Counter[str] = Counter()
     for fact in facts:
-        left.update(fact["left_out"].items())
+        for name, why in fact["left_out"].items():
+            left[name].append(why)
         notes.update(fact["notes"])
-    lines += [
-        f"  left out: {name}: {why}" + (f" ({count} files)" if count < len(facts) else "")
-        for (name, why), count in list(left.items())[:MOST_NAMES]
-    ]
+    for name, reasons in list(left.items())[:MOST_NAMES]:
+        more = " and the like" if len(set(reasons)) > 1 else ""
+        where = f" ({len(reasons)} files)" if len(reasons) < len(facts) else ""
+        yield "left out", f"{name}: {reasons[0]}{more}{where}"
     if len(left) > MOST_NAMES:
-        lines.append(f"  left out: {some([name for name, _ in left][MOST_NAMES:])}")
-    lines += [
-        f"  {note}" + (f" ({count} files)" if count < len(facts) else "")
-        for note, count in notes.items()
-    ]
-    return lines
+        yield "left out", some(list(left)[MOST_NAMES:])
+    for note, count in notes.items():
+        yield "note", note + (f" ({count} files)" if count < len(facts) else "")
 
 
 def _span(values: list[float]) -> str:

@@ -7,21 +7,24 @@ import plotly.graph_objects as go
 
 from quadlib.config import BatchesSettings
 from quadlib.data.preview import clock_offsets, masked_photo
+from quadlib.data.preview import first_look as first_look
 from quadlib.data.samples import SampleTable
-from quadlib.data.store.store import clock_lines
+from quadlib.data.store.store import MediaStore, clock_lines
+from quadlib.figures.inventory import inventory_table as inventory_table
 from quadlib.figures.style import finish
 
 
-def clock_preview(table: SampleTable, settings: BatchesSettings) -> go.Figure:
-    """Seconds after the log at which video and sound start, a mark a recording, of a dozen."""
-    figure, offsets = go.Figure(), clock_offsets(table, settings)
+def clock_preview(store: MediaStore) -> go.Figure:
+    """Seconds after the log at which video and sound start, a mark a recording."""
+    figure, offsets = go.Figure(), clock_offsets(store)
     for name, seconds in offsets.items():
         figure.add_box(
             x=seconds, name=name, boxpoints="all", pointpos=0, jitter=0.4, showlegend=False
         )
     figure.update_xaxes(title="starts after the log, s")
-    facts = {name: [{"offset_s": float(x)} for x in xs] for name, xs in offsets.items()}
-    caption = "; ".join(clock_lines(facts)) or "no log marks an event, so nothing is cut to it"
+    caption = (
+        "; ".join(clock_lines(store.facts)) or "no log marks an event, so nothing is cut to it"
+    )
     rows = [(name, float(second)) for name, xs in offsets.items() for second in xs]
     columns = ("modality", "starts after the log, s")
     return finish(figure, "Clocks of one recording", caption + ".", columns, rows)

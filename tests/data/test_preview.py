@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quadlib.config import BatchesSettings
-from quadlib.data.preview import clock_offsets, masked_photo
+from quadlib.data.preview import clock_offsets, first_look, masked_photo
 from quadlib.data.samples import Modality, SampleTable
 from quadlib.figures.previews import clock_preview, mask_preview
 
@@ -15,20 +15,30 @@ def welds(media) -> SampleTable:
     return SampleTable(table.frame, {**table.modalities, "sensor": current}, root=table.root)
 
 
+def kept_in(media, **settings) -> BatchesSettings:
+    return BatchesSettings(outputs=str(media.root / "outputs"), **settings)
+
+
+def test_a_dozen_recordings_are_looked_at_as_training_reads_them(media):
+    look = first_look(media.table(30), kept_in(media))
+    assert len(look.table) == 12 and {"r0", "r29"} <= set(look.table.frame["sample_id"])
+
+
 def test_offsets_of_a_few_recordings_and_their_spread(media):
-    offsets = clock_offsets(welds(media), BatchesSettings())
+    look = first_look(welds(media), kept_in(media))
+    offsets = clock_offsets(look)
     assert set(offsets) == {"video", "audio"} and len(offsets["audio"]) == 4
     assert offsets["audio"] == pytest.approx(0, abs=0.11)
-    fixed = BatchesSettings(clock_offset_s={"audio": 0.1})
-    assert clock_offsets(welds(media), fixed)["audio"].tolist() == [0.1] * 4
-    caption = clock_preview(welds(media), fixed).layout.meta["caption"]
+    fixed = first_look(welds(media), kept_in(media, clock_offset_s={"audio": 0.1}))
+    assert clock_offsets(fixed)["audio"].tolist() == [0.1] * 4
+    caption = clock_preview(fixed).layout.meta["caption"]
     assert "audio starts 0.10 +- 0.00 s after the log" in caption
 
 
 def test_a_table_without_a_log_that_marks_has_no_offsets(media):
-    table = media.table(2).with_modalities(["video", "image"])
-    assert clock_offsets(table, BatchesSettings()) == {}
-    assert "no log" in clock_preview(table, BatchesSettings()).layout.meta["caption"]
+    look = first_look(media.table(2).with_modalities(["video", "image"]), kept_in(media))
+    assert clock_offsets(look) == {}
+    assert "no log" in clock_preview(look).layout.meta["caption"]
 
 
 def test_the_mask_on_the_first_photo(media):

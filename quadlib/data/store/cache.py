@@ -48,6 +48,7 @@ class CacheEntry:
     notes: dict[str, int] = field(default_factory=dict)
     decoded: int = 0
     channels: tuple[str, ...] = ()
+    crop: str = ""
     facts: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -325,5 +326,6 @@ def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
         {what: count for what, count in notes.items() if count},
         decoded,
         order.channels,
+        order.crop,
         [good[row]["facts"] if row in good else {} for row in range(len(order.files))],
     )

@@ -162,11 +162,11 @@ def decode_table(
 
 
 def _with_channels(modality: Modality, entry: CacheEntry) -> Modality:
-    """A series whose channels only its files could tell."""
+    """A series whose channels only its files could tell, and whose crop settings may ask for."""
     if KINDS[modality.kind].channels is None:
         return modality
     shape = modality.shape or entry.array.shape[1:2]
-    return replace(modality, shape=shape, channels=entry.channels)
+    return replace(modality, shape=shape, channels=entry.channels, crop=entry.crop)
 
 
 def mask(table: SampleTable, damage: Sequence[Damage]) -> SampleTable:
