@@ -19,6 +19,7 @@ from quadlib.config.settings import (
     RunSettings,
     SamplerSettings,
     TrainSettings,
+    read_fold,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TrainSettings",
+    "read_fold",
     "read_options",
     "read_preset",
     "read_settings",

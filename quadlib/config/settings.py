@@ -18,6 +18,14 @@ from quadlib.config.media import SeriesSettings as SeriesSettings
 from quadlib.registry import LOSSES, MODELS, SOURCES
 
 
+def read_fold(text: str) -> tuple[int, int]:
+    """Which fold of how many: 2/5 is (2, 5). Raises ValueError."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts) > 1):
+        raise ValueError("the fold's number and how many there are were expected, such as 2/5")
+    return int(part), int(parts)
+
+
 class RunSettings(Settings):
     """Where a run lives and what makes it repeatable."""
 
@@ -73,6 +81,12 @@ class DataSettings(AlignmentSettings, SeriesSettings):
     fractions: list[float] = Field(
         [0.6, 0.2, 0.2], description="shares of train, val and test when a split is made"
     )
+    fold: str = Field(
+        "", description="2/5 tests the second of five parts, whole sessions; empty takes split"
+    )
+    data_seed: int = Field(
+        -1, ge=-1, lt=2**31, description="seed of data making alone; -1 takes seed"
+    )
     on_damage: Literal["error", "drop_modality"] = Field(
         "error", description="a damaged file stops the run, or its modality is masked and counted"
     )
@@ -81,6 +95,13 @@ class DataSettings(AlignmentSettings, SeriesSettings):
     @classmethod
     def _source_is_registered(cls, value: str) -> str:
         return SOURCES.require(value)
+
+    @field_validator("fold")
+    @classmethod
+    def _fold_is_one_of_several(cls, value: str) -> str:
+        if value:
+            read_fold(value)
+        return value
 
     @field_validator("fractions")
     @classmethod
@@ -248,6 +269,10 @@ class TrainSettings(
     )
     patience: int = Field(
         12, ge=0, description="epochs without a better monitor before stopping; 0 never stops early"
+    )
+    refit: bool = Field(
+        False,
+        description="train anew on train and val, for as many epochs as were best on val",
     )
     on_collapse: Literal["restart", "stop", "continue"] = Field(
         "restart",

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from quadlib.config import BatchesSettings, SettingsError, TrainSettings
+from quadlib.config import BatchesSettings, SettingsError, TrainSettings, read_fold
+from quadlib.data.folds import assign_fold
 from quadlib.data.samples import SampleTable, TableError, raise_problems, some
 from quadlib.data.splits import assign_splits
 from quadlib.registry import SOURCES, RegistryError
@@ -64,7 +65,8 @@ def open_table(settings: TrainSettings | BatchesSettings) -> SampleTable:
     a split.
 
     split="source" keeps the split that the source brings, and makes one where it brings none;
-    split="grouped" always makes one. Whether the result is fit to train on is said by
+    split="grouped" always makes one, and so does fold="2/5", of which every part is tested once.
+    Whether the result is fit to train on is said by
     `check_trainable`.
 
     Args:
@@ -102,25 +104,20 @@ def read_table(settings: TrainSettings | BatchesSettings) -> tuple[SampleTable, 
         for name in _keywords(reader)
         if name in type(settings).model_fields
     }
+    if "seed" in options and settings.data_seed >= 0:
+        options["seed"] = settings.data_seed
     table = open_source(settings.source, settings.path, **options)
     if settings.modalities:
         table = table.with_modalities(settings.modalities)
     if settings.group:
         table = grouped_by(table, settings.group)
     table = with_classes(table, settings.classes, settings.leave_out)
-    if settings.split == "grouped" or (table.frame["split"] == "").all():
-        first, second, third = settings.fractions
+    if settings.fold or settings.split == "grouped" or (table.frame["split"] == "").all():
         try:
-            divided = assign_splits(
-                table,
-                (first, second, third),
-                single_session=settings.single_session,
-                seed=settings.seed,
-            )
+            return divided(table, settings), []
         except TableError as error:
             lines = [line.strip() for line in str(error).splitlines()[1:]]
             return table.with_columns(split=""), lines
-        return divided, []
     if settings.fractions != type(settings).model_fields["fractions"].default:
         raise SettingsError(
             f"fractions {settings.fractions}: {table.name} brings a split of its own, so they are "
@@ -128,6 +125,21 @@ def read_table(settings: TrainSettings | BatchesSettings) -> tuple[SampleTable, 
             'take split="grouped" to make a new one'
         )
     return table, []
+
+
+def divided(table: SampleTable, settings: TrainSettings | BatchesSettings) -> SampleTable:
+    """The table in the fold, or else the split, that the settings ask for. Raises TableError."""
+    first, second, third = settings.fractions
+    choice = settings.single_session
+    if settings.fold:
+        return assign_fold(
+            table,
+            *read_fold(settings.fold),
+            val_share=second / (first + second),
+            single_session=choice,
+            seed=settings.seed,
+        )
+    return assign_splits(table, (first, second, third), single_session=choice, seed=settings.seed)
 
 
 def grouped_by(table: SampleTable, columns: Sequence[str]) -> SampleTable:

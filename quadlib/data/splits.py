@@ -58,7 +58,7 @@ def assign_splits(
     refusal = f"{table.name} cannot be divided"
     share = np.asarray(fractions, dtype=float)
     raise_problems(refusal, _wrong_arguments(table, share, group, stratify, protocol))
-    table, lone = _single_sessions(table, group, stratify, single_session, refusal)
+    table, lone = single_sessions(table, group, stratify, single_session, refusal)
     groups, group_names = pd.factorize(table.frame[group], sort=True)
     classes, names = pd.factorize(table.frame[stratify], sort=True)
     random = np.random.default_rng([seed, 0x5B117])
@@ -107,7 +107,7 @@ def _wanted(
     return wanted
 
 
-def _single_sessions(
+def single_sessions(
     table: SampleTable, group: str, stratify: str, choice: str, refusal: str
 ) -> tuple[SampleTable, list[str]]:
     """The table without, or with a note on, the classes of one group; and those that stay."""

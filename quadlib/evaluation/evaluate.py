@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -93,9 +95,41 @@ def evaluate(
         name = type(model).__name__
         note = f"Subsets of the modalities are scored of a QuadModel alone, not of {name}."
         evaluation = replace(evaluation, notes=[*evaluation.notes, note])
+    if settings.eval_split == "test":
+        evaluation = noting_other_scores(run, restored.checkpoint, evaluation)
     evaluation.write(run.folder)
     run.update(timings={"evaluate_seconds": round(time.perf_counter() - started, 3)})
     return evaluation
+
+
+def noting_other_scores(
+    run: Run, checkpoint: Mapping[str, Any], evaluation: Evaluation
+) -> Evaluation:
+    """Records in run.json that test was scored, when and with which weights; the evaluation notes
+    where others were scored on it before.
+    """
+    weights = {
+        "epoch": checkpoint["epoch"],
+        "refit": bool(checkpoint.get("refit_epochs")),
+    }
+    before = run.record.get("test_scored", [])
+    others = {
+        (line["epoch"], line["refit"])
+        for line in before
+        if {name: line[name] for name in weights} != weights
+    }
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    run.update(test_scored=[*before, {"at": now, **weights}])
+    if not others:
+        return evaluation
+    names = ", ".join(
+        f"epoch {epoch}{' of the refit' if refit else ''}" for epoch, refit in sorted(others)
+    )
+    note = (
+        f"The test split was scored before with other weights of this run ({names}); whoever chose "
+        "between them by it has flattered the score."
+    )
+    return replace(evaluation, notes=[*evaluation.notes, note])
 
 
 def evaluate_embeddings(

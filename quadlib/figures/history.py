@@ -21,6 +21,16 @@ def epoch_axis(history: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def without_refit(history: Sequence[Record]) -> list[Record]:
+    """The records of the training that val judged: all but those of a refit."""
+    return [record for record in history if not record.get("refit")]
+
+
+def refit_epochs(history: Sequence[Record]) -> int:
+    """How many epochs a refit took; 0 without one."""
+    return sum(record["kind"] == "epoch" and bool(record.get("refit")) for record in history)
+
+
 def split_history(history: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The step records and the epoch records, each as a table; a step's `at` is its place in
     epochs, epoch 1 from 0.5 to 1.5.

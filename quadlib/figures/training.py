@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from quadlib.figures.history import Record, epoch_axis, split_history
+from quadlib.figures.history import Record, epoch_axis, split_history, without_refit
 from quadlib.figures.style import (
     ATTENTION,
     BAND,
@@ -195,6 +195,7 @@ def validation_curve(history: Sequence[Record]) -> go.Figure:
     """Validation scores of every epoch, from 0 to 1, the epochs that wrote best_model.pth
     marked.
     """
+    history = without_refit(history)
     _, epochs = split_history(history)
     figure, shown = (
         go.Figure(),

@@ -14,7 +14,7 @@ import numpy as np
 from quadlib.evaluation.record import Evaluation
 from quadlib.figures.batches import batch_table, composition_sentence, span
 from quadlib.figures.evaluation import baseline_name
-from quadlib.figures.history import split_history
+from quadlib.figures.history import refit_epochs, split_history, without_refit
 from quadlib.figures.style import ATTENTION, BROKEN, FINE, many, number, score
 from quadlib.figures.training import SCORES
 from quadlib.runs import Run
@@ -137,6 +137,11 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
     """How far a run came from collapse to the optimum, and how good its best model is on
     validation.
     """
+    if refitted := refit_epochs(history):
+        return judge_training(without_refit(history), epochs_planned).noting(
+            f"best_model.pth was trained anew on train and val for {many(refitted, 'epoch')}, "
+            "which were best on val; no recording is left that could judge it before test."
+        )
     steps, epochs = split_history(history)
     if not len(epochs):
         return Verdict("broken", "No epoch was completed.", (("steps", f"{len(steps):,}"),))

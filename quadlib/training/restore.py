@@ -21,6 +21,7 @@ from quadlib.runs import Run
 from quadlib.training.checkpoint import NAMES, CheckpointError, load_checkpoint, load_weights
 from quadlib.training.names import check_codes
 from quadlib.training.state import other_recordings
+from quadlib.training.whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def open_dataset(settings: TrainSettings) -> QuadDataset:
 
 def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = None) -> Restored:
     """A run's model exactly as it was saved, in evaluation mode, with the recordings that it was
-    trained on and the checkpoint's own normaliser.
+    trained on and the checkpoint's own normaliser; of a refit, val belongs to train.
 
     No code that a file names is run: the model is built from its registered name in the settings,
     or given here.
@@ -122,6 +123,8 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
             "like it: restore(run, model=...) or evaluate(run, model=...)"
         )
     table = open_table(settings)
+    if content.get("refit_epochs"):
+        table = whole(table)
     store = MediaStore.open(table, settings)
     if store.fingerprint != content["fingerprint"]:
         raise CheckpointError(

@@ -26,6 +26,7 @@ from quadlib.training.checkpoint import (
     save_checkpoint,
 )
 from quadlib.training.collapse import raise_gate
+from quadlib.training.whole import take_whole
 
 if TYPE_CHECKING:
     from quadlib.training.trainer import Trainer
@@ -41,10 +42,12 @@ FREE_TO_CHANGE = (
     "debug",
     "device",
     "allow",
+    "refit",
 )
-RESTARTS = ("restarts", "began")  # younger than some checkpoints, whose runs had none
+# younger than some checkpoints, whose runs had neither restart nor refit
+YOUNGER = ("restarts", "began", "refit_epochs", "refit_from")
 LOOP_STATE = (
-    *("epoch", "step", *RESTARTS),
+    *("epoch", "step", *YOUNGER),
     *("best_epoch", "best_value", "epochs_without_better"),
 )
 MEDIA = "media.json"  # in the run's folder: digests of the files that it is trained on
@@ -79,6 +82,8 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
     """Brings a trainer to where a checkpoint was written; raises CheckpointError that lists every
     setting by which the two halves of the run would differ.
     """
+    if content.get("refit_epochs"):
+        take_whole(trainer)
     fields, before, now = (
         type(trainer.settings).model_fields,
         content["settings"],
@@ -91,6 +96,8 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
         for name in now
         if name not in FREE_TO_CHANGE and before[name] != now[name]
     ]
+    if content.get("refit_epochs") and not trainer.settings.refit:
+        changed.append("refit: it has begun, so that its val recordings are trained on")
     if content["fingerprint"] != trainer.dataset.store.fingerprint:
         changed.append(other_recordings(trainer.run, trainer.dataset.store))
     if changed:
@@ -103,7 +110,7 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
     trainer.optimiser.load_state_dict(content["optimiser"])
     trainer.scaler.load_state_dict(content["scaler"])
     for name in LOOP_STATE:
-        setattr(trainer, name, content.get(name, 0) if name in RESTARTS else content[name])
+        setattr(trainer, name, content.get(name, 0) if name in YOUNGER else content[name])
     raise_gate(trainer)
     trainer.history = [line for line in trainer.run.history() if line["epoch"] <= trainer.epoch]
 

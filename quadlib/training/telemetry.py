@@ -7,12 +7,16 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
+
+from quadlib.config import OptimiserSettings
+from quadlib.training.errors import TrainingError
 
 
 class Bounded(Protocol):
@@ -161,5 +165,19 @@ def epoch_line(record: dict[str, Any], epochs: int, monitor: str, remaining: flo
         if "fused" in record and "floor" in record
         else f"loss {record['loss']:.4f}"
     )
-    score = f"{monitor} {record[monitor]:.3f}" + (" best" if record["best"] else "")
+    score = "refit" if record.get("refit") else f"{monitor} {record[monitor]:.3f}"
+    score += " best" if record["best"] else ""
     return f"epoch {record['epoch']:3d}/{epochs}  {place}  {score}  ~{remaining:.0f} s left"
+
+
+def refuse_infinite(
+    facts: Mapping[str, Any], figures: Mapping[str, float], settings: OptimiserSettings
+) -> None:
+    """Raises TrainingError where a figure of a batch is not finite."""
+    wrong = {name: figure for name, figure in figures.items() if not math.isfinite(figure)}
+    if wrong:
+        raise TrainingError(
+            f"epoch {facts['epoch']}, batch {facts['batch']}: {wrong}; the last checkpoint "
+            f"is whole. Lower learning_rate ({settings.learning_rate:g}), raise "
+            f"warmup_steps ({settings.warmup_steps}), or set amp ({settings.amp}) to off"
+        )

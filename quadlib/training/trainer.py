@@ -33,6 +33,7 @@ from quadlib.training.events import Watcher as Watcher
 from quadlib.training.names import check_codes
 from quadlib.training.objective import QuadObjective
 from quadlib.training.optimiser import build_optimiser, learning_rate_factor
+from quadlib.training.refit import begin_refit, figures_before
 from quadlib.training.state import foreign_model, load_state, record_start, save_epoch
 from quadlib.training.telemetry import (
     Stopwatch,
@@ -44,6 +45,7 @@ from quadlib.training.telemetry import (
     followed_modules,
     gradient_norms,
     progress,
+    refuse_infinite,
     update_ratios,
     weights_of,
 )
@@ -136,8 +138,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.amp_dtype is torch.float16
         )
-        self.steps_per_epoch = math.ceil(len(self.batches) / settings.accumulation_steps)
-        self.total_steps = self.steps_per_epoch * settings.epochs
+        self.count_steps()
         self.judged_by_excess = self.objective.bounded and settings.fused_weight > 0
         self.monitor = (
             settings.monitor
@@ -146,20 +147,26 @@ class Trainer:
         )
         self.sign = 1.0 if self.monitor in HIGHER_IS_BETTER else -1.0
         # Loop state: all of it is in latest_model.pth.
-        self.epoch, self.step = 0, 0
+        self.epoch, self.step, self.steps_before = 0, 0, 0  # the last: before this attempt
         self.restarts, self.began = 0, 0  # after a collapse, and the epoch after which the last was
+        self.refit_epochs, self.refit_from = 0, 0  # of a refit, and the epoch it is counted from
         self.best_epoch, self.best_value, self.epochs_without_better = 0, -math.inf, 0
         self.history: list[dict[str, Any]] = []
         self.first_weights = FirstWeights(self)
 
     @property
     def last_epoch(self) -> int:
-        """The epoch at which training ends; a restart has all epochs again."""
-        return self.began + self.settings.epochs
+        """The epoch at which training ends; a restart or a refit begins to count anew."""
+        return self.began + (self.refit_epochs or self.settings.epochs)
+
+    def count_steps(self) -> None:
+        """Counts the optimiser steps of an epoch and of all of them, which the rate follows."""
+        self.steps_per_epoch = math.ceil(len(self.batches) / self.settings.accumulation_steps)
+        self.total_steps = self.steps_per_epoch * self.settings.epochs
 
     def fit(self, resume: str | None = None) -> FitResult:
-        """Trains until the last epoch or until `patience` epochs brought nothing better; continues
-        an interrupted run by default.
+        """Trains until the last epoch or until `patience` epochs brought nothing better, and then
+        anew on train and val where `refit` asks for it; continues an interrupted run by default.
         """
         settings, started = self.settings, time.perf_counter()
         with self.run.hold(), self.run.in_progress(), global_generators_kept():
@@ -240,6 +247,7 @@ class Trainer:
         record = epoch_record(self.history, self.epoch, self.step)
         record |= {"gradient_norms": finite(norms), "update_ratios": finite(ratios)}
         record |= {"restarts": self.restarts} if self.restarts else {}
+        record |= {"refit": True} if self.refit_epochs else {}
         return record, clock
 
     def _begin_epoch(self) -> torch.utils.data.DataLoader:
@@ -250,8 +258,9 @@ class Trainer:
         seed_everything(seed, self.epoch)
         self.batches.set_epoch(self.epoch)
         self.dataset.set_epoch(self.epoch)
+        self.steps_before = self.step - (self.epoch - 1 - self.began) * self.steps_per_epoch
         if self.history and self.settings.fusion_trust:
-            set_trust(self.model, self.history[-1], self.dataset.modalities)
+            set_trust(self.model, figures_before(self), self.dataset.modalities)
         step.training_mode(self)
         return make_loader(
             self.dataset,
@@ -261,7 +270,7 @@ class Trainer:
         )
 
     def _set_learning_rate(self) -> float:
-        step_of_attempt = self.step - self.began * self.steps_per_epoch
+        step_of_attempt = self.step - self.steps_before
         factor = learning_rate_factor(step_of_attempt, self.total_steps, self.settings)
         factor *= RESTART_RATE**self.restarts
         for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
@@ -276,14 +285,7 @@ class Trainer:
             }
             if not math.isfinite(figures.get("gradient_norm", 0.0)) and self.scaler.is_enabled():
                 figures.pop("gradient_norm")  # of a skipped step
-            wrong = {name: figure for name, figure in figures.items() if not math.isfinite(figure)}
-            if wrong:
-                settings = self.settings
-                raise TrainingError(
-                    f"epoch {facts['epoch']}, batch {facts['batch']}: {wrong}; the last checkpoint "
-                    f"is whole. Lower learning_rate ({settings.learning_rate:g}), raise "
-                    f"warmup_steps ({settings.warmup_steps}), or set amp ({settings.amp}) to off"
-                )
+            refuse_infinite(facts, figures, self.settings)
             if self.objective.bounded:
                 facts["progress"] = progress(figures["fused"], facts["collapse"], facts["floor"])
             self.history.append({"kind": "step", **facts, **figures})
@@ -295,7 +297,7 @@ class Trainer:
             )
 
     def _validate(self) -> dict[str, float]:
-        if self.validator is None:
+        if self.validator is None or self.refit_epochs:
             return {}
         figures = self.validator(self.model, self.dataset)
         if self.monitor not in figures:
@@ -306,6 +308,11 @@ class Trainer:
         return figures
 
     def _save(self, record: dict[str, Any], clock: Stopwatch) -> None:
+        if self.refit_epochs:
+            record["best"] = self.epoch == self.last_epoch
+            self.history.append(record)
+            save_epoch(self, clock.seconds, record["best"])
+            return
         if self.monitor not in record:
             raise TrainingError(
                 f"monitor {self.monitor!r} has no value: no batch of epoch {self.epoch} holds a "
@@ -331,10 +338,12 @@ class Trainer:
         log.info(f"resuming {self.run.name} after epoch {self.epoch} of {self.settings.epochs}")
 
     def _goes_on(self) -> bool:
-        """Whether another epoch follows; a collapsed run is begun again or stopped here."""
+        """Whether another epoch follows; a collapsed run begins again or stops, one refits."""
         heed_collapse(self)
         out_of_patience = 0 < self.settings.patience <= self.epochs_without_better
-        return self.epoch < self.last_epoch and not out_of_patience
+        if self.refit_epochs or (self.epoch < self.last_epoch and not out_of_patience):
+            return self.epoch < self.last_epoch
+        return begin_refit(self)
 
     def _tell(self, event: str, *details: Any) -> None:
         for watcher in self.watchers:
