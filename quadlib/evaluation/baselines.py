@@ -13,8 +13,9 @@ import pandas as pd
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 
+from quadlib.evaluation import resampled
 from quadlib.evaluation.intervals import SessionBootstrap
-from quadlib.evaluation.metrics import auroc, classification, macro_f1
+from quadlib.evaluation.metrics import auroc, classification
 from quadlib.evaluation.score import Score
 
 SETPOINT_COLUMNS = (
@@ -104,7 +105,7 @@ def _score(
     f1 = scores.macro_f1
     if bootstrap is not None:
         f1 = bootstrap.interval(
-            f1, lambda rows: macro_f1(truth[rows], predictions[rows], len(class_names))
+            f1, resampled.macro_f1(bootstrap, truth, predictions, len(class_names))
         )
     return Baseline(
         name,

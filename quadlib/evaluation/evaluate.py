@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,11 +31,20 @@ from quadlib.evaluation.scoring import (
     score_modalities,
     worst_recordings,
 )
-from quadlib.evaluation.subsets import SubsetScore, one_hidden, score_subsets, shapley_values
+from quadlib.evaluation.subsets import (
+    SubsetScore,
+    embedded,
+    encode,
+    one_hidden,
+    score_subsets,
+    shapley_values,
+)
 from quadlib.model.quad import QuadModel
 from quadlib.runs import Run
 from quadlib.training.device import choose_device
 from quadlib.training.restore import restore
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -79,14 +89,20 @@ def evaluate(
     device = choose_device(settings.device or restored.settings.device)
     model, dataset = restored.model.to(device), restored.dataset
     train_rows, eval_rows = dataset.table.rows("train"), dataset.table.rows(settings.eval_split)
-    gallery = embed(model, dataset, train_rows)
-    queries = embed(model, dataset, eval_rows) if len(eval_rows) else gallery.take(eval_rows)
-    askable = isinstance(model, QuadModel)  # its encoders and its fusion can be asked apart
-    subsets = (
-        score_subsets(model, dataset, train_rows, eval_rows, settings)
-        if askable and len(eval_rows)
-        else []
+    log.info(
+        f"evaluating {run.name}: {len(eval_rows):,} {settings.eval_split} recordings among the "
+        f"{len(train_rows):,} of train"
     )
+    askable = isinstance(model, QuadModel)  # its encoders and its fusion can be asked apart
+    subsets: list[SubsetScore] = []
+    if isinstance(model, QuadModel) and len(eval_rows):
+        known, asked = (encode(model, dataset, rows) for rows in (train_rows, eval_rows))
+        gallery, queries = embedded(model, known), embedded(model, asked)
+        subsets = score_subsets(model, known, asked, dataset.table, settings)
+    else:
+        gallery = embed(model, dataset, train_rows)
+        queries = embed(model, dataset, eval_rows) if len(eval_rows) else gallery.take(eval_rows)
+    log.info("scoring the fused embeddings, the baselines and the map")
     table = with_durations(dataset.table, np.concatenate([train_rows, eval_rows]))
     evaluation = evaluate_embeddings(
         gallery, queries, table, settings, subsets=subsets, run=run.name
@@ -98,7 +114,9 @@ def evaluate(
     if settings.eval_split == "test":
         evaluation = noting_other_scores(run, restored.checkpoint, evaluation)
     evaluation.write(run.folder)
-    run.update(timings={"evaluate_seconds": round(time.perf_counter() - started, 3)})
+    seconds = time.perf_counter() - started
+    run.update(timings={"evaluate_seconds": round(seconds, 3)})
+    log.info(f"evaluated in {seconds:.1f} s")
     return evaluation
 
 

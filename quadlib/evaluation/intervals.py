@@ -4,15 +4,16 @@ two runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
 
 from quadlib.evaluation.score import Score
 
-Statistic = Callable[[np.ndarray], float | None]
+BLOCK_ELEMENTS = 8_000_000
 LEAST_DEFINED = (
     0.5  # share of resamples in which a statistic must exist for its interval to be given
 )
@@ -22,46 +23,58 @@ class SessionBootstrap:
     """Percentile intervals from whole sessions drawn with replacement, as many as there are; the
     same draws for the same seed.
 
-    `groups` (n,) names each recording's session. Recordings of one session share their recipe and
-    their light, so only sessions are independent draws.
+    `groups` (n,) names each recording's session; `times` (R, sessions) says how often each resample
+    drew each session. Recordings of one session share their recipe and their light, so only
+    sessions are independent draws.
     """
 
     def __init__(
         self, groups: np.ndarray, resamples: int, seed: int, confidence: float = 0.95
     ) -> None:
         names, self.session = np.unique(groups, return_inverse=True)
-        random = np.random.default_rng([seed, 0xB007])
         self.n_sessions, self.tail = len(names), (1 - confidence) / 2
-        self.draws = [self._draw(random) for _ in range(resamples if self.n_sessions > 1 else 0)]
+        self.times = times_drawn(self.n_sessions, resamples if self.n_sessions > 1 else 0, seed)
         self.resamples = resamples
 
-    def _draw(self, random: np.random.Generator) -> np.ndarray:
-        times = np.bincount(
-            random.integers(0, self.n_sessions, self.n_sessions), minlength=self.n_sessions
-        )
-        return np.repeat(np.arange(len(self.session)), times[self.session])
+    def totals(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the recordings of every resample, (R, k), of values (n, k)."""
+        sums = np.zeros((self.n_sessions, values.shape[1]))
+        np.add.at(sums, self.session, values)
+        blocks = np.array_split(self.times, max(1, self.times.size // BLOCK_ELEMENTS))
+        return np.concatenate([block.astype(np.float64) @ sums for block in blocks])
 
-    def interval(self, score: Score, statistic: Statistic) -> Score:
-        """The score with the interval of `statistic(rows)`, or with the reason why there is none;
-        unchanged without resamples.
+    def interval(self, score: Score, values: np.ndarray) -> Score:
+        """The score with the interval of its values (R,) in the resamples, or with the reason why
+        there is none; unchanged without resamples.
 
-        A statistic that is undefined for some rows returns None there, for example AUROC without a
-        good recording; the interval is then over the other resamples, if they are at least half.
+        A score that is undefined in some resamples is NaN there, for example AUROC without a good
+        recording; the interval is then over the others, if they are at least half.
         """
         if not score.defined or not self.resamples:
             return score
         if self.n_sessions < 2:
             return replace(score, reason="no interval: all recordings are of one session")
-        values = [value for value in map(statistic, self.draws) if value is not None]
-        if len(values) < LEAST_DEFINED * self.resamples:
-            missing = self.resamples - len(values)
+        known = values[~np.isnan(values)]
+        if len(known) < LEAST_DEFINED * self.resamples:
+            missing = self.resamples - len(known)
             return replace(
                 score,
                 reason=f"no interval: the score is undefined in {missing} of {self.resamples} "
                 "resamples",
             )
-        low, high = np.quantile(values, [self.tail, 1 - self.tail])
+        low, high = np.quantile(known, [self.tail, 1 - self.tail])
         return replace(score, low=float(low), high=float(high))
+
+
+@lru_cache(maxsize=4)
+def times_drawn(n_sessions: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each session is drawn in each resample, uint16 (resamples, n_sessions)."""
+    random = np.random.default_rng([seed, 0xB007])
+    times = np.zeros((resamples, n_sessions), dtype=np.uint16)
+    for drawn in times:
+        drawn[:] = np.bincount(random.integers(0, n_sessions, n_sessions), minlength=n_sessions)
+    times.flags.writeable = False
+    return times
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ the worst recordings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from quadlib.config import EvaluateSettings
 from quadlib.data.samples import SampleTable
+from quadlib.evaluation import resampled
 from quadlib.evaluation.baselines import NORMAL_CLASS, normal_code
 from quadlib.evaluation.embed import EmbeddingSet
 from quadlib.evaluation.intervals import SessionBootstrap
@@ -21,13 +22,12 @@ from quadlib.evaluation.metrics import (
     auroc,
     classification,
     effective_rank,
-    macro_f1,
     one_class_reason,
     uniformity,
 )
 from quadlib.evaluation.neighbours import class_nearness
 from quadlib.evaluation.record import WorstRecording
-from quadlib.evaluation.retrieval import Retrieval, cross_modal_map_at_r, knn_and_retrieval
+from quadlib.evaluation.retrieval import cross_modal_map_at_r, knn_and_retrieval
 from quadlib.evaluation.score import Score
 from quadlib.evaluation.subsets import knn_scores
 
@@ -83,17 +83,14 @@ def score_fused(
         if defect is None
         else auroc(defect, suspicion),
     }
-    statistics: dict[str, Callable[[np.ndarray], float | None]] = {
-        "accuracy": lambda rows: float(np.mean(predictions[rows] == truth[rows])),
-        "macro_f1": lambda rows: macro_f1(truth[rows], predictions[rows], len(class_names)),
-        "map_at_r": lambda rows: _mean_map_at_r(ranking, rows),
-        "auroc": lambda rows: (
-            None if defect is None else auroc(defect[rows], suspicion[rows]).value
-        ),
+    values = {
+        "accuracy": resampled.mean(bootstrap, (predictions == truth).astype(float)),
+        "macro_f1": resampled.macro_f1(bootstrap, truth, predictions, len(class_names)),
+        "map_at_r": resampled.mean(bootstrap, ranking.average_precision_at_r),
     }
-    scores |= {
-        name: bootstrap.interval(scores[name], statistic) for name, statistic in statistics.items()
-    }
+    if defect is not None:
+        values["auroc"] = resampled.auroc(bootstrap, defect, suspicion)
+    scores |= {name: bootstrap.interval(scores[name], drawn) for name, drawn in values.items()}
     scores |= {
         "alignment": alignment(queries.fused, truth),
         "uniformity": uniformity(queries.fused),
@@ -107,22 +104,17 @@ def class_intervals(
 ) -> list[ClassScore]:
     """The scores per class, with an interval of F1 where the class has two sessions or more."""
 
+    values = resampled.class_f1(
+        bootstrap, queries.labels, fused.predictions, len(fused.classification.per_class)
+    )
+
     def with_interval(code: int, score: ClassScore) -> ClassScore:
-        true, predicted = queries.labels == code, fused.predictions == code
-        if score.f1.defined and len(np.unique(bootstrap.session[true])) < 2:
+        sessions = np.unique(bootstrap.session[queries.labels == code])
+        if score.f1.defined and len(sessions) < 2:
             return replace(
                 score, f1=replace(score.f1, reason="no interval: the class has one session here")
             )
-
-        def f1(rows: np.ndarray) -> float | None:
-            support = int(true[rows].sum())
-            return (
-                2 * int((true & predicted)[rows].sum()) / (support + int(predicted[rows].sum()))
-                if support
-                else None
-            )
-
-        return replace(score, f1=bootstrap.interval(score.f1, f1))
+        return replace(score, f1=bootstrap.interval(score.f1, values[:, code]))
 
     return [with_interval(code, score) for code, score in enumerate(fused.classification.per_class)]
 
@@ -203,12 +195,6 @@ def worst_recordings(
         )
         for n in np.argsort(margin, kind="stable")[:WORST]
     ]
-
-
-def _mean_map_at_r(ranking: Retrieval, rows: np.ndarray) -> float | None:
-    values = ranking.average_precision_at_r[rows]
-    counted = ~np.isnan(values)
-    return float(values[counted].mean()) if counted.any() else None
 
 
 def _defects(

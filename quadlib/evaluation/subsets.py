@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from quadlib.config import EvaluateSettings
 from quadlib.data.samples import SampleTable
-from quadlib.evaluation.embed import evaluation_mode
+from quadlib.evaluation import resampled
+from quadlib.evaluation.embed import EmbeddingSet, evaluation_mode
 from quadlib.evaluation.intervals import SessionBootstrap
-from quadlib.evaluation.metrics import classification, macro_f1, one_class_reason
+from quadlib.evaluation.metrics import classification, one_class_reason
+from quadlib.evaluation.progress import Progress
 from quadlib.evaluation.retrieval import knn_and_retrieval
 from quadlib.evaluation.score import Score
-from quadlib.model.quad import unit
+from quadlib.model.quad import QuadModel, unit
 
 
 @dataclass(frozen=True)
@@ -51,32 +52,45 @@ class Tokens:
 
 
 @torch.inference_mode()
-def encode(model: nn.Module, dataset: Any, rows: np.ndarray, batch_size: int = 128) -> Tokens:
+def encode(model: QuadModel, dataset: Any, rows: np.ndarray, batch_size: int = 128) -> Tokens:
     """Runs every encoder once over the rows; any subset of modalities can then be fused without
     encoding again.
     """
     device = next(model.parameters()).device
-    names = list(dataset.modalities)
     values, present, labels = [], [], []
+    said = Progress("embedding", len(rows), "recordings")
     with evaluation_mode(model):
         for batch in dataset.batches(np.asarray(rows, dtype=np.int64), batch_size):
             batch = batch.to(device)
-            values.append(
-                torch.stack(
-                    [model.get_submodule(f"encoders.{name}")(batch.inputs[name]) for name in names],
-                    dim=1,
-                )
-            )
+            values.append(model.encode(batch))
             present.append(batch.present)
             labels.append(batch.labels)
+            said.step(len(batch))
     return Tokens(
         torch.cat(values), torch.cat(present), torch.cat(labels).cpu().numpy(), np.asarray(rows)
     )
 
 
 @torch.inference_mode()
+def embedded(model: QuadModel, tokens: Tokens, batch_size: int = 4096) -> EmbeddingSet:
+    """The embeddings of encoded recordings, as `embed` gives them."""
+    with evaluation_mode(model):
+        parts = [
+            model.read(values, present)
+            for values, present in zip(
+                tokens.values.split(batch_size), tokens.present.split(batch_size), strict=True
+            )
+        ]
+    fused, by_modality, weights = (
+        torch.cat(column).float().cpu().numpy() for column in zip(*parts, strict=True)
+    )
+    present = tokens.present.cpu().numpy()
+    return EmbeddingSet(fused, by_modality, weights, present, tokens.labels, tokens.rows)
+
+
+@torch.inference_mode()
 def fuse(
-    model: Any, tokens: Tokens, visible: Sequence[int], batch_size: int = 4096
+    model: QuadModel, tokens: Tokens, visible: Sequence[int], batch_size: int = 4096
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fused unit embeddings (k, D) from the visible modalities alone, and which recordings have any
     of them, bool (n,).
@@ -96,26 +110,30 @@ def fuse(
 
 
 def score_subsets(
-    model: nn.Module,
-    dataset: Any,
-    train_rows: np.ndarray,
-    eval_rows: np.ndarray,
+    model: QuadModel,
+    gallery: Tokens,
+    queries: Tokens,
+    table: SampleTable,
     settings: EvaluateSettings,
 ) -> list[SubsetScore]:
     """Scores of all 2^M - 1 subsets of the modalities, single ones first, the full set last;
     macro-F1 with its interval.
     """
-    names = list(dataset.modalities)
-    gallery, queries = encode(model, dataset, train_rows), encode(model, dataset, eval_rows)
-    return [
-        _score_subset(model, gallery, queries, chosen, names, dataset.table, settings)
+    names = list(table.modalities)
+    subsets = [
+        chosen
         for size in range(1, len(names) + 1)
         for chosen in combinations(range(len(names)), size)
     ]
+    said, scores = Progress("scoring", len(subsets), "subsets of the modalities"), []
+    for chosen in subsets:
+        scores.append(_score_subset(model, gallery, queries, chosen, names, table, settings))
+        said.step()
+    return scores
 
 
 def _score_subset(
-    model: nn.Module,
+    model: QuadModel,
     gallery: Tokens,
     queries: Tokens,
     chosen: tuple[int, ...],
@@ -171,7 +189,7 @@ def knn_scores(
         table.frame["group"].to_numpy()[rows], settings.resamples, settings.seed
     )
     f1 = bootstrap.interval(
-        result.macro_f1, lambda drawn: macro_f1(labels[drawn], predictions[drawn], len(names))
+        result.macro_f1, resampled.macro_f1(bootstrap, labels, predictions, len(names))
     )
     return {"accuracy": result.accuracy, "macro_f1": f1, "map_at_r": ranking.means()["map_at_r"]}
 

@@ -138,15 +138,21 @@ class QuadModel(nn.Module):
         """Unit embeddings of a batch; raises ValueError naming the rows that have no modality at
         all.
         """
-        present = batch.present
-        _check_present(present, self.modalities)
-        tokens = torch.stack(
+        _check_present(batch.present, self.modalities)
+        return self.read(self.encode(batch), batch.present)
+
+    def encode(self, batch: Batch) -> Tensor:
+        """A token (B, M, width) of every modality, each from its own encoder alone."""
+        return torch.stack(
             [
-                self._encode(name, batch.inputs[name], present[:, m])
+                self._encode(name, batch.inputs[name], batch.present[:, m])
                 for m, name in enumerate(self.modalities)
             ],
             dim=1,
         )
+
+    def read(self, tokens: Tensor, present: Tensor) -> Embeddings:
+        """Unit embeddings from the tokens (B, M, width) of those modalities that are present."""
         offered = (
             hide_modalities(present, self.modality_dropout)
             if self.training and self.modality_dropout

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.neighbors import NearestNeighbors
 
 from quadlib.config import EvaluateSettings, RunSettings, read_settings
 from quadlib.evaluation.embed import EmbeddingSet, embed
@@ -11,7 +12,7 @@ from quadlib.evaluation.leakage import session_leakage
 from quadlib.evaluation.maps import embedding_map
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
-from quadlib.evaluation.subsets import score_subsets
+from quadlib.evaluation.subsets import encode, score_subsets
 from quadlib.files import FileError
 from quadlib.runs import Run
 
@@ -28,7 +29,9 @@ def evaluated(model, dataset, **values) -> Evaluation:
         embed(model, dataset, test),
         table,
         chosen,
-        subsets=score_subsets(model, dataset, train, test, chosen),
+        subsets=score_subsets(
+            model, encode(model, dataset, train), encode(model, dataset, test), table, chosen
+        ),
         run="r1",
     )
 
@@ -149,7 +152,12 @@ def test_a_split_that_cannot_be_scored(
     subsets = (
         []
         if split == "empty"
-        else score_subsets(model, dataset, table.rows("train"), table.rows("test"), settings())
+        else score_subsets(
+            model,
+            *(encode(model, dataset, table.rows(name)) for name in ("train", "test")),
+            table,
+            settings(),
+        )
     )
     result = evaluate_embeddings(gallery, queries, table, settings(), subsets=subsets)
     for name in ("accuracy", "macro_f1", "map_at_r", "mrr", "modality_to_modality_map_at_r"):
@@ -226,6 +234,11 @@ def test_maps() -> None:
     random = np.random.default_rng(0)
     few, many = random.normal(size=(20, 8)), random.normal(size=(60, 8))
     assert embedding_map(few)[1] == "PCA" and embedding_map(many)[1] == "t-SNE"
+    more = np.random.default_rng(0).normal(size=(1200, 3)) + 9 * np.eye(3)[np.arange(1200) % 3]
+    places, method = embedding_map(more)
+    assert method == "t-SNE of 1,000, the others between them" and places.shape == (1200, 2)
+    nearest = NearestNeighbors(n_neighbors=2).fit(places).kneighbors(places)[1][:, 1]
+    assert (nearest % 3 == np.arange(1200) % 3).mean() > 0.98
     assert (embedding_map(many, 3)[0] == embedding_map(many, 3)[0]).all()
     for rows in (np.zeros((0, 8)), np.ones((5, 8))):
         coordinates, method = embedding_map(rows)

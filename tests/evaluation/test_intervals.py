@@ -1,25 +1,26 @@
 import numpy as np
 import pytest
 
+from quadlib.evaluation import resampled
 from quadlib.evaluation.intervals import SessionBootstrap, compare_paired
+from quadlib.evaluation.metrics import auroc, macro_f1
 from quadlib.evaluation.score import Score
+
+
+def rows_of(bootstrap: SessionBootstrap) -> list[np.ndarray]:
+    """The recordings of every resample, each as often as its session was drawn."""
+    every = np.arange(len(bootstrap.session))
+    return [np.repeat(every, times[bootstrap.session]) for times in bootstrap.times]
 
 
 def test_whole_sessions_are_drawn_and_repeat() -> None:
     groups = np.array(["b", "a", "b", "c", "a", "b"])
-    draws = SessionBootstrap(groups, 50, seed=3).draws
-    for rows in draws:
-        for session in "abc":
-            times = np.bincount(rows, minlength=6)[groups == session]
-            assert len(set(times.tolist())) == 1
-    assert all(
-        (one == other).all()
-        for one, other in zip(draws, SessionBootstrap(groups, 50, seed=3).draws, strict=True)
-    )
-    assert any(
-        len(one) != len(other) or (one != other).any()
-        for one, other in zip(draws, SessionBootstrap(groups, 50, seed=4).draws, strict=True)
-    )
+    bootstrap = SessionBootstrap(groups, 50, seed=3)
+    assert (bootstrap.times.sum(axis=1) == 3).all() and bootstrap.times.max() > 1
+    assert (bootstrap.times == SessionBootstrap(groups, 50, seed=3).times).all()
+    assert (bootstrap.times != SessionBootstrap(groups, 50, seed=4).times).any()
+    drawn = bootstrap.totals(np.arange(6.0)[:, None])[:, 0]
+    assert drawn.tolist() == [rows.sum() for rows in rows_of(bootstrap)]
 
 
 def test_interval_widens_with_sessions_and_covers() -> None:
@@ -28,31 +29,45 @@ def test_interval_widens_with_sessions_and_covers() -> None:
     for seed in range(60):
         session = np.repeat(np.arange(20), 10)
         hits = (0.7 + 0.15 * random.normal(size=20))[session] > random.random(200)
-        scores = [
-            SessionBootstrap(groups, 200, seed).interval(
-                Score(float(hits.mean())), lambda rows, hits=hits: float(hits[rows].mean())
-            )
-            for groups in (session, np.arange(200))
-        ]
+        scores = []
+        for groups in (session, np.arange(200)):
+            bootstrap = SessionBootstrap(groups, 200, seed)
+            values = resampled.mean(bootstrap, hits.astype(float))
+            scores.append(bootstrap.interval(Score(float(hits.mean())), values))
         covered += scores[0].low <= 0.7 <= scores[0].high
         wider += scores[0].high - scores[0].low > scores[1].high - scores[1].low
     assert covered >= 50 and wider >= 50
 
 
+def test_scores_of_all_resamples_at_once_are_those_of_each() -> None:
+    random = np.random.default_rng(1)
+    truth, predictions = random.integers(0, 4, (2, 60))
+    scores = np.round(random.normal(size=60), 1)  # with ties
+    bootstrap = SessionBootstrap(random.integers(0, 5, 60), 80, 0)
+    drawn = rows_of(bootstrap)
+    assert resampled.macro_f1(bootstrap, truth, predictions, 5) == pytest.approx(
+        [macro_f1(truth[rows], predictions[rows], 5) for rows in drawn]
+    )
+    assert resampled.auroc(bootstrap, truth > 1, scores) == pytest.approx(
+        [auroc(truth[rows] > 1, scores[rows]).value for rows in drawn]
+    )
+    values = np.where(truth == 2, np.nan, scores)
+    assert resampled.mean(bootstrap, values) == pytest.approx(
+        [np.nanmean(values[rows]) for rows in drawn]
+    )
+    one_sided = resampled.auroc(bootstrap, bootstrap.session == 0, scores)
+    assert np.isnan(one_sided).tolist() == (bootstrap.times[:, 0] == 0).tolist()
+
+
 def test_no_interval_says_why() -> None:
-    score = Score(0.5)
-    assert SessionBootstrap(np.arange(4), 0, 0).interval(score, lambda rows: 0.5) is score
-    assert (
-        "one session"
-        in SessionBootstrap(np.zeros(4), 10, 0).interval(score, lambda rows: 0.5).reason
-    )
-    assert (
-        "in 10 of 10"
-        in SessionBootstrap(np.arange(4), 10, 0).interval(score, lambda rows: None).reason
-    )
+    score, half = Score(0.5), np.full(10, 0.5)
+    assert SessionBootstrap(np.arange(4), 0, 0).interval(score, half[:0]) is score
+    assert "one session" in SessionBootstrap(np.zeros(4), 10, 0).interval(score, half[:0]).reason
+    nothing = np.full(10, np.nan)
+    assert "in 10 of 10" in SessionBootstrap(np.arange(4), 10, 0).interval(score, nothing).reason
     undefined = Score.undefined("one class")
-    assert SessionBootstrap(np.arange(4), 10, 0).interval(undefined, lambda rows: 0.5) is undefined
-    assert SessionBootstrap(np.zeros(0), 10, 0).interval(undefined, lambda rows: 0.5) is undefined
+    assert SessionBootstrap(np.arange(4), 10, 0).interval(undefined, half) is undefined
+    assert SessionBootstrap(np.zeros(0), 10, 0).interval(undefined, half[:0]) is undefined
 
 
 def test_better_over_paired_seeds() -> None:

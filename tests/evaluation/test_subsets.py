@@ -4,7 +4,14 @@ import pytest
 from quadlib.config import EvaluateSettings, read_settings
 from quadlib.evaluation.embed import embed
 from quadlib.evaluation.score import Score
-from quadlib.evaluation.subsets import SubsetScore, encode, fuse, score_subsets, shapley_values
+from quadlib.evaluation.subsets import (
+    SubsetScore,
+    embedded,
+    encode,
+    fuse,
+    score_subsets,
+    shapley_values,
+)
 
 SETTINGS = read_settings(EvaluateSettings, {"resamples": 20})
 
@@ -19,12 +26,17 @@ def test_fusing_cached_tokens_equals_embedding_with_the_others_hidden(model, dat
         np.testing.assert_allclose(
             fused, embed(model, dataset, rows[kept], hide=hide).fused, atol=1e-6
         )
+    whole = embed(model, dataset, rows)
+    for name in ("fused", "by_modality", "weights", "present", "labels", "rows"):
+        wanted = getattr(whole, name)
+        np.testing.assert_allclose(getattr(embedded(model, tokens), name), wanted, atol=1e-6)
     assert all(module.training for module in model.modules())
 
 
 def test_every_subset_is_scored_and_every_recording_encoded_once(model, dataset) -> None:
     train, test = dataset.table.rows("train"), dataset.table.rows("test")
-    subsets = score_subsets(model, dataset, train, test, SETTINGS)
+    known, asked = encode(model, dataset, train), encode(model, dataset, test)
+    subsets = score_subsets(model, known, asked, dataset.table, SETTINGS)
     assert [subset.modalities for subset in subsets] == [
         ("fou",),
         ("kar",),
@@ -51,9 +63,8 @@ def test_a_modality_that_nobody_has_is_undefined_with_a_reason(
 ) -> None:
     table = make_table(missing=0.0)
     gone = table.with_columns(mor=np.full(len(table), -1))
-    subsets = score_subsets(
-        model, as_dataset(gone), gone.rows("train"), gone.rows("test"), SETTINGS
-    )
+    known, asked = (encode(model, as_dataset(gone), gone.rows(name)) for name in ("train", "test"))
+    subsets = score_subsets(model, known, asked, gone, SETTINGS)
     reasons = {subset.modalities: subset.macro_f1.reason for subset in subsets}
     assert reasons["mor",] == "no recording of the gallery has mor"
     assert reasons["fou", "mor"] == ""
@@ -87,8 +98,7 @@ def test_shapley_values_by_hand() -> None:
 
 
 def test_shapley_values_add_up(model, dataset) -> None:
-    subsets = score_subsets(
-        model, dataset, dataset.table.rows("train"), dataset.table.rows("test"), SETTINGS
-    )
+    known, asked = (encode(model, dataset, dataset.table.rows(name)) for name in ("train", "test"))
+    subsets = score_subsets(model, known, asked, dataset.table, SETTINGS)
     values = [score.value for score in shapley_values(subsets, 0.2).values()]
     assert sum(values) == pytest.approx(subsets[-1].macro_f1.value - 0.2)

@@ -1,0 +1,68 @@
+"""Scores of every resample of a bootstrap at once, from sums over its sessions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quadlib.evaluation.intervals import SessionBootstrap
+
+BLOCK_ELEMENTS = 8_000_000
+
+
+def mean(bootstrap: SessionBootstrap, values: np.ndarray) -> np.ndarray:
+    """Mean of the values (n,) that are not NaN, in every resample (R,); NaN where none is drawn."""
+    known = ~np.isnan(values)
+    sums = bootstrap.totals(np.stack([np.where(known, values, 0.0), known], axis=1))
+    return _ratio(sums[:, 0], sums[:, 1])
+
+
+def class_f1(
+    bootstrap: SessionBootstrap, truth: np.ndarray, predictions: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """F1 of every class in every resample, (R, n_classes); NaN where none of the class is drawn."""
+    true, predicted, hits = (
+        bootstrap.totals(chosen[:, None] * np.eye(n_classes)[codes])
+        for chosen, codes in (
+            (np.ones(len(truth)), truth),
+            (np.ones(len(truth)), predictions),
+            ((truth == predictions).astype(float), truth),
+        )
+    )
+    return np.where(true > 0, _ratio(2 * hits, true + predicted), np.nan)
+
+
+def macro_f1(
+    bootstrap: SessionBootstrap, truth: np.ndarray, predictions: np.ndarray, n_classes: int
+) -> np.ndarray:
+    """Mean F1 over the classes that are drawn, in every resample (R,)."""
+    scores = class_f1(bootstrap, truth, predictions, n_classes)
+    drawn = ~np.isnan(scores)
+    return _ratio(np.where(drawn, scores, 0.0).sum(axis=1), drawn.sum(axis=1))
+
+
+def auroc(bootstrap: SessionBootstrap, defect: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve in every resample (R,), ties counted half; NaN where one side is
+    missing.
+
+    A defect is above a good recording as often as their scores say, so it is one sum over the good
+    ones below, in the order of the scores.
+    """
+    _, level = np.unique(scores, return_inverse=True)
+    order = np.argsort(level, kind="stable")
+    sorted_level, bad = level[order], np.asarray(defect, dtype=float)[order]
+    starts = np.flatnonzero(np.diff(sorted_level, prepend=-1))
+    result = []
+    rows = max(1, BLOCK_ELEMENTS // max(1, len(order)))
+    for begin in range(0, len(bootstrap.times), rows):
+        weight = bootstrap.times[begin : begin + rows][:, bootstrap.session[order]].astype(float)
+        above = np.add.reduceat(weight * bad, starts, axis=1)
+        good = np.add.reduceat(weight * (1 - bad), starts, axis=1)
+        below = np.cumsum(good, axis=1) - good / 2
+        result.append(_ratio((above * below).sum(axis=1), above.sum(axis=1) * good.sum(axis=1)))
+    return np.concatenate(result) if result else np.zeros(0)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(
+        numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0
+    )
