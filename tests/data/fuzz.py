@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
+from nptdms import ChannelObject, TdmsWriter
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError
@@ -68,6 +70,7 @@ def seeds(kind: str, folder: Path) -> Iterator[Path]:
             path = folder / f"{number}.csv"
             path.write_text(text)
             yield path
+        yield from laboratory(folder)
         return
     for number, (name, own, file, maker, right) in enumerate(CASES):
         if own == kind and not right.startswith("refused") and not any(s in name for s in LARGE):
@@ -75,6 +78,21 @@ def seeds(kind: str, folder: Path) -> Iterator[Path]:
             path.parent.mkdir()
             make(maker, path)
             yield path
+
+
+def laboratory(folder: Path) -> Iterator[Path]:
+    """One HDF5 and one TDMS file."""
+    times, values = np.arange(60) / 10, np.sin(np.arange(60.0))
+    with h5py.File(folder / "log.h5", "w") as file:
+        file["weld/time"], file["weld/flow"] = times, values
+        file.create_dataset("weld/force", data=values, chunks=(20,), compression="gzip")
+        file["weld/flow"].attrs["unit"] = "l/min"
+    with TdmsWriter(str(folder / "log.tdms")) as file:
+        timing = {"wf_increment": 0.1, "wf_start_offset": 0.0, "unit_string": "l/min"}
+        channels = [ChannelObject("weld", name, values, timing) for name in ("flow", "force")]
+        file.write_segment(channels)
+        file.write_segment(channels)
+    yield from (folder / "log.h5", folder / "log.tdms")
 
 
 def fuzz(kind: str, files: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:

@@ -69,8 +69,16 @@ def decode(job: Job) -> Decoded:
     settings = job.settings
     readings = read_readings(job.path, settings, job.channels)
     window = crop_window(readings, job.crop, settings.series_crop_above) if job.crop else None
+    with np.errstate(over="ignore"):
+        array = resample(readings, settings.series_steps, window)
+    if not np.isfinite(array).all():
+        raise DamageError(
+            job.path,
+            "holds values beyond 3.4e38, which 32 bits do not hold",
+            "correct them, or name the channels to read by series_channels",
+        )
     return Decoded(
-        resample(readings, settings.series_steps, window),
+        array,
         # Rows that merely count as evenly spaced say no time that another file could be cut to.
         _between_readings(readings, window) if window and readings.clock else None,
         readings.repeated_stamps,

@@ -21,6 +21,7 @@ TIMES = ("%H:%M:%S.%f", "%H:%M:%S", "%H:%M", "%I:%M:%S.%f %p", "%I:%M:%S %p", "%
 CERTAIN_DATES = ("%Y/%m/%d", "%Y-%m-%d", "%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d", "%Y%m%d", "%d-%b-%Y")
 EITHER_DATES = (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"), ("%d/%m/%y", "%m/%d/%y"))
 LOOKED_AT = 20  # cells on which a form is tried before all are read
+ISO = r"\d{4}-\d\d-\d\d[ T]\d"  # a fraction of a second may be left out where it is 0
 TIME_OF_DAY = re.compile(r"\d{1,3}:\d\d(?::\d\d(?:[.,]\d+)?)?")
 REMEDY = "correct or leave out these rows, or take the file again from the original"
 WAYS_OUT = (
@@ -172,7 +173,7 @@ def _moments(
     """Seconds of dates with times, all of one form."""
     plain_text = text.str.replace(r"(\d),(\d+)", r"\1.\2", regex=True)
     zoneless = plain_text.str.replace(r"\s*(?:Z|UTC|[+-]\d\d:?\d\d)$", "", regex=True)
-    if not (zoneless == plain_text).all():
+    if not (zoneless == plain_text).all() or plain_text.str.match(ISO).all():
         moments = pd.to_datetime(plain_text, errors="coerce", utc=True, format="ISO8601")
         if moments.notna().all():
             return _nanoseconds(moments)

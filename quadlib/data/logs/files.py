@@ -1,10 +1,10 @@
-"""The columns of a file of readings, by its ending: text, Parquet, Feather, MATLAB."""
+"""The columns of a file of readings, by its ending: text, Parquet, Feather, MATLAB, HDF5, TDMS."""
 
 from __future__ import annotations
 
 import gzip
 import io
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,12 @@ import scipy.io
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import RESTORE, DamageError, open_regular
+from quadlib.data.logs.columns import Columns as Columns
+from quadlib.data.logs.hdf5 import read_hdf5
 from quadlib.data.logs.layout import read_log
+from quadlib.data.logs.tdms import read_tdms
 
-ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".feather", ".mat")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A file's columns under their names, with units and the line or row of every reading."""
-
-    names: list[str]
-    units: list[str]
-    columns: list[pd.Series]
-    lines: np.ndarray
-    notes: list[str] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
+TEXTS = (".csv", ".tsv", ".txt", ".gz")
 
 
 def read_columns(path: Path, settings: MediaSettings) -> Columns:
@@ -41,10 +32,9 @@ def read_columns(path: Path, settings: MediaSettings) -> Columns:
             content = gzip.decompress(content)
         except (OSError, EOFError) as error:
             raise DamageError(path, f"is not a readable gzip file ({error})", RESTORE) from None
-    if name.endswith((".parquet", ".feather")):
-        return _of_frame(path, content, name.rpartition(".")[2])
-    if name.endswith(".mat"):
-        return _of_matlab(path, content)
+    reader = READERS.get(path.suffix.lower())
+    if reader is not None:
+        return reader(path, content, settings)
     log = read_log(
         path,
         content,
@@ -55,7 +45,8 @@ def read_columns(path: Path, settings: MediaSettings) -> Columns:
     return Columns(list(log.names), list(log.units), columns, log.lines, list(log.notes))
 
 
-def _of_frame(path: Path, content: bytes, ending: str) -> Columns:
+def _of_frame(path: Path, content: bytes, _: MediaSettings) -> Columns:
+    ending = path.suffix.lower()[1:]
     try:
         reader = pd.read_parquet if ending == "parquet" else pd.read_feather
         frame: pd.DataFrame = reader(io.BytesIO(content))
@@ -69,7 +60,7 @@ def _of_frame(path: Path, content: bytes, ending: str) -> Columns:
     return Columns(names, [""] * len(names), columns, np.arange(len(frame)) + 1)
 
 
-def _of_matlab(path: Path, content: bytes) -> Columns:
+def _of_matlab(path: Path, content: bytes, _: MediaSettings) -> Columns:
     """The vectors of a .mat file that have the length of most; the others are left out by name."""
     if content.startswith(b"MATLAB 7.3"):
         raise DamageError(
@@ -94,3 +85,15 @@ def _of_matlab(path: Path, content: bytes) -> Columns:
         else:
             left_out[name] = f"of {value.dtype} and shape {value.shape}"
     return Columns(names, [""] * len(names), columns, np.arange(rows) + 1, [], left_out)
+
+
+# Whatever is no text, by its ending: (path, content, settings) to columns.
+READERS: dict[str, Callable[[Path, bytes, MediaSettings], Columns]] = {
+    ".parquet": _of_frame,
+    ".feather": _of_frame,
+    ".mat": _of_matlab,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+    ".tdms": read_tdms,
+}
+ENDINGS = (*TEXTS, *READERS)

@@ -202,14 +202,21 @@ def _cells(
             "complete or remove these lines, or say what stands between the fields: "
             "series_separator, series_decimal",
         )
-    frame: pd.DataFrame = pd.read_csv(
-        io.StringIO("\n".join(rows)),
-        sep=r"\s+" if separator == BLANKS else (separator or "\x1f"),
-        header=None,
-        names=list(range(width)),
-        index_col=False,
-        dtype=str,
-        keep_default_na=False,
-        skipinitialspace=True,
-    )
+    try:
+        frame: pd.DataFrame = pd.read_csv(
+            io.StringIO("\n".join(rows)),
+            sep=r"\s+" if separator == BLANKS else (separator or "\x1f"),
+            header=None,
+            names=list(range(width)),
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+        )
+    except pd.errors.ParserError as error:
+        raise DamageError(
+            path,
+            f"cannot be divided into fields ({str(error).removeprefix('Error tokenizing data. ')})",
+            "close its quotation marks, or take the file again from the original",
+        ) from None
     return frame.fillna("")

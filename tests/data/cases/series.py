@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.io
+from nptdms import ChannelObject, TdmsWriter
 
 from tests.data.cases.matrix import Case, Refused, Right
 
@@ -343,7 +345,47 @@ def store(dtype: Any = np.float32, change: Callable[[np.ndarray, int], Any] = la
     return write
 
 
+def hdf5(change: Callable[[h5py.File, int], Any] = lambda file, row: None, names: Sequence[str] = ("time", "pressure", "flow")) -> Callable[[Path, int], None]:
+    """Writes the recording as one dataset a column, then changed."""
+
+    def write(path: Path, row: int) -> None:
+        with h5py.File(path, "w") as file:
+            for name in names:
+                file[f"weld/{name}"] = frame(row)[name].to_numpy()
+            change(file, row)
+
+    return write
+
+
+def tdms(*groups: str, step: float = 0.0, clock: bool = True, cut: Callable[[bytes], bytes] = lambda data: data) -> Callable[[Path, int], None]:
+    """Writes the recording's channels into groups, with a step or with a channel of times."""
+
+    def write(path: Path, row: int) -> None:
+        even = np.arange(ROWS) * step
+        values = {"pressure": pressure(row, even), "flow": flow(row, even)} if step else {name: frame(row)[name].to_numpy() for name in ("pressure", "flow")}
+        values |= {"Time": CLOCK} if clock else {}
+        with TdmsWriter(str(path)) as file:
+            file.write_segment([ChannelObject(group, name, value, properties={"wf_increment": step, "wf_start_offset": 2.0} if step else {}) for group, (name, value) in zip(groups * 3, values.items(), strict=False)])
+        path.write_bytes(cut(path.read_bytes()))
+
+    return write
+
+
+def compound(file: h5py.File, row: int) -> None:
+    """The whole recording in one compound dataset."""
+    file["log"] = frame(row).to_records(index=False)
+
+
+def by_rate(file: h5py.File, row: int) -> None:
+    """Two channels at even times, by the file's sample rate."""
+    even = np.linspace(0, SECONDS, ROWS)
+    file.attrs["sample_rate"] = (ROWS - 1) / SECONDS
+    file["signal"] = np.stack([pressure(row, even), flow(row, even)])
+    file["signal"].attrs["channels"] = ["pressure", "flow"]
+
+
 NPY = "series arrays"
+LAB = "series of the laboratory"
 WHOLE = Right({"sensor": {f"r{row}": array(Path(), row) for row in (0, 7)}}, tolerance=1e-5)
 ARRAYS = [
     each("npy of channels and steps", store(), WHOLE, ".npy", NPY),
@@ -369,4 +411,25 @@ ARRAYS = [
     each("a spreadsheet", lambda path, row: path.write_bytes(b"PK\x03\x04" + bytes(200)), Refused(("xlsx", "CSV")), ".xlsx", NPY),
 ]
 
-CASES: list[Case] = [*NAMES, *TWO_COLUMNS, *TEXTS, *CELLS, *LEAKS, *ARRAYS]
+BY_NAME = at(flow, pressure)  # HDF5 keeps its datasets by name
+LABORATORY = [
+    each("HDF5, a dataset a column", hdf5(), BY_NAME, ".h5", LAB),
+    each("HDF5, in milliseconds by an attribute", hdf5(lambda file, row: (file["weld/time"].write_direct(1000 * file["weld/time"][:]), file["weld/time"].attrs.update(units="ms"))), BY_NAME, ".hdf5", LAB),
+    each("HDF5, compound", hdf5(compound, ()), READ, ".h5", LAB),
+    each("HDF5, two axes and a sample rate", hdf5(by_rate, ()), READ, ".h5", LAB),
+    each("HDF5 with photos and text beside", hdf5(lambda file, row: file.update(photo=np.zeros((3, 4, 4)), operator="x")), at(flow, pressure, says=("/photo", "/operator")), ".h5", LAB),
+    each("HDF5, one channel shorter", hdf5(lambda file, row: file.update({"weld/heat": np.arange(30.0)})), at(flow, pressure, says=("heat: of length 30",)), ".h5", LAB),
+    each("HDF5, two lengths and no clock", hdf5(lambda file, row: file.update(heat=np.arange(30.0)), ("flow",)), Refused(("flow (400)", "heat (30)")), ".h5", LAB),
+    each("HDF5 of pandas", hdf5(lambda file, row: file["weld"].attrs.update(pandas_type="frame")), Refused(("to_parquet",)), ".h5", LAB),
+    each("HDF5 that is cut", lambda path, row: (hdf5()(path, row), path.write_bytes(path.read_bytes()[:5000])), Refused(("HDF5",)), ".h5", LAB),
+    each("HDF5 that is text", lambda path, row: frame(row).to_csv(path), Refused(("HDF5",)), ".h5", LAB),
+    each("HDF5, its label inside", hdf5(lambda file, row: file.update({"weld/label": np.full(ROWS, row % 2)})), Refused(("label",)), ".h5", LAB),
+    each("TDMS with a step", tdms("weld", step=SECONDS / (ROWS - 1), clock=False), READ, ".tdms", LAB),
+    each("TDMS with a step, in two groups", tdms("left", "right", step=SECONDS / (ROWS - 1), clock=False), READ, ".tdms", LAB),
+    each("TDMS with a channel of times", tdms("weld"), READ, ".tdms", LAB),
+    each("TDMS of a killed recorder", tdms("weld", cut=lambda data: data[:12] + b"\xff" * 8 + data[20:]), at(says=("killed",)), ".tdms", LAB),
+    each("TDMS that is cut", tdms("weld", cut=lambda data: data[:-900]), Refused(("cut short",)), ".tdms", LAB),
+    each("TDMS that is an index", tdms("weld", cut=lambda data: b"TDSh" + data[4:200]), Refused(("TDMS",)), ".tdms", LAB),
+]
+
+CASES: list[Case] = [*NAMES, *TWO_COLUMNS, *TEXTS, *CELLS, *LEAKS, *ARRAYS, *LABORATORY]

@@ -134,3 +134,15 @@ def test_bytes_that_are_no_text(media):
         media.path("b.csv").write_bytes(content)
         with pytest.raises(DamageError, match=match):
             read_readings(media.root / "b.csv", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("t,x\n0,1\n1,1e300\n2,3\n", "beyond 3.4e38"),
+        ('t,x\n0,1\n1,"2\n2,3\n', "cannot be divided into fields"),
+    ],
+)
+def test_what_no_array_can_hold_is_damage(media, text, cause):
+    with pytest.raises(DamageError, match=cause):
+        decode(Job("series", None, (generic(media, text),), SETTINGS))
