@@ -216,7 +216,9 @@ def main(args):
     kwargs = {"lr": cfg.lr, "momentum": cfg.momentum, "weight_decay": cfg.weight_decay}
     opt_backbone = torch.optim.SGD(backbone.parameters(), **kwargs)
     opt_pfc = torch.optim.SGD(module_partial_fc.parameters(), **kwargs)
-    schedulers = [PolynomialLRWarmup(o, 20, args.steps) for o in (opt_backbone, opt_pfc)]
+    schedulers = [
+        PolynomialLRWarmup(o, min(20, args.steps // 5), args.steps) for o in (opt_backbone, opt_pfc)
+    ]
     callback = CallBackVerification(paths[2], cfg)
     callback(0, backbone)
     global_step, losses = 0, []

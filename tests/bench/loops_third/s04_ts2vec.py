@@ -50,7 +50,7 @@ def load_machines(args, n_train=160, n_test=180, length=96, classes=6):
                 [np.sin(a[0]), np.sin(a[1]), np.sin(2 * a[0]), np.sign(np.sin(a[1]))], 1
             )
             walk = np.cumsum(rng.normal(0, 0.1, (length, 4)), 0)
-            X[i] = basis @ mix[c] * rng.uniform(0.6, 1.4) + walk + rng.normal(0, 0.9, (length, 4))
+            X[i] = basis @ mix[c] * rng.uniform(0.6, 1.4) + walk + rng.normal(0, 1.5, (length, 4))
         X = X * np.array([1.0, 30.0, 0.02, 5.0]) + np.array([4.0, 200.0, 0.5, -20.0])
         return (X * drift).astype(np.float32), y
 
@@ -236,7 +236,7 @@ def eval_classification(model, train_X, train_y, test_X, test_y):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--fault", default="healthy")
-    parser.add_argument("--steps", type=int, default=110, help="iterations")
+    parser.add_argument("--steps", type=int, default=100, help="iterations")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     warnings.filterwarnings("ignore", category=RuntimeWarning)
