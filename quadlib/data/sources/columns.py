@@ -31,6 +31,9 @@ SPLIT_NAMES = {
     "val": ("val", "valid", "validation", "dev", "development"),
     "test": ("test", "testing", "holdout", "hold-out", "held-out"),
 }
+UNSEEN = (
+    " \t\r\n\f\v\u00a0\u202f\u2007\u200b\u200c\u200d\u2060\ufeff"  # blanks, and marks of no width
+)
 WHOLE = r"[+-]?\d+(?:\.0+)?"
 
 
@@ -62,6 +65,12 @@ def rename_standard(names: Sequence[str]) -> tuple[dict[str, str], list[str], li
 def session_columns(names: Sequence[str]) -> list[str]:
     """Columns that are called like a session, where a table has no group."""
     return [name for name in names if canonical(name) in SESSIONS]
+
+
+def blanks_around(name: str, values: pd.Series) -> list[str]:
+    """A note where cells of a column begin or end with blanks, or with marks that nobody sees."""
+    count = int((values.str.strip(UNSEEN) != values).sum()) if name != "split" else 0
+    return [f"{name}: {count} values have blanks around them, kept as written"] if count else []
 
 
 def without_missing_words(values: pd.Series) -> pd.Series:

@@ -21,6 +21,7 @@ from quadlib.data.samples import (
 from quadlib.data.sources.archive import plain_text, read_archive
 from quadlib.data.sources.columns import (
     STANDARD,
+    blanks_around,
     one_text_a_number,
     rename_standard,
     session_columns,
@@ -155,6 +156,7 @@ def _plain_values(
     for name in STANDARD:
         if name in frame.columns:
             columns[name] = without_missing_words(frame[name])
+            notes += blanks_around(name, frame[name])
         elif name == "split":
             columns[name] = ""
         elif name == "group":

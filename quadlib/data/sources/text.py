@@ -18,6 +18,11 @@ from quadlib.data.samples import raise_problems, some
 
 LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|$)")
 LOOKED_AT = 50  # lines from which the separator is told
+# Letters of other alphabets that are printed as a Latin one: Cyrillic, then Greek.
+TWIN_LETTERS = str.maketrans(
+    "асеһіјкорѕтухмАВСЕНІЈКМОРЅТУХοΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "acehijkopstyxmABCEHIJKMOPSTYXoABEZHIKMNOPTYX",
+)
 
 
 def read_csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -100,19 +105,19 @@ def _parse(
 
 
 def twins(column: str, values: Iterable[str], *, fold_case: bool) -> list[str]:
-    """Names that a reader would take for one, a line each: they differ only in blanks, Unicode form
-    or, where asked, case.
+    """Names that a reader would take for one, a line each: they differ only in blanks, Unicode
+    form, letters of another alphabet or, where asked, case.
     """
     counts = pd.Series(values, dtype=str).value_counts(sort=False)
     kin: dict[str, list[str]] = {}
     for name in counts.index:
-        key = " ".join(unicodedata.normalize("NFC", name).split())
+        key = " ".join(unicodedata.normalize("NFC", name).translate(TWIN_LETTERS).split())
         kin.setdefault(key.casefold() if fold_case else key, []).append(name)
     return [
         f"{column} "
         f"{' and '.join(f'{ascii(name)} ({counts[name]} rows)' for name in sorted(names))} look "
-        "alike but differ in blanks, case or Unicode form; write them alike, or name them clearly "
-        "apart"
+        "alike but differ in blanks, case, alphabet or Unicode form; write them alike, or name "
+        "them clearly apart"
         for names in kin.values()
         if len(names) > 1
     ]

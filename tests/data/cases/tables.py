@@ -175,6 +175,8 @@ LABELS = [
     case("labels true and false", lambda d: d.assign(label=[row % 2 == 0 for row in range(12)]), classes("False", "True")),
     case("labels with zeros in front", lambda d: d.assign(label=["007", "07"] * 6), classes("007", "07")),
     case("blanks around a label", cell(4, "label", "a "), Refused(("a ", "blank"))),
+    case("blanks around every label", lambda d: d.assign(label=d["label"] + " "), Right(READ.values, says=("label: 12 values have blanks around them",))),
+    case("a letter of another alphabet in a label", lambda d: d.assign(label=["a", "\u0430"] * 6), Refused(("alphabet", "clearly apart"))),
     case("labels that differ by case", lambda d: d.assign(label=["OK", "nok", "ok", "nok"] * 3), Refused(("OK", "ok", "case"))),
     case("one class", lambda d: d.assign(label="a"), Refused(("'a'", "second class"))),
     case("a class of one recording", cell(0, "label", "rare"), Refused(("rare",))),
