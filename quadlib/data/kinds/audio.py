@@ -26,7 +26,6 @@ from quadlib.data.decoding.container import (
 )
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
-from quadlib.data.decoding.lengths import length_notes
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import span
 
@@ -110,6 +109,8 @@ def _read_through(path: Path) -> tuple[float, np.ndarray]:
         stream = _sound_stream(path, container)
         promised = promised_seconds(container, stream)
         exact = (stream.codec_context.name or "").startswith(("pcm_", "flac", "alac"))
+        if container.format.name == "caf" and stream.codec_context.name == "alac":
+            exact = False  # its length is in whole packets
         if stream.duration is None and len(container.streams) > 1:
             promised = 0.0  # by the longest of them
         for samples, rate, time in _blocks(path, container, stream, promised):
@@ -274,8 +275,7 @@ def decode(job: Job) -> Decoded:
     """The kind's decoder."""
     total, powers = _read_through(job.path)
     window, facts = window_of(job, total, lambda: _levels_of(total, powers))
-    array = decode_audio(job.path, job.settings, window, total)
-    return Decoded(array, facts={**facts, "notes": length_notes(job.path)})
+    return Decoded(decode_audio(job.path, job.settings, window, total), facts=facts)
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:

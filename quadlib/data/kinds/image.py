@@ -77,7 +77,7 @@ def _decode(path: Path, settings: MediaSettings) -> np.ndarray:
                 image.draft("RGB", (2 * longest, 2 * longest))
                 _check_pixels(path, image)
                 image.load()
-                upright = ImageOps.exif_transpose(_eight_bits(path, image))
+                upright = ImageOps.exif_transpose(_seen(_eight_bits(path, image)))
                 return np.array(upright.convert("RGB").resize(size, Image.Resampling.BILINEAR))
         except DamageError:
             raise
@@ -119,6 +119,19 @@ def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
     picture = Image.fromarray(values.round().astype(np.uint8))
     picture.getexif().update(exif)
     return picture
+
+
+def _seen(image: Image.Image) -> Image.Image:
+    """The picture, black where it is wholly transparent: nobody has seen what lies beneath."""
+    if image.mode not in ("RGBA", "LA"):
+        return image
+    hidden = image.getchannel("A").point(lambda alpha: 255 * (alpha == 0))
+    if hidden.getbbox() is None:
+        return image
+    ground = image.convert("RGB")
+    ground.paste((0, 0, 0), mask=hidden)
+    ground.getexif().update(image.getexif())
+    return ground
 
 
 def _check_one_picture(path: Path, image: Image.Image) -> None:
