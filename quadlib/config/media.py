@@ -28,6 +28,9 @@ class SeriesSettings(Settings):
     series_dates: Literal["", "day_first", "month_first"] = Field(
         "", description="how 04/06/2023 is read; empty refuses what may be either"
     )
+    series_missing: list[str] = Field(
+        [], description="words or numbers of a log that are no reading, such as OL"
+    )
     series_channels: list[str] = Field(
         [], description="channels of a log to read; empty takes all numbers"
     )

@@ -29,8 +29,19 @@ MISSING = frozenset(
         "k.a.",
         "?",
         "missing",
+        *(
+            "-nan",
+            "nan(ind)",
+            "-nan(ind)",
+            "-nan(snan)",
+            "1.#ind",
+            "-1.#ind",
+            "1.#qnan",
+            "-1.#qnan",
+        ),
+        *("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!"),
     ]
-)
+)  # not OL or inf: a reading beyond the range is no missing one
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 LIKE = re.compile(
     r"[+\-\u2212]?(?:0[xX][0-9a-fA-F]+|(?:\d[\d.,'\u00a0\u202f]*|[.,]\d+)(?:[eEdD][+-]?\d+)?)"
@@ -141,7 +152,7 @@ def _with_odd_cells(
     if words.str.fullmatch(r"0[xX][0-9a-fA-F]+").all():
         values[rows] = [float(int(word, 16)) for word in words]
         return Numbers(values)
-    either = words.str.fullmatch(EITHER).to_numpy(dtype=bool)
+    either = words.str.fullmatch(rf"{EITHER}(?:\s*[^\d\s.,]+)?").to_numpy(dtype=bool)
     if decimal == "?" and either.any():
         what = f"holds {words[either].iloc[0]!r}, whose comma may be a decimal sign or separate "
         return Numbers(values, problem=f"{what}thousands", row=int(rows[either][0]))

@@ -13,7 +13,8 @@ import pandas as pd
 
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.logs.cells import is_missing, read_numbers
-from quadlib.data.logs.names import DATE, TIME, clock_of, clock_unit, plain
+from quadlib.data.logs.names import DATE, SECONDS, TIME, clock_of, clock_unit, plain
+from quadlib.data.logs.wraps import past_midnight, past_overflow
 
 ROWS = "rows"  # the setting that counts rows as evenly spaced
 EPOCHS = ((1e8, 1.0), (1e11, 1e-3), (1e14, 1e-6), (1e17, 1e-9))  # since 1970: smallest value, unit
@@ -22,7 +23,12 @@ CERTAIN_DATES = ("%Y/%m/%d", "%Y-%m-%d", "%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d", "%Y
 EITHER_DATES = (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"), ("%d/%m/%y", "%m/%d/%y"))
 LOOKED_AT = 20  # cells on which a form is tried before all are read
 ISO = r"\d{4}-\d\d-\d\d[ T]\d"  # a fraction of a second may be left out where it is 0
-TIME_OF_DAY = re.compile(r"\d{1,3}:\d\d(?::\d\d(?:[.,]\d+)?)?")
+# hours:minutes, hours:minutes:seconds, minutes:seconds.fraction; pandas writes days before it
+TIME_OF_DAY = re.compile(r"(?:\d+ days? )?\d{1,3}:\d\d(?::\d\d(?:[.,]\d+)?)?|\d{1,4}:\d\d[.,]\d+")
+A_DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
+A_MOMENT = rf"{A_DATE}[T ]+\d{{1,2}}:\d\d.{{0,24}}"
+BASIC_ISO = r"^(\d{4})(\d\d)(\d\d)[T ]?(\d\d)(\d\d)(\d\d(?:[.,]\d+)?)"
+SPREADSHEET_DAYS = (20_000, 80_000)  # since 1899: the years 1954 to 2119
 REMEDY = "correct or leave out these rows, or take the file again from the original"
 WAYS_OUT = (
     'write times in seconds or as 2023-04-06 10:05:23.120, or set series_clock="rows" to count the '
@@ -32,21 +38,32 @@ WAYS_OUT = (
 
 @dataclass(frozen=True)
 class Clock:
-    """Names of the columns that tell the time, seconds of every row (NaN where missing)."""
+    """Names of the columns that tell the time, seconds of every row (NaN where missing), notes."""
 
     names: tuple[str, ...]
     seconds: np.ndarray
+    notes: tuple[str, ...] = ()
 
 
 def find_clock(
-    path: Path, names: Sequence[str], columns: Sequence[pd.Series], asked: str
+    path: Path,
+    names: Sequence[str],
+    units: Sequence[str],
+    columns: Sequence[pd.Series],
+    decimal: str,
+    asked: str,
 ) -> list[int]:
     """Places of the columns that tell the time: one, a date and a time, or none.
+
+    A column is a clock by its name; where none is, by its cells: times as text, or numbers that
+    rise in every row and have a unit of time.
 
     Args:
         path: for messages.
         names: of the columns.
+        units: of the columns.
         columns: their cells.
+        decimal: sign of the file.
         asked: the setting series_clock: "" looks, "rows" takes none, else one name or two with a
             comma between them.
 
@@ -74,7 +91,38 @@ def find_clock(
     if dates and times:
         return [dates[0], times[0]]
     clocks = [place for place, name in enumerate(names) if clock_of(name)]
-    return (clocks or dates)[:1]
+    return (clocks or dates)[:1] or _by_cells(units, columns, decimal)
+
+
+def _by_cells(units: Sequence[str], columns: Sequence[pd.Series], decimal: str) -> list[int]:
+    """The first column whose cells are times, with a date before it that is none alone."""
+
+    def written_as(column: pd.Series, form: str) -> bool:
+        if len(column) < 2 or not pd.api.types.is_string_dtype(column):
+            return False
+        places = np.unique(np.linspace(0, len(column) - 1, LOOKED_AT).astype(int))
+        looked = column.iloc[places].str.strip()
+        return bool(looked.str.fullmatch(form).all()) and looked.iloc[0] != looked.iloc[-1]
+
+    for place, column in enumerate(columns):
+        if written_as(column, rf"{A_MOMENT}|{A_DATE}"):
+            return [place]
+        if written_as(column, TIME_OF_DAY.pattern):
+            return [place]
+        if units[place].casefold() in SECONDS and rises(column, decimal):
+            return [place]
+    return []
+
+
+def rises(column: pd.Series, decimal: str) -> bool:
+    """Whether a column holds numbers that grow from every row to the next."""
+    if pd.api.types.is_numeric_dtype(column):
+        values = column.to_numpy(dtype=np.float64)
+    elif pd.api.types.is_string_dtype(column):
+        values = read_numbers(column, decimal if decimal != "?" else ".").values
+    else:
+        return False
+    return len(values) > 1 and bool((np.diff(values) > 0).all())
 
 
 def read_clock(
@@ -116,7 +164,8 @@ def read_clock(
         numbers = read_numbers(text, decimal if decimal != "?" else ".")
         if numbers.text or numbers.problem or np.isnan(numbers.values).all():
             problem = numbers.problem and f"{numbers.problem} at line {lines[numbers.row]}"
-            return Clock((name,), _text_times(path, name, text, lines, month_first, problem))
+            seconds, notes = _text_times(path, name, text, lines, month_first, problem)
+            return Clock((name,), seconds, notes)
         values = numbers.values
     else:
         values = column.to_numpy(dtype=np.float64)
@@ -125,8 +174,11 @@ def read_clock(
     if unit is None:
         first = np.nanmin(np.abs(values)) if np.isfinite(values).any() else 0.0
         unit = next((step for least, step in reversed(EPOCHS) if first >= least), 1.0)
+        if plain(name).startswith(DATE) and SPREADSHEET_DAYS[0] < first < SPREADSHEET_DAYS[1]:
+            unit = SECONDS["d"]
+    values, notes = past_overflow(values)
     start = values[np.isfinite(values)][:1]
-    return Clock((name,), (values - (start[0] if len(start) else 0.0)) * unit)
+    return Clock((name,), (values - (start[0] if len(start) else 0.0)) * unit, notes)
 
 
 def is_absolute(values: np.ndarray) -> bool:
@@ -146,32 +198,42 @@ def _text_times(
     lines: np.ndarray,
     month_first: bool | None,
     problem: str,
-) -> np.ndarray:
+) -> tuple[np.ndarray, tuple[str, ...]]:
     missing = is_missing(text).to_numpy(dtype=bool)
     seconds = np.full(len(text), np.nan)
+    notes: tuple[str, ...] = ()
     words = text[~missing]
     if words.empty:
         raise DamageError(path, f"its clock {name} holds no time", WAYS_OUT)
     likeness = words.str.fullmatch(TIME_OF_DAY)
     if likeness.all():
         seconds[~missing] = _of_day(words)
+        seconds, notes = past_midnight(seconds)
     elif problem and not words.str.contains(r"\d[-/.]\d+[-/.]\d", regex=True).any():
         raise DamageError(path, f"its clock {name}: {problem}", REMEDY)
     else:
         seconds[~missing] = _moments(path, name, words, lines[~missing], month_first)
-    return seconds
+    return seconds, notes
 
 
 def _of_day(times: pd.Series) -> np.ndarray:
-    long = times.str.replace(",", ".").where(times.str.count(":") == 2, times + ":00")
-    return pd.to_timedelta(long).dt.total_seconds().to_numpy(dtype=np.float64)
+    """Seconds of 10:05:23.120, 10:05, 5:23.120 or 0 days 10:05:23."""
+    pointed = times.str.replace(",", ".")
+    short = times.str.count(":") == 1
+    minutes = short & pointed.str.contains(".", regex=False)
+    long = pointed.where(~short, pointed + ":00").where(~minutes, "0:" + pointed)
+    days = long.str.extract(r"^(\d+) days? ")[0].fillna("0").astype(np.float64)
+    parts = long.str.replace(r"^\d+ days? ", "", regex=True).str.split(":", expand=True)
+    hours = parts.astype(np.float64).to_numpy()
+    return days.to_numpy() * 86400 + hours @ np.array([3600.0, 60.0, 1.0])
 
 
 def _moments(
     path: Path, name: str, text: pd.Series, lines: np.ndarray, month_first: bool | None
 ) -> np.ndarray:
     """Seconds of dates with times, all of one form."""
-    plain_text = text.str.replace(r"(\d),(\d+)", r"\1.\2", regex=True)
+    plain_text = text.str.replace(BASIC_ISO, r"\1-\2-\3 \4:\5:\6", regex=True)
+    plain_text = plain_text.str.replace(r"(\d),(\d+)", r"\1.\2", regex=True)
     zoneless = plain_text.str.replace(r"\s*(?:Z|UTC|[+-]\d\d:?\d\d)$", "", regex=True)
     if not (zoneless == plain_text).all() or plain_text.str.match(ISO).all():
         moments = pd.to_datetime(plain_text, errors="coerce", utc=True, format="ISO8601")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,22 @@ def _of_frame(path: Path, content: bytes, _: MediaSettings) -> Columns:
     except (ValueError, OSError) as error:  # pyarrow's own errors are either
         reason = str(error).splitlines()[0]
         raise DamageError(path, f"is not a readable {ending} file ({reason})", RESTORE) from None
-    if frame.index.name is not None:
-        frame = frame.reset_index()
+    timed = isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex)
+    if frame.index.name is not None or timed:
+        frame = frame.reset_index(names=[frame.index.name or "time"])
     names = [str(name) for name in frame.columns]
-    columns = [frame.iloc[:, place] for place in range(len(names))]
+    columns = [_plain_column(frame.iloc[:, place]) for place in range(len(names))]
     return Columns(names, [""] * len(names), columns, np.arange(len(frame)) + 1)
+
+
+def _plain_column(column: pd.Series) -> pd.Series:
+    """Decimal numbers as floats, and any other objects (dates, lists) as their text."""
+    if not pd.api.types.is_object_dtype(column):
+        return column
+    filled = column[column.notna()]
+    if filled.map(lambda cell: isinstance(cell, Decimal | int | float | bool)).all():
+        return column.astype(np.float64)
+    return column.map(lambda cell: cell if isinstance(cell, str) else str(cell), na_action="ignore")
 
 
 def _of_matlab(path: Path, content: bytes, _: MediaSettings) -> Columns:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.logs.cells import looks_numeric
+from quadlib.data.logs.edges import readings_alone, without_arrows
 from quadlib.data.logs.names import clock_of, is_unit
 from quadlib.data.logs.text import (
     BLANKS,
@@ -29,7 +30,9 @@ from quadlib.data.logs.text import (
 )
 
 COMMENT = ("#", "%", "//")
-HEADER_ROWS = 4
+HEADER_ROWS = 8
+LEAST_ZEROS = 4  # bytes; UTF-16 may end in one
+MARKS = 2  # lines of one field between names and readings: "DATA", "[Data]"
 FEW_READINGS = 3  # so many full rows above a row of words are no metadata
 SHARE_OF_NUMBERS = 0.8
 EXPORT = "export it again with one header line and rows of the same columns"
@@ -60,14 +63,19 @@ def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int 
     Raises:
         DamageError: no rows of one width, or lines of another width among them.
     """
-    text, encoding = decode_text(path, content)
-    lines = re.split(r"\r\n|\r|\n", text)
+    whole = content.rstrip(b"\0\r\n")  # what a logger leaves that lost its power
+    zeros = content.count(0, len(whole))
+    if zeros < LEAST_ZEROS:
+        whole, zeros = content, 0
+    text, encoding = decode_text(path, whole)
+    lines = without_arrows(re.split(r"\r\n|\r|\n", text))
     if not text.strip():
         raise DamageError(path, "holds no line of text", EXPORT)
     numbers = [
         number for number in range(skip_rows, len(lines)) if lines[number].strip(" \t,;")
     ]  # of the lines that hold something
     notes = [] if encoding == "utf-8" else [f"encoding {encoding}"]
+    notes += [f"{zeros} zero bytes (NUL) at its end passed over"] if zeros else []
     if numbers and (named := named_separator(lines[numbers[0]])):
         separator, numbers = separator or named, numbers[1:]
     comments = []
@@ -90,15 +98,21 @@ def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int 
     separator = separator or found
     rows = [split_line(line, separator) if separator else [line.strip()] for line in looked]
     width = Counter(map(len, rows)).most_common(1)[0][0]
-    start = _first_reading(lines, numbers, separator, width, rows)
-    names, units, above = _header(lines, numbers[:start], comments, separator, width)
-    body = numbers[start:]
+    columns = _number_columns(rows, width)
+    start = _first_reading(lines, numbers, separator, width, columns)
+    names, units, above = _header(path, lines, numbers[:start], comments, separator, width)
+    body, passed_below = readings_alone(
+        lines, numbers[start:], numbers[:start][-above:] if above else [], separator, width, columns
+    )
     passed = len(numbers[:start]) + len(comments) - above
     if passed:
         notes.append(f"{passed} line{'s' * (passed > 1)} above the header passed over")
     if not names:
         notes.append("no header: its channels are numbered")
         names = tuple(f"column {place + 1}" for place in range(width))
+    if surplus := [name for name in names[width:] if name]:
+        notes.append(f"no field below the name{'s' * (len(surplus) > 1)} {', '.join(surplus)}")
+    notes += passed_below
     return TextLog(
         names[:width],
         units[:width],
@@ -108,21 +122,25 @@ def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int 
     )
 
 
-def _first_reading(
-    lines: Sequence[str],
-    numbers: Sequence[int],
-    separator: str,
-    width: int,
-    rows: Sequence[Sequence[str]],
-) -> int:
-    """Place among `numbers` of the first line that holds numbers where the later lines do."""
+def _number_columns(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Places of the fields that most of some rows fill with numbers or times."""
     full = [row for row in rows if len(row) == width]
-    columns = [
+    return [
         place
         for place in range(width)
         if sum(looks_numeric(row[place]) for row in full) >= SHARE_OF_NUMBERS * len(full)
         and any(row[place] for row in full)
     ]
+
+
+def _first_reading(
+    lines: Sequence[str],
+    numbers: Sequence[int],
+    separator: str,
+    width: int,
+    columns: Sequence[int],
+) -> int:
+    """Place among `numbers` of the first line that holds numbers where the later lines do."""
     start, complete = -1, 0
     for place, number in enumerate(numbers[:LOOKED_AT]):
         cells = split_line(lines[number], separator) if separator else [lines[number].strip()]
@@ -142,17 +160,26 @@ def _first_reading(
 
 
 def _header(
+    path: Path,
     lines: Sequence[str],
     above: Sequence[int],
     comments: Sequence[int],
     separator: str,
     width: int,
 ) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Names, units, and how many lines they take of those above the readings."""
+    """Names, units, and how many lines they take of those above the readings. Raises DamageError
+    for names of another number than the readings have fields.
+    """
     rows: list[list[str]] = []
+    marks = 0
     for number in reversed(above[-HEADER_ROWS:]):
         cells = split_line(lines[number], separator) if separator else [lines[number].strip()]
+        if not rows and len(cells) == 1 < width - 1 and marks < MARKS:
+            marks += 1
+            continue
+        cells = _without_tag(cells, width) if marks else cells
         if not _fits(cells, width):
+            _check_names(path, cells, number, width, rows)
             break
         rows.insert(0, cells)
     if not rows and comments:  # numpy.savetxt writes its header as a comment
@@ -164,12 +191,42 @@ def _header(
     units = next((row for row in rows[1:] if all(map(is_unit, row)) and any(row)), None)
     named = [row for row in rows if row is not units]
     clocked = [row for row in named if any(clock_of(cell) for cell in row)]
-    names = clocked[0] if clocked else named[-1]
-    taken = len(rows) - rows.index(names)
-    return (
-        _padded(names, width),
-        tuple(_plain(unit) for unit in _padded(units or [], width)),
-        taken,
+    names = max(clocked, key=_names_all) if clocked else named[-1]
+    taken = len(rows) - rows.index(names) + marks
+    full = list(_padded(names, width))
+    for row in named[named.index(names) + 1 :]:  # "Date,Time,1,2" above ",,pressure,flow"
+        for place, cell in enumerate(row):
+            if clocked and looks_numeric(full[place]) and not looks_numeric(cell):
+                full[place] = cell
+    return tuple(full), tuple(_plain(unit) for unit in _padded(units or [], width)), taken
+
+
+def _names_all(row: Sequence[str]) -> tuple[int, int]:
+    """A row of names fills its fields, and with words; of metadata, neither need be so."""
+    return sum(map(bool, row)), -sum(looks_numeric(cell) for cell in row if cell)
+
+
+def _without_tag(cells: Sequence[str], width: int) -> list[str]:
+    """A row of names without the word that some loggers write before it: SIGNAL, TIME, CH1."""
+    cells = list(cells)
+    while len(cells) > width and not cells[-1]:
+        cells.pop()
+    tagged = len(cells) == width + 1 and not clock_of(cells[0]) and clock_of(cells[1])
+    return cells[1:] if tagged else cells
+
+
+def _check_names(
+    path: Path, cells: Sequence[str], number: int, width: int, rows: Sequence[Sequence[str]]
+) -> None:
+    """Names that are fewer than the fields below them leave open which is which."""
+    words = [cell for cell in cells if cell and not looks_numeric(cell)]
+    if rows or len(words) < 2 or len(words) < len(cells) or not any(map(clock_of, words)):
+        return
+    raise DamageError(
+        path,
+        f"names {len(cells)} fields in line {number + 1}, but most lines below have {width} fields",
+        "say what stands between the fields: series_separator, series_decimal; or export it again "
+        "with one name a column",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 UNIT_IN_NAME = re.compile(r"^(.*?)\s*[\[(]\s*([^\[\]()]*)\s*[\])]\s*$")
+IN_UNIT = re.compile(r"^(\S.*?)\s+in\s+(\S+)$")  # "C1 in V", as some oscilloscopes write it
 SECONDS = {
     "s": 1.0,
     "sec": 1.0,
@@ -14,11 +15,14 @@ SECONDS = {
     "min": 60.0,
     "h": 3600.0,
 }
+SECONDS |= {"millis": 1e-3, "micros": 1e-6}  # as microcontrollers count them
 SECONDS |= {"ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "d": 86400.0}
 CLOCK = re.compile(
     r"%?(?:t|time|zeit|zeitpunkt|uhrzeit|timestamp|time stamp|zeitstempel|date ?time|date/time"
-    r"|datum/uhrzeit|seconds|sec|(?:elapsed|relative|rel|abs|unix)(?: time)?|x value|epoch|utc|ts"
-    r"|temps)(?: (?:utc|local|ms|us|ns|s|sec|min|seconds))?"
+    r"|datum/uhrzeit|seconds|sec|(?:elapsed|relative|rel|abs|unix)(?: time)?|x value|x[ -]axis"
+    r"|epoch|utc|ts|millis|micros|temps|heure|tid|tidpunkt|tijd|tiempo|aika|czas|čas|idő|zaman"
+    r"|время|时间|時間)(?: (?:utc|local|ms|us|ns|s|sec|min|seconds))?"
+    r"|in (?:s|ms|us|µs|μs|ns|min|h)"
 )
 DATE, TIME = ("date", "datum"), ("time", "uhrzeit", "zeit")
 INDEX = re.compile(
@@ -31,7 +35,8 @@ LABELS = re.compile(
 UNITS = re.compile(
     r"|-|[\[(].*[\])]|%|‰|°.?|[µμnmkMGh]?(?:s|V|A|W|N|Nm|Pa|bar|psi|m|g|l|L|Hz|Ohm|Ω|J|F|H|T|K|C|rpm"
     r"|m/s|m/s²|m/s2|m/s\^2|g/s|l/min|L/min|m³/h|mm/s|U/min|1/min|deg|rad|rad/s|dB|ppm|min|sec|kg|t)"
-    r"|(?:ms|us|ns|µs|mm|cm|km|mbar|mmHg|degC|deg C|Celsius|Volt|Ampere|A\.U\.|a\.u\.|count|counts)"
+    r"|(?:ms|us|ns|µs|mm|cm|km|mbar|mmHg|degC|deg C|Celsius|A\.U\.|a\.u\.|count|counts)"
+    r"|(?i:seconds?|volts?|amp(?:ere|s)?|watts?)"
 )
 
 
@@ -42,8 +47,11 @@ def plain(name: str) -> str:
 
 def base_and_unit(name: str) -> tuple[str, str]:
     """A column's name and the unit that it carries in brackets, "" where none."""
-    match = UNIT_IN_NAME.match(name.strip())
-    return (match[1].strip(), match[2].strip()) if match and match[1] else (name.strip(), "")
+    name = name.strip()
+    match = UNIT_IN_NAME.match(name)
+    if not match and (match := IN_UNIT.match(name)) and not is_unit(match[2]):
+        match = None
+    return (match[1].strip(), match[2].strip()) if match and match[1] else (name, "")
 
 
 def clock_of(name: str) -> str:

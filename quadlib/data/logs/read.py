@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,19 @@ import pandas as pd
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.logs.cells import find_decimal, read_numbers
-from quadlib.data.logs.clock import REMEDY, ROWS, Clock, find_clock, is_absolute, read_clock
+from quadlib.data.logs.clock import (
+    REMEDY,
+    ROWS,
+    Clock,
+    find_clock,
+    is_absolute,
+    read_clock,
+    rises,
+)
 from quadlib.data.logs.files import Columns, read_columns
+from quadlib.data.logs.gaps import sentinel, without_numbers, without_words
 from quadlib.data.logs.names import base_and_unit, clock_of, is_index, is_label, plain
+from quadlib.data.logs.wraps import between_stamps
 
 LONG_GAP_SECONDS = 2.0  # some twenty missed readings of a log at 9 Hz
 
@@ -68,10 +78,22 @@ def read_readings(path: Path, settings: MediaSettings, wanted: Sequence[str] = (
         raise DamageError(path, f"holds {_count(len(raw.lines))}, at least 2 are needed")
     texts = [column for column in raw.columns if not pd.api.types.is_numeric_dtype(column)]
     decimal = settings.series_decimal or find_decimal([c for c in texts if _is_text(c)])
-    places = find_clock(path, names, raw.columns, settings.series_clock)
+    places = find_clock(path, names, units, raw.columns, decimal, settings.series_clock)
     clock = _clock(path, raw, names, units, places, decimal, settings)
     found = _channels(path, raw, names, units, places, decimal, settings, wanted)
+    raw.notes.extend(clock.notes)
+    if not places and not settings.series_clock:
+        raw.notes.extend(_may_be_clock(raw, names, found, decimal))
     return _ordered(path, raw, clock, found)
+
+
+def _may_be_clock(raw: Columns, names: Sequence[str], found: _Found, decimal: str) -> Iterator[str]:
+    """A note on the first channel that grows from row to row, where no column is the clock."""
+    for place, (name, column) in enumerate(zip(names, raw.columns, strict=True)):
+        shown = name or f"column {place + 1}"
+        if shown in found.names and rises(column, decimal):
+            yield f'{shown} rises in every row; where it is the clock: series_clock="{shown}"'
+            return
 
 
 @dataclass
@@ -106,7 +128,7 @@ def _channels(
             found.left_out[name] = "not in series_channels"
             continue
         reason, values, unit = _numbers(
-            path, raw, name, column, decimal, wanted=plain(name) in keys
+            path, raw, name, column, decimal, settings, wanted=plain(name) in keys
         )
         if reason:
             found.left_out[name or "a column without a name"] = reason
@@ -114,6 +136,7 @@ def _channels(
             found.names.append(name or f"column {place + 1}")
             found.units.append(units[place] or unit)
             found.values.append(values)
+            raw.notes.extend(filter(None, [sentinel(found.names[-1], values)]))
     if "" in names and found.left_out.get("a column without a name") == "holds no value":
         del found.left_out["a column without a name"]  # a separator at the end of each line
     if wanted:
@@ -138,16 +161,23 @@ def _channels(
 
 
 def _numbers(
-    path: Path, raw: Columns, name: str, column: pd.Series, decimal: str, wanted: bool
+    path: Path,
+    raw: Columns,
+    name: str,
+    column: pd.Series,
+    decimal: str,
+    settings: MediaSettings,
+    wanted: bool,
 ) -> tuple[str, np.ndarray | None, str]:
     """Why a column is no channel, or its values and the unit of its cells."""
     unit = ""
     if pd.api.types.is_datetime64_any_dtype(column):
         return "an absolute time", None, ""
     if _is_text(column):
-        numbers = read_numbers(column, decimal)
+        numbers = read_numbers(without_words(column, settings.series_missing), decimal)
         if numbers.problem:
-            line = f"{REMEDY}; line {raw.lines[numbers.row]}"
+            word = column.iloc[numbers.row].strip()
+            line = f'{REMEDY}, or bridge what stands for no reading: series_missing=["{word}"]'
             if decimal == "?":
                 line = 'set series_decimal="," or series_decimal="."'
             raise DamageError(
@@ -155,11 +185,14 @@ def _numbers(
             )
         if numbers.text:
             return f"text ({column.iloc[0][:20]!r})", None, ""
-        values, unit = numbers.values, numbers.unit
+        values = without_numbers(numbers.values, settings.series_missing)
+        unit = numbers.unit
     else:
         values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+        values = without_numbers(values, settings.series_missing)
         if np.isinf(values).any():
-            raise DamageError(path, f"column {name}: holds inf", REMEDY)
+            remedy = f'{REMEDY}, or bridge them: series_missing=["inf", "-inf"]'
+            raise DamageError(path, f"column {name}: holds inf", remedy)
     if np.isfinite(values).sum() == 0:
         if wanted:
             raise DamageError(
@@ -237,6 +270,7 @@ def _ordered(path: Path, raw: Columns, clock: Clock, found: _Found) -> Readings:
             ),
             f'sort or correct its rows, or set series_clock="{ROWS}" to count them evenly spaced',
         )
+    seconds, notes = between_stamps(seconds)
     stamps, place, count = np.unique(seconds, return_inverse=True, return_counts=True)
     if len(stamps) < 2:
         raise DamageError(path, f"all its readings have the same time stamp in {name}", REMEDY)
@@ -260,7 +294,7 @@ def _ordered(path: Path, raw: Columns, clock: Clock, found: _Found) -> Readings:
         int((np.diff(stamps) > LONG_GAP_SECONDS).sum()),
         filled,
         found.left_out,
-        tuple(raw.notes),
+        (*raw.notes, *notes),
     )
 
 
