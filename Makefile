@@ -50,6 +50,7 @@ bench-doctor: setup  ## every fault of the zoo and its healthy look-alikes throu
 
 matrix: setup  ## own data as people have it: every case read right, or refused with its cause
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.data.cases
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.data.strangers
 
 fuzz: setup  ## 2,000 mutated files of each kind: read, or refused with the cause; no crash, no hang
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.data.fuzz
