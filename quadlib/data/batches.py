@@ -17,19 +17,23 @@ class SplitBatches:
     """A torch batch sampler over one split: `sampler` deals positions within the split, this yields
     rows of the table.
 
-    Batch order is a pure function of (seed, epoch). Raises the sampler's own error when the split
-    cannot be dealt.
+    Batch order is a pure function of (seed, epoch). Where settings.allow names QL-S01, a split of
+    one class is dealt in batches of it. Raises the sampler's own error when the split cannot be
+    dealt.
     """
 
     def __init__(
         self, table: SampleTable, settings: TrainSettings | BatchesSettings, split: str = "train"
     ) -> None:
         self.rows = table.rows(split)
+        codes = table.codes[self.rows]
+        alone = len(self.rows) > 0 and bool((codes == codes[0]).all())
+        allowed = isinstance(settings, TrainSettings) and "QL-S01" in settings.allow
         self.class_names = table.class_names
         self.sampler = StratifiedBatchSampler(
-            table.codes[self.rows],
+            codes,
             settings.batch_size,
-            min_classes=settings.min_classes,
+            min_classes=1 if alone and allowed else settings.min_classes,
             min_per_class=settings.min_per_class,
             rare=settings.rare,
             balance=settings.balance,

@@ -53,6 +53,13 @@ class _Advice:
         works = len(val) and taught == set(divided.codes.tolist()) and len(taught) > 1
         return 'take split="grouped"' if works else ""
 
+    def allow(self) -> str:
+        """The split as it is: every code of a split that this table breaks, with those set."""
+        codes = set(self.settings.allow)
+        codes |= {"QL-S01"} if _one_class(self.table) else set()
+        codes |= {"QL-S04"} if len(_cut_sessions(self.table)) else set()
+        return f'set allow="{",".join(sorted(codes))}" to train on it all the same'
+
     def join(self, *ways: str) -> str:
         """The ways that there are, in words."""
         return ", or ".join(way for way in ways if way) or "correct the table"
@@ -90,12 +97,13 @@ def _classes(table: SampleTable, settings: TrainSettings, advice: _Advice) -> It
             + advice.join(advice.anew(), "give train a share in the table's split column")
         )
         return
-    if len(taught) == 1 and (everywhere > 0).sum() > 1:
+    if _one_class(table):
         if "QL-S01" not in settings.allow:
             yield (
                 f"train holds {len(train)} recordings of a single class, "
                 f"{table.class_names[taught[0]]!r}, so no anchor has a negative, while the table "
-                f"has {(everywhere > 0).sum()} classes; {advice.join(advice.anew())}"
+                f"has {(everywhere > 0).sum()} classes; "
+                + advice.join(advice.anew(), advice.allow())
             )
         return
     absent = [table.class_names[code] for code in np.flatnonzero((counts == 0) & (everywhere > 0))]
@@ -132,21 +140,31 @@ def _val(table: SampleTable, advice: _Advice) -> Iterator[str]:
 def _sessions(table: SampleTable, settings: TrainSettings, advice: _Advice) -> Iterator[str]:
     if "QL-S04" in settings.allow:
         return
+    cut = _cut_sessions(table)
+    if cut:
+        more = f" and {len(cut) - 5} more" if len(cut) > 5 else ""
+        yield (
+            f"{len(cut)} session(s) are in two splits, so that scores count what was learned by "
+            f"heart: {', '.join(cut[:5])}{more}; {advice.join(advice.anew(), advice.allow())}"
+        )
+
+
+def _one_class(table: SampleTable) -> bool:
+    """Whether train holds one class of several."""
+    train = table.codes[table.rows("train")]
+    return len(train) > 0 and bool((train == train[0]).all() and (table.codes != train[0]).any())
+
+
+def _cut_sessions(table: SampleTable) -> list[str]:
+    """The sessions in more than one split, each with its splits."""
     codes, names = pd.factorize(table.frame["group"])
     where = np.zeros((len(names), len(SPLITS)), dtype=bool)
     for place, split in enumerate(SPLITS):
         where[codes[table.rows(split)], place] = True
-    cut = np.flatnonzero(where.sum(axis=1) > 1)
-    if len(cut):
-        places = [
-            f"{names[code]} in {' and '.join(np.array(SPLITS)[where[code]])}" for code in cut[:5]
-        ]
-        more = f" and {len(cut) - 5} more" if len(cut) > 5 else ""
-        yield (
-            f"{len(cut)} session(s) are in two splits, so that scores count what was learned by "
-            f"heart: {', '.join(places)}{more}; "
-            + advice.join(advice.anew(), 'set allow="QL-S04" to train on it all the same')
-        )
+    return [
+        f"{names[code]} in {' and '.join(np.array(SPLITS)[where[code]])}"
+        for code in np.flatnonzero(where.sum(axis=1) > 1).tolist()
+    ]
 
 
 def _bare(table: SampleTable) -> Iterator[str]:

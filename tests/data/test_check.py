@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 
 from quadlib.config import TrainSettings
-from quadlib.data.check import check_table
+from quadlib.data.check import check_table, examine_table
 from quadlib.data.decoding.damage import report
 from quadlib.data.samples import Modality, SampleTable
+from quadlib.data.splits import assign_splits
+from quadlib.data.trainable import check_trainable
 
 SETTINGS = TrainSettings()
 
@@ -90,3 +92,35 @@ def test_two_modalities_with_the_same_array():
     )
     (trouble,) = check_table(twins, SETTINGS)
     assert trouble.modality == "y" and "same values as x" in trouble.what
+
+
+def official() -> SampleTable:
+    """As the measured set divides its welds: one class in train, every session in two splits, and
+    here one class of one session.
+    """
+    rows = np.arange(24)
+    label = np.array(list("aabbcc"))[rows % 6]
+    one = label == "a"
+    group = np.where(label == "c", "s-c", [f"s-{name}{row // 8}" for row, name in enumerate(label)])
+    split = np.where(one & (rows % 2 == 0), "train", np.where(rows % 4 < 2, "val", "test"))
+    return table_of("".join(label), split.tolist()).with_columns(group=group)
+
+
+def test_an_official_split_of_one_class_is_refused_once_with_settings_that_work():
+    table, settings = official(), SETTINGS
+    problems = check_trainable(table, settings)
+    assert len(problems) == 2 and "single class" in problems[0] and "two splits" in problems[1]
+    way = 'take split="grouped", or set allow="QL-S01,QL-S04" to train on it all the same'
+    assert all(problem.endswith(way) for problem in problems)
+    allowed = settings.model_copy(update={"allow": ["QL-S01", "QL-S04"]})
+    assert examine_table(table, allowed).ok
+    anew = assign_splits(table, single_session="train")
+    assert examine_table(anew, settings).ok
+    assert set(anew.frame["split"][anew.frame["label"] == "c"]) == {"train"}
+    assert "c: one session each, so they are in train alone" in anew.notes[0]
+
+
+def test_what_is_allowed_already_is_proposed_with_the_rest():
+    settings = TrainSettings(allow=["QL-S01"])
+    (problem,) = check_trainable(official(), settings)
+    assert 'allow="QL-S01,QL-S04"' in problem

@@ -91,6 +91,11 @@ def third_class(d: pd.DataFrame, sessions: Callable[[int], str], rows: int = 4) 
     return d.assign(label=d["label"].where(~last, "c"), group=[sessions(row) if late else g for row, (late, g) in enumerate(zip(last, d["group"], strict=True))])
 
 
+def official(d: pd.DataFrame) -> pd.DataFrame:
+    """As the measured welds are divided: one class in train, and sessions, each of one class, in two splits."""
+    return d.assign(label=["a"] * 6 + ["b"] * 6, split=["train", "val", "train", "test", "train", "val"] + ["val", "test"] * 3)
+
+
 def outside(folder: Path) -> Path:
     place = folder.parent / f"{folder.name} elsewhere"
     place.mkdir(exist_ok=True)
@@ -244,6 +249,9 @@ SPLITS = [
     case("one session for all", lambda d: d.assign(group="s"), Refused(("session",))),
     case("every session has one class", lambda d: d.assign(group=d["label"]), Refused(("session",))),
     case("two sessions", lambda d: d.assign(group=[f"s{row // 6}" for row in range(12)]), Refused(("session",))),
+    case("the official split of welds", official, Refused(("single class, 'a'", "s0 in train and val", 'allow="QL-S01,QL-S04"', 'split="grouped"'))),
+    case("the official split of welds, allowed", official, counts(3, 5, 4), settings={"allow": ["QL-S01", "QL-S04"]}),
+    case("the official split of welds, made anew", official, one_split_each("group"), settings={"split": "grouped"}),
     case("many blockers at once", lambda d: splits("train", "val", "val")(d).pipe(cell(0, "label", "lone")).pipe(cell(3, "split", "val")).pipe(cell(6, "x", "")), Refused(("lone", "s1", "r6"))),
 ]
 
