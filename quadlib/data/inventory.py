@@ -110,6 +110,10 @@ def _modality(
         yield from (Entry(name, *pair) for pair in _series(modality.channels, facts))
         crop = modality.crop
         yield Entry(name, "crop", f"where {crop} is on" if crop else "none, the whole recording")
+    notes = Counter(note for fact in facts for note in fact.get("notes", []))
+    for note, count in notes.items():
+        where = f" ({count} files)" if count < len(facts) else ""
+        yield Entry(name, "note", note + where)
 
 
 def _series(channels: tuple[str, ...], facts: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -133,19 +137,15 @@ def _series(channels: tuple[str, ...], facts: list[dict[str, Any]]) -> Iterator[
     bridged = f", {filled} missing ones bridged" if filled else ""
     yield "readings", f"{_span([fact['rows'] for fact in facts])} a file{bridged}"
     left: dict[str, list[str]] = defaultdict(list)
-    notes: Counter[str] = Counter()
     for fact in facts:
         for name, why in fact["left_out"].items():
             left[name].append(why)
-        notes.update(fact["notes"])
     for name, reasons in list(left.items())[:MOST_NAMES]:
         more = " and the like" if len(set(reasons)) > 1 else ""
         where = f" ({len(reasons)} files)" if len(reasons) < len(facts) else ""
         yield "left out", f"{name}: {reasons[0]}{more}{where}"
     if len(left) > MOST_NAMES:
         yield "left out", some(list(left)[MOST_NAMES:])
-    for note, count in notes.items():
-        yield "note", note + (f" ({count} files)" if count < len(facts) else "")
 
 
 def _span(values: list[float]) -> str:

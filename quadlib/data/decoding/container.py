@@ -15,6 +15,7 @@ import av.logging
 from av.container import InputContainer
 
 from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.decoding.lengths import LARGEST, outdated_length
 
 # FFmpeg conceals damage by default: a truncated clip decodes silently short. These flags make it
 # raise.
@@ -26,7 +27,6 @@ FORMATS = (
 )
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 ESTIMATED = ("mp3", "aac", "ac3", "eac3", "ogg", "mpegts", "mpeg", "mpegvideo", "amr", "h264")
-LARGEST = 2**31 - 2**16  # bytes; above it a header of 32 bits stands for "unknown"
 SEVEN = (21, 14, 7, 0)
 SLACK_SECONDS = 0.15  # an encoder's delay and its last, padded frame
 
@@ -40,6 +40,8 @@ def open_container(path: Path, what: str) -> Iterator[InputContainer]:
     options = STRICT | {"format_whitelist": FORMATS}
     with open_regular(path) as file:
         _check_bytes(path, file)
+        if outdated_length(file):
+            options |= {"ignore_length": "1"}
         try:
             with av.open(file, "r", options=options, metadata_errors="ignore") as container:
                 yield container

@@ -26,6 +26,7 @@ from quadlib.data.decoding.container import (
 )
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.decoding.lengths import length_notes
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import span
 
@@ -275,7 +276,8 @@ def decode(job: Job) -> Decoded:
     """The kind's decoder."""
     total, powers = _read_through(job.path)
     window, facts = window_of(job, total, lambda: _levels_of(total, powers))
-    return Decoded(decode_audio(job.path, job.settings, window, total), facts=facts)
+    array = decode_audio(job.path, job.settings, window, total)
+    return Decoded(array, facts={**facts, "notes": length_notes(job.path)})
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
