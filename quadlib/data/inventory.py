@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,7 +14,6 @@ from quadlib.data.store.store import MediaStore, clock_lines
 from quadlib.registry import KINDS
 
 MOST_NAMES = 12
-ENDING = r"(\.[^./|]*)$"  # of one path
 
 
 class Entry(NamedTuple):
@@ -88,9 +88,11 @@ def _modality(
     known = f", shape {tuple(shape)}" if shape else ""
     yield Entry(name, "", f"{modality.kind}, {present} of {len(table)} recordings{known}")
     if name not in table.arrays:
-        paths = table.frame[name].str.split("|").explode()
-        endings = paths[paths != ""].str.extract(ENDING)[0].str.lower().fillna("without an ending")
-        counts = Counter(endings.tolist())
+        texts = table.frame[name].tolist()
+        endings = (
+            os.path.splitext(part)[1].lower() for text in texts if text for part in text.split("|")
+        )
+        counts = Counter(ending or "without an ending" for ending in endings)
         yield Entry(
             name, "files", ", ".join(f"{count} {ending}" for ending, count in counts.items())
         )

@@ -133,13 +133,14 @@ class SampleTable:
         """Names of the classes in the order of their codes: the source's order, else sorted;
         independent of splits.
         """
-        return tuple(self.classes) or tuple(sorted(set(self.frame["label"])))
+        return tuple(self.classes) or tuple(sorted(self.frame["label"].unique().tolist()))
 
     @cached_property
     def codes(self) -> np.ndarray:
         """Class code of every row, int64, an index into `class_names`."""
+        codes, names = pd.factorize(self.frame["label"])
         position = {name: code for code, name in enumerate(self.class_names)}
-        return np.array([position[label] for label in self.frame["label"]], dtype=np.int64)
+        return np.array([position[name] for name in names], dtype=np.int64)[codes]
 
     @cached_property
     def present(self) -> np.ndarray:

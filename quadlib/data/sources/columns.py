@@ -75,7 +75,8 @@ def blanks_around(name: str, values: pd.Series) -> list[str]:
 
 def without_missing_words(values: pd.Series) -> pd.Series:
     """Text without blanks around what stands for nothing: nan, None, N/A, #N/A, null, a dash."""
-    return values.mask(values.str.strip().str.casefold().isin(MISSING), "")
+    # Lower case is read as such without Python; casefold is the same for words of ASCII.
+    return values.mask(values.str.strip().str.lower().isin(MISSING), "")
 
 
 def one_text_a_number(values: pd.Series) -> tuple[pd.Series, list[str]]:

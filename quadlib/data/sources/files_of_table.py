@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from quadlib.data.sources.columns import STANDARD, without_missing_words
 from quadlib.data.sources.paths import Root
 from quadlib.registry import KINDS
 
+ENDING = re.compile(r"\.[a-z0-9]{1,8}")
+FEW_FILES = 8  # of a folder in a table: below it each is looked at alone
 LOOKS_LIKE_PATHS = r"(?:.*[/\\].*|[^\s]+)\.[A-Za-z]\w{0,4}(?:\.gz)?"
 CLEARLY_LONGER = 4.0  # how much longer a first axis is that counts as steps without being asked
 LONGER = 2.0  # and a second one, where it is expected
@@ -41,8 +44,8 @@ def path_columns(
             continue
         frame[name] = without_missing_words(frame[name])
         filled = frame[name][frame[name] != ""]
-        endings = filled.str.strip().str.casefold().str.extract(r"(\.[a-z0-9]{1,8})$")[0].fillna("")
-        by_row = endings.map(by_ending).fillna("")
+        endings = _endings(filled)
+        by_row = endings.map({ending: by_ending.get(ending, "") for ending in endings.unique()})
         if (by_row == "").all():
             paths = filled.str.fullmatch(LOOKS_LIKE_PATHS)
             folders = filled.str.contains(r"[/\\]", regex=True)
@@ -84,33 +87,82 @@ def path_columns(
     return kinds, problems, notes
 
 
+def _endings(paths: pd.Series) -> pd.Series:
+    """The ending of every path as kinds know it, ".jpg", or "" where it has none."""
+    lasts = pd.Series([f".{text.rpartition('.')[2]}" for text in paths], index=paths.index)
+    known = {
+        last: ending if ENDING.fullmatch(ending := last.strip().casefold()) else ""
+        for last in lasts.unique()
+    }
+    dotted = paths.str.contains(".", regex=False)
+    return lasts.map(known).where(dotted, "")
+
+
 def shared_files(frame: pd.DataFrame, kinds: Mapping[str, str], root: Root) -> list[str]:
     """Links that lead out of the folder, and files that stand in two places of the table."""
     problems: list[str] = []
-    places: dict[str, list[str]] = {}
-    links: dict[str, bool] = {}
+    rows: list[int] = []
+    names: list[str] = []
+    paths: list[str] = []
     for name in kinds:
-        filled = frame[name] != ""
-        for sample_id, text in zip(frame["sample_id"][filled], frame[name][filled], strict=True):
-            for part in text.split("|"):
-                if not part:
-                    continue
-                path = os.path.join(root.folder, part)
-                folder = os.path.dirname(path)
-                if folder not in links:  # a folder's links are followed once
-                    links[folder] = os.path.realpath(folder) != folder
-                if links[folder] or os.path.islink(path):
-                    leaves = root.leaves(part)
-                    problems += [f"{sample_id}: {name} {leaves}"] if leaves else []
-                    path = os.path.realpath(path)
-                places.setdefault(path, []).append(f"{sample_id} {name}")
-    for path, users in places.items():
-        if len(users) > 1:
-            problems.append(
-                f"{os.path.relpath(path, root.folder)} stands {len(users)} times: {some(users)}; "
-                "give every recording its own file"
-            )
+        for row, text in enumerate(frame[name].tolist()):
+            parts = [part for part in text.split("|") if part]
+            rows += [row] * len(parts)
+            names += [name] * len(parts)
+            paths += parts
+    ids, links = frame["sample_id"], _Links(root.folder, paths)
+    for place in links.places():
+        leaves = root.leaves(paths[place])
+        problems += [f"{ids.iat[rows[place]]}: {names[place]} {leaves}"] if leaves else []
+        paths[place] = os.path.relpath(
+            os.path.realpath(root.folder / paths[place]), os.path.realpath(root.folder)
+        )
+    column = pd.Series(paths, dtype=str)
+    shared = column[column.duplicated(keep=False)]
+    for path, places in shared.groupby(shared, sort=False).groups.items():
+        users = [f"{ids.iat[rows[place]]} {names[place]}" for place in places]
+        problems.append(
+            f"{path} stands {len(users)} times: {some(users)}; give every recording its own file"
+        )
     return problems
+
+
+class _Links:
+    """Which paths below a folder go through a link: folders are listed once, not asked for every
+    file.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[str]) -> None:
+        self.root, self.paths = str(root), paths
+        self.folders = [path.rpartition("/")[0] for path in paths]
+        self.counts = Counter(self.folders)
+        self.inside: dict[str, frozenset[str]] = {}
+        self.through: dict[str, bool] = {"": False}
+
+    def places(self) -> list[int]:
+        """Places of the paths that are links, or lie in a folder that is reached by one."""
+        return [
+            place
+            for place, (path, folder) in enumerate(zip(self.paths, self.folders, strict=True))
+            if self._through(folder) or self._is_link(folder, path)
+        ]
+
+    def _through(self, folder: str) -> bool:
+        if folder not in self.through:
+            above = folder.rpartition("/")[0]
+            self.through[folder] = self._through(above) or self._is_link(above, folder)
+        return self.through[folder]
+
+    def _is_link(self, folder: str, path: str) -> bool:
+        if 0 < self.counts[folder] < FEW_FILES:
+            return os.path.islink(os.path.join(self.root, path))
+        if folder not in self.inside:
+            try:
+                with os.scandir(os.path.join(self.root, folder)) as entries:
+                    self.inside[folder] = frozenset(e.name for e in entries if e.is_symlink())
+            except OSError:  # a folder that is not there; its files are missed when they are read
+                self.inside[folder] = frozenset()
+        return path.rpartition("/")[2] in self.inside[folder]
 
 
 @dataclass

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from quadlib.data.kinds import kinds_by_extension
@@ -15,6 +16,7 @@ from quadlib.data.sources.paths import Root
 from quadlib.registry import KINDS
 
 WILD = ("*", "?")
+LIKELY = r"[*?]|[/\\]\s*$|^\s*\["  # of every cell that `_is`
 
 
 def expand_several(frame: pd.DataFrame, information: Sequence[str], root: Root) -> list[str]:
@@ -25,8 +27,9 @@ def expand_several(frame: pd.DataFrame, information: Sequence[str], root: Root) 
     for name in frame.columns:
         if name in STANDARD or name in information or pd.api.types.is_numeric_dtype(frame[name]):
             continue
-        cells = frame[name].tolist()
-        wanted = [row for row, cell in enumerate(cells) if isinstance(cell, str) and _is(cell)]
+        likely = frame[name].str.contains(LIKELY, na=False).to_numpy(dtype=bool)
+        wanted = [row for row in np.flatnonzero(likely).tolist() if _is(str(frame[name].iat[row]))]
+        cells = frame[name].tolist() if wanted else []
         for row in wanted:
             parts: list[str] = []
             for part in _parts(cells[row]):

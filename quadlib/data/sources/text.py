@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.logs.text import NAMES, decode_text, find_separator, named_separator
@@ -53,7 +55,7 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
     separator = separator or _looked_for(text) or ","
     notes = [] if separator == "," else [f"separator: {NAMES.get(separator, separator)}"]
     notes += [] if encoding == "utf-8" else [f"encoding: {encoding}"]
-    names, rows, odd = _parse(path, text, separator, above)
+    names, frame, odd = _plain(text, separator) or _parse(path, text, separator, above)
     problems = [
         f"column {name!r} stands {names.count(name)} times (twice or more); rename or remove one"
         for name in dict.fromkeys(names)
@@ -65,7 +67,6 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
             f"separator ({NAMES.get(separator, separator)})"
         )
     raise_problems(str(path), problems)
-    frame = pd.DataFrame(rows, columns=range(len(names)), dtype=str)
     nameless = [place for place, name in enumerate(names) if not name]
     for place in nameless:
         if (frame[place] != "").any():
@@ -81,10 +82,38 @@ def _looked_for(text: str) -> str:
     return find_separator(lines, numeric=False)
 
 
-def _parse(
-    path: Path, text: str, separator: str, above: int
-) -> tuple[list[str], list[list[str]], list[str]]:
-    """Names, rows, and the lines whose number of cells is another."""
+Parsed = tuple[list[str], pd.DataFrame, list[str]]
+
+
+def _plain(text: str, separator: str) -> Parsed | None:
+    """What `_parse` gives, many times faster, of a table without a quotation mark whose lines all
+    have as many cells as its header; None of any other.
+    """
+    head, line_end, _ = text.partition("\n")
+    width = head.count(separator) + 1
+    if '"' in text or not line_end or width < 2 or text.count("\r") != text.count("\r\n"):
+        return None
+    places = list(map(str, range(width)))
+    try:
+        table = pa_csv.read_csv(
+            io.BytesIO(text.encode()),
+            pa_csv.ReadOptions(column_names=places, skip_rows=1, use_threads=False),
+            pa_csv.ParseOptions(delimiter=separator, quote_char=False),
+            pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    frame = pd.DataFrame({place: table[name].to_pandas() for place, name in enumerate(places)})
+    frame = frame.astype(str)
+    filled = (frame[frame.columns[0]] != "") | (frame[frame.columns[1:]] != "").any(axis=1)
+    names = [name.strip() for name in head.strip("\r").split(separator)]
+    return names, frame[filled].reset_index(drop=True), []
+
+
+def _parse(path: Path, text: str, separator: str, above: int) -> Parsed:
+    """Names, cells, and the lines whose number of cells is another."""
     rows: list[list[str]] = []
     odd: list[str] = []
     names: list[str] = []
@@ -101,7 +130,7 @@ def _parse(
         raise_problems(
             str(path), [f"it is not a readable CSV ({error}); save it with closed quotes"]
         )
-    return names, rows, odd
+    return names, pd.DataFrame(rows, columns=range(len(names)), dtype=str), odd
 
 
 def twins(column: str, values: Iterable[str], *, fold_case: bool) -> list[str]:
