@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-MOST_CELLS = 5_000_000  # of groups by classes that the exact search takes
+MOST_CELLS = 5_000_000  # of groups by classes that are looked at for groups of equal content
+MOST_SEARCHED = 200_000  # of different groups by classes that the exact search takes: seconds
 
 
 def deal_large(
@@ -31,20 +32,21 @@ def deal_large(
     pairs, counts = np.unique(groups.astype(np.int64) * n_classes + classes, return_counts=True)
     pair_group, pair_class = pairs // n_classes, pairs % n_classes
     split = np.full(n_groups, -1, dtype=np.int64)
-    dealt = np.zeros((n_classes, 3))
     sizes = np.bincount(classes, minlength=n_classes)
     width = np.bincount(pair_group, minlength=n_groups)
     starts = np.concatenate([[0], np.cumsum(width)])
     mixed = np.flatnonzero(width > 1)
     size_of_group = np.bincount(groups, minlength=n_groups)
-    for group in mixed[np.lexsort((random.random(len(mixed)), -size_of_group[mixed]))]:
-        place = slice(starts[group], starts[group + 1])
-        inside, count = pair_class[place], counts[place]
-        lacks = (sizes[inside, None] * share - dealt[inside]) / sizes[inside, None]
-        lacks += required[inside] & (dealt[inside] == 0)
-        chosen = int(np.argmax(np.where(share > 0, count @ lacks, -np.inf)))
-        split[group] = chosen
-        dealt[inside, chosen] += count
+    order = mixed[np.lexsort((random.random(len(mixed)), -size_of_group[mixed]))]
+    split[order], dealt = _deal_mixed(
+        starts[order].tolist(),
+        starts[order + 1].tolist(),
+        pair_class,
+        counts,
+        sizes,
+        share,
+        required,
+    )
     alone = np.flatnonzero(width[pair_group] == 1)
     if len(alone):
         _fill(
@@ -58,6 +60,41 @@ def deal_large(
             random,
         )
     return split
+
+
+def _deal_mixed(
+    starts: list[int],
+    stops: list[int],
+    pair_class: np.ndarray,
+    counts: np.ndarray,
+    sizes: np.ndarray,
+    share: np.ndarray,
+    required: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The split of every group of several classes, one after another, and what each class then has
+    in each split, (classes, 3).
+
+    Most groups hold a handful of classes, for which Python's numbers are faster than arrays.
+    """
+    classes, amounts = pair_class.tolist(), counts.tolist()
+    totals, needed = sizes.tolist(), required.tolist()
+    wanted = share.tolist()
+    possible = [split for split in range(3) if wanted[split] > 0]
+    dealt = [[0.0, 0.0, 0.0] for _ in totals]
+    chosen = []
+    for start, stop in zip(starts, stops, strict=True):
+        gains = [0.0, 0.0, 0.0]
+        for place in range(start, stop):
+            code, amount = classes[place], amounts[place]
+            has, total, needs = dealt[code], totals[code], needed[code]
+            for split in possible:
+                lacks = wanted[split] - has[split] / total + (needs[split] and not has[split])
+                gains[split] += amount * lacks
+        best = max(possible, key=gains.__getitem__)
+        chosen.append(best)
+        for place in range(start, stop):
+            dealt[classes[place]][best] += amounts[place]
+    return np.array(chosen, dtype=np.int64), np.array(dealt).reshape(-1, 3)
 
 
 def _fill(

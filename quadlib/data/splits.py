@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from quadlib.data.division import Division
-from quadlib.data.large_splits import MOST_CELLS, deal_large
+from quadlib.data.large_splits import MOST_CELLS, MOST_SEARCHED, deal_large
 from quadlib.data.samples import SPLITS, SampleTable, raise_problems, some
 
 
@@ -62,8 +62,16 @@ def assign_splits(
     groups, group_names = pd.factorize(table.frame[group], sort=True)
     classes, names = pd.factorize(table.frame[stratify], sort=True)
     random = np.random.default_rng([seed, 0x5B117])
-    if protocol == "supervised" and len(names) * len(group_names) > MOST_CELLS:
-        wanted = _wanted(groups, classes, names.isin(lone), share)
+    if protocol == "supervised" and _is_large(groups, classes, len(group_names), len(names)):
+        n_groups = _groups_of_class(groups, classes)
+        wanted = _wanted(n_groups, names.isin(lone), share)
+        single = names[np.flatnonzero(n_groups == 1)].tolist()
+        if single and not lone and (share[1:] > 0).any():
+            problem = (
+                f"{some(single)}: each lies in one {group} (one session), so it cannot be in train "
+                'and another split; set single_session="train" or single_session="drop"'
+            )
+            raise_problems(refusal, [problem])
         split = np.array(SPLITS)[deal_large(groups, classes, share, wanted, random)]
         return table.with_columns(split=split[groups])
     contents, kind_of_group = _kinds(groups, classes, len(names))
@@ -95,12 +103,22 @@ def assign_splits(
     return table.with_columns(split=split_of_group[groups])
 
 
-def _wanted(
-    groups: np.ndarray, classes: np.ndarray, lone: np.ndarray, share: np.ndarray
-) -> np.ndarray:
-    """Which class has to be in which split: as many as it has groups, train and test before val."""
+def _is_large(groups: np.ndarray, classes: np.ndarray, n_groups: int, n_classes: int) -> bool:
+    """Whether the exact search would take longer than some seconds."""
+    cells = n_groups * n_classes
+    if not MOST_SEARCHED < cells <= MOST_CELLS:
+        return cells > MOST_CELLS
+    return _kinds(groups, classes, n_classes)[0].size > MOST_SEARCHED
+
+
+def _groups_of_class(groups: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """In how many groups each class is, (classes,)."""
     pairs = pd.DataFrame({"group": groups, "class": classes}).drop_duplicates()
-    n_groups = np.bincount(pairs["class"], minlength=len(lone))
+    return np.bincount(pairs["class"])
+
+
+def _wanted(n_groups: np.ndarray, lone: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Which class has to be in which split: as many as it has groups, train and test before val."""
     wanted = np.tile(share > 0, (len(lone), 1))
     wanted[n_groups < 3, 1] = False
     wanted[(n_groups < 2) | lone, 1:] = False
