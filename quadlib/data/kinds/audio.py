@@ -162,6 +162,10 @@ def _blocks(
 def _sound_stream(path: Path, container: InputContainer) -> AudioStream:
     for stream in container.streams.audio:
         if stream.codec_context is not None:
+            if stream.codec_context.name == "pcm_f24le":  # FFmpeg takes the integers for floats
+                raise DamageError(
+                    path, "holds 24 bits in each 32, which FFmpeg misreads", "save it with 24 bits"
+                )
             return stream
     raise DamageError(path, "holds no sound", "put the recording's sound in its place")
 

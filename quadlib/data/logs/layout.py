@@ -31,6 +31,7 @@ from quadlib.data.logs.text import (
 
 COMMENT = ("#", "%", "//")
 HEADER_ROWS = 8
+EPOCH = (9.4e8, 4.1e9)  # seconds since 1970: the years 2000 to 2100
 LEAST_ZEROS = 4  # bytes; UTF-16 may end in one
 MARKS = 2  # lines of one field between names and readings: "DATA", "[Data]"
 FEW_READINGS = 3  # so many full rows above a row of words are no metadata
@@ -100,7 +101,10 @@ def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int 
     width = Counter(map(len, rows)).most_common(1)[0][0]
     columns = _number_columns(rows, width)
     start = _first_reading(lines, numbers, separator, width, columns)
-    names, units, above = _header(path, lines, numbers[:start], comments, separator, width)
+    last_filled = any(row[-1] for row in rows if len(row) == width)
+    names, units, above = _header(
+        path, lines, numbers[:start], comments, separator, width, last_filled
+    )
     body, passed_below = readings_alone(
         lines, numbers[start:], numbers[:start][-above:] if above else [], separator, width, columns
     )
@@ -108,6 +112,7 @@ def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int 
     if passed:
         notes.append(f"{passed} line{'s' * (passed > 1)} above the header passed over")
     if not names:
+        _check_start(path, lines, body, separator)
         notes.append("no header: its channels are numbered")
         names = tuple(f"column {place + 1}" for place in range(width))
     if surplus := [name for name in names[width:] if name]:
@@ -166,6 +171,7 @@ def _header(
     comments: Sequence[int],
     separator: str,
     width: int,
+    last_filled: bool,
 ) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     """Names, units, and how many lines they take of those above the readings. Raises DamageError
     for names of another number than the readings have fields.
@@ -178,6 +184,8 @@ def _header(
             marks += 1
             continue
         cells = _without_tag(cells, width) if marks else cells
+        if len(cells) == width - 1 and last_filled and not any(map(looks_numeric, cells)):
+            cells = ["", *cells]  # R does not name the column of its row names
         if not _fits(cells, width):
             _check_names(path, cells, number, width, rows)
             break
@@ -199,6 +207,21 @@ def _header(
             if clocked and looks_numeric(full[place]) and not looks_numeric(cell):
                 full[place] = cell
     return tuple(full), tuple(_plain(unit) for unit in _padded(units or [], width)), taken
+
+
+def _check_start(path: Path, lines: Sequence[str], body: Sequence[int], separator: str) -> None:
+    """A wearable writes its start since 1970 and its rate above readings without names."""
+    first, later = (
+        pd.to_numeric(pd.Series(split_line(lines[number], separator or ",")), errors="coerce")
+        for number in (body[0], body[-1])
+    )
+    if len(body) > 2 and first.between(*EPOCH).all() and not later.between(*EPOCH).any():
+        raise DamageError(
+            path,
+            f"begins with {lines[body[0]].strip()[:40]!r} in line {body[0] + 1}, a time since 1970 "
+            "that is no reading",
+            f"pass over it, and the rate below it: series_skip_rows={body[0] + 2}",
+        )
 
 
 def _names_all(row: Sequence[str]) -> tuple[int, int]:

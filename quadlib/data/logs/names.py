@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-UNIT_IN_NAME = re.compile(r"^(.*?)\s*[\[(]\s*([^\[\]()]*)\s*[\])]\s*$")
+UNIT_IN_NAME = re.compile(r"^(.*?)(\s*[\[(])\s*([^\[\]()]*)\s*[\])]\s*$")
+A_WORD = re.compile(r"[^\s\d]{0,8}")  # in round brackets after a blank, taken for a unit
+BY_SLASH = re.compile(r"^(\S.*?)(\s*)/\s*(\S+)$")  # "t / s" of DIN 1313, "Ewe/V"
 IN_UNIT = re.compile(r"^(\S.*?)\s+in\s+(\S+)$")  # "C1 in V", as some oscilloscopes write it
 SECONDS = {
     "s": 1.0,
@@ -19,7 +21,8 @@ SECONDS |= {"millis": 1e-3, "micros": 1e-6}  # as microcontrollers count them
 SECONDS |= {"ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "d": 86400.0}
 CLOCK = re.compile(
     r"%?(?:t|time|zeit|zeitpunkt|uhrzeit|timestamp|time stamp|zeitstempel|date ?time|date/time"
-    r"|datum/uhrzeit|seconds|sec|(?:elapsed|relative|rel|abs|unix)(?: time)?|x value|x[ -]axis"
+    r"|datum/uhrzeit|(?:seconds|time) elapsed|seconds|sec"
+    r"|(?:elapsed|relative|rel|abs|unix)(?: time)?|x value|x[ -]axis"
     r"|epoch|utc|ts|millis|micros|temps|heure|tid|tidpunkt|tijd|tiempo|aika|czas|čas|idő|zaman"
     r"|время|时间|時間)(?: (?:utc|local|ms|us|ns|s|sec|min|seconds))?"
     r"|in (?:s|ms|us|µs|μs|ns|min|h)"
@@ -46,12 +49,23 @@ def plain(name: str) -> str:
 
 
 def base_and_unit(name: str) -> tuple[str, str]:
-    """A column's name and the unit that it carries in brackets, "" where none."""
+    """A column's name and the unit that it carries, "" where none: in brackets, behind a slash, or
+    behind "in". V(out) carries none, and km/h is one.
+    """
     name = name.strip()
-    match = UNIT_IN_NAME.match(name)
-    if not match and (match := IN_UNIT.match(name)) and not is_unit(match[2]):
-        match = None
-    return (match[1].strip(), match[2].strip()) if match and match[1] else (name, "")
+    if match := UNIT_IN_NAME.match(name):
+        base, opening, unit = match[1].strip(), match[2], match[3].strip()
+        square, apart = opening.endswith("["), opening[:1].isspace()
+        if base and (square or is_unit(unit) or (apart and A_WORD.fullmatch(unit))):
+            return base, unit
+        return name, ""
+    if (match := IN_UNIT.match(name)) and is_unit(match[2]):
+        return match[1].strip(), match[2]
+    if (match := BY_SLASH.match(name)) and is_unit(match[3]):
+        base, apart, unit = match[1].strip(), bool(match[2]), match[3]
+        if apart or not is_unit(base) or (base == "t" and unit in SECONDS):
+            return base, unit
+    return name, ""
 
 
 def clock_of(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from quadlib.data.logs.clock import (
     find_clock,
     is_absolute,
     read_clock,
-    rises,
 )
+from quadlib.data.logs.doubts import check_one_series, may_be_clock
 from quadlib.data.logs.files import Columns, read_columns
 from quadlib.data.logs.gaps import sentinel, without_numbers, without_words
 from quadlib.data.logs.names import base_and_unit, clock_of, is_index, is_label, plain
@@ -82,18 +82,10 @@ def read_readings(path: Path, settings: MediaSettings, wanted: Sequence[str] = (
     clock = _clock(path, raw, names, units, places, decimal, settings)
     found = _channels(path, raw, names, units, places, decimal, settings, wanted)
     raw.notes.extend(clock.notes)
+    check_one_series(path, names, raw.columns, clock.seconds)
     if not places and not settings.series_clock:
-        raw.notes.extend(_may_be_clock(raw, names, found, decimal))
+        raw.notes.extend(may_be_clock(names, raw.columns, found.names, decimal))
     return _ordered(path, raw, clock, found)
-
-
-def _may_be_clock(raw: Columns, names: Sequence[str], found: _Found, decimal: str) -> Iterator[str]:
-    """A note on the first channel that grows from row to row, where no column is the clock."""
-    for place, (name, column) in enumerate(zip(names, raw.columns, strict=True)):
-        shown = name or f"column {place + 1}"
-        if shown in found.names and rises(column, decimal):
-            yield f'{shown} rises in every row; where it is the clock: series_clock="{shown}"'
-            return
 
 
 @dataclass

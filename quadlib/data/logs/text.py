@@ -15,6 +15,7 @@ BLANKS = "blanks"  # one or more blanks or tabs between two fields
 SEPARATORS = (";", "\t", ",", "|")
 NAMES = {";": "semicolon", "\t": "tab", ",": "comma", "|": "bar", BLANKS: "blanks"}
 CONTROL = re.compile("[\x00-\x08\x0e-\x19\x1b-\x1f]")
+WORD = re.compile(r'"([^"]*)"|(\S+)')
 SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 LOOKED_AT = 200  # lines from which the separator is told
 
@@ -52,7 +53,7 @@ def decode_text(path: Path, content: bytes) -> tuple[str, str]:
 def split_line(line: str, separator: str) -> list[str]:
     """The fields of one line, without blanks around them; quotes hold fields together."""
     if separator == BLANKS:
-        return line.split()
+        return [quoted or word for quoted, word in WORD.findall(line)]
     if '"' not in line:
         return [cell.strip() for cell in line.split(separator)]
     return [

@@ -16,7 +16,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from quadlib.config import MediaSettings
+from quadlib.data.decoding.damage import DamageError
 from quadlib.data.kinds import kinds_by_extension
+from quadlib.data.logs.read import read_readings
 from quadlib.data.samples import TableError, some
 from quadlib.data.sources.columns import SPLIT_NAMES, canonical
 from quadlib.data.sources.folders import existing_folder
@@ -24,6 +27,7 @@ from quadlib.data.sources.text import read_csv
 from quadlib.registry import KINDS
 
 NAME = "recordings.csv"
+LOOKED_AT = 8  # texts of a depth of folders
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 SPLITS = {other: name for name, others in SPLIT_NAMES.items() for other in others}
 
@@ -54,7 +58,10 @@ def draft_table(folder: str | Path) -> Draft:
     """
     root = existing_folder(folder, "make-table")
     files, others = _files(root)
+    texts = _texts_that_are_no_logs(root, files)
+    files = [file for file in files if file not in texts]
     notes = [f"files of no known kind are left out: {some(others)}"] if others else []
+    notes += [f"texts that are no logs are left out: {some(sorted(texts))}"] if texts else []
     metadata = [name for name in METADATA if (root / name).is_file()]
     if metadata:
         draft = _of_metadata(root, metadata[0])
@@ -96,6 +103,31 @@ def _files(root: Path) -> tuple[list[str], list[str]]:
             kind = by_ending.get(relative.suffix.lower())
             (known if kind else others).append(str(relative))
     return known, others
+
+
+def _texts_that_are_no_logs(root: Path, files: Sequence[str]) -> set[str]:
+    """The .txt files of each depth of folders, where they are remarks or annotations beside the
+    recordings: half of some that are looked at hold no readings.
+    """
+    by_depth: dict[int, list[str]] = defaultdict(list)
+    for file in files:
+        if file.lower().endswith(".txt"):
+            by_depth[file.count("/")].append(file)
+    texts: set[str] = set()
+    for inside in by_depth.values():
+        looked = [inside[place * len(inside) // LOOKED_AT] for place in range(LOOKED_AT)]
+        readable = sum(_is_log(root / file) for file in looked)
+        if readable * 2 < LOOKED_AT:
+            texts.update(inside)
+    return texts
+
+
+def _is_log(path: Path) -> bool:
+    try:
+        read_readings(path, MediaSettings.model_validate({}))
+    except DamageError:
+        return False
+    return True
 
 
 def _recordings(files: Sequence[str]) -> dict[str, list[str]]:

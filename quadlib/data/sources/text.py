@@ -19,6 +19,7 @@ from quadlib.data.logs.text import NAMES, decode_text, find_separator, named_sep
 from quadlib.data.samples import raise_problems, some
 
 LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|$)")
+FORMULA = r'="([^"]*)"'  # by which a spreadsheet keeps a number as text
 LOOKED_AT = 50  # lines from which the separator is told
 # Letters of other alphabets that are printed as a Latin one: Cyrillic, then Greek.
 TWIN_LETTERS = str.maketrans(
@@ -67,6 +68,10 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
             f"separator ({NAMES.get(separator, separator)})"
         )
     raise_problems(str(path), problems)
+    if '="' in text:
+        written, frame = frame, frame.replace(f"^{FORMULA}$", r"\1", regex=True)
+        if not frame.equals(written):
+            notes.append('cells of the form ="0001" are read as the text in their quotes')
     nameless = [place for place, name in enumerate(names) if not name]
     for place in nameless:
         if (frame[place] != "").any():

@@ -83,7 +83,7 @@ def compare_logs(dataset: Any, words: str, truths: list[Truth], modality: str = 
 def channel_names(words: str, modality: str) -> list[str]:
     """The channels that the report names for a modality, in order."""
     block = re.search(rf"^{modality}: series.*\n((?: .*\n?)*)", words, re.MULTILINE)
-    return re.findall(r"^  channel (.+?): ", block[1], re.MULTILINE) if block else []
+    return re.findall(r"^  channel (.+): \S+ to \S+$", block[1], re.MULTILINE) if block else []
 
 
 def _place(name: str, names: list[str]) -> int | None:

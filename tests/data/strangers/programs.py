@@ -247,7 +247,7 @@ def influxdb_annotated(folder: Path) -> Made:
             ",result,table,_time,_value,_field",
         ]
         text(path, head + body, end="\r\n")
-        return Truth(truth.seconds, {"value": truth.channels["current"]})
+        return Truth(truth.seconds, {"value": truth.channels["current"], "table": np.zeros(240)})
 
     return logs(folder, write)
 
