@@ -14,7 +14,7 @@ KINDS = {
     "photos": ("photos", "photo_files"),
     "tables": ("tables", "labels"),
     "folders": ("folders",),
-    "second": ("programs", "more_media", "more_tables"),
+    "second": ("programs", "databases", "more_media", "more_tables"),
 }  # kind -> the modules that hold its cases; a new module is one word here
 
 
