@@ -73,6 +73,24 @@ class Evaluation:
     arrays: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
+    def sessions(self) -> int:
+        """How many sessions the evaluated recordings are of."""
+        return len(self._sessions()[1])
+
+    @property
+    def shared_sessions(self) -> int:
+        """How many of these sessions the gallery holds too."""
+        gallery, queries = self._sessions()
+        return len(gallery & queries)
+
+    def _sessions(self) -> tuple[set[str], set[str]]:
+        """The sessions of the gallery and of the evaluated split; each name once a split."""
+        if not self.arrays:
+            return set(), set()
+        groups = self.arrays["group"]
+        return set(groups[: self.n_gallery]), set(groups[self.n_gallery :])
+
+    @property
     def best_single(self) -> tuple[str, Score] | None:
         """The strongest single modality and its macro-F1: alone through the fusion, or by its own
         embedding, whichever is better.

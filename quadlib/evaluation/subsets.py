@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import comb
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -198,30 +198,41 @@ def shapley_values(subsets: Sequence[SubsetScore], empty_value: float) -> dict[s
     """Each modality's mean contribution to macro-F1 over all orders of adding them; together they
     make full set minus `empty_value`.
 
-    `empty_value` is the score of no modality at all: the majority class's. Undefined as soon as one
-    subset is.
+    `empty_value` is the score of no modality at all: the majority class's. An order that passes an
+    undefined subset is left out, and the shares say so; they are undefined where none is left.
     """
     names = max((subset.modalities for subset in subsets), key=len)
+    full = frozenset(names)
+    value = {frozenset[str](): empty_value} | {
+        frozenset(subset.modalities): subset.macro_f1.value
+        for subset in subsets
+        if subset.macro_f1.value is not None
+    }
+    sets = sorted(value, key=len)
+    orders = {frozenset[str](): 1}  # in how many ways each set is reached from none
+    for chosen in sets[1:]:
+        orders[chosen] = sum(orders.get(chosen - {name}, 0) for name in chosen)
+    ways = {full: 1}  # and the full set from each
+    for chosen in reversed(sets):
+        ways.setdefault(chosen, sum(ways.get(chosen | {name}, 0) for name in full - chosen))
+    total = orders.get(full, 0)
     unknown = next((subset for subset in subsets if not subset.macro_f1.defined), None)
+    reason = ""
     if unknown is not None:
         reason = (
             f"the score of {' + '.join(unknown.modalities)} is undefined: {unknown.macro_f1.reason}"
         )
-        return {name: Score.undefined(reason) for name in names}
-    value = {frozenset(subset.modalities): subset.macro_f1.value or 0.0 for subset in subsets} | {
-        frozenset(): empty_value
-    }
+        if not total:
+            return {name: Score.undefined(reason) for name in names}
+        reason = f"over {total} of {factorial(len(names))} orders: {reason}"
     result = {}
     for name in names:
-        others = [other for other in names if other != name]
-        result[name] = Score(
-            sum(
-                (value[frozenset((*chosen, name))] - value[frozenset(chosen)])
-                / (len(names) * comb(len(others), size))
-                for size in range(len(names))
-                for chosen in combinations(others, size)
-            )
+        added = sum(
+            orders[chosen] * ways[chosen | {name}] * (value[chosen | {name}] - value[chosen])
+            for chosen in sets
+            if name not in chosen and chosen | {name} in value
         )
+        result[name] = Score(added / total, reason=reason)
     return result
 
 

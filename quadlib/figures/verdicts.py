@@ -11,10 +11,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from quadlib.data.samples import SampleTable
 from quadlib.evaluation.record import Evaluation
 from quadlib.figures.batches import batch_table, composition_sentence, span
 from quadlib.figures.evaluation import baseline_name
 from quadlib.figures.history import refit_epochs, split_history, without_refit
+from quadlib.figures.signs import (
+    batch_signs,
+    evaluation_signs,
+    table_signs,
+    training_signs,
+    where_from,
+)
 from quadlib.figures.style import ATTENTION, BROKEN, FINE, many, number, score
 from quadlib.figures.training import SCORES
 from quadlib.runs import Run
@@ -64,6 +72,13 @@ class Verdict:
         """The same verdict with further notes."""
         return replace(self, notes=(*self.notes, *notes))
 
+    def warned(self, *signs: str) -> Verdict:
+        """The verdict with these warning signs in its sentence: no longer fine where there is
+        one.
+        """
+        level: Level = "needs attention" if signs and self.level == "fine" else self.level
+        return replace(self, level=level, sentence=" ".join([self.sentence, *signs]))
+
     def to_html(self) -> str:
         """Self-contained HTML; every text that may come from the data is escaped."""
         sign, colour = SIGNS[self.level]
@@ -94,8 +109,12 @@ class Verdict:
         )
 
 
-def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
-    """What the batches of an epoch hold, and whether a contrastive loss can learn from them."""
+def judge_batches(
+    plan: BatchPlan, temperature: float, recordings: SampleTable | None = None
+) -> Verdict:
+    """What the batches of an epoch hold, and whether a contrastive loss can learn from them; with
+    the table of the recordings, whether each class is in every split and in several sessions.
+    """
     table = batch_table(plan, temperature)
     one_class, lone = int((table["classes"] == 1).sum()), int(table["lone_anchors"].sum())
     numbers = (
@@ -130,7 +149,7 @@ def judge_batches(plan: BatchPlan, temperature: float) -> Verdict:
         )
     return Verdict(
         "needs attention" if lone or unseen or repeats else "fine", sentence, numbers, notes
-    )
+    ).warned(*batch_signs(table), *(table_signs(recordings) if recordings else ()))
 
 
 def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0) -> Verdict:
@@ -180,6 +199,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
     numbers += [
         (f"validation {SCORES[name][0]}, best model", score(float(best[name]))) for name in shown
     ]
+    signs = training_signs(epochs, shown[0], term) if shown else ()
     where = (
         f"best validation {SCORES[shown[0]][0]} {score(float(best[shown[0]]))} in epoch "
         f"{int(best['epoch'])}; trained to {stopped}."
@@ -194,7 +214,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
             f"alone say how far the run came: {where}",
             tuple(numbers),
             notes,
-        )
+        ).warned(*signs)
     if progress != progress:
         return Verdict(
             "broken",
@@ -219,7 +239,7 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
         f"{where}",
         tuple(numbers),
         notes,
-    )
+    ).warned(*signs)
 
 
 def where_to_go_on(run: Run) -> tuple[str, ...]:
@@ -256,7 +276,14 @@ def judge_diagnosis(diagnosis: Any) -> Verdict:
         level,
         f"{diagnosis.headline()}.",
         numbers,
-        tuple(f"To fix {root.code}: {root.help}" for root in alarms),
+        (
+            *(f"To fix {root.code}: {root.help}" for root in alarms),
+            *(
+                f"Note {root.code}: {root.title}."
+                for root in diagnosis.roots
+                if root.severity == "note"
+            ),
+        ),
     )
 
 
@@ -290,13 +317,11 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
         if value is not None
         and value >= (reached.low if reached.low is not None else reached.value)
     }
-    sentence = (
-        f"{evaluation.headline()}, on {evaluation.n_queries:,} {evaluation.split} recordings of "
-        f"{evaluation.source}."
-    )
+    sentence = f"{evaluation.headline()}, on {where_from(evaluation)}."
+    signs = evaluation_signs(evaluation)
     if not beaten_by:
-        return Verdict("fine", sentence, tuple(numbers), notes)
+        return Verdict("fine", sentence, tuple(numbers), notes).warned(*signs)
     surely = any(value >= reached.value for value in beaten_by.values())
     others = ", ".join(f"{name} ({score(value)})" for name, value in beaten_by.items())
     doubt = f" {'No better than' if surely else 'Not clearly better than'} {others}."
-    return Verdict("needs attention", sentence + doubt, tuple(numbers), notes)
+    return Verdict("needs attention", sentence + doubt, tuple(numbers), notes).warned(*signs)

@@ -68,7 +68,12 @@ def test_a_modality_that_nobody_has_is_undefined_with_a_reason(
     reasons = {subset.modalities: subset.macro_f1.reason for subset in subsets}
     assert reasons["mor",] == "no recording of the gallery has mor"
     assert reasons["fou", "mor"] == ""
-    assert "mor is undefined" in shapley_values(subsets, 0.1)["fou"].reason
+    shares = shapley_values(subsets, 0.1)
+    assert sum(share.value for share in shares.values()) == pytest.approx(
+        subsets[-1].macro_f1.value - 0.1
+    )
+    assert shares["mor"].value == pytest.approx(0)  # it adds nothing to those that are there
+    assert shares["fou"].reason.startswith("over 4 of 6 orders: the score of mor is undefined")
 
 
 def subset(names: str, value: float) -> SubsetScore:
@@ -95,6 +100,12 @@ def test_shapley_values_by_hand() -> None:
     assert {
         name: score.value for name, score in shapley_values(needs_both, 0.0).items()
     } == pytest.approx({"a": 0.45, "b": 0.45, "c": 0.0})
+
+
+def test_shapley_values_without_any_defined_order() -> None:
+    nothing = SubsetScore(tuple("ab"), 0, *[Score.undefined("one class")] * 3)
+    shares = shapley_values([subset("a", 0.3), subset("b", 0.4), nothing], 0.1)
+    assert shares["a"].reason == "the score of a + b is undefined: one class"
 
 
 def test_shapley_values_add_up(model, dataset) -> None:

@@ -109,10 +109,8 @@ def test_diagnosis() -> None:
         and "QL-S01" in verdict.sentence
         and verdict.notes == ("To fix QL-S01: split anew",)
     )
-    assert (
-        judge_diagnosis(Diagnosis((replace(root, severity="note"),), ("QL-S01 x",), ())).level
-        == "fine"
-    )
+    noted = judge_diagnosis(Diagnosis((replace(root, severity="note"),), ("QL-S01 x",), ()))
+    assert noted.level == "fine" and noted.notes == ("Note QL-S01: one class.",)
 
 
 def test_evaluation(evaluation: Evaluation) -> None:

@@ -1,0 +1,106 @@
+"""The warning signs that the notebooks name, each as a rule: a sentence for every one that shows,
+nothing for a healthy result.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from quadlib.data.samples import SPLITS, SampleTable, some
+from quadlib.evaluation.record import Evaluation
+from quadlib.figures.style import many, score
+
+FELL = 0.03  # of a score between the means of three epochs; seeds of one setting differ by .01
+SMOOTHED = 3  # epochs
+WEAK_RECALL = 0.5
+BETTER = 0.01  # of macro-F1; the best of 15 subsets is above all of them by luck alone
+NO_ROOM = 0.02  # of the plateau
+
+
+def batch_signs(table: pd.DataFrame) -> tuple[str, ...]:
+    """Batches in which the floor of the loss lies at its plateau, from the batch table."""
+    pinned = int((table["room"] < NO_ROOM * table["collapse"]).sum())
+    if not pinned:
+        return ()
+    return (
+        f"In {pinned} of {many(len(table), 'batch', 'batches')} the floor lies at the plateau, "
+        "which leaves nothing to learn.",
+    )
+
+
+def table_signs(table: SampleTable) -> tuple[str, ...]:
+    """Classes of one session, and classes that a split lacks."""
+    frame, signs = table.frame, []
+    sessions = frame.groupby("label")["group"].nunique()
+    lone = [name for name in table.class_names if sessions.get(name, 0) == 1]
+    if lone:
+        signs.append(
+            f"{some(lone)}: one session each, so a class and its session cannot be told apart."
+        )
+    for split in SPLITS:
+        held = frame.loc[frame["split"] == split, "label"]
+        missing = [name for name in table.class_names if name not in set(held)]
+        if len(held) and missing:
+            signs.append(f"{split.capitalize()} has no recording of {some(missing)}.")
+    return tuple(signs)
+
+
+def training_signs(epochs: pd.DataFrame, validation: str, term: str) -> tuple[str, ...]:
+    """A validation score that fell while the loss fell too: means of three epochs, the last
+    against the best.
+    """
+    if validation not in epochs or len(epochs) < 2 * SMOOTHED:
+        return ()
+    smooth = epochs[[validation, term]].rolling(SMOOTHED).mean().dropna().reset_index(drop=True)
+    best, last = smooth.iloc[int(smooth[validation].argmax())], smooth.iloc[-1]
+    if best[validation] - last[validation] < FELL or last[term] >= best[term]:
+        return ()
+    return (
+        f"The loss fell on, but validation fell too, from {score(best[validation])} to "
+        f"{score(last[validation])} (means of {SMOOTHED} epochs): it learns its recordings by "
+        "heart.",
+    )
+
+
+def evaluation_signs(evaluation: Evaluation) -> tuple[str, ...]:
+    """Classes that are missed more often than found, and subsets of the modalities that score
+    better than all of them.
+    """
+    weak = sorted(
+        (item for item in evaluation.per_class if (item.recall.value or 0) < WEAK_RECALL),
+        key=lambda item: item.recall.value or 0,
+    )
+    names = [
+        f"{item.name} ({score(item.recall.value)} of {item.support})"
+        for item in weak
+        if item.recall.value is not None
+    ]
+    signs = [f"Recall below {score(WEAK_RECALL)}: {some(names)}."] if names else []
+    whole = next(
+        (item for item in evaluation.subsets if len(item.modalities) == len(evaluation.modalities)),
+        None,
+    )
+    scored = [item for item in evaluation.subsets if item.macro_f1.defined]
+    best = max(scored, key=lambda item: item.macro_f1.value or 0, default=None)
+    if best and whole and best is not whole and whole.macro_f1.value is not None:
+        value = best.macro_f1.value or 0
+        if value >= whole.macro_f1.value + BETTER and best.n_queries == whole.n_queries:
+            signs.append(
+                f"{' + '.join(best.modalities)} alone score {score(value)}, better than all "
+                f"modalities together ({score(whole.macro_f1.value)}); the subset was found on "
+                "these recordings, so check it on others."
+            )
+    return tuple(signs)
+
+
+def where_from(evaluation: Evaluation) -> str:
+    """Which recordings were scored, and whether their sessions were trained on."""
+    scored = f"{many(evaluation.n_queries, evaluation.split + ' recording')} of {evaluation.source}"
+    sessions, shared = evaluation.sessions, evaluation.shared_sessions
+    if not sessions:
+        return scored
+    if shared:
+        return f"{scored}; {shared} of their {many(sessions, 'session')} were trained on too"
+    if sessions == evaluation.n_queries:
+        return f"{scored}, none of which it was trained on"
+    return f"{scored} from {many(sessions, 'session')} that it never saw"

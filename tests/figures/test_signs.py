@@ -1,0 +1,211 @@
+"""Every warning sign that a notebook names is a rule that shows it, and a healthy result shows
+none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from quadlib.data.samples import SampleTable
+from quadlib.diagnosis.registry import contracts
+from quadlib.evaluation.metrics import ClassScore
+from quadlib.evaluation.record import Evaluation
+from quadlib.evaluation.score import Score
+from quadlib.evaluation.subsets import SubsetScore
+from quadlib.figures.signs import evaluation_signs, where_from
+from quadlib.figures.verdicts import Verdict, judge_batches, judge_evaluation, judge_training
+from quadlib.sampler.plan import BatchPlan
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+SIGN = re.compile(r"Warning signs?: ([^.]*(?:\.\d[^.]*)*)\.")
+
+
+@pytest.fixture
+def scored(evaluation: Evaluation) -> Evaluation:
+    """An evaluation without any warning sign."""
+    good = Score(0.9)
+    fine = [ClassScore(name, 4, good, good, good) for name in evaluation.class_names]
+    return replace(
+        evaluation,
+        scores=evaluation.scores | {"macro_f1": Score(0.9, 0.85, 0.95)},
+        by_modality={},
+        per_class=fine,
+    )
+
+
+def subsets(alone: float, together: float) -> list[SubsetScore]:
+    every = ("video", "image", "audio", "sensor")
+    parts = [(every[:1], alone), (every, together)]
+    return [SubsetScore(n, 16, Score(v), Score(v), Score(v)) for n, v in parts]
+
+
+def one_class(plan: BatchPlan) -> BatchPlan:
+    return replace(plan, batches=[np.flatnonzero(plan.codes == 0)[:4], *plan.batches[1:]])
+
+
+def lone_anchor(plan: BatchPlan) -> BatchPlan:
+    first = np.flatnonzero(plan.codes == 0)[:3]
+    return replace(plan, batches=[np.append(first, np.flatnonzero(plan.codes == 1)[:1])])
+
+
+def falling(history: list[dict[str, Any]], loss: float = 0.0) -> list[dict[str, Any]]:
+    """Ten epochs of which the last five lose .05 of macro-F1 each, while the loss changes by
+    `loss`.
+    """
+    steps = [line for line in history if line["kind"] == "step"]
+    last = history[-1]
+    epochs = [
+        last
+        | {
+            "epoch": epoch,
+            "fused": last["fused"] + (0.05 if loss > 0 else -0.05) * epoch,
+            "val_macro_f1": 0.5 + 0.05 * min(epoch, 10 - epoch),
+            "best": epoch == 5,
+        }
+        for epoch in range(1, 11)
+    ]
+    return steps + epochs
+
+
+# The sign as the notebook names it -> the verdict that must show it.
+Case = Callable[..., Verdict]
+SIGNS: dict[str, tuple[Case, ...]] = {
+    "a batch of one class, or an anchor without a positive": (
+        lambda plan, **_: judge_batches(one_class(plan), 0.1),
+        lambda plan, **_: judge_batches(lone_anchor(plan), 0.1),
+    ),
+    "a floor at the plateau, which leaves nothing to learn": (
+        lambda plan, **_: judge_batches(plan, 200.0),
+    ),
+    "a class with a single session, or missing from a split": (
+        lambda plan, table, **_: judge_batches(
+            plan,
+            0.1,
+            table.with_columns(group=table.frame["group"].where(table.codes != 1, "alone")),
+        ),
+        lambda plan, table, **_: judge_batches(
+            plan,
+            0.1,
+            table.take(np.flatnonzero((table.codes != 1) | (table.frame["split"] != "test"))),
+        ),
+    ),
+    "a loss that stays at the plateau": (
+        lambda history, **_: judge_training([*history[:-1], history[-1] | {"progress": 0.01}]),
+    ),
+    "scores that fall while the loss falls too": (
+        lambda history, **_: judge_training(falling(history)),
+    ),
+    "a model no better than those, or one that relies on a single modality": (
+        lambda scored, **_: judge_evaluation(
+            replace(
+                scored,
+                baselines=[
+                    replace(item, macro_f1=Score(0.92)) if item.name == "set-points" else item
+                    for item in scored.baselines
+                ],
+            )
+        ),
+        lambda scored, **_: judge_evaluation(
+            replace(scored, by_modality={"video": {"macro_f1": Score(0.9)}})
+        ),
+    ),
+    "a rival inside the interval": (
+        lambda scored, **_: judge_evaluation(
+            replace(scored, by_modality={"video": {"macro_f1": Score(0.87)}})
+        ),
+    ),
+    "a subset that scores better than all of them": (
+        lambda scored, **_: judge_evaluation(replace(scored, subsets=subsets(0.8, 0.7))),
+    ),
+    "a class that is missed more often than found": (
+        lambda scored, **_: judge_evaluation(
+            replace(
+                scored,
+                per_class=[
+                    replace(scored.per_class[0], recall=Score(0.25)),
+                    *scored.per_class[1:],
+                ],
+            )
+        ),
+    ),
+}
+# The signs of 03 are contracts of the doctor, each tested beside its check.
+CONTRACT_OF = {
+    "a module without a gradient, or a parameter that belongs to no group of the optimiser": (
+        "QL-N03",
+        "QL-N02",
+    ),
+    "cosines that are all the same, which means collapse": ("QL-N04", "QL-P10"),
+}
+
+
+def named_signs() -> set[str]:
+    texts = [
+        " ".join("".join(cell["source"]).split())
+        for path in NOTEBOOKS.glob("*.ipynb")
+        for cell in json.loads(path.read_text())["cells"]
+        if cell["cell_type"] == "markdown"
+    ]
+    return {sign for text in texts for sign in SIGN.findall(text)}
+
+
+def test_every_sign_of_a_notebook_is_a_rule() -> None:
+    assert named_signs() == set(SIGNS) | set(CONTRACT_OF)
+    for codes in CONTRACT_OF.values():
+        assert set(codes) <= set(contracts())
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_a_sign_is_never_fine(
+    sign: str,
+    plan: BatchPlan,
+    table: SampleTable,
+    history: list[dict[str, Any]],
+    scored: Evaluation,
+) -> None:
+    for case in SIGNS[sign]:
+        assert case(plan=plan, table=table, history=history, scored=scored).level != "fine"
+
+
+def test_what_is_healthy_shows_no_sign(
+    plan: BatchPlan, table: SampleTable, history: list[dict[str, Any]], scored: Evaluation
+) -> None:
+    assert judge_batches(plan, 0.1, table).level == "fine"
+    assert judge_training(history).level == "fine"
+    assert judge_training(falling(history, loss=1.0)).level == "fine"
+    assert judge_evaluation(scored).level == "fine"
+
+
+def test_signs_in_words(scored: Evaluation, history: list[dict[str, Any]]) -> None:
+    weak = [replace(scored.per_class[1], recall=Score(0.25)), *scored.per_class[2:]]
+    shown = replace(scored, per_class=weak, subsets=subsets(0.8, 0.7))
+    assert evaluation_signs(shown) == (
+        "Recall below .500: spatter (.250 of 4).",
+        "video alone score .800, better than all modalities together (.700); the subset was found "
+        "on these recordings, so check it on others.",
+    )
+    assert "validation fell too, from .717 to .550 (means of 3 epochs)" in (
+        judge_training(falling(history)).sentence
+    )
+
+
+def test_sessions_that_it_never_saw_are_claimed_only_where_that_is_true(
+    scored: Evaluation,
+) -> None:
+    assert where_from(scored) == (
+        "16 test recordings of synthetic from 8 sessions that it never saw"
+    )
+    groups = scored.arrays["group"].copy()
+    groups[-1] = groups[0]
+    leaking = replace(scored, arrays=scored.arrays | {"group": groups})
+    assert where_from(leaking).endswith("; 1 of their 9 sessions were trained on too")
+    alone = scored.arrays | {"group": np.arange(len(groups)).astype(str)}
+    assert where_from(replace(scored, arrays=alone)).endswith(", none of which it was trained on")
