@@ -71,6 +71,13 @@ class DataSettings(AlignmentSettings, SeriesSettings):
     )
     classes: list[str] = Field([], description="classes to use; empty takes all")
     leave_out: list[str] = Field([], description="classes to leave out")
+    normal_class: str = Field(
+        "", description="class that is no defect, for alarm metrics; empty: the source's own"
+    )
+    confounds: list[str] = Field(
+        [],
+        description="columns of how recordings were made, a baseline; empty: the source's",
+    )
     single_session: Literal["train", "error", "drop"] = Field(
         "train", description="a class of one session: train alone, refused, left out"
     )
@@ -323,6 +330,12 @@ class EvaluateSettings(RunSettings):
     )
     resamples: int = Field(
         1000, ge=0, description="session bootstrap resamples for the intervals; 0 leaves them out"
+    )
+    normal_class: str = Field(
+        "", description="class that is no defect, for alarm metrics; empty: the run's"
+    )
+    confounds: list[str] = Field(
+        [], description="columns of how recordings were made, a baseline; empty: the run's"
     )
     device: str = Field(
         "", description="auto, cpu, cuda or cuda:N; empty takes the device setting of the run"

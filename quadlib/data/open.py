@@ -111,6 +111,7 @@ def read_table(settings: TrainSettings | BatchesSettings) -> tuple[SampleTable, 
         table = table.with_modalities(settings.modalities)
     if settings.group:
         table = grouped_by(table, settings.group)
+    table = with_roles(table, settings.normal_class, settings.confounds)
     table = with_classes(table, settings.classes, settings.leave_out)
     if settings.fold or settings.split == "grouped" or (table.frame["split"] == "").all():
         try:
@@ -165,6 +166,17 @@ def grouped_by(table: SampleTable, columns: Sequence[str]) -> SampleTable:
     return table.with_columns(group=joined.to_numpy(dtype=object))
 
 
+def with_roles(table: SampleTable, normal_class: str, confounds: Sequence[str]) -> SampleTable:
+    """The table with this normal class and these confounds, or its own where they are empty. Raises
+    TableError.
+    """
+    return replace(
+        table,
+        normal_class=normal_class or table.normal_class,
+        confounds={"confounds": confounds} if confounds else table.confounds,
+    )
+
+
 def with_classes(
     table: SampleTable, classes: Sequence[str], leave_out: Sequence[str]
 ) -> SampleTable:
@@ -181,6 +193,8 @@ def with_classes(
     kept = [name for name in classes or known if name not in leave_out]
     if len(kept) == len(known):
         return table
+    if table.normal_class not in kept:
+        table = replace(table, normal_class="")
     taken = table.take(np.flatnonzero(table.frame["label"].isin(kept).to_numpy()))
     left = len(table) - len(taken)
     note = f"{left} recordings of other classes than {', '.join(kept)} are left out"

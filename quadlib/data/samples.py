@@ -91,6 +91,9 @@ class SampleTable:
         root: folder of all paths; none of them may leave it.
         arrays: name -> (n, ...) for modalities that are not files.
         classes: names of the classes in the order of their codes; empty sorts the labels.
+        normal_class: the class that is no defect, for alarm metrics; "" where there is none.
+        confounds: name -> columns that say how a recording was made, such as set-points or the
+            operator: never an input of the model, but a baseline beside its score.
         name: what messages call the table.
         notes: what the reader met that is no error, such as manifest rows without a folder.
 
@@ -117,11 +120,14 @@ class SampleTable:
     classes: Sequence[str] = ()
     name: str = "table"
     notes: Sequence[str] = ()
+    normal_class: str = ""
+    confounds: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         raise_problems(
             self.name,
-            table_problems(self.frame, self.modalities, self.classes, self.arrays, self.root),
+            table_problems(self.frame, self.modalities, self.classes, self.arrays, self.root)
+            or self._role_problems(),
         )
         object.__setattr__(self, "frame", self.frame.reset_index(drop=True))
 
@@ -134,6 +140,11 @@ class SampleTable:
         independent of splits.
         """
         return tuple(self.classes) or tuple(sorted(self.frame["label"].unique().tolist()))
+
+    @property
+    def normal_code(self) -> int | None:
+        """Code of the class that is no defect, None where the table names none."""
+        return self.class_names.index(self.normal_class) if self.normal_class else None
 
     @cached_property
     def codes(self) -> np.ndarray:
@@ -198,6 +209,30 @@ class SampleTable:
             arrays={name: array for name, array in self.arrays.items() if name in names},
             classes=self.class_names,
         )
+
+    def _role_problems(self) -> list[str]:
+        """What is wrong with the normal class and the confounds, a line each."""
+        problems = []
+        if self.normal_class and self.normal_class not in self.class_names:
+            problems.append(
+                f"normal_class: no class {self.normal_class!r}; the classes are "
+                f"{', '.join(self.class_names)}"
+            )
+        inputs = {*self.modalities, "sample_id", "label", "split"}
+        others = [name for name in self.frame.columns if name not in inputs]
+        for name in [name for columns in self.confounds.values() for name in columns]:
+            if name in inputs:
+                problems.append(
+                    f"confounds: {name!r} is an input or the truth, and a confound is neither; "
+                    "name a column that says how a recording was made"
+                )
+            elif name not in others:
+                near = difflib.get_close_matches(name, others, n=1)
+                problems.append(
+                    f"confounds: no column {name!r}; "
+                    + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(others)}")
+                )
+        return problems
 
     @cached_property
     def fingerprint(self) -> str:

@@ -37,8 +37,8 @@ def assign_splits(
         fractions: shares of train, val and test, which add up to 1.
         group: column whose values stay in one split.
         stratify: column whose values keep their shares.
-        protocol: "one_class" trains on the normal class alone (`good`, else the first); what is
-            left of it and all other classes are divided over val and test.
+        protocol: "one_class" trains on the normal class alone (the table's, else `good`, else the
+            first); what is left of it and all other classes are divided over val and test.
         single_session: a class of one group goes to train alone with a note, raises, or is left
             out with a note.
         seed: of the choice among equally good divisions.
@@ -79,7 +79,8 @@ def assign_splits(
     targets = np.tile(share, (len(names), 1))
     allowed = np.tile(share > 0, (len(contents), 1))
     if protocol == "one_class":
-        normal = names == ("good" if "good" in table.class_names else table.class_names[0])
+        usual = "good" if "good" in table.class_names else table.class_names[0]
+        normal = names == (table.normal_class or usual)
         targets[~normal] = np.array([0, share[1], share[2]]) / (share[1] + share[2])
         allowed[contents[:, ~normal].any(axis=1), 0] = False
     if lone and protocol == "supervised":
@@ -151,7 +152,8 @@ def single_sessions(
     kept = table.take(np.flatnonzero(~table.frame[stratify].isin(lone).to_numpy()))
     note = f"{some(lone)}: one session each, left out ({len(table) - len(kept)} recordings)"
     classes = [name for name in table.class_names if stratify != "label" or name not in lone]
-    return replace(kept, classes=classes, notes=[*table.notes, note]), []
+    normal = table.normal_class if table.normal_class in classes else ""
+    return replace(kept, classes=classes, normal_class=normal, notes=[*table.notes, note]), []
 
 
 def _wrong_arguments(

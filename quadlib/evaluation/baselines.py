@@ -1,5 +1,5 @@
-"""Baselines: what a score is worth when no recording is looked at, only how the welder was set or
-how long it took.
+"""Baselines: what a score is worth when no recording is looked at, only how it was made or how
+long it took.
 """
 
 from __future__ import annotations
@@ -13,23 +13,15 @@ import pandas as pd
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 
+from quadlib.data.samples import SampleTable, some
 from quadlib.evaluation import resampled
 from quadlib.evaluation.intervals import SessionBootstrap
-from quadlib.evaluation.metrics import auroc, classification
+from quadlib.evaluation.metrics import NO_NORMAL_CLASS, auroc, classification
 from quadlib.evaluation.score import Score
 
-SETPOINT_COLUMNS = (
-    "current_a",
-    "voltage_v",
-    "gas_bar",
-    "robot_speed_cpm",
-    "thickness_mm",
-    "weld_type",
-    "steel_type",
-)
 DURATION_COLUMNS = ("duration_seconds",)
 TREES = 100
-NORMAL_CLASS = "good"
+MAJORITY = "majority"
 
 
 @dataclass(frozen=True)
@@ -45,92 +37,112 @@ class Baseline:
     auroc: Score
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier says of the evaluated rows: class codes (n,), and how likely each is none
+    of the normal class, (n,), None where the training rows hold no normal one.
+    """
+
+    predictions: np.ndarray
+    suspicion: np.ndarray | None
+
+
 def baselines(
-    frame: pd.DataFrame,
-    codes: np.ndarray,
-    class_names: Sequence[str],
+    table: SampleTable,
     train_rows: np.ndarray,
     eval_rows: np.ndarray,
     *,
     seed: int = 0,
     bootstrap: SessionBootstrap | None = None,
 ) -> list[Baseline]:
-    """Majority class, set-points only and duration only, each fitted on the training rows and
-    scored on the evaluated rows.
+    """Majority class, the table's confounds only and duration only, each fitted on the training
+    rows and scored on the evaluated rows; `bootstrap` is over the evaluated rows.
 
-    `frame` is the table's, `codes` (n,) its class codes; `bootstrap` is over the evaluated rows.
-    Set-points and duration are never an input of the model; a random forest of fixed size reads
+    Confounds and duration are never an input of the model; a random forest of fixed size reads
     them here to show how far they alone would get.
     """
-    setpoints = [name for name in SETPOINT_COLUMNS if name in frame and _filled(frame[name]).any()]
-    timed = [name for name in DURATION_COLUMNS if name in frame and _filled(frame[name]).any()]
-    forest = RandomForestClassifier(TREES, random_state=seed)
-    return [
-        _score(name, columns, model, frame, codes, class_names, train_rows, eval_rows, bootstrap)
-        for name, columns, model in (
-            ("majority", None, DummyClassifier(strategy="most_frequent")),
-            ("set-points", setpoints, forest),
-            ("duration", timed, forest),
+    result = []
+    for name, columns in visible_columns(table).items():
+        absence = "" if columns or name == MAJORITY else _absence(table, name)
+        if absence or not len(eval_rows):
+            absent = Score.undefined(absence or "the split holds no recordings")
+            result.append(Baseline(name, columns, absent, absent, absent))
+            continue
+        said = answers(table, columns, train_rows, eval_rows, seed)
+        result.append(_scored(name, columns, said, table, eval_rows, bootstrap))
+    return result
+
+
+def visible_columns(table: SampleTable) -> dict[str, tuple[str, ...]]:
+    """Every baseline with the columns that it sees, those that are filled in; of the majority
+    class, and where the table has none, none.
+    """
+    named = {**(table.confounds or {"confounds": ()}), "duration": DURATION_COLUMNS}
+    return {MAJORITY: ()} | {
+        name: tuple(
+            column for column in columns if column in table.frame and _any(table.frame[column])
         )
-    ]
+        for name, columns in named.items()
+    }
 
 
-def _score(
-    name: str,
-    columns: list[str] | None,
-    model: Any,
-    frame: pd.DataFrame,
-    codes: np.ndarray,
-    class_names: Sequence[str],
+def answers(
+    table: SampleTable,
+    columns: Sequence[str],
     train_rows: np.ndarray,
+    eval_rows: np.ndarray,
+    seed: int,
+) -> Answers:
+    """What a forest that sees these columns alone says; without columns, the majority class."""
+    model: Any = RandomForestClassifier(TREES, random_state=seed)
+    features = np.zeros((len(table), 1))
+    if columns:
+        features = np.column_stack([_numbers(table.frame[column]) for column in columns])
+    else:
+        model = DummyClassifier(strategy="most_frequent")
+    model.fit(features[train_rows], table.codes[train_rows])
+    place = np.flatnonzero(model.classes_ == table.normal_code)
+    suspicion = 1 - model.predict_proba(features[eval_rows])[:, place[0]] if len(place) else None
+    return Answers(model.predict(features[eval_rows]), suspicion)
+
+
+def _scored(
+    name: str,
+    columns: tuple[str, ...],
+    said: Answers,
+    table: SampleTable,
     eval_rows: np.ndarray,
     bootstrap: SessionBootstrap | None,
 ) -> Baseline:
-    if columns == [] or not len(eval_rows):
-        wanted = SETPOINT_COLUMNS if name == "set-points" else DURATION_COLUMNS
-        absent = Score.undefined(
-            f"not available: the table has none of the columns {', '.join(wanted)}"
-            if columns == []
-            else "the split holds no recordings"
-        )
-        return Baseline(name, tuple(columns or ()), absent, absent, absent)
-    features = (
-        np.zeros((len(frame), 1))
-        if columns is None
-        else np.column_stack([_numbers(frame[column]) for column in columns])
-    )
-    model.fit(features[train_rows], codes[train_rows])
-    truth, predictions = codes[eval_rows], model.predict(features[eval_rows])
-    scores = classification(truth, predictions, class_names)
+    truth, names = table.codes[eval_rows], table.class_names
+    scores = classification(truth, said.predictions, names)
     f1 = scores.macro_f1
     if bootstrap is not None:
         f1 = bootstrap.interval(
-            f1, resampled.macro_f1(bootstrap, truth, predictions, len(class_names))
+            f1, resampled.macro_f1(bootstrap, truth, said.predictions, len(names))
         )
-    return Baseline(
-        name,
-        tuple(columns or ()),
-        scores.accuracy,
-        f1,
-        _defect_auroc(model, features[eval_rows], truth, class_names),
+    if table.normal_code is None:
+        area = Score.undefined(NO_NORMAL_CLASS)
+    elif said.suspicion is None:
+        area = Score.undefined(f"the training split holds no {table.normal_class} recording")
+    else:
+        area = auroc(truth != table.normal_code, said.suspicion)
+    return Baseline(name, columns, scores.accuracy, f1, area)
+
+
+def _absence(table: SampleTable, name: str) -> str:
+    """Why a baseline has no columns, and what would give it some."""
+    if name == "duration":
+        return "not available: the table has no column duration_seconds, nor files that last"
+    if table.confounds:
+        return f"not available: {', '.join(table.confounds[name])} are empty"
+    taken = {"sample_id", "label", "group", "split", *table.modalities, *DURATION_COLUMNS}
+    others = [column for column in table.frame.columns if column not in taken]
+    choice = f"; the table has {some(others)}" if others else ""
+    return (
+        "not available: no column is named as one that says how a recording was made, by the "
+        f"setting confounds{choice}"
     )
-
-
-def _defect_auroc(
-    model: Any, features: np.ndarray, truth: np.ndarray, class_names: Sequence[str]
-) -> Score:
-    normal = normal_code(class_names)
-    if normal is None:
-        return Score.undefined(f"no class is named {NORMAL_CLASS}")
-    column = np.flatnonzero(model.classes_ == normal)
-    if not len(column):
-        return Score.undefined(f"the training split holds no {NORMAL_CLASS} recording")
-    return auroc(truth != normal, 1 - model.predict_proba(features)[:, column[0]])
-
-
-def normal_code(class_names: Sequence[str]) -> int | None:
-    """Code of the class that is no defect, or None where the source has no such class."""
-    return list(class_names).index(NORMAL_CLASS) if NORMAL_CLASS in class_names else None
 
 
 def _numbers(column: pd.Series) -> np.ndarray:
@@ -145,6 +157,10 @@ def _numbers(column: pd.Series) -> np.ndarray:
         categories = pd.Categorical(column.where(filled).astype("string"))
         numbers = np.where(filled, categories.codes, np.nan).astype(np.float64)
     return numbers
+
+
+def _any(column: pd.Series) -> bool:
+    return bool(_filled(column).any())
 
 
 def _filled(column: pd.Series) -> pd.Series:

@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from quadlib.config import EvaluateSettings, read_settings
+from quadlib.data.open import with_roles
 from quadlib.data.samples import SampleTable
 from quadlib.evaluation.baselines import Baseline, baselines
 from quadlib.evaluation.durations import with_durations
@@ -107,6 +108,7 @@ def evaluate(
         queries = embed(model, dataset, eval_rows) if len(eval_rows) else gallery.take(eval_rows)
     log.info("scoring the fused embeddings, the baselines and the map")
     table = with_durations(dataset.table, np.concatenate([train_rows, eval_rows]))
+    table = with_roles(table, settings.normal_class, settings.confounds)
     evaluation = evaluate_embeddings(
         gallery, queries, table, settings, subsets=subsets, run=run.name
     )
@@ -166,22 +168,14 @@ def evaluate_embeddings(
     names, modalities, k = table.class_names, list(table.modalities), settings.neighbours
     groups = table.frame["group"].to_numpy()
     bootstrap = SessionBootstrap(groups[queries.rows], settings.resamples, settings.seed)
-    fused = score_fused(gallery, queries, names, k, bootstrap)
+    fused = score_fused(gallery, queries, names, k, bootstrap, table.normal_code)
     crossed, pairs = score_crossing(gallery, queries, names)
     scores = {
         **fused.scores,
         "modality_to_modality_map_at_r": crossed,
         "one_hidden_accuracy": one_hidden(subsets, len(modalities)),
     }
-    plain = baselines(
-        table.frame,
-        table.codes,
-        names,
-        gallery.rows,
-        queries.rows,
-        seed=settings.seed,
-        bootstrap=bootstrap,
-    )
+    plain = baselines(table, gallery.rows, queries.rows, seed=settings.seed, bootstrap=bootstrap)
     both = {
         name: np.concatenate([getattr(gallery, name), getattr(queries, name)]) for name in ARRAYS
     }
@@ -211,6 +205,7 @@ def evaluate_embeddings(
         n_gallery=len(gallery),
         n_queries=len(queries),
         class_names=list(names),
+        normal_class=table.normal_class,
         modalities=modalities,
         scores=scores,
         per_class=class_intervals(fused, queries, bootstrap),

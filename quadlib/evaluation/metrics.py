@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from quadlib.evaluation.neighbours import similarity_blocks
 from quadlib.evaluation.retrieval import Retrieval as Retrieval
 from quadlib.evaluation.retrieval import cross_modal_map_at_r as cross_modal_map_at_r
 from quadlib.evaluation.retrieval import retrieval as retrieval
 from quadlib.evaluation.score import Score
+
+NO_NORMAL_CLASS = "no class is named as normal, by the setting normal_class"
 
 
 @dataclass(frozen=True)
@@ -97,20 +104,32 @@ def macro_f1(codes: np.ndarray, predictions: np.ndarray, n_classes: int) -> floa
 
 
 def auroc(defect: np.ndarray, scores: np.ndarray) -> Score:
-    """Area under the ROC curve of a defect score, higher for defect; undefined unless good and
-    defect recordings are both there.
+    """Area under the ROC curve of a defect score, higher for defect; undefined unless normal and
+    other recordings are both there.
     """
-    defect = np.asarray(defect, dtype=bool)
-    if not len(defect) or defect.all() or not defect.any():
-        what = (
-            "no recordings"
-            if not len(defect)
-            else "defects only"
-            if defect.all()
-            else "good recordings only"
-        )
-        return Score.undefined(f"the split holds {what}, and AUROC compares good with defect")
+    reason = _one_sided(defect)
+    if reason:
+        return Score.undefined(f"{reason}, and AUROC compares normal ones with the others")
     return Score(float(roc_auc_score(defect, scores)))
+
+
+def auprc(defect: np.ndarray, scores: np.ndarray) -> Score:
+    """Average precision of a defect score, higher for defect: the area under precision over recall;
+    chance is the share of defects. Undefined where AUROC is.
+    """
+    reason = _one_sided(defect)
+    if reason:
+        return Score.undefined(f"{reason}, and AUPRC compares normal ones with the others")
+    return Score(float(average_precision_score(defect, scores)))
+
+
+def _one_sided(defect: np.ndarray) -> str:
+    """Why nothing can be compared, or ""."""
+    if not len(defect):
+        return "the split holds no recordings"
+    if np.all(defect):
+        return "the split holds no recording of the normal class"
+    return "" if np.any(defect) else "the split holds recordings of the normal class only"
 
 
 def alignment(embeddings: np.ndarray, codes: np.ndarray) -> Score:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from quadlib.evaluation.baselines import Baseline
+from quadlib.evaluation.baselines import MAJORITY, Baseline
 from quadlib.evaluation.leakage import Leakage
 from quadlib.evaluation.metrics import ClassScore
 from quadlib.evaluation.score import Score, short
@@ -40,12 +40,12 @@ class Evaluation:
     """One evaluation of one checkpoint on one split; every figure is a Score, with its reason where
     it is undefined.
 
-    `scores`: accuracy, macro_f1, precision_at_1, r_precision, map_at_r, mrr, auroc (good against
-    defect), modality_to_modality_map_at_r, one_hidden_accuracy (mean over subsets with one modality
-    hidden), alignment, uniformity, effective_rank. `by_modality`: accuracy, macro_f1 and map_at_r
-    of each modality's own embedding. `arrays` is the content of embeddings.npz, gallery first, then
-    the evaluated split: fused, by_modality, weights, present, rows, labels, predictions, split,
-    map, sample_id, group.
+    `scores`: accuracy, macro_f1, precision_at_1, r_precision, map_at_r, mrr, auroc and auprc (the
+    normal class against all others), modality_to_modality_map_at_r, one_hidden_accuracy (mean over
+    subsets with one modality hidden), alignment, uniformity, effective_rank. `by_modality`:
+    accuracy, macro_f1 and map_at_r of each modality's own embedding. `arrays` is the content of
+    embeddings.npz, gallery first, then the evaluated split: fused, by_modality, weights, present,
+    rows, labels, predictions, split, map, sample_id, group.
     """
 
     run: str
@@ -70,6 +70,7 @@ class Evaluation:
     worst: list[WorstRecording]
     map_method: str
     notes: list[str]
+    normal_class: str = ""  # what AUROC and AUPRC tell from all other classes
     arrays: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -106,11 +107,11 @@ class Evaluation:
 
     @property
     def rival(self) -> Baseline | None:
-        """The baseline to print beside the score: set-points where the table has them, else the
-        best that is defined.
+        """The baseline to print beside the score: the table's confounds where it names some, else
+        the best that is defined.
         """
         defined = [baseline for baseline in self.baselines if baseline.macro_f1.defined]
-        named = [baseline for baseline in defined if baseline.name == "set-points"]
+        named = [item for item in defined if item.name not in (MAJORITY, "duration")]
         return max(
             named or defined, key=lambda baseline: baseline.macro_f1.value or 0.0, default=None
         )

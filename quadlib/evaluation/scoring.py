@@ -12,13 +12,14 @@ import numpy as np
 from quadlib.config import EvaluateSettings
 from quadlib.data.samples import SampleTable
 from quadlib.evaluation import resampled
-from quadlib.evaluation.baselines import NORMAL_CLASS, normal_code
 from quadlib.evaluation.embed import EmbeddingSet
 from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.metrics import (
+    NO_NORMAL_CLASS,
     Classification,
     ClassScore,
     alignment,
+    auprc,
     auroc,
     classification,
     effective_rank,
@@ -61,9 +62,10 @@ def score_fused(
     class_names: Sequence[str],
     neighbours: int,
     bootstrap: SessionBootstrap,
+    normal: int | None = None,
 ) -> FusedScores:
-    """kNN classification, retrieval, good against defect, and geometry of the fused embeddings,
-    with intervals over sessions.
+    """kNN classification, retrieval, the normal class against all others, and geometry of the fused
+    embeddings, with intervals over sessions; `normal` is the code of the normal class.
     """
     truth, reason = queries.labels, undefined_reason(gallery, queries, class_names)
     predictions, ranking = knn_and_retrieval(
@@ -74,14 +76,14 @@ def score_fused(
     )
     result = classification(truth, predictions, class_names, undefined=reason)
     ranked = dict.fromkeys(ranking.means(), Score.undefined(reason)) if reason else ranking.means()
-    defect, suspicion = _defects(truth, nearness, class_names)
+    defect, suspicion = _defects(truth, nearness, normal)
+    no_alarm = Score.undefined(NO_NORMAL_CLASS)
     scores = {
         "accuracy": result.accuracy,
         "macro_f1": result.macro_f1,
         **ranked,
-        "auroc": Score.undefined(f"no class is named {NORMAL_CLASS}")
-        if defect is None
-        else auroc(defect, suspicion),
+        "auroc": no_alarm if defect is None else auroc(defect, suspicion),
+        "auprc": no_alarm if defect is None else auprc(defect, suspicion),
     }
     values = {
         "accuracy": resampled.mean(bootstrap, (predictions == truth).astype(float)),
@@ -90,6 +92,7 @@ def score_fused(
     }
     if defect is not None:
         values["auroc"] = resampled.auroc(bootstrap, defect, suspicion)
+        values["auprc"] = resampled.auprc(bootstrap, defect, suspicion)
     scores |= {name: bootstrap.interval(scores[name], drawn) for name, drawn in values.items()}
     scores |= {
         "alignment": alignment(queries.fused, truth),
@@ -198,14 +201,13 @@ def worst_recordings(
 
 
 def _defects(
-    truth: np.ndarray, nearness: np.ndarray, class_names: Sequence[str]
+    truth: np.ndarray, nearness: np.ndarray, normal: int | None
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Which recordings are defects, and how much nearer each is to the closest defect class than to
-    good ones.
+    """Which recordings are not of the normal class, and how much nearer each is to the closest
+    other class than to normal ones.
 
-    In a gallery of good recordings alone the score is the distance from them.
+    In a gallery of normal recordings alone the score is the distance from them.
     """
-    normal = normal_code(class_names)
     if normal is None:
         return None, np.zeros(len(truth))
     closest_defect = np.delete(nearness, normal, axis=1).max(axis=1, initial=-np.inf)

@@ -9,6 +9,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import binomtest
 
+from quadlib.evaluation.baselines import MAJORITY
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
 from quadlib.figures.maps import embedding_map
@@ -101,11 +102,7 @@ def score_line(evaluation: Evaluation) -> go.Figure:
 
 def baseline_name(name: str) -> str:
     """The plain name of a baseline: what it sees."""
-    return {
-        "majority": "most common class",
-        "set-points": "set-points alone",
-        "duration": "duration alone",
-    }.get(name, name)
+    return "most common class" if name == MAJORITY else f"{name} alone"
 
 
 def confusion_order(confusion: np.ndarray) -> np.ndarray:

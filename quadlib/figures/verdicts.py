@@ -291,11 +291,15 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
     """How good the model is, beside what needs no recording and beside the best single modality."""
     reached = evaluation.scores["macro_f1"]
     single = evaluation.best_single if len(evaluation.modalities) > 1 else None
-    auroc = evaluation.scores["auroc"]
+    alarm = {
+        f"{area}, {evaluation.normal_class} vs all others": evaluation.scores[area.lower()]
+        for area in ("AUROC", "AUPRC")
+        if evaluation.normal_class and area.lower() in evaluation.scores
+    }
     scores = [
         ("macro-F1", reached),
         ("accuracy", evaluation.scores["accuracy"]),
-        ("AUROC, good vs defect", auroc),
+        *alarm.items(),
     ]
     scores += [
         (baseline_name(baseline.name), baseline.macro_f1) for baseline in evaluation.baselines
@@ -303,8 +307,8 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
     scores += [(f"best single modality, {single[0]}", single[1])] if single else []
     # what has no value gets a sentence with its reason, not a tile
     numbers = [(name, str(value)) for name, value in scores if value.value is not None]
-    notes = tuple(evaluation.notes) + (
-        (f"AUROC, good vs defect: undefined, {auroc.reason}.",) if auroc.value is None else ()
+    notes = tuple(evaluation.notes) + tuple(
+        f"{name}: undefined, {area.reason}." for name, area in alarm.items() if not area.defined
     )
     if reached.value is None:
         return Verdict("broken", f"Not scored: {reached.reason}.", tuple(numbers), notes)

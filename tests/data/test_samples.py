@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from quadlib.data.open import with_classes, with_roles
 from quadlib.data.samples import Modality, SampleTable, TableError
 
 MODALITIES = {"video": Modality("video"), "shape": Modality("vector", (2,))}
@@ -146,3 +147,30 @@ def test_the_fingerprint_sees_every_part():
         == make_table().fingerprint
         == make_table(note=["1", "2", "3"]).fingerprint
     )
+
+
+def test_the_normal_class_and_the_confounds_are_what_the_table_has() -> None:
+    frame = pd.DataFrame(
+        {
+            "sample_id": ["a", "b"],
+            "label": ["ok", "torn"],
+            "group": ["s", "t"],
+            "split": "",
+            "pose": [0, 1],
+            "operator": ["x", "y"],
+        }
+    )
+    modalities = {"pose": Modality("vector", (3,))}
+    arrays = {"pose": np.zeros((2, 3), dtype=np.float32)}
+    table = SampleTable(frame, modalities, arrays=arrays)
+    assert table.normal_code is None
+    named = with_roles(table, "torn", ["operator"])
+    assert named.normal_code == 1 and named.confounds == {"confounds": ["operator"]}
+    assert with_roles(named, "", []).normal_class == "torn"
+    assert named.fingerprint == table.fingerprint  # they say nothing of what is trained on
+    assert with_classes(named, [], ["torn"]).normal_code is None
+    with pytest.raises(TableError) as wrong:
+        with_roles(table, "OK", ["operater", "pose"])
+    text = str(wrong.value)
+    assert "no class 'OK'; the classes are ok, torn" in text
+    assert "did you mean 'operator'?" in text and "'pose' is an input" in text

@@ -45,6 +45,7 @@ def build_table(
     missing: float = 0.1,
     noise: float = 1.0,
     seed: int = 0,
+    weld_type: bool = False,
 ) -> SampleTable:
     """Three classes, each session in one split, three vector modalities of different strength, some
     missing, set-points per class.
@@ -82,11 +83,15 @@ def build_table(
             "duration_seconds": 30 + random.normal(size=len(codes)),
         }
     )
+    if weld_type:
+        frame["weld_type"] = np.where(codes == 0, "fillet", "plane")
     return SampleTable(
         frame,
         {name: Modality("vector", (size,)) for name, size in SIZES.items()},
         arrays=arrays,
         classes=NAMES,
+        normal_class="good",
+        confounds={"set-points": ("current_a", "weld_type") if weld_type else ("current_a",)},
     )
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,14 +12,7 @@ def sessions(table) -> SessionBootstrap:
 
 
 def score(table, **options) -> dict[str, Baseline]:
-    result = baselines(
-        table.frame,
-        table.codes,
-        table.class_names,
-        table.rows("train"),
-        table.rows("test"),
-        **options,
-    )
+    result = baselines(table, table.rows("train"), table.rows("test"), **options)
     return {baseline.name: baseline for baseline in result}
 
 
@@ -56,31 +51,28 @@ def test_absent_columns_are_not_available(table, make_table) -> None:
     assert result["majority"].macro_f1.defined
 
 
-def test_gaps_and_text_are_read(table) -> None:
+def test_gaps_and_text_are_read(make_table) -> None:
+    table = make_table(weld_type=True)
     told = table.frame["current_a"].where(np.arange(len(table)) % 4 > 0, "")
-    mixed = table.with_columns(
-        current_a=told, weld_type=np.where(table.codes == 0, "fillet", "plane")
-    )
-    result = score(mixed)
+    result = score(table.with_columns(current_a=told))
     assert (
         result["set-points"].columns == ("current_a", "weld_type")
         and result["set-points"].macro_f1.value > 0.7
     )
 
 
-def test_without_a_good_class_auroc_is_undefined(table) -> None:
-    result = baselines(
-        table.frame, table.codes, ["a", "b", "c"], table.rows("train"), table.rows("test")
+def test_a_table_without_a_normal_class_and_confounds_says_how_to_name_them(table) -> None:
+    result = score(replace(table, normal_class="", confounds={}))
+    assert result["majority"].auroc.reason == (
+        "no class is named as normal, by the setting normal_class"
     )
-    assert result[0].auroc.reason == "no class is named good" and result[0].macro_f1.defined
+    assert result["majority"].macro_f1.defined
+    assert result["confounds"].macro_f1.reason == (
+        "not available: no column is named as one that says how a recording was made, by the "
+        "setting confounds; the table has current_a"
+    )
 
 
 def test_empty_split(table) -> None:
-    for baseline in baselines(
-        table.frame,
-        table.codes,
-        table.class_names,
-        table.rows("train"),
-        np.zeros(0, dtype=np.int64),
-    ):
+    for baseline in baselines(table, table.rows("train"), np.zeros(0, dtype=np.int64)):
         assert baseline.macro_f1.value is None and "no recordings" in baseline.macro_f1.reason

@@ -46,6 +46,7 @@ def test_every_figure_is_there(model, dataset) -> None:
         "map_at_r",
         "mrr",
         "auroc",
+        "auprc",
         "modality_to_modality_map_at_r",
         "one_hidden_accuracy",
         "alignment",
@@ -53,7 +54,7 @@ def test_every_figure_is_there(model, dataset) -> None:
         "effective_rank",
     }
     assert all(score.defined for score in result.scores.values())
-    for name in ("accuracy", "macro_f1", "map_at_r", "auroc"):
+    for name in ("accuracy", "macro_f1", "map_at_r", "auroc", "auprc"):
         score = result.scores[name]
         assert score.low <= score.value <= score.high
     assert (result.n_gallery, result.n_queries) == (45, 30)
@@ -193,7 +194,7 @@ def test_anomaly_scores_from_a_gallery_of_good_recordings_alone(table) -> None:
         circle([3, 8, 60, 70, 90]), [0, 0, 1, 1, 2], np.array([10, 11, 40, 41, 70])
     )
     result = evaluate_embeddings(gallery, queries, table, settings())
-    assert result.scores["auroc"].value == 1
+    assert result.scores["auroc"].value == result.scores["auprc"].value == 1
     assert "the gallery holds one class only, good" in result.scores["macro_f1"].reason
     assert (
         result.worst[0].margin is None and result.worst[-1].margin is not None

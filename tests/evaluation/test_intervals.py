@@ -3,7 +3,7 @@ import pytest
 
 from quadlib.evaluation import resampled
 from quadlib.evaluation.intervals import SessionBootstrap, compare_paired
-from quadlib.evaluation.metrics import auroc, macro_f1
+from quadlib.evaluation.metrics import auprc, auroc, macro_f1
 from quadlib.evaluation.score import Score
 
 
@@ -51,12 +51,17 @@ def test_scores_of_all_resamples_at_once_are_those_of_each() -> None:
     assert resampled.auroc(bootstrap, truth > 1, scores) == pytest.approx(
         [auroc(truth[rows] > 1, scores[rows]).value for rows in drawn]
     )
+    assert resampled.auprc(bootstrap, truth > 1, scores) == pytest.approx(
+        [auprc(truth[rows] > 1, scores[rows]).value for rows in drawn]
+    )
     values = np.where(truth == 2, np.nan, scores)
     assert resampled.mean(bootstrap, values) == pytest.approx(
         [np.nanmean(values[rows]) for rows in drawn]
     )
     one_sided = resampled.auroc(bootstrap, bootstrap.session == 0, scores)
     assert np.isnan(one_sided).tolist() == (bootstrap.times[:, 0] == 0).tolist()
+    no_hit = resampled.auprc(bootstrap, bootstrap.session == 0, scores)
+    assert np.isnan(no_hit).tolist() == np.isnan(one_sided).tolist()
 
 
 def test_no_interval_says_why() -> None:

@@ -48,7 +48,12 @@ def table() -> SampleTable:
         "sensor": Modality("series", (6,)),
     }
     return SampleTable(
-        pd.DataFrame(rows), kinds, root=Path("nowhere"), classes=NAMES, name="synthetic"
+        pd.DataFrame(rows),
+        kinds,
+        root=Path("nowhere"),
+        classes=NAMES,
+        name="synthetic",
+        normal_class="good",
     )
 
 

@@ -42,10 +42,10 @@ def test_the_score_stands_beside_its_baselines(evaluation: Evaluation) -> None:
     figure = score_line(evaluation)
     rows = {row[0]: row for row in figure.layout.meta["table"]["rows"]}
     assert list(rows)[0] == "all modalities"
-    assert {"most common class", "set-points alone", "duration alone"} <= set(rows)
-    assert rows["set-points alone"][1] is None and rows["set-points alone"][4]
+    assert {"most common class", "confounds alone", "duration alone"} <= set(rows)
+    assert rows["confounds alone"][1] is None and rows["confounds alone"][4]
     assert (
-        "Not available for this table: set-points alone, duration alone."
+        "Not available for this table: confounds alone, duration alone."
         in figure.layout.meta["caption"]
     )
     assert figure.data[-1].error_x.array  # the fused score has its interval
@@ -142,4 +142,4 @@ def test_every_figure_draws(evaluation: Evaluation, scored: Evaluation) -> None:
             assert figure.layout.meta["caption"] and figure.layout.meta["table"]["columns"]
             figure.to_json()
     assert len(evaluation_figures(scored)) == len(evaluation_figures(evaluation)) + 2
-    assert baseline_name("set-points") == "set-points alone" and baseline_name("other") == "other"
+    assert baseline_name("set-points") == "set-points alone"

@@ -108,7 +108,7 @@ SIGNS: dict[str, tuple[Case, ...]] = {
             replace(
                 scored,
                 baselines=[
-                    replace(item, macro_f1=Score(0.92)) if item.name == "set-points" else item
+                    replace(item, macro_f1=Score(0.92)) if item.name == "confounds" else item
                     for item in scored.baselines
                 ],
             )

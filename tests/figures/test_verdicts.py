@@ -122,16 +122,18 @@ def test_evaluation(evaluation: Evaluation) -> None:
     names = [name for name, _ in judge_evaluation(replace(sure, baselines=scored)).numbers]
     assert {
         "macro-F1",
-        "set-points alone",
+        "confounds alone",
         "duration alone",
         "most common class",
-        "AUROC, good vs defect",
+        "AUROC, good vs all others",
     } <= set(names)
-    no_good = judge_evaluation(
-        replace(sure, scores=sure.scores | {"auroc": Score.undefined("no class is named good")})
+    one_sided = judge_evaluation(
+        replace(sure, scores=sure.scores | {"auprc": Score.undefined("no other recording")})
     )
-    assert "AUROC, good vs defect" not in dict(no_good.numbers)
-    assert no_good.notes[-1] == "AUROC, good vs defect: undefined, no class is named good."
+    assert "AUPRC, good vs all others" not in dict(one_sided.numbers)
+    assert one_sided.notes[-1] == "AUPRC, good vs all others: undefined, no other recording."
+    unnamed = judge_evaluation(replace(sure, normal_class=""))
+    assert not [name for name, _ in unnamed.numbers if "AU" in name]
     alone = {"video": {"macro_f1": Score(0.87), "accuracy": Score(0.9), "map_at_r": Score(0.9)}}
     doubtful = judge_evaluation(replace(sure, by_modality=alone))
     assert doubtful.level == "needs attention" and doubtful.sentence.endswith(

@@ -59,6 +59,17 @@ MODALITIES = {
     "audio": Modality("audio"),
     "sensor": Modality("series", (len(WELD_CHANNELS),), WELD_CHANNELS, WELD_CURRENT),
 }
+NORMAL_CLASS = "good"
+# What the welder set: known before a recording is looked at.
+CONFOUNDS = (
+    "current_a",
+    "voltage_v",
+    "gas_bar",
+    "robot_speed_cpm",
+    "thickness_mm",
+    "weld_type",
+    "steel_type",
+)
 SET_POINTS = ("thickness_mm", "samples", "current_a", "voltage_v", "gas_bar", "robot_speed_cpm")
 PART = re.compile(r"\d{2}-\d{2}-\d{2}-\d{4}-(\d{2})")
 
@@ -95,7 +106,17 @@ def read(path: str | Path | None = None, name: str = "intel_weld") -> SampleTabl
         if (count := int((frame[modality] == "").sum()))
     ]
     frame = frame.drop(columns="folder")
-    return SampleTable(frame, MODALITIES, root=found.root, classes=classes, name=name, notes=notes)
+    confounds = [column for column in CONFOUNDS if column in frame]
+    return SampleTable(
+        frame,
+        MODALITIES,
+        root=found.root,
+        classes=classes,
+        name=name,
+        notes=notes,
+        normal_class=NORMAL_CLASS if NORMAL_CLASS in classes else "",
+        confounds={"set-points": confounds} if confounds else {},
+    )
 
 
 def _recordings(found: Found) -> tuple[pd.DataFrame, list[str]]:
