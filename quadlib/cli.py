@@ -92,7 +92,9 @@ def run(
     run_name: Annotated[
         str,
         typer.Option(
-            "--run", help="Run to write into; empty makes a new one, or takes the latest."
+            "--run",
+            help="Name or folder of a run: 01 and 02 go on with its settings; empty makes a new "
+            "one, and for 03 and 04 takes the latest.",
         ),
     ] = "",
     preset: Preset = None,
@@ -109,12 +111,14 @@ def run(
         open_run,
         settings_model,
     )
+    from quadlib.runs.memory import going_on
 
     path = find_notebook(notebook)
-    values = read_options(settings_model(path), parameter, preset) | (
-        {"run": run_name} if run_name else {}
-    )
+    parameter = [*(parameter or []), *([f"run={run_name}"] if run_name else [])]
+    values = read_options(settings_model(path), parameter, preset)
     settings = check_parameters(path, values)
+    if before := going_on(settings):
+        typer.echo(before)
     target = open_run(path, settings)
     typer.echo(f"{path.stem} in {target.folder}")
     outcome = execute_notebook(
@@ -138,10 +142,12 @@ def runs(outputs: Outputs = "") -> None:
     """List the runs, newest first."""
     from quadlib.files import outputs_folder
     from quadlib.runs import damaged_runs, list_runs
+    from quadlib.runs.commands import demo_command
 
     listed, damaged = list_runs(outputs), damaged_runs(outputs)
     if not listed and not damaged:
-        typer.echo(f"No run in {outputs_folder(outputs)} yet. Make the first one: quadlib demo")
+        folder = outputs_folder(outputs)
+        typer.echo(f"No run in {folder} yet. Make the first one: {demo_command(folder)}")
     width = max((len(item.name) for item in listed), default=0)
     for item in listed:
         record = item.record
@@ -238,7 +244,7 @@ def doctor(
         diagnosis = diagnose_script(
             target, arguments or [], steps=steps, stop=not watch, seconds=seconds
         )
-    elif ":" in target:
+    elif ":" in target and not Path(target).is_dir():
         from quadlib.diagnosis import diagnose
 
         diagnosis = diagnose(_subject(target), deep=deep)

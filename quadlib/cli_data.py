@@ -86,6 +86,7 @@ def data_make_table(
     from quadlib.config import SettingsError
     from quadlib.data.sources.make_table import NAME, draft_table
     from quadlib.files import write_text
+    from quadlib.runs.commands import check_command
 
     draft = draft_table(folder)
     path = out if out is not None else folder / NAME
@@ -99,4 +100,5 @@ def data_make_table(
     counts = draft.frame["label"].replace("", "(no label)").value_counts().head(12)
     classes = ", ".join(f"{label} {count}" for label, count in counts.items())
     typer.echo(f"{path}: {len(draft.frame)} recordings, {classes}")
-    typer.echo(f"Look at it, then: quadlib data check -p source=table -p path={path}")
+    check = check_command({"source": "table", "path": str(path.absolute())})
+    typer.echo(f"Look at it, then: {check}")

@@ -21,6 +21,14 @@ class Settings(BaseModel):
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
 
+    def changed(self, model: type[Settings] | None = None) -> dict[str, Any]:
+        """The values that are not defaults, of all fields or of those of one stage."""
+        return {
+            name: getattr(self, name)
+            for name, field in (model or type(self)).model_fields.items()
+            if getattr(self, name) != field.default
+        }
+
     @field_validator("*", mode="before")
     @classmethod
     def _read_plain_value(cls, value: Any, info: ValidationInfo) -> Any:

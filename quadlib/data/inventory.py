@@ -104,7 +104,7 @@ def _modality(
         yield Entry(
             name,
             "looked at",
-            text + (f", {damaged} more are damaged: see quadlib data check" if damaged else ""),
+            text + (f", {damaged} more are damaged" if damaged else ""),
         )
     facts = [fact for fact in store.facts.get(name, []) if fact]
     yield from (Entry(name, "clock", line) for line in clock_lines({name: facts}))

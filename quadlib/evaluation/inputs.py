@@ -28,7 +28,7 @@ def check_embeddings(**embeddings: np.ndarray) -> None:
         if broken.any():
             problems.append(
                 f"{name}: {name_rows(broken)} hold NaN or infinity; leave them out "
-                f"({name}[np.isfinite({name}).all(axis=1)]), or look for the cause: quadlib doctor"
+                f"({name}[np.isfinite({name}).all(axis=1)]), or ask the doctor for the cause"
             )
         if off.any():
             norms = np.sqrt(squares[off])

@@ -16,6 +16,7 @@ from quadlib.evaluation.score import Score, short
 from quadlib.evaluation.subsets import SubsetScore
 from quadlib.files import FileError, atomic_write, read_record, write_record
 from quadlib.runs import Run
+from quadlib.runs.commands import notebook_command
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ class Evaluation:
         path = run.path("evaluation.json")
         if not path.is_file():
             raise FileError(
-                f"{path} is not there; evaluate the run first: quadlib run 04_evaluate -p "
-                f"run={run.name}"
+                f"{path} is not there; evaluate the run first: "
+                f"{notebook_command('04_evaluate', run)}"
             )
         try:
             evaluation = _ADAPTER.validate_python(read_record(path, "evaluation"))

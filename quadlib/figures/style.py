@@ -5,13 +5,14 @@ a figure is shown.
 from __future__ import annotations
 
 import html
-import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
+
+from quadlib.runs.run import started_by_quadlib
 
 # Okabe and Ito's palette: told apart by readers with any colour vision, and in grey print together
 # with the symbols.
@@ -202,7 +203,7 @@ def label(text: str) -> str:
 
 def in_batch() -> bool:
     """Whether a notebook runs without a reader at the screen (the runner sets QUADLIB_BATCH=1)."""
-    return os.environ.get("QUADLIB_BATCH", "") not in ("", "0")
+    return started_by_quadlib()
 
 
 class Shown(go.Figure):

@@ -26,6 +26,7 @@ from quadlib.figures.signs import (
 from quadlib.figures.style import ATTENTION, BROKEN, FINE, many, number, score
 from quadlib.figures.training import SCORES
 from quadlib.runs import Run
+from quadlib.runs.commands import notebook_command
 from quadlib.sampler.plan import BatchPlan
 from quadlib.training.checkpoint import BEST, LATEST
 
@@ -249,9 +250,9 @@ def where_to_go_on(run: Run) -> tuple[str, ...]:
     return (
         f"Checkpoints: {(run.checkpoints / BEST).relative_to(run.folder.parent.parent)} and "
         f"{LATEST} beside it.",
-        f"Resume: quadlib run 02_train -p run={run.name}",
-        f"Next: quadlib run 03_diagnose -p run={run.name}, quadlib run 04_evaluate -p "
-        f"run={run.name}",
+        f"Resume: {notebook_command('02_train', run)}",
+        f"Diagnose: {notebook_command('03_diagnose', run)}",
+        f"Evaluate: {notebook_command('04_evaluate', run)}",
     )
 
 

@@ -4,6 +4,7 @@ a run's model embeds it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,14 +12,17 @@ import numpy as np
 import torch
 
 from quadlib import log_to_stdout
-from quadlib.config import Settings, SettingsError, read_settings
+from quadlib.config import RunSettings, SettingsError, read_settings
 from quadlib.data.batches import SplitBatches
+from quadlib.runs.memory import going_on, recall
+from quadlib.runs.run import started_by_quadlib
 from quadlib.training.checkpoint import load_weights
 from quadlib.training.names import unknown_codes
 from quadlib.training.objective import QuadObjective
 from quadlib.training.restore import Restored
 
-Model = TypeVar("Model", bound=Settings)
+log = logging.getLogger(__name__)
+Model = TypeVar("Model", bound=RunSettings)
 
 
 def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
@@ -46,7 +50,17 @@ def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
             "the lines that were removed"
         )
     values = {name: namespace[name] for name in model.model_fields}
-    return read_settings(model, values, unknown_codes(values))
+    if started_by_quadlib():  # which has read the run's settings back
+        return read_settings(model, values, unknown_codes(values))
+    given = {
+        name: values[name]
+        for name, field in model.model_fields.items()
+        if values[name] != field.default
+    }
+    settings = recall(model, given, unknown_codes(values))
+    if before := going_on(settings):
+        log.info(before)
+    return settings
 
 
 class EmbeddedBatch(NamedTuple):

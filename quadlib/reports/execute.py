@@ -22,11 +22,11 @@ from quadlib.config import (
     RunSettings,
     SettingsError,
     TrainSettings,
-    read_settings,
 )
 from quadlib.files import project_root
 from quadlib.reports.process import run_child
 from quadlib.runs import Run, RunError
+from quadlib.runs.memory import recall
 from quadlib.training.names import unknown_codes
 
 NOTEBOOK_SETTINGS: dict[str, type[RunSettings]] = {
@@ -93,11 +93,11 @@ def settings_model(notebook: Path) -> type[RunSettings]:
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettings:
-    """The notebook's settings with these parameters; raises SettingsError that lists every wrong
-    one.
+    """The notebook's settings with these parameters, the others as the named run was started;
+    raises SettingsError that lists every wrong one.
     """
     try:
-        return read_settings(settings_model(notebook), parameters, unknown_codes(parameters))
+        return recall(settings_model(notebook), parameters, unknown_codes(parameters))
     except SettingsError as error:
         raise SettingsError(f"{notebook.stem}: {error}") from None
 
@@ -128,12 +128,9 @@ def execute_notebook(
     everything. `echo` gets the notebook's printed text as it comes. Raises SettingsError for wrong
     parameters, and RunError when another process is running a notebook in this run.
     """
-    settings = check_parameters(notebook, parameters)
-    values = settings.model_dump()
-    given = {name: values[name] for name in parameters} | {
-        "run": run.name,
-        "outputs": str(run.folder.parent),
-    }
+    place = {"run": run.name, "outputs": str(run.folder.parent)}
+    settings = check_parameters(notebook, {**parameters, **place})
+    given = {name: getattr(settings, name) for name in parameters} | settings.changed() | place
     with _only_one(run):
         _record(run, notebook.stem, "running", parameters=given)
         started = time.monotonic()

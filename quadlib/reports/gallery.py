@@ -15,6 +15,7 @@ from quadlib.files import FileError, outputs_folder, read_record, write_text
 from quadlib.reports.headline import ENDINGS
 from quadlib.reports.render import environment, shell
 from quadlib.runs import Run, damaged_runs, list_runs
+from quadlib.runs.commands import demo_command
 
 # Whose verdict stands for the whole run: how good it is, else how it trained, else what was found.
 SPOKESMEN = ("04", "02", "03", "01")
@@ -55,7 +56,7 @@ def write_gallery(outputs: str | Path = "") -> Path:
         >>> write_gallery("outputs").name
         'index.html'
     """
-    runs = list_runs(str(outputs))
+    folder, runs = outputs_folder(str(outputs)), list_runs(str(outputs))
     cards = [
         _card_or_damage(run, _before(run, runs[position + 1 :]))
         for position, run in enumerate(runs)
@@ -64,9 +65,14 @@ def write_gallery(outputs: str | Path = "") -> Path:
     page = (
         environment()
         .get_template("gallery.html.j2")
-        .render(**shell(engine=False, script="gallery.js"), page_title="quadlib runs", cards=cards)
+        .render(
+            **shell(engine=False, script="gallery.js"),
+            page_title="quadlib runs",
+            cards=cards,
+            demo=demo_command(folder),
+        )
     )
-    path = outputs_folder(str(outputs)) / "index.html"
+    path = folder / "index.html"
     write_text(path, page)
     return path
 

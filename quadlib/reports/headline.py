@@ -11,6 +11,7 @@ from typing import Any
 from nbformat import NotebookNode
 
 from quadlib.runs import Run
+from quadlib.runs.commands import notebook_command
 
 # What figures.verdicts puts beside a verdict's HTML: {"level", "sentence", "numbers": [[name,
 # value]], "notes": [...]}.
@@ -115,8 +116,12 @@ def _where(notebook: NotebookNode, cell: int | None) -> str:
 
 
 def _remedy(run: Run, name: str, status: str) -> tuple[str, str]:
-    again = f"quadlib run {name} --run {run.name}"
-    if run.path("checkpoints", "latest_model.pth").exists() and name.startswith("02"):
+    entry = run.record["notebooks"].get(name, {})
+    given = entry.get("parameters", {}) if name.startswith(("03", "04")) else {}
+    again = notebook_command(
+        name, run, {key: value for key, value in given.items() if key not in ("run", "outputs")}
+    )  # 01 and 02 read theirs back from run.json
+    if run.trained and name.startswith("02"):
         kept = "The last complete checkpoint was kept; the same command resumes from it."
     else:
         kept = "The same command runs it again."

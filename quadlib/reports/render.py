@@ -27,6 +27,7 @@ from quadlib.reports.figure import FIGURE_MIME
 from quadlib.reports.headline import Headline, failure, headline
 from quadlib.reports.preprocess import Clean, Figures, Outline, Verdict
 from quadlib.runs import Run, RunError
+from quadlib.runs.commands import notebook_command
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -90,8 +91,8 @@ def render_all(run: Run) -> list[Path]:
     notebooks = sorted(run.path("notebooks").glob("[!.]*.ipynb"))
     if not notebooks:
         raise RunError(
-            f"run {run.name} has no executed notebook to report on; execute one: quadlib run "
-            f"04_evaluate --run {run.name}"
+            f"run {run.name} has no executed notebook to report on; execute one: "
+            + notebook_command("04_evaluate", run)
         )
     return [render_report(path, run) for path in notebooks]
 

@@ -19,10 +19,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quadlib.config import RunSettings, Settings, SettingsError, read_settings
 from quadlib.files import FileError, outputs_folder, read_record, write_record
+from quadlib.runs.commands import train_command
 from quadlib.runs.provenance import code_commit, package_versions
 
 Status = Literal["queued", "running", "done", "failed", "killed", "timed-out"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+LATEST, BEST = "latest_model.pth", "best_model.pth"  # the only checkpoint files of a run
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -98,6 +100,11 @@ class Run:
             + "\nRestore the file, or delete its folder."
         )
 
+    @property
+    def trained(self) -> bool:
+        """Whether there is a checkpoint from which training goes on."""
+        return (self.checkpoints / LATEST).is_file()
+
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
@@ -151,15 +158,15 @@ class Run:
             RunError: No such run; the message names the newest ones.
             FileError: The run's record is damaged; the message says how.
         """
-        if name and Path(name, "run.json").is_file():
+        if name and (len(Path(name).parts) > 1 or not outputs) and Path(name, "run.json").is_file():
             return cls(Path(name).resolve())
         runs = list_runs(outputs)
         if not name:
             trained = [run for run in runs if run.path("history.jsonl").exists()]
             if not trained:
                 raise RunError(
-                    f"no trained run in {outputs_folder(outputs)}; train one first: quadlib run "
-                    "02_train"
+                    f"no trained run in {outputs_folder(outputs)}; train one first: "
+                    + train_command(outputs_folder(outputs))
                 )
             return trained[0]
         named = cls(outputs_folder(outputs) / name)
@@ -191,11 +198,12 @@ class Run:
             write_record(self.path("run.json"), "run", record)
 
     def settings(self, model: type[Model]) -> Model:
-        """The settings that the run recorded, as their model; raises SettingsError when they do not
-        fit it.
+        """The settings that the run recorded, as their model, with the place where the run lies
+        now; raises SettingsError when they do not fit it.
         """
+        place = {"run": self.name, "outputs": str(self.folder.parent)}
         try:
-            return read_settings(model, self.record["settings"])
+            return read_settings(model, self.record["settings"] | place)
         except SettingsError as error:
             raise SettingsError(
                 f"{self.path('run.json')} does not fit this version of quadlib; {error}"
@@ -231,7 +239,7 @@ class Run:
         A parent survives what kills its kernel, so only its word on how a batch run ended can be
         trusted.
         """
-        if os.environ.get("QUADLIB_BATCH"):
+        if started_by_quadlib():
             yield
             return
         self.update(status="running", error=None)
@@ -292,6 +300,13 @@ def _fault(item: Any) -> str:
     return (
         f"{item['input']!r} does not fit: {item['msg']}" if item["type"] != "missing" else "missing"
     )
+
+
+def started_by_quadlib() -> bool:
+    """Whether `quadlib run` started this process: it has settled the parameters, and records how
+    the notebook ends.
+    """
+    return os.environ.get("QUADLIB_BATCH", "") not in ("", "0")
 
 
 def new_name(kind: str) -> str:

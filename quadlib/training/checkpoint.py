@@ -13,10 +13,9 @@ from typing import Any
 import torch
 
 from quadlib.files import atomic_write, leftovers_of
+from quadlib.runs.run import BEST, LATEST
 
 FORMAT = 1
-LATEST = "latest_model.pth"
-BEST = "best_model.pth"
 YOUNGER = ("fusion.trust", "progress")  # than some checkpoints; they start where those lack them
 NAMES = {"latest": LATEST, "best": BEST}
 

@@ -18,6 +18,7 @@ from quadlib.data.store.store import MediaStore
 from quadlib.diagnosis import Subject
 from quadlib.model.quad import build_model
 from quadlib.runs import Run
+from quadlib.runs.commands import doctor_command
 from quadlib.training.checkpoint import NAMES, CheckpointError, load_checkpoint, load_weights
 from quadlib.training.names import check_codes
 from quadlib.training.state import other_recordings
@@ -111,7 +112,7 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
     if fault := run.record.get("fault"):
         raise CheckpointError(
             f"{run.name} was trained with the injected fault {fault}, which its settings do not "
-            f"hold; look at it with `quadlib doctor {run.folder}`, and train anew for a score"
+            f"hold; look at it with `{doctor_command(run)}`, and train anew for a score"
         )
     path = run.checkpoints / NAMES[checkpoint]
     content = load_checkpoint(path)

@@ -18,6 +18,7 @@ from quadlib.data.store.store import MediaStore
 from quadlib.files import read_record, write_record, write_text
 from quadlib.model.quad import build_model
 from quadlib.runs import Run, lines_text, read_lines
+from quadlib.runs.memory import FREE_TO_CHANGE
 from quadlib.training.checkpoint import (
     BEST,
     LATEST,
@@ -31,19 +32,6 @@ from quadlib.training.whole import take_whole
 if TYPE_CHECKING:
     from quadlib.training.trainer import Trainer
 
-# Settings that may differ between the two halves of an interrupted run without changing its result.
-FREE_TO_CHANGE = (
-    "run",
-    "outputs",
-    "path",
-    "num_workers",
-    "log_every_steps",
-    "resume",
-    "debug",
-    "device",
-    "allow",
-    "refit",
-)
 # younger than some checkpoints, whose runs had neither restart nor refit
 YOUNGER = ("restarts", "began", "refit_epochs", "refit_from")
 LOOP_STATE = (

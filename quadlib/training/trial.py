@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from quadlib.config import DataSettings
+from quadlib.runs.commands import check_command
 from quadlib.training import step
 from quadlib.training.device import seed_everything
 from quadlib.training.errors import TrainingError
@@ -24,7 +26,8 @@ def try_two_batches(trainer: Trainer) -> None:
         if not torch.isfinite(value.total):
             raise TrainingError(
                 f"the loss of batch {number} is {float(value.total)} before any step; look for "
-                "values that are not finite in the recordings: quadlib data check"
+                "values that are not finite in the recordings: "
+                + check_command(trainer.settings.changed(DataSettings))
             )
         step.backward(trainer, value)
         if number == 2:

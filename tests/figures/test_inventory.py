@@ -55,9 +55,7 @@ def test_of_a_few_recordings_it_says_how_many_were_looked_at(tmp_path):
     lines = inventory(table, first_look(table, BatchesSettings(outputs=str(tmp_path / "out"))))
     assert "log: series, 40 of 40 recordings, shape (2, 96)" in lines
     assert "  files: 40 .csv" in lines
-    assert (
-        "  looked at: 11 of these recordings, 1 more are damaged: see quadlib data check" in lines
-    )
+    assert "  looked at: 11 of these recordings, 1 more are damaged" in lines
 
 
 def test_a_crop_that_settings_ask_for_is_named(tmp_path):

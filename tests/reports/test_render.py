@@ -257,7 +257,7 @@ def test_a_failed_notebook_says_what_where_and_how_to_go_on(run):
         "Failed",
         "KeyError: <script>",
         "In code cell 1, under “Reading the table”.",
-        "quadlib run 01_batches --run a-run",
+        f"quadlib run 01_batches --run {run.folder}",
         "epoch 1 loss 3.1",
     ):
         assert words in verdict

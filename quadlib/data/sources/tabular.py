@@ -33,6 +33,7 @@ from quadlib.data.sources.paths import Root, relative_paths
 from quadlib.data.sources.several import expand_several
 from quadlib.data.sources.text import read_csv, twins
 from quadlib.registry import KINDS
+from quadlib.runs.commands import table_command
 
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 FRAME_ENDINGS = (".parquet", ".feather")
@@ -122,8 +123,7 @@ def _existing(path: str | Path | None) -> Path:
     file = Path(os.path.expandvars(path)).expanduser()
     if file.is_dir():
         raise TableError(
-            f"table: {file} is a folder; name its table, or write one: `quadlib data make-table "
-            f"{file}`"
+            f"table: {file} is a folder; name its table, or write one: {table_command(file)}"
         )
     if "://" in str(path) or not file.is_file():
         near = difflib.get_close_matches(
