@@ -50,7 +50,13 @@ def data_clean(outputs: Outputs = "") -> None:
 
 
 @data_app.command("check")
-def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
+def data_check(
+    parameter: Parameters = None,
+    preset: Preset = None,
+    verify: Annotated[
+        bool, typer.Option(help="Read every byte again, also of files that were not touched since.")
+    ] = False,
+) -> None:
     """Print what is understood of a table, read every file, and list all that stands against
     training; exit 0 means that the first epoch runs.
     """
@@ -59,7 +65,7 @@ def data_check(parameter: Parameters = None, preset: Preset = None) -> None:
     from quadlib.data.inventory import inventory
 
     settings = read_settings(TrainSettings, read_options(TrainSettings, parameter, preset))
-    examined = examine(settings)
+    examined = examine(settings, verify=verify)
     for line in inventory(examined.table, examined.store):
         typer.echo(line)
     count = len(examined.problems) + len(examined.damage)

@@ -164,6 +164,10 @@ def test_data_make_and_check(quadlib, tmp_path):
     (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
     code, said, _ = quadlib("data", "check", "-p", "source=table", "-p", "path=mine.csv")
     assert code == 1 and "9 problems" in said and "a7.flac" in said and "val holds no" in said
+    code, again, _ = quadlib(
+        "data", "check", "-p", "source=table", "-p", "path=mine.csv", "--verify"
+    )
+    assert code == 1 and again.splitlines()[-1] == said.splitlines()[-1]
 
 
 def test_an_unreadable_table_is_exit_1(quadlib, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from quadlib.data.open import read_table
 from quadlib.data.samples import SampleTable, TableError
 from quadlib.data.store.store import MediaStore, decode_table
 from quadlib.data.trainable import check_trainable
-from quadlib.files import digest_file
 from quadlib.sampler import SamplerError
+
+EMPTY = hashlib.sha256().hexdigest()
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,30 @@ class Examination:
             )
 
 
-def examine(settings: TrainSettings) -> Examination:
+def examine(settings: TrainSettings, *, verify: bool = False) -> Examination:
     """Reads the table of a run, decodes its files, and collects all that training would refuse.
 
-    The files are opened whatever the split. Raises SettingsError and TableError for a table that
+    The files are opened whatever the split; with `verify` every byte of them and of what was
+    decoded before is read again. Raises SettingsError and TableError for a table that
     cannot be read at all.
     """
     table, problems = read_table(settings)
-    return examine_table(table, settings, problems)
+    return examine_table(table, settings, problems, verify=verify)
 
 
 def examine_table(
-    table: SampleTable, settings: TrainSettings, problems: list[str] | None = None
+    table: SampleTable,
+    settings: TrainSettings,
+    problems: list[str] | None = None,
+    *,
+    verify: bool = False,
 ) -> Examination:
     """The same of a table that was read already; `problems` are those known of it."""
     problems = [*(problems or []), *check_trainable(table, settings)]
     if not problems:
         problems += _batches(table, settings)
-    store = decode_table(table, settings)
-    damage = [*_twice(table), *_channels(store)]
+    store = decode_table(table, settings, verify=verify)
+    damage = [*_twice(table, store), *_channels(store)]
     if settings.on_damage == "error":
         damage += store.damage
     else:
@@ -158,29 +165,22 @@ def _tells(values: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> bool:
     )
 
 
-def _twice(table: SampleTable) -> Iterator[Damage]:
-    """Files, or whole arrays, of the same content in two places; only files of equal size are
-    read.
-    """
-    places: dict[Path, tuple[str, str]] = {}
+def _twice(table: SampleTable, store: MediaStore) -> Iterator[Damage]:
+    """Files, or whole arrays, of the same content in two places."""
+    base = table.root or Path()
+    places: dict[str, tuple[str, str]] = {}
     for name in table.modalities:
         if name not in table.arrays:
-            for row, sample_id in enumerate(table.frame["sample_id"]):
-                for path in table.paths(row, name):
+            for sample_id, parts in zip(table.frame["sample_id"], table.files(name), strict=True):
+                for path in parts:
                     if path in places and places[path] != (sample_id, name):
-                        yield _same(sample_id, name, path, path, *places[path])
+                        yield _same(sample_id, name, base / path, base / path, *places[path])
                     places.setdefault(path, (sample_id, name))
-    sizes: dict[int, list[Path]] = defaultdict(list)
+    first = {"": "", EMPTY: ""}  # what cannot be read or is empty is damage already
     for path in places:
-        if path.is_file() and path.stat().st_size:
-            sizes[path.stat().st_size].append(path)
-    for paths in sizes.values():
-        first: dict[str, Path] = {}
-        for path in paths if len(paths) > 1 else []:
-            digest = digest_file(path)
-            other = first.setdefault(digest, path)
-            if other != path and places[other] != places[path]:
-                yield _same(*places[path], path, other, *places[other])
+        other = first.setdefault(store.digest(path), path)
+        if other and places[other] != places[path]:
+            yield _same(*places[path], base / path, base / other, *places[other])
     names = [name for name in table.modalities if name in table.arrays]
     for first_name, name in combinations(names, 2):
         if np.array_equal(table.arrays[first_name], table.arrays[name]):

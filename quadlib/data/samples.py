@@ -172,8 +172,11 @@ class SampleTable:
         """Absolute paths of one recording's files of a modality; empty where missing."""
         if self.root is None:
             raise TableError(f"{self.name}: {modality} has no files, its values are in arrays")
-        text = str(self.frame[modality].iat[row])
-        return [self.root / part for part in text.split("|")] if text else []
+        return [self.root / part for part in _parts(str(self.frame[modality].iat[row]))]
+
+    def files(self, modality: str) -> list[list[str]]:
+        """Of every row, the paths of its files of a modality below `root`; empty where missing."""
+        return [_parts(cell) for cell in self.frame[modality]]
 
     def with_columns(self, **columns: Sequence | np.ndarray) -> SampleTable:
         """The same recordings with columns replaced or added."""
@@ -253,6 +256,10 @@ class SampleTable:
             if name in self.arrays
         ]
         return digest_bytes(*parts)
+
+
+def _parts(cell: str) -> list[str]:
+    return cell.split("|") if cell else []
 
 
 def raise_problems(name: str, problems: Sequence[str]) -> None:

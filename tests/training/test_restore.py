@@ -162,4 +162,6 @@ def test_replaced_media_are_refused_by_name(settings, tmp_path):
     with pytest.raises(CheckpointError, match=r"the contents of 1 file\(s\): 3.png; bring them"):
         restore(run, "latest")
     with pytest.raises(CheckpointError, match=r"the contents of 1 file\(s\): 3.png"):
+        evaluate(run)
+    with pytest.raises(CheckpointError, match=r"the contents of 1 file\(s\): 3.png"):
         Trainer(open_dataset(photos), photos, run).fit()

@@ -173,7 +173,8 @@ def open_entry(
     """
     cut = arcs is not None and KINDS[table.modalities[name].kind].takes_arc
     windows: list[Arc] = list(arcs) if arcs is not None and cut else [None] * len(table)
-    files = [table.paths(row, name) for row in range(len(table))]
+    base = table.root or Path()
+    files = [[base / part for part in parts] for parts in table.files(name)]
     order = Order(table, name, settings, files, windows, contents)
     folder = root / (order.prefix + digest_bytes(*(key.encode() for key in order.keys))[:20])
     decoded = 0
@@ -271,7 +272,7 @@ def _older_rows(root: Path, order: Order) -> Iterator[tuple[int, np.ndarray, dic
         wanted.setdefault(order.keys[row], []).append(row)
     for folder in sorted(root.glob(f"{glob.escape(order.prefix)}*")):
         try:
-            index, array = _open(folder)
+            index, array = _open(folder, order.contents)
         except (OSError, ValueError, KeyError):  # damaged since: its rows are decoded anew
             continue
         for source, entry in index["entries"].items():
@@ -280,17 +281,17 @@ def _older_rows(root: Path, order: Order) -> Iterator[tuple[int, np.ndarray, dic
                     yield row, array[int(source)], entry
 
 
-def _open(folder: Path) -> tuple[dict[str, Any], np.ndarray]:
+def _open(folder: Path, contents: Contents) -> tuple[dict[str, Any], np.ndarray]:
     """Index and array of an entry. Raises ValueError where the array is not what was written."""
     index = read_record(folder / "index.json", "cache")
-    if digest_file(folder / "array.npy") != index["array"]:
+    if contents.digest(folder / "array.npy") != index["array"]:
         raise ValueError("array.npy is not what was written")
     return index, np.load(folder / "array.npy", mmap_mode="r")
 
 
 def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
     try:
-        index, array = _open(folder)
+        index, array = _open(folder, order.contents)
         entries = {int(row): entry for row, entry in index["entries"].items()}
     except (OSError, ValueError, KeyError) as error:
         raise FileError(

@@ -5,10 +5,9 @@ find ready.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,9 +45,17 @@ class MediaStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the table and of the contents of all its files."""
-        files = [f"{path} {digest}".encode() for path, digest in sorted(self.digests.items())]
-        return digest_bytes(self.table.fingerprint.encode(), *files)
+        """SHA-256 of the table, with the contents of its files in the place of their paths."""
+        contents = {
+            name: [" ".join(map(self.digest, parts)) for parts in self.table.files(name)]
+            for name in self.table.modalities
+            if name not in self.table.arrays
+        }
+        return digest_bytes(self.table.with_columns(**contents).fingerprint.encode())
+
+    def digest(self, path: str) -> str:
+        """SHA-256 of the content of one of the table's files, "" where it cannot be read."""
+        return self.digests.get(path, "")
 
     @property
     def present(self) -> np.ndarray:
@@ -122,15 +129,20 @@ def count_damage(damage: Sequence[Damage]) -> str:
 
 
 def decode_table(
-    table: SampleTable, settings: TrainSettings, folder: str | Path | None = None
+    table: SampleTable,
+    settings: TrainSettings,
+    folder: str | Path | None = None,
+    *,
+    verify: bool = False,
 ) -> MediaStore:
     """The store with all damage collected and masked, whatever on_damage says; raises nothing for
-    damage.
+    damage. With `verify` every byte is read again, and a file that changed although no write was
+    recorded is damage.
     """
     root = Path(folder) if folder is not None else outputs_folder(settings.outputs) / "store"
     started, arrays, damage = time.monotonic(), {}, []
     entries: dict[str, CacheEntry] = {}
-    contents = Contents(root)
+    contents = Contents(root, verify=verify)
     modalities = dict(table.modalities)
     # Series first: the arc window of a recording's sensor applies to its video and its sound.
     with WorkerPool() as pool:
@@ -147,18 +159,37 @@ def decode_table(
                 modalities[name] = _with_channels(modalities[name], entry)
             damage += damaged
     _announce(table, entries, time.monotonic() - started)
+    base = table.root or Path()
+    digests = {
+        part: contents.digest(base / part)
+        for name in entries
+        for parts in table.files(name)
+        for part in parts
+    }
+    contents.save()
+    damage += _altered(table, list(entries), contents)
     order = list(modalities)
     damage.sort(key=lambda item: order.index(item.modality))
     masked = replace(mask(table, damage), modalities=modalities) if entries or damage else table
     facts = {name: entry.facts for name, entry in entries.items()}
-    digests = {
-        os.path.relpath(path, table.root or "."): contents.digest(path)
-        for name in entries
-        for row in range(len(table))
-        for path in table.paths(row, name)
-    }
-    contents.save()
     return MediaStore(masked, {name: arrays[name] for name in order}, damage, facts, digests)
+
+
+def _altered(table: SampleTable, names: Sequence[str], contents: Contents) -> Iterator[Damage]:
+    """The files that changed although no write was recorded."""
+    base = table.root or Path()
+    for name in names if contents.altered else []:
+        for sample_id, parts in zip(table.frame["sample_id"], table.files(name), strict=True):
+            for path in [str(base / part) for part in parts]:
+                if path in contents.altered:
+                    yield Damage(
+                        sample_id,
+                        name,
+                        path,
+                        "holds other bytes than when it was read before, though its size and times "
+                        "are the same, as where a disk fails",
+                        "bring it back from a copy, or touch it if its bytes are right",
+                    )
 
 
 def _with_channels(modality: Modality, entry: CacheEntry) -> Modality:

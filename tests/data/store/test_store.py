@@ -16,7 +16,7 @@ from quadlib.data.check import check_table
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.samples import Modality, SampleTable, TableError
-from quadlib.data.store.store import MediaStore
+from quadlib.data.store.store import MediaStore, decode_table
 from quadlib.files import FileError
 
 SMALL = {
@@ -138,6 +138,80 @@ def test_a_flipped_file_is_noticed_though_size_and_time_are_kept(copied, tmp_pat
     assert after.fingerprint != before.fingerprint
     changed = [name for name in after.digests if after.digests[name] != before.digests[name]]
     assert changed == [str(path.relative_to(copied.root))]
+
+
+def test_a_file_that_is_cut_or_replaced_under_its_old_time_is_noticed(copied, tmp_path, in_process):
+    before = MediaStore.open(copied, STRICT, tmp_path / "store")
+    cut, replaced = copied.paths(2, "audio")[0], copied.paths(5, "audio")[0]
+    times = {path: path.stat().st_mtime_ns for path in (cut, replaced)}
+    with open(cut, "r+b") as file:
+        file.truncate(cut.stat().st_size - 100)
+    samples, rate = soundfile.read(replaced)
+    soundfile.write(tmp_path / "other.flac", -samples, rate)
+    os.replace(tmp_path / "other.flac", replaced)
+    for path, time in times.items():
+        os.utime(path, ns=(time, time))
+    after = MediaStore.open(copied, DROP, tmp_path / "store")
+    assert [job.paths[0] for job in in_process[32:]] == [cut, replaced]
+    assert {name for name in after.digests if after.digests[name] != before.digests[name]} == {
+        str(path.relative_to(copied.root)) for path in (cut, replaced)
+    }
+
+
+def later(monkeypatch) -> None:
+    """What is written now is older than any clock's tick when it is read."""
+    monkeypatch.setattr("quadlib.data.store.contents.COARSEST_CLOCK_NS", -(10**12))
+
+
+def test_a_second_opening_reads_no_file(copied, tmp_path, in_process, monkeypatch):
+    later(monkeypatch)
+    store = MediaStore.open(copied, STRICT, tmp_path / "store")
+    read = []
+    monkeypatch.setattr("quadlib.data.store.contents.digest_file", read.append)
+    assert MediaStore.open(copied, STRICT, tmp_path / "store").fingerprint == store.fingerprint
+    assert read == []
+
+
+def test_a_file_just_written_is_read_again(copied, tmp_path, in_process, monkeypatch):
+    MediaStore.open(copied, STRICT, tmp_path / "store")
+    assert not (tmp_path / "store" / "files.json").exists()  # all files are of this second
+
+
+def test_bytes_that_changed_without_a_write_are_found_by_verifying(
+    copied, tmp_path, in_process, monkeypatch
+):
+    later(monkeypatch)
+    MediaStore.open(copied, STRICT, tmp_path / "store")
+    path, status = copied.paths(2, "audio")[0], os.stat
+    stamps = {path: status(path) for path in copied.root.rglob("*") if path.is_file()}
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples * 0.5, rate)
+    content = path.read_bytes()
+    stamp = stamps[path]
+    monkeypatch.setattr(os, "stat", lambda file, **more: stamps.get(file) or status(file, **more))
+    assert not decode_table(copied, STRICT, tmp_path / "store").damage
+    for _ in range(2):  # until it is settled
+        (damage,) = decode_table(copied, STRICT, tmp_path / "store", verify=True).damage
+        assert damage.path == str(path) and "holds other bytes" in damage.what
+        assert "bring it back from a copy, or touch it" in damage.remedy
+    monkeypatch.setattr(os, "stat", status)
+    path.write_bytes(content)
+    assert path.stat() != stamp
+    assert not decode_table(copied, STRICT, tmp_path / "store", verify=True).damage
+
+
+def test_other_names_of_the_same_contents_are_the_same(copied, tmp_path, in_process):
+    before = MediaStore.open(copied, STRICT, tmp_path / "store")
+    (copied.root / "s0").rename(copied.root / "first")
+    frame = copied.frame.copy()
+    for name in copied.modalities:
+        frame[name] = frame[name].str.replace("s0/", "first/")
+    renamed = SampleTable(frame, copied.modalities, root=copied.root, name="welds")
+    after = MediaStore.open(renamed, STRICT, tmp_path / "store")
+    assert len(in_process) == 32 and after.fingerprint == before.fingerprint
+    swapped = frame.assign(audio=frame["audio"].to_numpy()[[1, 0, *range(2, 8)]])
+    other = SampleTable(swapped, copied.modalities, root=copied.root, name="welds")
+    assert MediaStore.open(other, STRICT, tmp_path / "store").fingerprint != before.fingerprint
 
 
 def test_moved_recordings_decode_nothing_and_are_the_same(copied, tmp_path, in_process):
@@ -267,6 +341,9 @@ def test_a_flipped_bit_of_an_entry_is_noticed(copied, tmp_path, in_process):
     array.write_bytes(content)
     with pytest.raises(FileError, match="array.npy is not what was written.*delete it"):
         MediaStore.open(copied, STRICT, tmp_path / "store")
+    shutil.rmtree(array.parent)
+    MediaStore.open(copied, STRICT, tmp_path / "store")
+    assert [job.kind for job in in_process[32:]] == ["audio"] * 8
 
 
 def test_pickling_hands_over_file_names(shared):
