@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from quadlib.diagnosis.doors import observe as observe
     from quadlib.evaluation import KnnValidator as KnnValidator
     from quadlib.evaluation.evaluate import evaluate as evaluate
+    from quadlib.jupyter.inspector import inspect_batches as inspect_batches
     from quadlib.loss import SupConLoss as SupConLoss
     from quadlib.loss import bounds as bounds
     from quadlib.model.quad import QuadModel as QuadModel
@@ -47,6 +48,7 @@ _HOMES = {
     "assign_splits": "data.splits",
     "StratifiedBatchSampler": "sampler",
     "BatchPlan": "sampler",
+    "inspect_batches": "jupyter.inspector",
     "SupConLoss": "loss",
     "QuadModel": "model",
     "Trainer": "training.trainer",

@@ -4,10 +4,9 @@ static twin in batch.
 
 from __future__ import annotations
 
-import html
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -18,25 +17,14 @@ from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 from quadlib.config import BatchesSettings
 from quadlib.data.batches import SplitBatches
 from quadlib.data.samples import SampleTable
-from quadlib.figures.batches import batch_inspection, batch_overview, batch_table, worst_first
 from quadlib.figures.style import in_batch, many, score
 from quadlib.figures.training import SCORES, loss_curve
-from quadlib.figures.verdicts import judge_batches
+from quadlib.jupyter.inspector import FIELD, PlanInspector, Selection, listing
 from quadlib.jupyter.live import live, refresh, reported
 from quadlib.sampler.plan import BatchPlan
 from quadlib.training.trainer import Trainer, Watcher
 
 SAMPLERS = ("stratified", "random", "sequential")
-
-
-class Selection(NamedTuple):
-    """The recordings of the chosen batch: its number in the epoch, rows of the table, and sample
-    ids.
-    """
-
-    batch: int
-    rows: np.ndarray
-    sample_ids: list[str]
 
 
 def plan_batches(
@@ -67,7 +55,7 @@ def plan_batches(
     )
 
 
-class BatchInspector:
+class BatchInspector(PlanInspector):
     """Looks into the batches before training: choose a sampler and its settings, click a batch,
     read what it holds.
 
@@ -79,60 +67,22 @@ class BatchInspector:
     def __init__(self, table: SampleTable, settings: BatchesSettings) -> None:
         self.table, self.settings = table, settings
         self.train_rows = table.rows("train")
-        self.plan = plan_batches(table, settings)
-        self.batch = self._worst()
+        super().__init__(plan_batches(table, settings), settings.temperature)
 
     @property
     def selection(self) -> Selection:
         rows = self.train_rows[np.asarray(self.plan.batches[self.batch])]
         return Selection(self.batch, rows, self.table.frame["sample_id"].iloc[rows].tolist())
 
-    def figures(self) -> list[go.Figure]:
-        """The static twin: what the inspector shows of its plan, with the worst batch opened."""
-        return batch_overview(self.plan, self.settings.temperature)
-
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        display(*(self.figures() if in_batch() else [self.widget]))
-
-    @cached_property
-    def widget(self) -> widgets.VBox:
-        """The controls and the figure; give values to `controls` to drive it without a browser."""
-        box = widgets.VBox(
-            [
-                widgets.HBox(
-                    [*self.controls.values(), self.worst_button], layout={"flex_flow": "row wrap"}
-                ),
-                self.status,
-                self.figure,
-                self.recordings,
-            ]
-        )
-        box.add_class("quad-inspector")
-        for name, control in self.controls.items():
-            control.observe(self._on_batch if name == "batch" else self._on_settings, names="value")
-        self.worst_button.on_click(self._on_worst)
-        self.figure.data[0].on_click(self._on_click)
-        self._show_batch()
-        return box
-
     @cached_property
     def controls(self) -> dict[str, widgets.Widget]:
-        settings, field = (
-            self.settings,
-            {
-                "continuous_update": False,
-                "layout": {"width": "11em"},
-                "style": {"description_width": "auto"},
-            },
-        )
-        return {
+        settings, number = self.settings, {"continuous_update": False, **FIELD}
+        made = {
             "sampler": widgets.Dropdown(
                 description="sampler",
                 options=SAMPLERS,
                 tooltip="how batches are drawn",
-                **_without_updates(field),
+                **FIELD,
             ),
             "batch_size": widgets.BoundedIntText(
                 settings.batch_size,
@@ -140,14 +90,14 @@ class BatchInspector:
                 max(len(self.train_rows), 2),
                 description="batch size",
                 tooltip="recordings in a batch",
-                **field,
+                **number,
             ),
             "balance": widgets.Dropdown(
                 description="balance",
                 options=("natural", "equal"),
                 value=settings.balance,
                 tooltip="classes in proportion to their size, or equally often",
-                **_without_updates(field),
+                **FIELD,
             ),
             "seed": widgets.BoundedIntText(
                 settings.seed,
@@ -155,54 +105,15 @@ class BatchInspector:
                 2**31 - 1,
                 description="seed",
                 tooltip="seed of the batches",
-                **field,
+                **number,
             ),
             "epoch": widgets.BoundedIntText(
-                0, 0, 10_000, description="epoch", tooltip="epoch whose batches are shown", **field
-            ),
-            "batch": widgets.Dropdown(
-                description="batch",
-                options=self._batch_options(),
-                value=self.batch,
-                tooltip="batch to open, worst first",
-                layout={"width": "22em"},
-                style={"description_width": "auto"},
+                0, 0, 10_000, description="epoch", tooltip="epoch whose batches are shown", **number
             ),
         }
-
-    @cached_property
-    def worst_button(self) -> widgets.Button:
-        return widgets.Button(
-            description="worst batch",
-            tooltip="open the batch with the least to learn from",
-            layout={"width": "auto"},
-        )
-
-    @cached_property
-    def status(self) -> widgets.HTML:
-        return widgets.HTML()
-
-    @cached_property
-    def recordings(self) -> widgets.HTML:
-        return widgets.HTML()
-
-    @cached_property
-    def figure(self) -> go.FigureWidget:
-        return live(batch_inspection(self.plan, self.settings.temperature, self.batch))
-
-    def _batch_options(self) -> list[tuple[str, int]]:
-        table = batch_table(self.plan, self.settings.temperature)
-        return [
-            (
-                f"{batch}: {many(int(table['classes'][batch]), 'class', 'classes')}, at least "
-                f"{many(int(table['positives_min'][batch]), 'positive')} per anchor",
-                int(batch),
-            )
-            for batch in worst_first(table)
-        ]
-
-    def _worst(self) -> int:
-        return int(worst_first(batch_table(self.plan, self.settings.temperature))[0])
+        for control in made.values():
+            control.observe(self._on_settings, names="value")
+        return made | super().controls
 
     @reported
     def _on_settings(self, _change: Any) -> None:
@@ -211,36 +122,10 @@ class BatchInspector:
         chosen = self.settings.model_copy(
             update={name: values[name] for name in ("batch_size", "balance", "seed")}
         )
-        self.plan = plan_batches(self.table, chosen, values["sampler"], values["epoch"])
-        self.batch = self._worst()
-        control = self.controls["batch"]
-        control.options = self._batch_options()
-        control.value = self.batch
-        self._show_batch()
+        self.show_plan(plan_batches(self.table, chosen, values["sampler"], values["epoch"]))
 
-    @reported
-    def _on_batch(self, change: Any) -> None:
-        if change["new"] is not None and change["new"] != self.batch:
-            self.batch = change["new"]
-            self._show_batch()
-
-    @reported
-    def _on_worst(self, _button: Any) -> None:
-        self.controls["batch"].value = self._worst()
-
-    @reported
-    def _on_click(self, _trace: Any, points: Any, _state: Any) -> None:
-        if points.xs:  # plotly calls the handler of every trace; only the clicked one has points
-            self.controls["batch"].value = int(points.xs[0])
-
-    def _show_batch(self) -> None:
-        refresh(self.figure, batch_inspection(self.plan, self.settings.temperature, self.batch))
-        self.status.value = judge_batches(self.plan, self.settings.temperature).to_html()
-        self.recordings.value = recordings_html(self.table, self.selection)
-
-
-def _without_updates(field: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in field.items() if name != "continuous_update"}
+    def _listing(self) -> str:
+        return recordings_html(self.table, self.selection)
 
 
 def recordings_html(table: SampleTable, selection: Selection) -> str:
@@ -257,26 +142,14 @@ def recordings_html(table: SampleTable, selection: Selection) -> str:
     shown = frame[["sample_id", "label", "group"]].assign(
         missing=[", ".join(names[row]) for row in absent]
     )
-    rows = [
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in shown.sort_values(["label", "sample_id"]).itertuples(index=False)
-    ]
-    heads = "".join(
-        f'<th scope="col" style="text-align:left">{name}</th>'
-        for name in ("recording", "class", "session", "missing")
-    )
     summary = (
         f"Batch {selection.batch}: {many(len(frame), 'recording')}, "
         f"{many(frame['label'].nunique(), 'class', 'classes')}, "
         f"{many(frame['group'].nunique(), 'session')}; "
         f"{', '.join(lacking) or 'all modalities present'}"
     )
-    return (
-        f"<details open><summary>{html.escape(summary)}</summary><div "
-        'style="max-height:18em;overflow:auto">'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        "</div></details>"
-    )
+    rows = shown.sort_values(["label", "sample_id"]).itertuples(index=False)
+    return listing(summary, ("recording", "class", "session", "missing"), rows)
 
 
 class TrainingMonitor(Watcher):
