@@ -1,5 +1,5 @@
-"""The command line: demo, run, doctor, explain, data, runs, report. Exit codes: 0 fine, 1 findings
-or failures, 2 wrong use.
+"""The command line: demo, run, crossval, doctor, explain, data, runs, report. Exit codes: 0 fine, 1
+findings or failures, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -138,6 +138,32 @@ def run(
 
 
 @app.command()
+def crossval(
+    parameter: Parameters = None,
+    folds: Annotated[int, typer.Option(help="Parts of whole sessions, each tested once.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(help="How many times, each with a division and weights of its own.")
+    ] = 1,
+    run_name: Annotated[
+        str,
+        typer.Option("--run", help="Its name; empty takes the source and a digest of settings."),
+    ] = "",
+    preset: Preset = None,
+    outputs: Outputs = "",
+) -> None:
+    """Train and evaluate on every fold of whole sessions, and report all together; the same command
+    goes on where it stopped.
+    """
+    from quadlib.config import TrainSettings, read_options
+    from quadlib.reports.crossval import cross_validate
+
+    named = {"run": run_name, "outputs": outputs}
+    values = read_options(TrainSettings, parameter, preset)
+    values |= {name: value for name, value in named.items() if value}
+    raise typer.Exit(cross_validate(values, folds, seeds, say=typer.echo))
+
+
+@app.command()
 def runs(outputs: Outputs = "") -> None:
     """List the runs, newest first."""
     from quadlib.files import outputs_folder
@@ -164,11 +190,11 @@ def _score(run: Run) -> str:
     """The headline of a run's evaluation, empty before it; what is wrong with its file where it is
     damaged.
     """
-    from quadlib.files import FileError, read_record
+    from quadlib.files import FileError
+    from quadlib.reports.gallery import scored
 
-    path = run.path("evaluation.json")
     try:
-        return read_record(path, "evaluation").get("headline", "") if path.exists() else ""
+        return scored(run)
     except FileError as error:
         return f"damaged: {error}"
 

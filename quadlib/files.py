@@ -16,7 +16,15 @@ from typing import IO, Any
 
 # The version of each kind of JSON file that a run holds; raised when an older reader would misread
 # what is written now.
-FORMATS = {"run": 1, "evaluation": 1, "diagnosis": 1, "cache": 2, "files": 1, "media": 1}
+FORMATS = {
+    "run": 1,
+    "evaluation": 1,
+    "crossval": 1,
+    "diagnosis": 1,
+    "cache": 2,
+    "files": 1,
+    "media": 1,
+}
 
 
 class FileError(OSError):

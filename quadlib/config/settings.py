@@ -316,6 +316,10 @@ class DiagnoseSettings(RunSettings):
     deep: bool = Field(False, description="read every file in full for content checks")
 
 
+class CrossvalSettings(RunSettings):
+    """Everything that 06_crossval takes; the rest comes from its folds."""
+
+
 class EvaluateSettings(RunSettings):
     """Everything that 04_evaluate takes; the rest comes from the run."""
 

@@ -38,6 +38,13 @@ class Score:
     def defined(self) -> bool:
         return self.value is not None
 
+    def __neg__(self) -> Score:
+        """The other way round, for a difference."""
+        value, low, high = (
+            None if end is None else -end for end in (self.value, self.high, self.low)
+        )
+        return Score(value, low, high, self.reason)
+
     def __str__(self) -> str:
         """`.862 [.81, .90]`, `.862` or `undefined: why`."""
         if self.value is None:
@@ -45,6 +52,16 @@ class Score:
         if self.low is None or self.high is None:
             return short(self.value, 3)
         return f"{short(self.value, 3)} [{short(self.low)}, {short(self.high)}]"
+
+
+def points(difference: Score) -> str:
+    """A difference of shares in points: `2.1 points [0.6, 3.4]`."""
+    if difference.value is None:
+        return str(difference)
+    text = f"{100 * difference.value:.1f} points"
+    if difference.low is None or difference.high is None:
+        return text
+    return f"{text} [{100 * difference.low:.1f}, {100 * difference.high:.1f}]"
 
 
 def short(value: float, digits: int = 2) -> str:

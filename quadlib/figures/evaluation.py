@@ -10,6 +10,8 @@ from scipy.spatial.distance import squareform
 from scipy.stats import binomtest
 
 from quadlib.evaluation.baselines import MAJORITY
+from quadlib.evaluation.crossval import CrossValidation
+from quadlib.evaluation.metrics import ClassScore
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
 from quadlib.figures.maps import embedding_map
@@ -119,7 +121,7 @@ def confusion_order(confusion: np.ndarray) -> np.ndarray:
     )
 
 
-def confusion_map(evaluation: Evaluation) -> go.Figure:
+def confusion_map(evaluation: Evaluation | CrossValidation) -> go.Figure:
     """Confusion matrix in percent of the true class; confused classes are neighbours, counts on
     hover.
     """
@@ -159,8 +161,8 @@ def confusion_map(evaluation: Evaluation) -> go.Figure:
     wrong = np.where(np.eye(len(counts), dtype=bool), -1.0, np.nan_to_num(rates, nan=-1.0))
     true, taken = np.unravel_index(int(wrong.argmax()), wrong.shape)
     caption = (
-        f"Most common error: {counts[true, taken]} of {int(totals[true, 0])} recordings of "
-        f"{raw[true]} are predicted as {raw[taken]}."
+        f"Most common error: {rates[true, taken]:.0f} % of {raw[true]} ({counts[true, taken]} of "
+        f"{int(totals[true, 0])}) are predicted as {raw[taken]}."
         if wrong.max() > 0
         else "Every recording is predicted correctly."
     )
@@ -182,9 +184,9 @@ def confusion_map(evaluation: Evaluation) -> go.Figure:
     )
 
 
-def per_class(evaluation: Evaluation) -> go.Figure:
-    """Recall of each class with its 95 % Wilson interval over recordings, precision beside it,
-    weakest class first.
+def per_class(evaluation: Evaluation | CrossValidation) -> go.Figure:
+    """Recall of each class with its interval, the 95 % Wilson interval over recordings where it has
+    none, precision beside it, weakest class first.
     """
     classes = sorted(
         (score for score in evaluation.per_class if score.support),
@@ -192,10 +194,7 @@ def per_class(evaluation: Evaluation) -> go.Figure:
     )
     names = [f"{label(score.name)} (n = {score.support})" for score in classes]
     recalls = np.array([score.recall.value or 0.0 for score in classes])
-    bounds = [
-        binomtest(round(recall * score.support), score.support).proportion_ci(method="wilson")
-        for recall, score in zip(recalls, classes, strict=True)
-    ]
+    bounds = [_recall_bounds(score) for score in classes]
     figure = go.Figure()
     figure.add_scatter(
         x=recalls,
@@ -206,8 +205,8 @@ def per_class(evaluation: Evaluation) -> go.Figure:
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [bound.high - value for bound, value in zip(bounds, recalls, strict=True)],
-            "arrayminus": [value - bound.low for bound, value in zip(bounds, recalls, strict=True)],
+            "array": [high - value for (_, high), value in zip(bounds, recalls, strict=True)],
+            "arrayminus": [value - low for (low, _), value in zip(bounds, recalls, strict=True)],
             "thickness": 1.5,
             "width": 4,
         },
@@ -234,8 +233,7 @@ def per_class(evaluation: Evaluation) -> go.Figure:
             score.name,
             score.support,
             score.recall.value,
-            bound.low,
-            bound.high,
+            *bound,
             score.precision.value,
             score.f1.value,
         ]
@@ -250,11 +248,20 @@ def per_class(evaluation: Evaluation) -> go.Figure:
         margin_t=88,
         xaxis={
             "title": "recall and precision",
-            "range": [max(0.0, min([bound.low for bound in bounds], default=0.0) - 0.05), 1.02],
+            "range": [max(0.0, min([low for low, _ in bounds], default=0.0) - 0.05), 1.02],
         },
         yaxis={"autorange": "reversed"},
         height=140 + 28 * len(classes),
     )
+
+
+def _recall_bounds(score: ClassScore) -> tuple[float, float]:
+    """The ends of a recall's interval: its own, else Wilson's over recordings."""
+    if score.recall.low is not None and score.recall.high is not None:
+        return score.recall.low, score.recall.high
+    hits = round((score.recall.value or 0.0) * score.support)
+    bound = binomtest(hits, score.support).proportion_ci(method="wilson")
+    return float(bound.low), float(bound.high)
 
 
 def worst_recordings(evaluation: Evaluation) -> pd.DataFrame:

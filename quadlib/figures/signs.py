@@ -4,9 +4,12 @@ nothing for a healthy result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from quadlib.data.samples import SPLITS, SampleTable, some
+from quadlib.evaluation.metrics import ClassScore
 from quadlib.evaluation.record import Evaluation
 from quadlib.figures.style import many, score
 
@@ -66,16 +69,7 @@ def evaluation_signs(evaluation: Evaluation) -> tuple[str, ...]:
     """Classes that are missed more often than found, and subsets of the modalities that score
     better than all of them.
     """
-    weak = sorted(
-        (item for item in evaluation.per_class if (item.recall.value or 0) < WEAK_RECALL),
-        key=lambda item: item.recall.value or 0,
-    )
-    names = [
-        f"{item.name} ({score(item.recall.value)} of {item.support})"
-        for item in weak
-        if item.recall.value is not None
-    ]
-    signs = [f"Recall below {score(WEAK_RECALL)}: {some(names)}."] if names else []
+    signs = weak_classes(evaluation.per_class)
     whole = next(
         (item for item in evaluation.subsets if len(item.modalities) == len(evaluation.modalities)),
         None,
@@ -91,6 +85,17 @@ def evaluation_signs(evaluation: Evaluation) -> tuple[str, ...]:
                 "these recordings, so check it on others."
             )
     return tuple(signs)
+
+
+def weak_classes(per_class: Sequence[ClassScore]) -> list[str]:
+    """One sentence that names the classes that are missed more often than found, none without."""
+    recalls = {item: item.recall.value for item in per_class if item.recall.value is not None}
+    names = [
+        f"{item.name} ({score(value)} of {item.support})"
+        for item, value in sorted(recalls.items(), key=lambda pair: pair[1])
+        if value < WEAK_RECALL
+    ]
+    return [f"Recall below {score(WEAK_RECALL)}: {some(names)}."] if names else []
 
 
 def where_from(evaluation: Evaluation) -> str:

@@ -18,7 +18,7 @@ from quadlib.runs import Run, damaged_runs, list_runs
 from quadlib.runs.commands import demo_command
 
 # Whose verdict stands for the whole run: how good it is, else how it trained, else what was found.
-SPOKESMEN = ("04", "02", "03", "01")
+SPOKESMEN = ("06", "04", "02", "03", "01")
 UNCOMPARED = {*RunSettings.model_fields} - {"seed"} | {"path"}
 WIDTH, HEIGHT, MARGIN = 200, 74, 12
 
@@ -75,6 +75,16 @@ def write_gallery(outputs: str | Path = "") -> Path:
     path = folder / "index.html"
     write_text(path, page)
     return path
+
+
+def scored(run: Run) -> str:
+    """The headline of a run's cross-validation or evaluation, "" before either; raises FileError
+    for a damaged file.
+    """
+    for kind in ("crossval", "evaluation"):
+        if (path := run.path(f"{kind}.json")).exists():
+            return str(read_record(path, kind).get("headline", ""))
+    return ""
 
 
 def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
@@ -174,15 +184,13 @@ def _card(run: Run, before: Run | None) -> Card:
         if error
         else ""
     )
-    scored = run.path("evaluation.json")
-    evaluation = read_record(scored, "evaluation") if scored.exists() else {}
     return Card(
         name=run.name,
         tone=tone,
         status=f"{sign} {word}",
         source=record["source"] or record["settings"].get("source", ""),
         verdict=verdict,
-        score=evaluation.get("headline", ""),
+        score=scored(run),
         created=record["created"][:16].replace("T", " ") + " UTC",
         curve=loss_curve(run.history()),
         previous=before.name if before else "",

@@ -53,6 +53,7 @@ class RunRecord(BaseModel):
     class_names: list[str] = []
     timings: dict[str, float] = {}
     error: dict[str, Any] | None = None
+    part_of: str | None = None  # the cross-validation of which it is a fold
     notebooks: dict[str, dict[str, Any]] = {}
 
 
@@ -264,7 +265,8 @@ class DamagedRun:
 
 
 def list_runs(outputs: str = "") -> list[Run]:
-    """All runs under the outputs folder whose record is whole, newest first.
+    """All runs under the outputs folder whose record is whole, newest first; the folds of a
+    cross-validation are left to it.
 
     Args:
         outputs: Outputs folder; empty takes the project's own.
@@ -275,7 +277,11 @@ def list_runs(outputs: str = "") -> list[Run]:
         >>> list_runs("other-outputs") == [run]
         True
     """
-    records = {run: record for run, record in _scan(outputs) if isinstance(record, dict)}
+    records = {
+        run: record
+        for run, record in _scan(outputs)
+        if isinstance(record, dict) and not record["part_of"]
+    }
     return sorted(records, key=lambda run: (records[run]["created"], run.name), reverse=True)
 
 

@@ -64,7 +64,7 @@ def test_confusion_is_by_true_class_and_says_the_commonest(evaluation: Evaluatio
     assert np.nansum(figure.data[0].z, axis=1) == pytest.approx(100)
     assert (
         figure.layout.meta["caption"]
-        == "Most common error: 2 of 4 recordings of spatter are predicted as <b>porosity</b>."
+        == "Most common error: 50 % of spatter (2 of 4) are predicted as <b>porosity</b>."
     )
     assert figure.layout.xaxis.type == "category"
 

@@ -16,10 +16,12 @@ import pytest
 
 from quadlib.data.samples import SampleTable
 from quadlib.diagnosis.registry import contracts
+from quadlib.evaluation.crossval import CrossValidation, FoldScore, Rival
 from quadlib.evaluation.metrics import ClassScore
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
 from quadlib.evaluation.subsets import SubsetScore
+from quadlib.figures.crossval import fold_scores, judge_crossval, rival_scores
 from quadlib.figures.signs import evaluation_signs, where_from
 from quadlib.figures.verdicts import Verdict, judge_batches, judge_evaluation, judge_training
 from quadlib.sampler.plan import BatchPlan
@@ -45,6 +47,33 @@ def subsets(alone: float, together: float) -> list[SubsetScore]:
     every = ("video", "image", "audio", "sensor")
     parts = [(every[:1], alone), (every, together)]
     return [SubsetScore(n, 16, Score(v), Score(v), Score(v)) for n, v in parts]
+
+
+AHEAD = Score(0.1, 0.05, 0.15)
+
+
+def cross_validation(
+    ahead: Score = AHEAD, lowest: float = 0.88, recall: float = 0.9
+) -> CrossValidation:
+    good = Score(0.9, 0.86, 0.94)
+    return CrossValidation(
+        source="table",
+        folds=2,
+        seeds=[0],
+        n_recordings=40,
+        n_sessions=8,
+        class_names=["good", "spatter"],
+        modalities=["video"],
+        scores={"macro_f1": good, "accuracy": good},
+        by_fold=[
+            FoldScore(0, fold, f"cv-s0-f{fold}", 20, Score(value), Score(value))
+            for fold, value in ((1, lowest), (2, 0.92))
+        ],
+        rivals=[Rival("duration alone", Score(0.8), ahead)],
+        per_class=[ClassScore("good", 20, good, Score(recall), good)],
+        confusion=[[18, 2], [2, 18]],
+        notes=[],
+    )
 
 
 def one_class(plan: BatchPlan) -> BatchPlan:
@@ -125,6 +154,12 @@ SIGNS: dict[str, tuple[Case, ...]] = {
     "a subset that scores better than all of them": (
         lambda scored, **_: judge_evaluation(replace(scored, subsets=subsets(0.8, 0.7))),
     ),
+    "a rival that is not clearly behind, folds that lie far apart, or a class that is missed "
+    "more often than found": (
+        lambda validation, **_: judge_crossval(validation(ahead=Score(0.02, -0.01, 0.05))),
+        lambda validation, **_: judge_crossval(validation(lowest=0.7)),
+        lambda validation, **_: judge_crossval(validation(recall=0.4)),
+    ),
     "a class that is missed more often than found": (
         lambda scored, **_: judge_evaluation(
             replace(
@@ -171,8 +206,9 @@ def test_a_sign_is_never_fine(
     history: list[dict[str, Any]],
     scored: Evaluation,
 ) -> None:
+    given = {"plan": plan, "table": table, "history": history, "scored": scored}
     for case in SIGNS[sign]:
-        assert case(plan=plan, table=table, history=history, scored=scored).level != "fine"
+        assert case(**given, validation=cross_validation).level != "fine"
 
 
 def test_what_is_healthy_shows_no_sign(
@@ -182,6 +218,7 @@ def test_what_is_healthy_shows_no_sign(
     assert judge_training(history).level == "fine"
     assert judge_training(falling(history, loss=1.0)).level == "fine"
     assert judge_evaluation(scored).level == "fine"
+    assert judge_crossval(cross_validation()).level == "fine"
 
 
 def test_signs_in_words(scored: Evaluation, history: list[dict[str, Any]]) -> None:
@@ -209,3 +246,23 @@ def test_sessions_that_it_never_saw_are_claimed_only_where_that_is_true(
     assert where_from(leaking).endswith("; 1 of their 9 sessions were trained on too")
     alone = scored.arrays | {"group": np.arange(len(groups)).astype(str)}
     assert where_from(replace(scored, arrays=alone)).endswith(", none of which it was trained on")
+
+
+def test_a_cross_validation_in_words_and_figures() -> None:
+    behind = cross_validation(ahead=Score(-0.011, -0.02, -0.002))
+    assert judge_crossval(behind).sentence == (
+        "macro-F1 .900 [.86, .94] | folds .88 to .92 | nearest rival duration alone .800, over 2 "
+        "folds and 1 seed, on 40 recordings from 8 sessions of table, each tested by models that "
+        "it did not train. No better than duration alone (behind by 1.1 points [0.2, 2.0])."
+    )
+    folds, rivals = fold_scores(behind), rival_scores(behind)
+    assert folds.layout.meta["caption"].startswith("Folds reach .880 to .920; all predictions")
+    assert rivals.layout.meta["caption"].endswith(
+        "is behind by 1.1 points [0.2, 2.0] on the same recordings."
+    )
+    assert [row[0] for row in rivals.layout.meta["table"]["rows"]] == [
+        "all modalities",
+        "duration alone",
+    ]
+    empty = replace(behind, scores={"macro_f1": Score.undefined("one class")}, by_fold=[])
+    assert judge_crossval(empty).level == "broken"

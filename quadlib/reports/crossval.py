@@ -1,0 +1,209 @@
+"""Cross-validation: every fold of every seed a run through the notebooks, then one report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from quadlib.config import SettingsError, TrainSettings
+from quadlib.data.open import open_table
+from quadlib.files import digest_bytes, read_record
+from quadlib.reports.execute import (
+    check_parameters,
+    execute_notebook,
+    find_notebook,
+    settings_model,
+)
+from quadlib.reports.gallery import write_gallery
+from quadlib.reports.render import render_outcome
+from quadlib.runs import Run, RunError
+
+log = logging.getLogger(__name__)
+
+STAGES = ("02_train", "04_evaluate")
+REPORT = "06_crossval"
+# What crossval sets itself, fold by fold, and what changes no figure.
+OWN = {
+    "fold": "it tests every fold in turn",
+    "split": "every fold is a division of its own",
+    "fractions": "it tests one fold and takes val from the others",
+    "resume": "a fold goes on where it stopped",
+}
+PLACES = ("run", "outputs")
+
+
+def cross_validate(
+    values: Mapping[str, Any],
+    folds: int = 5,
+    seeds: int = 1,
+    *,
+    say: Callable[[str], None] = log.info,
+) -> int:
+    """Trains and evaluates every fold of every seed, then writes the report of all; returns the
+    exit code.
+
+    The same command goes on where it stopped: folds that were evaluated are kept, and further seeds
+    are added to them. Without a name, the run is named after the source and its settings.
+
+    Args:
+        values: Settings of 02_train, `run` the name of the cross-validation; the seeds count up
+            from `seed`, and divide anew, but the recordings stay those of `data_seed`, or of the
+            first seed.
+        folds: Parts of whole sessions, each tested once a seed.
+        seeds: How many times.
+        say: Gets every line of progress.
+
+    Raises:
+        SettingsError: Settings are wrong, or are crossval's own.
+        TableError: The recordings cannot be divided so.
+        RunError: The name is taken by another run or by other settings.
+    """
+    settings = _checked(values, folds, seeds)
+    open_table(_settings_of(settings, settings.seed, 1, folds))  # all problems before any kernel
+    every = settings.model_dump(exclude=set(PLACES)) | {"folds": folds}
+    run = _open(settings, every, folds, seeds)
+    cells = [
+        (seed, fold)
+        for seed in range(settings.seed, settings.seed + seeds)
+        for fold in range(1, folds + 1)
+    ]
+    say(f"{run.name}: {folds} folds x {seeds} seed{'s' * (seeds > 1)} in {run.folder}")
+    began, trained = time.monotonic(), 0
+    for number, (seed, fold) in enumerate(cells, start=1):
+        part = _part(run, settings, seed, fold, folds)
+        before = _score(part)
+        if not before:
+            code = _run_part(part, _settings_of(settings, seed, fold, folds), settings)
+            if code:
+                error = part.record["error"] or {}
+                say(f"{part.name}: {error.get('type')}: {error.get('message')}")
+                say(f"the same command goes on from here; its report: {part.path('reports')}")
+                write_gallery(run.folder.parent)
+                return code
+            trained += 1
+        left = (time.monotonic() - began) / max(trained, 1) * (len(cells) - number)
+        say(
+            f"seed {seed} fold {fold}/{folds}  {_score(part)}  "
+            + ("kept" if before else f"~{left:.0f} s left")
+        )
+    return _report(run, say)
+
+
+def _checked(values: Mapping[str, Any], folds: int, seeds: int) -> TrainSettings:
+    """The settings of every fold, or all that is wrong with them at once."""
+    problems = [
+        f"  {name}: crossval sets it itself, since {why}; leave it out"
+        for name, why in OWN.items()
+        if name in values
+    ]
+    if folds < 2:
+        problems.append(f"  folds: {folds} does not fit: at least 2 parts are needed")
+    if seeds < 1:
+        problems.append(f"  seeds: {seeds} does not fit: at least 1 is needed")
+    if problems:
+        raise SettingsError("crossval:\n" + "\n".join(problems))
+    settings = check_parameters(find_notebook("02_train"), values)
+    assert isinstance(settings, TrainSettings)
+    return settings
+
+
+def _open(settings: TrainSettings, every: dict[str, Any], folds: int, seeds: int) -> Run:
+    """The run of the cross-validation, new or gone on with; its record names all its parts."""
+    digest = digest_bytes(json.dumps(every, sort_keys=True).encode())[:8]
+    name = settings.run or f"crossval-{settings.source}-{digest}"
+    run = Run.create(settings.model_copy(update={"run": name}), kind="crossval")
+    record = run.record
+    known = record.get("crossval")
+    if known is None and (record["settings"] or record["notebooks"]):
+        raise RunError(f"run {name} is there and is no cross-validation; choose another name")
+    if known is not None:
+        before = {**record["settings"], "folds": known["folds"]}
+        changed = [
+            f"{setting} {before.get(setting)!r} -> {value!r}"
+            for setting, value in every.items()
+            if before.get(setting) != value
+        ]
+        if changed:
+            raise RunError(
+                f"run {name} was begun with other settings ({', '.join(changed)}); choose another "
+                "name for these"
+            )
+        seeds = max(seeds, len(known["seeds"]))
+    numbers = list(range(settings.seed, settings.seed + seeds))
+    run.update(
+        source=settings.source,
+        settings={key: value for key, value in every.items() if key != "folds"},
+        crossval={
+            "folds": folds,
+            "seeds": numbers,
+            "parts": [
+                {"seed": seed, "fold": fold, "run": _name(run, seed, fold)}
+                for seed in numbers
+                for fold in range(1, folds + 1)
+            ],
+        },
+    )
+    return run
+
+
+def _name(run: Run, seed: int, fold: int) -> str:
+    return f"{run.name}-s{seed}-f{fold}"
+
+
+def _settings_of(settings: TrainSettings, seed: int, fold: int, folds: int) -> TrainSettings:
+    """Those of one fold; the recordings are made or divided by the source with one seed."""
+    data_seed = settings.data_seed if settings.data_seed >= 0 else settings.seed
+    return settings.model_copy(
+        update={"seed": seed, "data_seed": data_seed, "fold": f"{fold}/{folds}"}
+    )
+
+
+def _part(run: Run, settings: TrainSettings, seed: int, fold: int, folds: int) -> Run:
+    own = _settings_of(settings, seed, fold, folds)
+    part = Run.create(own.model_copy(update={"run": _name(run, seed, fold)}))
+    if part.record["part_of"] != run.name:
+        part.update(part_of=run.name)
+    return part
+
+
+def _run_part(part: Run, own: TrainSettings, settings: TrainSettings) -> int:
+    """Trains and evaluates one fold as far as that is not done; the exit code of what failed."""
+    for stage in STAGES:
+        notebook = find_notebook(stage)
+        done = part.record["notebooks"].get(stage, {}).get("status") == "done"
+        if done and stage != STAGES[-1]:
+            continue
+        fields = settings_model(notebook).model_fields
+        given = {
+            name: value
+            for name, value in own.model_dump(exclude=set(PLACES)).items()
+            if name in fields and value != fields[name].default
+        }
+        outcome = execute_notebook(notebook, part, given)
+        render_outcome(outcome, notebook, part)
+        if outcome.exit_code:
+            return outcome.exit_code
+    return 0
+
+
+def _score(part: Run) -> str:
+    """The headline of an evaluated fold, "" before that."""
+    path = part.path("evaluation.json")
+    done = part.record["notebooks"].get(STAGES[-1], {}).get("status") == "done"
+    return read_record(path, "evaluation")["headline"] if done and path.exists() else ""
+
+
+def _report(run: Run, say: Callable[[str], None]) -> int:
+    notebook = find_notebook(REPORT)
+    outcome = execute_notebook(notebook, run, {})
+    path = render_outcome(outcome, notebook, run)
+    write_gallery(run.folder.parent)
+    if outcome.error is not None:
+        say(f"{outcome.status}: {outcome.error['type']}: {outcome.error['message']}")
+        return outcome.exit_code
+    say(read_record(run.path("crossval.json"), "crossval")["headline"])
+    say(f"report: {path}")
+    return 0
