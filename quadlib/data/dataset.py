@@ -4,6 +4,7 @@ beside it.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,8 +131,14 @@ def make_loader(
         collate_fn=_as_it_is,
         num_workers=num_workers,
         generator=generator,
+        worker_init_fn=_leave_interrupts,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _leave_interrupts(worker: int) -> None:
+    """An interrupt is for the process that trains, which needs this one to end its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

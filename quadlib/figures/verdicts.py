@@ -164,7 +164,11 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
         )
     steps, epochs = split_history(history)
     if not len(epochs):
-        return Verdict("broken", "No epoch was completed.", (("steps", f"{len(steps):,}"),))
+        return Verdict(
+            "needs attention" if len(steps) else "broken",
+            "No epoch was completed.",
+            (("steps", f"{len(steps):,}"),),
+        )
     last = epochs.iloc[-1]
     done = int(last["epoch"])
     restarted = epochs["restarts"].fillna(0) if "restarts" in epochs else epochs["epoch"] * 0
@@ -247,7 +251,9 @@ def where_to_go_on(run: Run) -> tuple[str, ...]:
     """Where the checkpoints of a run are, and the commands that resume, diagnose and evaluate
     it.
     """
+    stopped = run.record.get("stopped", "")
     return (
+        *((f"{stopped[0].upper()}{stopped[1:]}.",) if stopped else ()),
         f"Checkpoints: {(run.checkpoints / BEST).relative_to(run.folder.parent.parent)} and "
         f"{LATEST} beside it.",
         f"Resume: {notebook_command('02_train', run)}",

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from quadlib import log_to_stdout
-from quadlib.config import RunSettings, SettingsError, read_settings
+from quadlib.config import RunSettings, SettingsError, TrainSettings, read_settings
 from quadlib.data.batches import SplitBatches
 from quadlib.runs.memory import going_on, recall
-from quadlib.runs.run import started_by_quadlib
+from quadlib.runs.run import new_name, started_by_quadlib
 from quadlib.training.checkpoint import load_weights
 from quadlib.training.names import unknown_codes
 from quadlib.training.objective import QuadObjective
@@ -27,7 +27,8 @@ Model = TypeVar("Model", bound=RunSettings)
 
 def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
     """The settings that the parameter cell left in a notebook's variables, papermill's values
-    included; from here on the notebook shows what quadlib says while it works.
+    included; from here on the notebook shows what quadlib says while it works. A training run that
+    has no name gets one, so that running a later cell again goes on with the same run.
 
     Args:
         model: Settings model of the notebook.
@@ -58,6 +59,8 @@ def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
         if values[name] != field.default
     }
     settings = recall(model, given, unknown_codes(values))
+    if isinstance(settings, TrainSettings) and not settings.run:
+        settings = settings.model_copy(update={"run": new_name("train")})
     if before := going_on(settings):
         log.info(before)
     return settings

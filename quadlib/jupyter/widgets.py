@@ -1,5 +1,5 @@
-"""Thin ipywidgets over the figures: an inspector of batches and a monitor of training; each has a
-static twin in batch.
+"""The inspector of a table's batches before training: a thin widget over the figures, with a static
+twin in batch.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-import plotly.graph_objects as go
 import torch
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 
 from quadlib.config import BatchesSettings
 from quadlib.data.batches import SplitBatches
 from quadlib.data.samples import SampleTable
-from quadlib.figures.style import in_batch, many, score
-from quadlib.figures.training import SCORES, loss_curve
+from quadlib.figures.style import many
 from quadlib.jupyter.inspector import FIELD, PlanInspector, Selection, listing
-from quadlib.jupyter.live import live, refresh, reported
+from quadlib.jupyter.live import reported
+from quadlib.jupyter.monitor import TrainingMonitor as TrainingMonitor
 from quadlib.sampler.plan import BatchPlan
-from quadlib.training.trainer import Trainer, Watcher
 
 SAMPLERS = ("stratified", "random", "sequential")
 
@@ -150,44 +148,3 @@ def recordings_html(table: SampleTable, selection: Selection) -> str:
     )
     rows = shown.sort_values(["label", "sample_id"]).itertuples(index=False)
     return listing(summary, ("recording", "class", "session", "missing"), rows)
-
-
-class TrainingMonitor(Watcher):
-    """Draws the loss between floor and plateau while a run trains; in batch it is silent, since the
-    trainer prints a line an epoch.
-    """
-
-    @cached_property
-    def widget(self) -> widgets.VBox:
-        box = widgets.VBox([self.status, self.figure])
-        box.add_class("quad-monitor")
-        return box
-
-    @cached_property
-    def status(self) -> widgets.HTML:
-        return widgets.HTML("<p>The first epoch is still running.</p>")
-
-    @cached_property
-    def figure(self) -> go.FigureWidget:
-        return live(loss_curve([]))
-
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        if not in_batch():
-            display(self.widget)
-
-    @reported
-    def on_epoch(self, trainer: Trainer, record: dict[str, Any]) -> None:
-        if in_batch():
-            return
-        scores = ", ".join(
-            f"{label} {score(record[name])}"
-            for name, (label, _, _) in SCORES.items()
-            if name in record
-        )
-        self.status.value = (
-            f"<p>Epoch {record['epoch']} of {trainer.settings.epochs}: "
-            f"{scores or 'not validated'}; best so far: epoch {trainer.best_epoch}.</p>"
-        )
-        refresh(self.figure, loss_curve(trainer.history))

@@ -44,8 +44,8 @@ LOG_LINES = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a notebook ended: done, failed (error in a cell), killed (dead kernel, or a signal) or
-    timed-out.
+    """How a notebook ended: done, stopped (training left after a step), failed (error in a cell),
+    killed (dead kernel, or a signal) or timed-out.
     """
 
     status: str
@@ -56,8 +56,10 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 for done, 128 + the signal's number when a signal stopped it, else 1."""
-        return 0 if self.status == "done" else 128 + self.stopped_by if self.stopped_by else 1
+        """128 + the signal's number when a signal stopped it, else 0 for done or stopped, and 1."""
+        if self.stopped_by:
+            return 128 + self.stopped_by
+        return 0 if self.status in ("done", "stopped") else 1
 
 
 def find_notebook(name: str) -> Path:
@@ -140,6 +142,8 @@ def execute_notebook(
             notebook, run, given, timeout_seconds or DAY_SECONDS, echo
         )
         seconds = time.monotonic() - started
+        if status == "done" and notebook.stem.startswith("02") and run.record.get("stopped"):
+            status = "stopped"
         if error is not None:
             error = {
                 "notebook": notebook.stem,

@@ -23,6 +23,7 @@ LEVELS = {
 }
 ENDINGS = {
     "done": ("plain", "●", "Done"),
+    "stopped": ("look", "▲", "Stopped"),
     "failed": ("broken", "✕", "Failed"),
     "killed": ("broken", "✕", "Killed"),
     "timed-out": ("broken", "✕", "Timed out"),
@@ -60,9 +61,10 @@ def headline(
     status: str, verdict: Mapping[str, Any] | None, error: Mapping[str, Any] | None
 ) -> Headline:
     """The verdict that the notebook gave; how it ended instead, when it did not end well."""
-    if status == "done" and verdict is not None:
+    if status in ("done", "stopped") and verdict is not None:
+        ending = ENDINGS["stopped"] if status == "stopped" else LEVELS[verdict["level"]]
         return Headline(
-            *LEVELS[verdict["level"]],
+            *ending,
             verdict["sentence"],
             tuple((str(name), str(value)) for name, value in verdict["numbers"]),
             tuple(verdict["notes"]),

@@ -23,7 +23,7 @@ from quadlib.files import read_json
 from quadlib.runs import Run
 
 # What an interrupted cell gets to end its step and save before everything is killed.
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 30.0
 
 
 def run_child(
@@ -82,6 +82,8 @@ def run_child(
             _kill_tree(process)
     commit = read_json(commit_path) if commit_path.exists() else None
     commit_path.unlink(missing_ok=True)
+    if caught and commit is not None and commit["status"] == "done":
+        return "done", None, caught[0]  # training stopped after its step, and its page was made
     if caught:
         return (
             "killed",

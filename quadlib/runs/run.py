@@ -22,7 +22,7 @@ from quadlib.files import FileError, outputs_folder, read_record, write_record
 from quadlib.runs.commands import train_command
 from quadlib.runs.provenance import code_commit, package_versions
 
-Status = Literal["queued", "running", "done", "failed", "killed", "timed-out"]
+Status = Literal["queued", "running", "done", "stopped", "failed", "killed", "timed-out"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 LATEST, BEST = "latest_model.pth", "best_model.pth"  # the only checkpoint files of a run
 
@@ -193,7 +193,7 @@ class Run:
             record["timings"].update(fields.pop("timings", {}))
             if fields.get("status") == "running" and not record["started"]:
                 record["started"] = _now()
-            if fields.get("status") in ("done", "failed", "killed", "timed-out"):
+            if fields.get("status") in ("done", "stopped", "failed", "killed", "timed-out"):
                 record["ended"] = _now()
             record.update(fields)
             write_record(self.path("run.json"), "run", record)
@@ -234,8 +234,8 @@ class Run:
 
     @contextmanager
     def in_progress(self) -> Iterator[None]:
-        """Records running, then done or failed, around work in this process; in batch the parent
-        process does that.
+        """Records running, then done, stopped or failed, around work in this process; in batch the
+        parent process does that.
 
         A parent survives what kills its kernel, so only its word on how a batch run ended can be
         trusted.
@@ -250,7 +250,7 @@ class Run:
             status = "killed" if isinstance(error, KeyboardInterrupt) else "failed"
             self.update(status=status, error={"type": type(error).__name__, "message": str(error)})
             raise
-        self.update(status="done")
+        self.update(status="stopped" if self.record.get("stopped") else "done")
 
     def _record_lock(self) -> FileLock:
         return FileLock(self.folder / ".record.lock", timeout=30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +52,31 @@ def seed_everything(seed: int, epoch: int) -> None:
     torch.manual_seed(state)
     random.seed(state)
     np.random.seed(state)  # noqa: NPY002 - the legacy generator is what user code may draw from
+
+
+def random_state() -> dict[str, Any]:
+    """Where the global generators are, as plain types and tensors."""
+    name, keys, *place = np.random.get_state()  # noqa: NPY002
+    version, words, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *place],
+        "python": [version, torch.tensor(words), gauss],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Puts the global generators to where `random_state` found them; those of a GPU only where
+    there are as many.
+    """
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, *place = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *place))  # noqa: NPY002
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -27,10 +28,14 @@ from quadlib.training.checkpoint import (
     save_checkpoint,
 )
 from quadlib.training.collapse import raise_gate
+from quadlib.training.device import random_state
+from quadlib.training.stopping import stopped_text
 from quadlib.training.whole import take_whole
 
 if TYPE_CHECKING:
     from quadlib.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 # younger than some checkpoints, whose runs had neither restart nor refit
 YOUNGER = ("restarts", "began", "refit_epochs", "refit_from")
@@ -62,6 +67,7 @@ def content_of(trainer: Trainer) -> dict[str, Any]:
         "fingerprint": trainer.dataset.store.fingerprint,
         "monitor": trainer.monitor,
         "foreign_model": trainer.foreign_model,
+        "part": trainer.part,
         **{name: getattr(trainer, name) for name in LOOP_STATE},
     }
 
@@ -99,8 +105,9 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
     trainer.scaler.load_state_dict(content["scaler"])
     for name in LOOP_STATE:
         setattr(trainer, name, content.get(name, 0) if name in YOUNGER else content[name])
+    trainer.part = content.get("part", {})
     raise_gate(trainer)
-    trainer.history = [line for line in trainer.run.history() if line["epoch"] <= trainer.epoch]
+    trainer.history[:] = [line for line in trainer.run.history() if line["epoch"] <= trainer.epoch]
 
 
 def save_epoch(trainer: Trainer, seconds: Mapping[str, float], best: bool) -> None:
@@ -119,6 +126,26 @@ def save_epoch(trainer: Trainer, seconds: Mapping[str, float], best: bool) -> No
     if best:
         save_checkpoint(run.checkpoints / BEST, content)
     save_checkpoint(run.checkpoints / LATEST, content)
+
+
+def leave_epoch(trainer: Trainer, batch: int, seconds: Mapping[str, float]) -> None:
+    """Writes what a run that stops within an epoch leaves: its history so far, and a checkpoint
+    that knows how many batches of the epoch are done, and where the global generators are.
+    """
+    trainer.part = {"batch": batch, "seconds": dict(seconds), "random": random_state()}
+    write_text(trainer.run.path("history.jsonl"), lines_text(trainer.history))
+    save_checkpoint(trainer.run.checkpoints / LATEST, content_of(trainer))
+
+
+def note_stop(trainer: Trainer) -> str:
+    """Says and records where a run was stopped; empty where it was not."""
+    if not trainer.stop_asked:
+        return ""
+    steps = trainer.part.get("batch", 0) // trainer.settings.accumulation_steps
+    text = stopped_text(trainer.run, trainer.epoch, steps)
+    log.info(text)
+    trainer.run.update(stopped=text)
+    return text
 
 
 def other_recordings(run: Run, store: MediaStore) -> str:
@@ -148,6 +175,7 @@ def record_start(trainer: Trainer) -> None:
         if (value := getattr(settings, name))
     }
     trainer.run.update(
+        stopped="",
         settings=settings.model_dump() | places,
         seed=settings.seed,
         device=str(trainer.device),

@@ -145,8 +145,8 @@ class Stopwatch:
     next sync point is.
     """
 
-    def __init__(self) -> None:
-        self.seconds = Counter[str]()
+    def __init__(self, before: Mapping[str, float] | None = None) -> None:
+        self.seconds = Counter[str](before or {})  # type: ignore[arg-type]
         self.last = time.perf_counter()
 
     def lap(self, name: str = "") -> None:

@@ -8,7 +8,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from quadlib.data.dataset import QuadDataset, make_loader
 from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run
 from quadlib.training import step
+from quadlib.training.best import HIGHER_IS_BETTER, keep_epoch, validate
 from quadlib.training.checkpoint import LATEST, load_checkpoint, remove_leftovers
 from quadlib.training.collapse import RESTART_RATE, FirstWeights, heed_collapse
 from quadlib.training.device import (
@@ -27,6 +27,7 @@ from quadlib.training.device import (
     choose_device,
     global_generators_kept,
     seed_everything,
+    set_random_state,
 )
 from quadlib.training.errors import TrainingError as TrainingError
 from quadlib.training.events import Watcher as Watcher
@@ -34,7 +35,15 @@ from quadlib.training.names import check_codes
 from quadlib.training.objective import QuadObjective
 from quadlib.training.optimiser import build_optimiser, learning_rate_factor
 from quadlib.training.refit import begin_refit, figures_before
-from quadlib.training.state import foreign_model, load_state, record_start, save_epoch
+from quadlib.training.state import (
+    foreign_model,
+    leave_epoch,
+    load_state,
+    note_stop,
+    record_start,
+)
+from quadlib.training.stopping import FitResult as FitResult
+from quadlib.training.stopping import first_interrupt
 from quadlib.training.telemetry import (
     Stopwatch,
     batch_facts,
@@ -54,21 +63,6 @@ from quadlib.training.trust import set_trust
 
 log = logging.getLogger(__name__)
 Validator = Callable[[nn.Module, QuadDataset], dict[str, float]]
-HIGHER_IS_BETTER = ("val_macro_f1", "val_map_at_r")
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """How training ended: epochs done, the best epoch and its monitor value, and whether it stopped
-    before the last epoch.
-    """
-
-    epochs: int
-    best_epoch: int
-    monitor: str
-    best_value: float
-    stopped_early: bool
-    seconds: float
 
 
 class Trainer:
@@ -151,7 +145,9 @@ class Trainer:
         self.restarts, self.began = 0, 0  # after a collapse, and the epoch after which the last was
         self.refit_epochs, self.refit_from = 0, 0  # of a refit, and the epoch it is counted from
         self.best_epoch, self.best_value, self.epochs_without_better = 0, -math.inf, 0
-        self.history: list[dict[str, Any]] = []
+        self.part: dict[str, Any] = {}  # of the epoch that was stopped within, see `leave_epoch`
+        self.history: list[dict[str, Any]] = []  # grows in place
+        self.stop_asked = False
         self.first_weights = FirstWeights(self)
 
     @property
@@ -167,27 +163,39 @@ class Trainer:
     def fit(self, resume: str | None = None) -> FitResult:
         """Trains until the last epoch or until `patience` epochs brought nothing better, and then
         anew on train and val where `refit` asks for it; continues an interrupted run by default.
+
+        An interrupt, or `stop()`, ends it after the step, saved as it is; a second interrupt ends
+        it at once, by KeyboardInterrupt.
         """
         settings, started = self.settings, time.perf_counter()
-        with self.run.hold(), self.run.in_progress(), global_generators_kept():
+        self.stop_asked = False
+        with (
+            self.run.hold(),
+            self.run.in_progress(),
+            global_generators_kept(),
+            first_interrupt(self.stop),
+        ):
             remove_leftovers(self.run.checkpoints)
             self._resume(resume or settings.resume)
             record_start(self)
             self._tell("on_start")
             if self.step == 0:
                 try_two_batches(self)
-                self._validate()
-            first = self.epoch
-            while self._goes_on():
-                self.epoch += 1
+                validate(self)
+            first = self.epoch - bool(self.part)
+            while not self.stop_asked and (self.part or self._goes_on()):
+                self.epoch += not self.part
                 record, clock = self._train_epoch()
-                record.update(self._validate())
+                if self.part:
+                    break
+                record.update(validate(self))
                 clock.lap("validate_seconds")
-                self._save(record, clock)
+                keep_epoch(self, record, clock.seconds)
                 seconds_an_epoch = (time.perf_counter() - started) / (self.epoch - first)
                 remaining = (self.last_epoch - self.epoch) * seconds_an_epoch
                 log.info(epoch_line(record, self.last_epoch, self.monitor, remaining))
                 self._tell("on_epoch", record)
+            stopped = note_stop(self)
             self._tell("on_end")
             result = FitResult(
                 self.epoch,
@@ -196,9 +204,17 @@ class Trainer:
                 self.sign * self.best_value,
                 self.epoch < self.last_epoch,
                 time.perf_counter() - started,
+                stopped,
             )
             self.run.update(timings={"train_seconds": round(result.seconds, 3)})
         return result
+
+    def stop(self) -> bool:
+        """Asks training to end after the step that it is in; False where it was asked before. May
+        be called from another thread.
+        """
+        first, self.stop_asked = not self.stop_asked, True
+        return first
 
     def _train_epoch(self) -> tuple[dict[str, Any], Stopwatch]:
         settings, count = self.settings, len(self.batches)
@@ -207,8 +223,8 @@ class Trainer:
         pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
         norms: dict[str, Tensor] = {}
         ratios: dict[str, Tensor] = {}
-        clock = Stopwatch()
-        for number, batch in enumerate(loader, start=1):
+        clock = Stopwatch(self.part.get("seconds", {}))
+        for number, batch in enumerate(loader, start=1 + self.part.get("batch", 0)):
             facts = batch_facts(batch.labels, self.objective)
             if settings.debug:
                 print(debug_line(batch.labels), flush=True)  # asked for by name, so always shown
@@ -224,7 +240,8 @@ class Trainer:
             values = value.terms()
 
             # clip and step, after the last batch of the step
-            if number % settings.accumulation_steps == 0 or number == count:
+            steps = number % settings.accumulation_steps == 0 or number == count
+            if steps:
                 step.unscale(self)
                 watched = number == count  # norms and updates of each part, once an epoch
                 before, norms = (weights_of(parts), gradient_norms(parts)) if watched else ({}, {})
@@ -241,9 +258,14 @@ class Trainer:
             pending.append(
                 ({"epoch": self.epoch, "step": self.step, "batch": number, **facts}, values)
             )
-            if number % settings.log_every_steps == 0 or number == count:
+            leaves = self.stop_asked and steps and number < count
+            if leaves or number % settings.log_every_steps == 0 or number == count:
                 self._log(pending, number)
             clock.lap()
+            if leaves:
+                leave_epoch(self, number, clock.seconds)
+                return {}, clock
+        self.part = {}
         record = epoch_record(self.history, self.epoch, self.step)
         record |= {"gradient_norms": finite(norms), "update_ratios": finite(ratios)}
         record |= {"restarts": self.restarts} if self.restarts else {}
@@ -252,19 +274,22 @@ class Trainer:
 
     def _begin_epoch(self) -> torch.utils.data.DataLoader:
         """Everything random in an epoch follows from (seed, epoch): an interrupted run resumes at
-        its start, exactly.
+        its start, exactly; one that was stopped within it, at the batch that comes next.
         """
-        seed = self.settings.seed
+        seed, done = self.settings.seed, self.part.get("batch", 0)
         seed_everything(seed, self.epoch)
         self.batches.set_epoch(self.epoch)
         self.dataset.set_epoch(self.epoch)
-        self.steps_before = self.step - (self.epoch - 1 - self.began) * self.steps_per_epoch
-        if self.history and self.settings.fusion_trust:
+        steps_of_run = (self.epoch - 1 - self.began) * self.steps_per_epoch
+        self.steps_before = self.step - done // self.settings.accumulation_steps - steps_of_run
+        if self.history and not done and self.settings.fusion_trust:
             set_trust(self.model, figures_before(self), self.dataset.modalities)
         step.training_mode(self)
+        if done:
+            set_random_state(self.part["random"])
         return make_loader(
             self.dataset,
-            self.batches,
+            list(self.batches)[done:] if done else self.batches,
             num_workers=self.settings.num_workers,
             seed=seed + self.epoch,
         )
@@ -296,46 +321,15 @@ class Trainer:
                 f"{number:4d}/{len(self.batches)}  loss {self.history[-1]['loss']:.4f}"
             )
 
-    def _validate(self) -> dict[str, float]:
-        if self.validator is None or self.refit_epochs:
-            return {}
-        figures = self.validator(self.model, self.dataset)
-        if self.monitor not in figures:
-            raise TrainingError(
-                f"monitor: the validator gives {', '.join(figures) or 'nothing'}, not "
-                f"{self.monitor!r}; choose one of them"
-            )
-        return figures
-
-    def _save(self, record: dict[str, Any], clock: Stopwatch) -> None:
-        if self.refit_epochs:
-            record["best"] = self.epoch == self.last_epoch
-            self.history.append(record)
-            save_epoch(self, clock.seconds, record["best"])
-            return
-        if self.monitor not in record:
-            raise TrainingError(
-                f"monitor {self.monitor!r} has no value: no batch of epoch {self.epoch} holds a "
-                f"positive pair; raise min_per_class ({self.settings.min_per_class}) or batch_size "
-                f"({self.settings.batch_size})"
-            )
-        value = self.sign * record[self.monitor]
-        # Of equal epochs the later one is kept: scores saturate on few recordings while embeddings
-        # still improve.
-        best, better = value >= self.best_value or self.best_epoch == 0, value > self.best_value
-        record["best"] = best
-        self.epochs_without_better = 0 if better else self.epochs_without_better + 1
-        if best:
-            self.best_epoch, self.best_value = self.epoch, value
-        self.history.append(record)
-        save_epoch(self, clock.seconds, best)
-
     def _resume(self, resume: str) -> None:
         path = self.run.checkpoints / LATEST
         if resume == "never" or (resume == "auto" and not path.exists()):
             return
         load_state(self, load_checkpoint(path), path)
-        log.info(f"resuming {self.run.name} after epoch {self.epoch} of {self.settings.epochs}")
+        within = f", batch {self.part['batch']}," if self.part else ""
+        log.info(
+            f"resuming {self.run.name} after epoch {self.epoch}{within} of {self.settings.epochs}"
+        )
 
     def _goes_on(self) -> bool:
         """Whether another epoch follows; a collapsed run begins again or stops, one refits."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 import html
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ import pytest
 from quadlib.config import BatchesSettings, read_settings
 from quadlib.data.samples import Modality, SampleTable
 from quadlib.jupyter.live import refresh
-from quadlib.jupyter.widgets import BatchInspector, TrainingMonitor, plan_batches
+from quadlib.jupyter.widgets import BatchInspector, plan_batches
 
 
 @pytest.fixture
@@ -188,50 +187,3 @@ def test_refresh_keeps_the_widget_and_its_traces() -> None:
         and trace.name is None
         and len(shown.data) == 2
     )
-
-
-def history(epochs: int) -> list[dict[str, Any]]:
-    """One step and one epoch line each."""
-    facts = {"loss": 2.0, "fused": 2.0, "floor": 0.5, "collapse": 3.4, "progress": 0.5}
-    steps = [
-        {"kind": "step", "epoch": epoch, "step": epoch, **facts} for epoch in range(1, epochs + 1)
-    ]
-    return [
-        *steps,
-        *(
-            {"kind": "epoch", "epoch": epoch, "val_macro_f1": 0.6, **facts}
-            for epoch in range(1, epochs + 1)
-        ),
-    ]
-
-
-def trainer(epochs: int) -> Any:
-    return SimpleNamespace(
-        history=history(epochs), settings=SimpleNamespace(epochs=9), best_epoch=epochs
-    )
-
-
-def test_the_monitor_follows_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
-    monitor = TrainingMonitor()
-    figure = monitor.widget.children[1]
-    for epoch in (1, 2, 3):
-        monitor.on_epoch(trainer(epoch), trainer(epoch).history[-1])
-    assert monitor.figure is figure
-    assert "Epoch 3 of 9: macro-F1 .600" in monitor.status.value
-    means = next(trace for trace in figure.data if trace.name == "epoch mean")
-    assert len(means.y) == 3
-
-
-def test_the_monitor_never_stops_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
-    monitor = TrainingMonitor()
-    monitor.on_epoch(SimpleNamespace(), {"epoch": 1})  # type: ignore[arg-type]
-    assert "AttributeError" in monitor.status.value
-
-
-def test_the_monitor_is_silent_in_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QUADLIB_BATCH", "1")
-    monitor = TrainingMonitor()
-    monitor.on_epoch(trainer(1), trainer(1).history[-1])
-    assert not {"widget", "figure", "status"} & set(vars(monitor))

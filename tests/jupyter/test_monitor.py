@@ -1,0 +1,103 @@
+"""The monitor driven from Python, without a browser."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from quadlib.jupyter.monitor import TrainingMonitor
+
+
+def history(epochs: int) -> list[dict[str, Any]]:
+    """One step and one epoch line each."""
+    facts = {"loss": 2.0, "fused": 2.0, "floor": 0.5, "collapse": 3.4, "progress": 0.5}
+    steps = [
+        {"kind": "step", "epoch": epoch, "step": epoch, **facts} for epoch in range(1, epochs + 1)
+    ]
+    return [
+        *steps,
+        *(
+            {"kind": "epoch", "epoch": epoch, "val_macro_f1": 0.6, **facts}
+            for epoch in range(1, epochs + 1)
+        ),
+    ]
+
+
+def trainer(epochs: int) -> Any:
+    """A trainer of nine epochs with five steps each, so many of them done."""
+    return SimpleNamespace(
+        history=history(epochs),
+        epoch=epochs,
+        step=5 * epochs,
+        best_epoch=epochs,
+        last_epoch=9,
+        began=0,
+        steps_before=0,
+        steps_per_epoch=5,
+        run=SimpleNamespace(record={}),
+        stop=lambda: True,
+    )
+
+
+def test_the_monitor_follows_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    monitor = TrainingMonitor()
+    figure = monitor.widget.children[2]
+    for epoch in (1, 2, 3):
+        monitor.on_epoch(trainer(epoch), trainer(epoch).history[-1])
+    assert monitor.figure is figure
+    assert "Epoch 3 of 9: macro-F1 .600" in monitor.status.value
+    means = next(trace for trace in figure.data if trace.name == "epoch mean")
+    assert len(means.y) == 3
+
+
+def test_the_monitor_never_stops_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    monitor = TrainingMonitor()
+    monitor.on_epoch(SimpleNamespace(), {"epoch": 1})  # type: ignore[arg-type]
+    assert "AttributeError" in monitor.status.value
+
+
+def test_the_monitor_is_silent_in_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUADLIB_BATCH", "1")
+    monitor = TrainingMonitor()
+    monitor.on_epoch(trainer(1), trainer(1).history[-1])
+    assert not {"widget", "figure", "status"} & set(vars(monitor))
+
+
+def test_within_an_epoch_it_says_how_far_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    monitor, made = TrainingMonitor(), trainer(2)
+    monitor.on_start(made)
+    made.epoch, made.step = 3, 13
+    monitor.on_step(made, 13)
+    assert "Going on" in monitor.status.value  # not more than one update in a few seconds
+    monitor.SECONDS = 0.0
+    monitor.on_step(made, 13)
+    assert re.search("Epoch 3 of 9, step 3 of 5; [0-9]+ s left at most", monitor.status.value)
+
+
+def test_a_finished_run_shows_its_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    monitor = TrainingMonitor()
+    monitor.on_start(trainer(9))
+    monitor.on_end(trainer(9))
+    assert "Ended after epoch 9; best: epoch 9." in monitor.status.value
+    assert any(trace.name == "epoch mean" for trace in monitor.figure.data)
+
+
+def test_the_button_asks_the_trainer_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    monitor, made, asked = TrainingMonitor(), trainer(1), []
+    made.stop = lambda: asked.append(1) or True
+    assert monitor.widget and monitor.stop_button.disabled
+    monitor.on_start(made)
+    assert not monitor.stop_button.disabled
+    monitor.stop_button.click()
+    assert asked == [1] and monitor.stop_button.disabled
+    made.run.record["stopped"] = "stopped after epoch 1, step 2; and <so> on"
+    monitor.on_end(made)
+    assert "Stopped after epoch 1, step 2; and &lt;so&gt; on." in monitor.status.value

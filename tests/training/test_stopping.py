@@ -1,0 +1,132 @@
+"""An interrupt ends training after its step; going on gives the run that nobody disturbed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+import torch
+
+from quadlib.evaluation import KnnValidator
+from quadlib.figures.verdicts import judge_training, where_to_go_on
+from quadlib.runs import Run
+from quadlib.training.checkpoint import load_checkpoint
+from quadlib.training.restore import open_dataset
+from quadlib.training.trainer import Trainer, Watcher
+from quadlib.training.watcher import DoctorWatcher
+from tests.training.test_trainer import CountSteps, final_state, train
+
+
+class InterruptAt(Watcher):
+    """Sends the interrupt that a Jupyter kernel gets, once or more, at steps of the run."""
+
+    def __init__(self, *steps: int, times: int = 1) -> None:
+        self.steps, self.times = steps, times
+
+    def on_step(self, trainer: Trainer, step: int) -> None:
+        if step in self.steps:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
+
+
+def steps_an_epoch(settings) -> int:
+    return len(Trainer(open_dataset(settings), settings, Run.create(settings)).batches)
+
+
+@pytest.mark.parametrize(
+    ("steps", "options"),
+    [
+        ((1,), {}),
+        ((6,), {}),  # within the second epoch, where fusion_trust was set at its start
+        ((7, 9), {}),  # twice
+        ((3,), {"accumulation_steps": 2}),  # of two batches each
+        ((2,), {"num_workers": 1}),
+        ((14,), {"refit": True}),
+    ],
+)
+def test_stopped_and_gone_on_with_is_the_undisturbed_run(settings, steps, options):
+    settings = settings.model_copy(update=options)
+    whole, _, uninterrupted = train(settings)
+    expected = final_state(whole)
+    broken = settings.model_copy(update={"run": "broken"})
+    for number, _ in enumerate(steps):
+        run, trainer, result = train(broken, watcher=InterruptAt(steps[number]))
+        assert run.record["status"] == "stopped" and trainer.step == steps[number]
+        assert result.stopped == run.record["stopped"] != ""
+        torch.manual_seed(99)
+    run, _, result = train(broken, watcher=DoctorWatcher(refuse=False))
+    assert final_state(run) == expected
+    assert (run.record["status"], run.record["stopped"], result.stopped) == ("done", "", "")
+    assert result.epochs == uninterrupted.epochs
+    assert len((run.path("timings.jsonl")).read_text().splitlines()) == result.epochs
+
+
+def test_it_says_where_it_stopped_and_what_holds_it(settings, caplog):
+    caplog.set_level("INFO", "quadlib")
+    count = steps_an_epoch(settings)
+    run, trainer, result = train(settings, watcher=InterruptAt(count + 2))
+    said = "stopped after epoch 2, step 2; latest_model.pth holds it; "
+    assert result.stopped.startswith(said) and result.stopped in caplog.text
+    assert load_checkpoint(run.checkpoints / "latest_model.pth")["step"] == trainer.step
+    history = run.history()
+    assert [line["step"] for line in history if line["kind"] == "step"][-1] == count + 2
+    assert history == trainer.history
+    verdict = judge_training(history, settings.epochs).noting(*where_to_go_on(run))
+    assert "trained to epoch 1 of 3" in verdict.sentence
+    assert verdict.notes[-5].startswith("Stopped after epoch 2, step 2; latest_model.pth holds it")
+
+
+def test_before_the_first_epoch_is_over_nothing_is_judged_as_broken(settings):
+    run, *_ = train(settings, watcher=InterruptAt(1))
+    verdict = judge_training(run.history(), settings.epochs)
+    assert (verdict.level, verdict.sentence) == ("needs attention", "No epoch was completed.")
+
+
+def test_at_the_end_of_an_epoch_the_whole_epoch_is_kept(settings):
+    class AfterTheFirst(Watcher):
+        def on_epoch(self, trainer, record):
+            signal.raise_signal(signal.SIGINT)
+
+    run, trainer, result = train(settings, watcher=AfterTheFirst())
+    assert result.stopped.startswith("stopped after epoch 1; latest_model.pth holds it; ")
+    assert trainer.part == {} and len(run.path("timings.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_second_interrupt_ends_it_at_once(settings):
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, watcher=InterruptAt(2, times=2))
+    assert Run.open("r", settings.outputs).record["status"] == "killed"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_another_thread_may_ask_and_hears_no_interrupts(settings):
+    class Asks(Watcher):
+        def on_step(self, trainer, step):
+            assert trainer.stop() and not trainer.stop()
+
+    stopped = []
+    thread = threading.Thread(target=lambda: stopped.append(train(settings, watcher=Asks())[2]))
+    thread.start()
+    thread.join()
+    assert stopped[0].stopped.startswith("stopped after epoch 1, step 1; ")
+
+
+def test_history_is_there_before_training_and_grows(settings):
+    first = Trainer(
+        open_dataset(settings), settings, Run.create(settings), validator=KnnValidator(settings)
+    )
+    history = first.history
+    assert history == []
+    first.fit()
+    assert history == first.run.history() != []
+    again = Trainer(
+        open_dataset(settings),
+        settings,
+        first.run,
+        validator=KnnValidator(settings),
+        watcher=(counter := CountSteps()),
+    )
+    history = again.history
+    again.fit()
+    assert history == first.history and counter.steps == 0
