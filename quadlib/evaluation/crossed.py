@@ -90,7 +90,7 @@ def crossed_interval(
         >>> session, model = np.repeat(np.arange(20), 5), np.repeat(np.arange(5), 20)
         >>> wrong = np.arange(100) % 9 == 0
         >>> str(crossed_interval([(truth, np.where(wrong, 1 - truth, truth))], [session, model], 2))
-        '.880 [.86, .90]'
+        '.880 [.83, .93]'
     """
 
     def measure(sums: np.ndarray) -> np.ndarray:

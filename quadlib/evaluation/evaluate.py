@@ -82,7 +82,7 @@ def evaluate(
         'val_macro_f1'
         >>> evaluation = evaluate(run, EvaluateSettings(resamples=20))  # doctest: +ELLIPSIS
         evaluating digits: 1,200 test recordings among the 480 of train
-        scoring the fused embeddings, the baselines and the map
+        ...
         evaluated in ... s
         >>> evaluation.scores["macro_f1"].value > 0.5
         True
