@@ -140,10 +140,17 @@ def run(
 @app.command()
 def crossval(
     parameter: Parameters = None,
-    folds: Annotated[int, typer.Option(help="Parts of whole sessions, each tested once.")] = 5,
+    folds: Annotated[
+        int,
+        typer.Option(help="Parts of whole sessions, each tested once; 0 takes the run's, or 5."),
+    ] = 0,
     seeds: Annotated[
-        int, typer.Option(help="How many times, each with a division and weights of its own.")
-    ] = 1,
+        int,
+        typer.Option(
+            help="How many times, each with a division and weights of its own; 0 takes the run's, "
+            "or 1."
+        ),
+    ] = 0,
     run_name: Annotated[
         str,
         typer.Option("--run", help="Its name; empty takes the source and a digest of settings."),

@@ -10,7 +10,7 @@ from typing import Any
 
 from quadlib.config import SettingsError, TrainSettings
 from quadlib.data.open import open_table
-from quadlib.files import digest_bytes, read_record
+from quadlib.files import digest_bytes, outputs_folder, read_record
 from quadlib.reports.execute import (
     check_parameters,
     execute_notebook,
@@ -37,8 +37,8 @@ PLACES = ("run", "outputs")
 
 def cross_validate(
     values: Mapping[str, Any],
-    folds: int = 5,
-    seeds: int = 1,
+    folds: int = 0,
+    seeds: int = 0,
     *,
     say: Callable[[str], None] = log.info,
 ) -> int:
@@ -52,8 +52,9 @@ def cross_validate(
         values: Settings of 02_train, `run` the name of the cross-validation; the seeds count up
             from `seed`, and divide anew, but the recordings stay those of `data_seed`, or of the
             first seed.
-        folds: Parts of whole sessions, each tested once a seed.
-        seeds: How many times.
+        folds: Parts of whole sessions, each tested once a seed; 0 takes those of the named run, or
+            5.
+        seeds: How many times; 0 takes those of the named run, or 1.
         say: Gets every line of progress.
 
     Raises:
@@ -61,6 +62,7 @@ def cross_validate(
         TableError: The recordings cannot be divided so.
         RunError: The name is taken by another run or by other settings.
     """
+    folds, seeds = _asked(values, folds, seeds)
     settings = _checked(values, folds, seeds)
     open_table(_settings_of(settings, settings.seed, 1, folds))  # all problems before any kernel
     every = settings.model_dump(exclude=set(PLACES)) | {"folds": folds}
@@ -90,6 +92,13 @@ def cross_validate(
             + ("kept" if before else f"~{left:.0f} s left")
         )
     return _report(run, say)
+
+
+def _asked(values: Mapping[str, Any], folds: int, seeds: int) -> tuple[int, int]:
+    """Folds and seeds, those of the named run where they are 0."""
+    path = outputs_folder(str(values.get("outputs", ""))) / str(values.get("run", "")) / "run.json"
+    known = (read_record(path, "run").get("crossval") if path.is_file() else None) or {}
+    return folds or known.get("folds", 5), seeds or len(known.get("seeds", [0]))
 
 
 def _checked(values: Mapping[str, Any], folds: int, seeds: int) -> TrainSettings:

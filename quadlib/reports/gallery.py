@@ -205,7 +205,7 @@ def _reports(run: Run, headlines: Mapping[str, Any]) -> tuple[tuple[str, str, st
         (
             path.stem.replace("_", " "),
             f"{run.name}/reports/{path.name}",
-            headlines.get(path.stem, {}).get("sign", ""),
+            "✕" if path.stem.endswith("-failed") else headlines.get(path.stem, {}).get("sign", ""),
         )
         for path in sorted(run.path("reports").glob("*.html"))
     )

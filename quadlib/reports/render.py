@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render_report(notebook_path: Path, run: Run) -> Path:
     """Writes `<run>/reports/NAME.html` from an executed notebook and the run's record, and returns
-    its path.
+    its path; of a notebook that ended badly `NAME-failed.html` beside the report that there is.
 
     The page makes no request, needs no kernel, and says on its first screen what came out, or what
     failed and how to go on.
@@ -66,24 +67,37 @@ def render_report(notebook_path: Path, run: Run) -> Path:
             code=code,
         )
     )
-    path = run.path("reports", f"{name}.html")
+    path, failed = (run.path("reports", f"{name}{end}.html") for end in ("", "-failed"))
+    if entry.get("error") and entry.get("reported") and path.exists():
+        write_text(failed, page)
+        return failed
     write_text(path, page)
-    _remember(run, name, first)
+    failed.unlink(missing_ok=True)
+    _remember(run, name, first, reported=not entry.get("error"))
     return path
 
 
 def render_outcome(outcome: Outcome, notebook: Path, run: Run) -> Path:
     """The report of a notebook that was just executed, also where it ended before its first cell
-    was saved.
+    was saved; a good report that it takes the place of is kept in `reports/earlier`.
     """
+    name = outcome.notebook_path.stem
+    before = run.path("reports", f"{name}.html")
+    reported = run.record["notebooks"].get(name, {}).get("reported")
+    if reported and outcome.error is None and before.exists():
+        written = datetime.fromtimestamp(before.stat().st_mtime, UTC)
+        kept = run.path("reports", "earlier", f"{name}-{written:%Y%m%d-%H%M%S}.html")
+        kept.parent.mkdir(exist_ok=True)
+        before.replace(kept)
     return render_report(outcome.notebook_path if outcome.notebook_path.exists() else notebook, run)
 
 
-def _remember(run: Run, name: str, first: Headline) -> None:
-    """Notes the verdict in run.json, for the gallery."""
+def _remember(run: Run, name: str, first: Headline, reported: bool) -> None:
+    """Notes the verdict in run.json, for the gallery, and whether the report is one of success."""
     notebooks = run.record.get("notebooks", {})
     noted = {"tone": first.tone, "sign": first.sign, "word": first.word, "sentence": first.sentence}
-    run.update(notebooks=notebooks | {name: notebooks.get(name, {}) | {"headline": noted}})
+    entry = notebooks.get(name, {}) | {"headline": noted, "reported": reported}
+    run.update(notebooks=notebooks | {name: entry})
 
 
 def render_all(run: Run) -> list[Path]:

@@ -95,6 +95,9 @@ def test_it_goes_on_where_it_stopped(runner: Runner, values: dict[str, Any]) -> 
     runner.ran = []
     assert cross_validate(values, 2, 1, say=said.append) == 0  # and stays
     assert runner.ran == [("cv", "06_crossval")]
+    place = {name: values[name] for name in ("run", "outputs")}
+    assert cross_validate(place, say=said.append) == 0  # its name alone is enough
+    assert runner.ran == [("cv", "06_crossval")] * 2
     parts = Run.open("cv", values["outputs"]).record["crossval"]["parts"]
     assert len(parts) == 4
 
@@ -113,8 +116,8 @@ def test_what_is_wrong_is_refused_before_anything_runs(
     runner: Runner, values: dict[str, Any]
 ) -> None:
     with pytest.raises(SettingsError) as wrong:
-        cross_validate(values | {"fold": "1/2", "split": "grouped"}, 1, 0)
-    for words in ("fold: crossval sets it itself", "split: crossval", "folds: 1", "seeds: 0"):
+        cross_validate(values | {"fold": "1/2", "split": "grouped"}, 1, -1)
+    for words in ("fold: crossval sets it itself", "split: crossval", "folds: 1", "seeds: -1"):
         assert words in str(wrong.value)
     with pytest.raises(SettingsError, match="did you mean epochs"):
         cross_validate(values | {"epoch": "2"})
@@ -126,6 +129,8 @@ def test_what_is_wrong_is_refused_before_anything_runs(
         cross_validate(values | {"run": "taken"}, 2)
     assert runner.ran == []
     cross_validate(values, 2, say=lambda line: None)
+    with pytest.raises(RunError, match=r"other settings \(folds 2 -> 3\)"):
+        cross_validate(values, 3)
     with pytest.raises(RunError, match=r"other settings \(epochs 2 -> 4\)"):
         cross_validate(values | {"epochs": "4"}, 2)
     assert read_record(Run.open("cv", values["outputs"]).path("crossval.json"), "crossval")

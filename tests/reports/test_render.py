@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
+from quadlib.reports.execute import Outcome
 from quadlib.reports.figure import PLOTLY_MIME, figure_html, trace_table
 from quadlib.reports.headline import VERDICT_MIME
 from quadlib.reports.preprocess import markdown_html
-from quadlib.reports.render import render_all, render_report
+from quadlib.reports.render import render_all, render_outcome, render_report
 from quadlib.reports.sanitise import sanitise
 from quadlib.runs import RunError
 
@@ -317,3 +318,32 @@ def test_table_from_traces_reads_typed_arrays_and_heat_maps():
 def test_rendering_again_without_notebooks_is_refused(run):
     with pytest.raises(RunError, match="no executed notebook"):
         render_all(run)
+
+
+def test_a_good_report_is_never_lost(run):
+    good = write_executed(run, shown(source="first"))
+    outcome = Outcome("done", good, 1.0)
+    path = render_outcome(outcome, good, run)
+    first = path.read_text()
+    error = {"type": "ValueError", "message": "no such column", "cell": 0, "traceback": []}
+    record = run.record["notebooks"]["01_batches"]
+    run.update(status="failed", notebooks={"01_batches": record | {"status": "failed"} | {
+        "error": error}})  # fmt: skip
+    failed = render_outcome(Outcome("failed", good, 1.0, error), good, run)
+    assert failed.name == "01_batches-failed.html" and "no such column" in failed.read_text()
+    assert path.read_text() == first
+    assert [path.name for path in render_all(run)] == ["01_batches-failed.html"]
+    run.update(status="done", notebooks={"01_batches": record})
+    assert render_outcome(outcome, good, run) == path
+    [kept] = run.path("reports", "earlier").iterdir()
+    assert kept.read_text() == first and not failed.exists()
+    render_all(run)  # the same execution once more
+    assert len(list(run.path("reports", "earlier").iterdir())) == 1
+
+
+def test_a_first_failure_has_the_place_of_the_report(run):
+    error = {"type": "ValueError", "message": "no such column", "cell": 0, "traceback": []}
+    bad = write_executed(run, shown(source="first"), error=error, status="failed")
+    assert render_outcome(Outcome("failed", bad, 1.0, error), bad, run).name == "01_batches.html"
+    again = render_outcome(Outcome("failed", bad, 1.0, error), bad, run)
+    assert again.name == "01_batches.html" and not run.path("reports", "earlier").exists()
