@@ -44,13 +44,19 @@ class SeriesSettings(Settings):
 
 
 class AlignmentSettings(Settings):
-    """What of a recording's files counts: where their clocks start, what is hidden."""
+    """What of a recording's files counts: where their clocks start, what is hidden, what is
+    white.
+    """
 
     clock_offset_s: dict[str, float] = Field(
         {}, description="modality: seconds after the log at which its files start"
     )
     image_mask: list[float] = Field(
         [], description="blanked in photos, shares: [left, top, right, bottom] or corners"
+    )
+
+    image_white: int = Field(
+        0, ge=0, le=65535, description="white of photos of 16 bits, such as 4095; 0 takes 65535"
     )
 
     @field_validator("image_mask")

@@ -15,7 +15,7 @@ import av.logging
 from av.container import InputContainer
 
 from quadlib.data.decoding.damage import DamageError, open_regular
-from quadlib.data.decoding.lengths import LARGEST, outdated_length
+from quadlib.data.decoding.lengths import LARGEST, is_silent, outdated_length, unfinished_fragments
 
 # FFmpeg conceals damage by default: a truncated clip decodes silently short. These flags make it
 # raise.
@@ -27,6 +27,7 @@ FORMATS = (
 )
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 ESTIMATED = ("mp3", "aac", "ac3", "eac3", "ogg", "mpegts", "mpeg", "mpegvideo", "amr", "h264")
+PADDED = "pcm_f24le"  # 24 bits in each 32
 SEVEN = (21, 14, 7, 0)
 SLACK_SECONDS = 0.15  # an encoder's delay and its last, padded frame
 
@@ -40,6 +41,8 @@ def open_container(path: Path, what: str) -> Iterator[InputContainer]:
     options = STRICT | {"format_whitelist": FORMATS}
     with open_regular(path) as file:
         _check_bytes(path, file)
+        if is_silent(file):
+            raise DamageError(path, "holds no samples")
         if outdated_length(file):
             options |= {"ignore_length": "1"}
         try:
@@ -56,11 +59,14 @@ def open_container(path: Path, what: str) -> Iterator[InputContainer]:
             raise DamageError(path, f"the {what} cannot be decoded ({reason})") from None
 
 
-def promised_seconds(container: InputContainer, stream: av.stream.Stream) -> float:
+def promised_seconds(path: Path, container: InputContainer, stream: av.stream.Stream) -> float:
     """How long a stream, or the file as a whole, lasts by a header that was written when the
     recording ended; 0 where there is none, and FFmpeg at most estimates.
     """
-    if container.format.name.split(",")[0] in ESTIMATED:
+    name = container.format.name.split(",")[0]
+    if name in ESTIMATED or (name == "mov" and unfinished_fragments(path)):
+        return 0.0
+    if stream.codec_context.name == PADDED:  # FFmpeg counts three bytes a sample, not four
         return 0.0
     if stream.duration is not None and stream.time_base is not None:
         seconds = float(stream.duration * stream.time_base)

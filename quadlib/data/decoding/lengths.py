@@ -1,5 +1,5 @@
-"""Whether a WAV file's header still fits what is in the file: recorders that lose power leave the
-length of their last save.
+"""Whether the header of a WAV or MP4 file still fits what is in the file: recorders that lose power
+leave the length of their last save.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import IO
 from quadlib.data.decoding.damage import open_regular
 
 LARGEST = 2**31 - 2**16  # bytes; above it a header of 32 bits stands for "unknown"
+MOST_INDEX = 2**24  # bytes that are searched for a length
 LEFTOVER = 1024  # bytes after the sound that are no chunk and may be a tag
 
 
@@ -27,7 +28,9 @@ def outdated_length(file: IO[bytes]) -> str:
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
             return ""
-        start, length = _sound(file, size)
+        start, length = sound_chunk(file, size)
+        if length == 0 and _is_chunks(file, start, size):
+            return ""
         if start and (length == 0 or length >= LARGEST) and size > start:
             return "its header does not say how long it is, so it is read to its end"
         end = start + length + length % 2
@@ -41,6 +44,38 @@ def outdated_length(file: IO[bytes]) -> str:
         file.seek(0)
 
 
+def is_silent(file: IO[bytes]) -> bool:
+    """Whether a WAV file has no sample, though other chunks may follow, which FFmpeg would play.
+    The file is left at its start.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(12)
+    start, length = sound_chunk(file, size) if head[8:12] == b"WAVE" else (0, 0)
+    silent = bool(start) and length == 0 and (size == start or _is_chunks(file, start, size))
+    file.seek(0)
+    return silent
+
+
+def unfinished_fragments(path: Path) -> bool:
+    """Whether an MP4 is a row of fragments without a length or an index at its end, as a recorder
+    leaves it that was killed: what its last fragment promises may not have been written.
+    """
+    with open_regular(path) as file:
+        size, place, found = file.seek(0, os.SEEK_END), 0, set()
+        while place + 8 <= size:
+            file.seek(place)
+            head = file.read(16)
+            length, name = int.from_bytes(head[:4], "big"), head[4:8]
+            if length == 1:  # a long one, or one to the end of the file
+                length = int.from_bytes(head[8:16], "big")
+            found.add(name)
+            if name == b"moov" and b"mehd" in file.read(min(length, MOST_INDEX)):
+                return False
+            place += length if length >= 8 else size
+    return b"moof" in found and b"mfra" not in found
+
+
 def length_notes(path: Path) -> list[str]:
     """The same of a path, as notes for the inventory."""
     with open_regular(path) as file:
@@ -48,7 +83,7 @@ def length_notes(path: Path) -> list[str]:
     return [outdated] if outdated else []
 
 
-def _sound(file: IO[bytes], size: int) -> tuple[int, int]:
+def sound_chunk(file: IO[bytes], size: int) -> tuple[int, int]:
     """Where the chunk of samples starts, and its length; (0, 0) where there is none."""
     place = 12
     while place + 8 <= size:

@@ -19,6 +19,7 @@ from quadlib.config import MediaSettings
 from quadlib.data.decoding.bins import bin_edges
 from quadlib.data.decoding.clocks import window_of
 from quadlib.data.decoding.container import (
+    PADDED,
     SLACK_SECONDS,
     decoded_frames,
     open_container,
@@ -27,6 +28,7 @@ from quadlib.data.decoding.container import (
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.lengths import length_notes
+from quadlib.data.decoding.padded import are_floats, padded_samples
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import span
 
@@ -108,7 +110,7 @@ def _read_through(path: Path) -> tuple[float, np.ndarray]:
     carried = np.zeros((0, 1), dtype=np.float32)
     with open_container(path, "sound") as container:
         stream = _sound_stream(path, container)
-        promised = promised_seconds(container, stream)
+        promised = promised_seconds(path, container, stream)
         exact = (stream.codec_context.name or "").startswith(("pcm_", "flac", "alac"))
         if container.format.name == "caf" and stream.codec_context.name == "alac":
             exact = False  # its length is in whole packets
@@ -148,6 +150,10 @@ def _blocks(
     path: Path, container: InputContainer, stream: AudioStream, promised: float
 ) -> Iterator[tuple[np.ndarray, int, float]]:
     """(samples, channels) float32 with full scale 1, their rate, and their time by the file, s."""
+    if stream.codec_context.name == PADDED and not are_floats(path):
+        for samples in padded_samples(path, stream.channels):
+            yield samples, stream.sample_rate, 0.0
+        return
     for frame in decoded_frames(path, container, stream, promised > 0, "sound"):
         samples = frame.to_ndarray()
         if not frame.format.is_planar:
@@ -162,10 +168,6 @@ def _blocks(
 def _sound_stream(path: Path, container: InputContainer) -> AudioStream:
     for stream in container.streams.audio:
         if stream.codec_context is not None:
-            if stream.codec_context.name == "pcm_f24le":  # FFmpeg takes the integers for floats
-                raise DamageError(
-                    path, "holds 24 bits in each 32, which FFmpeg misreads", "save it with 24 bits"
-                )
             return stream
     raise DamageError(path, "holds no sound", "put the recording's sound in its place")
 
@@ -178,7 +180,7 @@ def _resampled(path: Path, rate: int) -> Iterator[np.ndarray]:
         stream, source, length = _sound_stream(path, container), (0, 0), 0
         held: list[np.ndarray] = []
         stretcher: soxr.ResampleStream | None = None
-        promised = promised_seconds(container, stream)
+        promised = promised_seconds(path, container, stream)
         for samples, from_rate, _ in _blocks(path, container, stream, promised):
             if (from_rate, samples.shape[1]) != source:
                 if length:

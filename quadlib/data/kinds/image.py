@@ -17,6 +17,7 @@ from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import relight, shift
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
+TWELVE_BITS, FOURTEEN_BITS = 4096, 16384
 MOST_PIXELS = 200_000_000  # in memory, after a JPEG's reduction: 0.8 GB
 # What Pillow's many readers raise for files that are damaged.
 BROKEN = (
@@ -26,16 +27,19 @@ BROKEN = (
 HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # brands of a phone's photos
 
 
-def decode_images(paths: Sequence[Path], settings: MediaSettings) -> np.ndarray:
+def decode_images(
+    paths: Sequence[Path], settings: MediaSettings, notes: list[str] | None = None
+) -> np.ndarray:
     """Decodes all photos of a recording and keeps evenly picked ones: uint8 (image_views, 3,
     height, width), RGB.
 
     Photos are turned upright by their EXIF orientation, brought to eight bits by the range of their
     mode, and resized; fewer photos than views are repeated. Where image_mask says, they are black:
     a sticker would give the class away. Every photo is decoded, also one that is not picked, so
-    that no damage passes. Raises DamageError.
+    that no damage passes. `notes` takes what is odd and no damage. Raises DamageError.
     """
-    photos = [_decode(path, settings) for path in paths]
+    notes = [] if notes is None else notes
+    photos = [_decode(path, settings, notes) for path in paths]
     picked = np.linspace(0, len(photos) - 1, settings.image_views).round().astype(int)
     views = np.stack([photos[position] for position in picked])
     views[:, masked_pixels(settings)] = 0
@@ -59,7 +63,7 @@ def masked_pixels(settings: MediaSettings) -> np.ndarray:
     return np.asarray(mask).reshape(size[1], 8, size[0], 8).mean(axis=(1, 3)) > 0.25
 
 
-def _decode(path: Path, settings: MediaSettings) -> np.ndarray:
+def _decode(path: Path, settings: MediaSettings, notes: list[str]) -> np.ndarray:
     size = (settings.image_width_px, settings.image_height_px)
     with open_regular(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of EXIF data that are broken, and of many pixels
@@ -76,8 +80,13 @@ def _decode(path: Path, settings: MediaSettings) -> np.ndarray:
                 # JPEG decodes at a fraction of its size, where that is enough.
                 image.draft("RGB", (2 * longest, 2 * longest))
                 _check_pixels(path, image)
+                colours = image.mode in ("RGB", "RGBA", "LA")
+                deep = colours and any(";16" in str(tile.args) for tile in image.tile)
                 image.load()
-                upright = ImageOps.exif_transpose(_seen(_eight_bits(path, image)))
+                grey = _eight_bits(path, image, settings.image_white, notes)
+                if deep:
+                    _check_colours(path, image, settings.image_white)
+                upright = ImageOps.exif_transpose(_seen(grey))
                 return np.array(upright.convert("RGB").resize(size, Image.Resampling.BILINEAR))
         except DamageError:
             raise
@@ -90,13 +99,16 @@ def _decode(path: Path, settings: MediaSettings) -> np.ndarray:
             raise DamageError(path, f"the photo cannot be decoded ({reason})") from None
 
 
-def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
-    """The picture in eight bits a colour: 16 bits by their range, floats where they lie from 0 to
-    1. Pillow itself clips both. Raises DamageError for a range that cannot be known.
+def _eight_bits(path: Path, image: Image.Image, white: int, notes: list[str]) -> Image.Image:
+    """The picture in eight bits a colour: 16 bits by their range or up to `white`, floats where
+    they lie from 0 to 1. Pillow itself clips both. Raises DamageError for a range that cannot be
+    known.
     """
     exif = image.getexif()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
-        values = np.asarray(image).astype(np.float32) / 257
+        values = np.asarray(image).astype(np.float32)
+        _check_white(path, int(values.max()), white, notes)
+        values *= 255 / (white or 65535)
     elif image.mode == "F":
         values = np.asarray(image)
         low, high = values.min(), values.max()
@@ -119,6 +131,40 @@ def _eight_bits(path: Path, image: Image.Image) -> Image.Image:
     picture = Image.fromarray(values.round().astype(np.uint8))
     picture.getexif().update(exif)
     return picture
+
+
+def _check_white(path: Path, brightest: int, white: int, notes: list[str]) -> None:
+    """A camera of 12 bits uses a sixteenth of the range of its file of 16: almost all is black."""
+    if white and brightest > white:
+        raise DamageError(
+            path,
+            f"has values above image_white={white}",
+            "set image_white to the largest value that the camera gives",
+        )
+    if not white and 0 < brightest < TWELVE_BITS:
+        raise DamageError(
+            path,
+            "is a photo of 16 bits of which no value reaches 4096, as of a camera of 12 bits: it "
+            "would be almost black",
+            "set image_white=4095, or image_white=65535 where it is that dark",
+        )
+    if not white and 0 < brightest < FOURTEEN_BITS:
+        notes.append(
+            "photos of 16 bits of which no value reaches 16384 are dark; for a camera of 14 bits, "
+            "set image_white=16383"
+        )
+
+
+def _check_colours(path: Path, image: Image.Image, white: int) -> None:
+    """Of 16 bits a colour Pillow keeps the upper eight, in which 12 bits leave four."""
+    brightest = int(np.asarray(image.convert("RGB")).max())
+    if 0 < white < 65535 or (not white and 0 < brightest < TWELVE_BITS / 256):
+        raise DamageError(
+            path,
+            "has 16 bits a colour, of which the upper 8 are read: a camera of 12 bits leaves them "
+            "almost black",
+            "save it with 8 bits a colour",
+        )
 
 
 def _seen(image: Image.Image) -> Image.Image:
@@ -178,7 +224,9 @@ def _register_heif(path: Path) -> None:
 
 def decode(job: Job) -> Decoded:
     """The kind's decoder."""
-    return Decoded(decode_images(job.paths, job.settings))
+    notes: list[str] = []
+    array = decode_images(job.paths, job.settings, notes)
+    return Decoded(array, facts={"notes": list(dict.fromkeys(notes))})
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:

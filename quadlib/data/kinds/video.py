@@ -114,7 +114,7 @@ def read_timeline(path: Path) -> Timeline:
     """
     with open_container(path, "video") as container:
         stream = _picture_stream(path, container)
-        promised = promised_seconds(container, stream)
+        promised = promised_seconds(path, container, stream)
         whole = stream.duration is None  # then the promise is that of all streams together
         leaps = container.format.name.split(",")[0] in ("mpegts", "mpeg")
         shown, stamped, stretches, step = 0, True, [], 1 / float(stream.average_rate or 25)
@@ -161,7 +161,7 @@ def _timed_frames(path: Path, timeline: Timeline) -> Iterator[tuple[float, av.Vi
     """Every frame with its time, s after the first one shown. Raises DamageError."""
     with open_container(path, "video") as container:
         stream = _picture_stream(path, container)
-        promised = promised_seconds(container, stream) > 0
+        promised = promised_seconds(path, container, stream) > 0
         count, stretch, before, now = 0, 0, float("-inf"), 0.0
         for frame in decoded_frames(path, container, stream, promised, "video"):
             if timeline.stretches and frame.pts is not None:

@@ -37,6 +37,7 @@ from quadlib.runs.commands import table_command
 
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 FRAME_ENDINGS = (".parquet", ".feather")
+WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
 SAVE_AS = "save it as .csv (CSV), .tsv, .parquet, .feather or .npz"
 
 
@@ -134,6 +135,11 @@ def _existing(path: str | Path | None) -> Path:
             + (f'did you mean path="{file.with_name(near[0])}"?' if near else SAVE_AS)
         )
     file = file.resolve()
+    if file.suffix.lower() in WORKBOOKS:
+        raise TableError(
+            f"table: {file.name} is a workbook, which may hold several sheets; save the one of the "
+            f'recordings as "CSV UTF-8", and set path="{file.with_suffix(".csv")}"'
+        )
     if file.suffix.lower() not in (".npz", *TEXT_ENDINGS, *FRAME_ENDINGS):
         raise TableError(f"table: {file.name} is of no known format ({file.suffix}); {SAVE_AS}")
     return file

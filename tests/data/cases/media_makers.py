@@ -153,7 +153,7 @@ def raw_photo(kind: str, format: str, scale: float = 1) -> Callable[[Path], None
     def write(path: Path) -> None:
         grey = gradient()
         if kind.endswith("u2"):
-            values = np.round(65535 * grey).astype(np.uint16)
+            values = np.round(65535 * scale * grey).astype(np.uint16)
             if kind[0] == ">":
                 big = Image.frombytes("I;16B", grey.shape[::-1], values.astype(">u2").tobytes())
                 big.save(path, format=format)
@@ -180,5 +180,35 @@ def wav_bytes(what: str) -> Callable[[Path], None]:
         header = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, 16000, 64000, 4, 32)
         data = header + struct.pack("<4sI", b"data", len(data)) + data
         path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(data)) + b"WAVE" + data)
+
+    return write
+
+
+def padded_wav(what: str) -> Callable[[Path], None]:
+    """The tone as a WAV whose header says 24 bits, and whose samples take four bytes each; or one
+    without samples, with a chunk of words behind them.
+    """
+
+    def write(path: Path) -> None:
+        make("ffmpeg {tone} -f s32le -c:a pcm_s32le {out}", path)
+        high = np.frombuffer(path.read_bytes(), "<i4") >> 8
+        samples = {
+            "left": high << 8,
+            "extensible": high << 8,
+            "right": high,
+            "floats": high.astype("<f4"),
+            "noise": np.random.default_rng(0).integers(-(2**31), 2**31, 4000),
+            "empty": high[:0],
+        }[what]
+        data = samples.astype("<f4" if what == "floats" else "<i4").tobytes()
+        form = struct.pack("<HHIIHH", 1, 1, 16000, 64000, 4, 24)
+        if what == "extensible":
+            pcm = bytes.fromhex("0100000000001000800000aa00389b71")
+            form = b"\xfe\xff" + form[2:] + struct.pack("<HHI", 22, 24, 4) + pcm
+        words = b"LIST\x10\0\0\0INFOISFT\4\0\0\0Lavf" if what == "empty" else b""
+        chunks = [(b"fmt ", form), (b"data", data)]
+        body = b"".join(name + struct.pack("<I", len(part)) + part for name, part in chunks)
+        body += words
+        path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body)
 
     return write

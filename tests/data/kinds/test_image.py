@@ -97,3 +97,23 @@ def test_a_heic_photo_needs_its_extra(media):
     Image.new("RGB", (120, 60), (200, 100, 50)).save(path)
     view = decode_images([path], SETTINGS)[0]
     assert view.mean(axis=(1, 2)) == pytest.approx([200, 100, 50], abs=6)
+
+
+def test_what_is_white_in_a_photo_of_16_bits_is_set_where_its_camera_has_fewer(tmp_path):
+    ramp = np.tile(np.linspace(0, 1, 40), (20, 1))
+    path, notes = tmp_path / "a.png", []
+
+    def grey(bits: int, white: int) -> np.ndarray:
+        Image.fromarray(np.round(ramp * (2**bits - 1)).astype(np.uint16)).save(path)
+        settings = SETTINGS.model_copy(update={"image_white": white})
+        return decode_images([path], settings, notes)[0, 0]
+
+    full = grey(16, 0)
+    with pytest.raises(DamageError, match="no value reaches 4096.*set image_white=4095, or"):
+        grey(12, 0)
+    assert np.abs(grey(12, 4095).astype(int) - full).max() <= 1 and not notes
+    assert grey(12, 65535).max() == 16
+    assert grey(14, 0).max() == 64 and "set image_white=16383" in notes[0]
+    assert np.abs(grey(14, 16383).astype(int) - full).max() <= 1
+    with pytest.raises(DamageError, match="values above image_white=4095"):
+        grey(14, 4095)

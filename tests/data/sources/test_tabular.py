@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -332,7 +333,7 @@ def test_files_of_no_known_format(tmp_path):
     for name, said in (
         ("t.npz", "not a readable .npz"),
         ("t.parquet", "not a readable .parquet"),
-        ("t.xlsx", "no known format"),
+        ("t.doc", "no known format"),
     ):
         (tmp_path / name).write_bytes(b"nothing of the kind")
         assert said in problems(tmp_path / name)
@@ -340,6 +341,19 @@ def test_files_of_no_known_format(tmp_path):
         assert "not a file of this machine" in problems(path)
     assert "is a folder" in problems(tmp_path)
     assert "no path was given" in problems("") and "no path was given" in problems(None)
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_workbook_is_refused_and_its_sheet_as_csv_is_read(tmp_path, separator):
+    (tmp_path / "mine.xlsx").write_bytes(b"PK\x03\x04")
+    said = problems(tmp_path / "mine.xlsx")
+    assert "is a workbook" in said and 'save the one of the recordings as "CSV UTF-8"' in said
+    path = Path(re.search(r'path="(.+)"', said)[1])
+    lines = ["sample_id,label,sound", "1,Naht gut,a.wav", '2,"Riß, schwer",b.wav']
+    if separator == ";":  # as Excel writes it where a comma is the decimal sign
+        lines = ["sample_id;label;sound", "1;Naht gut;a.wav", "2;Riß, schwer;b.wav"]
+    path.write_bytes(("\ufeff" + "\r\n".join(lines) + "\r\n").encode())
+    assert tabular.read(path).frame["label"].tolist() == ["Naht gut", "Riß, schwer"]
 
 
 def test_windows_lines_and_byte_order_mark(tmp_path):
