@@ -20,8 +20,8 @@ setup: .venv/installed  ## make .venv with the locked packages and quadlib
 demo: setup  ## simulated and measured data: made, trained, diagnosed, evaluated, reported
 	$(BIN)/quadlib demo
 
-lab: setup  ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=. notebooks/01_batches.ipynb
+lab: setup  ## JupyterLab on working copies of the notebooks, in outputs/notebooks
+	$(BIN)/quadlib lab
 
 lint: setup  ## format, style, types, and that imports run downwards only
 	$(BIN)/ruff format --check .

@@ -1,5 +1,5 @@
-"""The command line: demo, run, crossval, doctor, explain, data, runs, report. Exit codes: 0 fine, 1
-findings or failures, 2 wrong use.
+"""The command line: demo, run, crossval, lab, doctor, explain, data, runs, report. Exit codes: 0
+fine, 1 findings or failures, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -292,6 +292,27 @@ def doctor(
         if path is not None:
             write_text(path, text())
     raise typer.Exit(diagnosis.exit_code)
+
+
+@app.command()
+def lab(
+    notebook: Annotated[str, typer.Argument(help="Notebook to open.")] = "01_batches",
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="-- OPTIONS", help="JupyterLab's own, behind --.")
+    ] = None,
+    outputs: Outputs = "",
+) -> None:
+    """Open working copies of the notebooks, under outputs/notebooks, in JupyterLab."""
+    from quadlib.jupyter.lab import start_lab, working_copies
+    from quadlib.reports.execute import find_notebook
+
+    original = find_notebook(notebook)
+    copies, notes = working_copies(original.parent, outputs)
+    for note in notes:
+        typer.echo(note)
+    copy = next(path for path in copies if path.name == original.name)
+    typer.echo(f"your copies of the notebooks: {copy.parent}")
+    raise typer.Exit(start_lab(copy, outputs, tuple(options or ())))
 
 
 @app.command()

@@ -7,6 +7,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
@@ -20,6 +22,8 @@ from quadlib.reports.execute import NOTEBOOK_SETTINGS
 FOLDER = Path(__file__).parent.parent / "notebooks"
 MODELS = NOTEBOOK_SETTINGS
 MOST_CELLS, MOST_LINES, MOST_BYTES = 20, 12, 60_000
+FIRST, REST = "parameters", "rest-of-parameters"  # tags; the second cell is collapsed
+MOST_FIRST = 15  # parameters that a reader sees at once
 
 
 def type_name(annotation: Any) -> str:
@@ -33,17 +37,23 @@ def type_name(annotation: Any) -> str:
     )
 
 
-def parameter_cell(model: type[Settings]) -> str:
-    """The parameter cell that a settings model asks for, one line a field."""
-    lines = []
-    for name, field in model.model_fields.items():
-        value = (
-            json.dumps(field.default)
-            if isinstance(field.default, str | list)
-            else repr(field.default)
-        )
-        lines.append(f"{name}: {type_name(field.annotation)} = {value}  # {field.description}")
-    return "\n".join(lines)
+def line_of(model: type[Settings], name: str) -> str:
+    """The line of a parameter cell that a field of a settings model asks for."""
+    field = model.model_fields[name]
+    value = (
+        json.dumps(field.default) if isinstance(field.default, str | list) else repr(field.default)
+    )
+    return f"{name}: {type_name(field.annotation)} = {value}  # {field.description}"
+
+
+def tagged(notebook: nbformat.NotebookNode, tag: str) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def parameter_lines(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """Their lines without groups' names."""
+    lines = [line for cell in cells for line in cell.source.splitlines()]
+    return [line for line in lines if line and not line.startswith("# ")]
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -65,19 +75,36 @@ def test_every_notebook_has_a_settings_model() -> None:
 
 
 def test_parameters_equal_the_settings(name: str, notebook: nbformat.NotebookNode) -> None:
-    wanted = parameter_cell(MODELS[name])
-    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    assert [cell.source for cell in tagged] == [wanted], (
-        f"the parameter cell of {name} should read:\n{wanted}"
-    )
+    model = MODELS[name]
+    first, rest = (parameter_lines(tagged(notebook, tag)) for tag in (FIRST, REST))
+    shown = [line.partition(":")[0] for line in first]
+    wanted = [line_of(model, field) for field in model.model_fields if field not in shown]
+    assert rest == wanted, f"the collapsed cell of {name} should read:\n" + "\n".join(wanted)
+    known = [field for field in shown if field in model.model_fields]
+    assert first == [line_of(model, field) for field in known]
+
+
+def test_a_dozen_parameters_are_seen_at_once_and_the_rest_lies_before_them(
+    name: str, notebook: nbformat.NotebookNode
+) -> None:
+    """papermill puts its values after the tagged cell, so that they win over both."""
+    (first,), rest = tagged(notebook, FIRST), tagged(notebook, REST)
+    assert len(parameter_lines([first])) <= MOST_FIRST
+    assert len(rest) == (len(MODELS[name].model_fields) > MOST_FIRST)
+    for cell in rest:
+        assert notebook.cells.index(first) == notebook.cells.index(cell) + 1
+        assert cell.metadata["jupyter"] == {"source_hidden": True}
+        assert first.source.startswith("# ")  # grouped
 
 
 def test_papermill_reads_every_parameter(name: str) -> None:
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     inspected = papermill.inspect_notebook(FOLDER / f"{name}.ipynb")
     fields = MODELS[name].model_fields
-    assert set(inspected) == set(fields)
-    for parameter, field in fields.items():
-        found = inspected[parameter]
+    shown = parameter_lines(tagged(notebook, FIRST))
+    assert list(inspected) == [line.partition(":")[0] for line in shown]
+    for parameter, found in inspected.items():
+        field = fields[parameter]
         assert found["inferred_type_name"] == type_name(field.annotation)
         assert ast.literal_eval(found["default"]) == field.default
         assert found["help"] == field.description
@@ -85,9 +112,10 @@ def test_papermill_reads_every_parameter(name: str) -> None:
 
 
 def test_first_the_question_last_the_answer(name: str, notebook: nbformat.NotebookNode) -> None:
-    first, second, last = notebook.cells[0], notebook.cells[1], notebook.cells[-1]
+    (parameters,), rest = tagged(notebook, FIRST), tagged(notebook, REST)
+    first, last = notebook.cells[0], notebook.cells[-1]
     assert first.cell_type == "markdown" and re.match(r"# .*\?\n", first.source)
-    assert second.metadata["tags"] == ["parameters"]
+    assert notebook.cells[1] is (rest or [parameters])[0]
     assert last.cell_type == "code" and last.source.startswith("judge_")
     headings = [
         line
@@ -102,7 +130,7 @@ def test_first_the_question_last_the_answer(name: str, notebook: nbformat.Notebo
 def test_thin(name: str, notebook: nbformat.NotebookNode) -> None:
     assert len(notebook.cells) <= MOST_CELLS
     for cell in notebook.cells:
-        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+        if cell.cell_type == "code" and not {FIRST, REST} & set(cell.metadata.get("tags", [])):
             assert len(cell.source.splitlines()) <= MOST_LINES, cell.source
     for source in code_of(notebook):
         for node in ast.walk(ast.parse(source)):
@@ -138,7 +166,22 @@ def test_stored_clean(name: str, notebook: nbformat.NotebookNode) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert cell.outputs == [] and cell.execution_count is None
-        assert set(cell.metadata) <= {"tags"}
+        assert set(cell.metadata) <= {"tags", "jupyter"}
+
+
+def test_settings_are_read_before_anything_heavy_is_imported(
+    name: str, notebook: nbformat.NotebookNode
+) -> None:
+    (first,) = tagged(notebook, FIRST)
+    cell = notebook.cells[notebook.cells.index(first) + 1]
+    assert cell.source.splitlines()[1:] == [
+        "from quadlib.jupyter.parameters import settings_from",
+        "",
+        f"settings = settings_from({MODELS[name].__name__}, globals())",
+    ]
+    code = "import sys, quadlib.jupyter.parameters; print({'torch', 'plotly'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "set()\n"
 
 
 def test_no_name_of_a_parameter_is_taken_by_something_else(
@@ -146,8 +189,8 @@ def test_no_name_of_a_parameter_is_taken_by_something_else(
 ) -> None:
     """A cell run twice in JupyterLab must find its parameters as they were."""
     parameters = set(MODELS[name].model_fields)
-    for cell in notebook.cells[2:]:
-        if cell.cell_type == "code":
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and not {FIRST, REST} & set(cell.metadata.get("tags", [])):
             stored = {
                 node.id
                 for node in ast.walk(ast.parse(cell.source))

@@ -1,69 +1,17 @@
-"""What a notebook needs beside the library: its settings from the parameter cell, and one batch as
-a run's model embeds it.
-"""
+"""What a notebook needs beside the library: one batch as a run's model embeds it."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from quadlib import log_to_stdout
-from quadlib.config import RunSettings, SettingsError, TrainSettings, read_settings
 from quadlib.data.batches import SplitBatches
-from quadlib.runs.memory import going_on, recall
-from quadlib.runs.run import new_name, started_by_quadlib
+from quadlib.jupyter.parameters import settings_from as settings_from
 from quadlib.training.checkpoint import load_weights
-from quadlib.training.names import unknown_codes
 from quadlib.training.objective import QuadObjective
 from quadlib.training.restore import Restored
-
-log = logging.getLogger(__name__)
-Model = TypeVar("Model", bound=RunSettings)
-
-
-def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
-    """The settings that the parameter cell left in a notebook's variables, papermill's values
-    included; from here on the notebook shows what quadlib says while it works. A training run that
-    has no name gets one, so that running a later cell again goes on with the same run.
-
-    Args:
-        model: Settings model of the notebook.
-        namespace: The notebook's variables, `globals()`.
-
-    Raises:
-        SettingsError: Values are wrong, or parameters were removed from the cell; all are listed.
-
-    Example:
-        >>> from quadlib.config import DiagnoseSettings
-        >>> run, outputs, seed, checkpoint, deep = "", "", 0, "best", False
-        >>> settings_from(DiagnoseSettings, locals()).checkpoint
-        'best'
-    """
-    log_to_stdout()
-    missing = [name for name in model.model_fields if name not in namespace]
-    if missing:
-        raise SettingsError(
-            f"the notebook has no {', '.join(missing)}; run its parameter cell first, or restore "
-            "the lines that were removed"
-        )
-    values = {name: namespace[name] for name in model.model_fields}
-    if started_by_quadlib():  # which has read the run's settings back
-        return read_settings(model, values, unknown_codes(values))
-    given = {
-        name: values[name]
-        for name, field in model.model_fields.items()
-        if values[name] != field.default
-    }
-    settings = recall(model, given, unknown_codes(values))
-    if isinstance(settings, TrainSettings) and not settings.run:
-        settings = settings.model_copy(update={"run": new_name("train")})
-    if before := going_on(settings):
-        log.info(before)
-    return settings
 
 
 class EmbeddedBatch(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import re
 import signal
@@ -72,6 +73,8 @@ def _execute(job: dict[str, Any]) -> None:
                     cell["outputs"] = merge_streams(cell["outputs"])
             write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
+    # it knows the parameters of one cell, and warns of those in the collapsed one; ours are checked
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     output = Path(job["output"])
     output.parent.mkdir(parents=True, exist_ok=True)
     papermill_io.register(str(output.parent), AtomicHandler())

@@ -1,0 +1,55 @@
+"""JupyterLab on working copies of the notebooks: running one leaves the original as it is."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from quadlib.files import digest_file, outputs_folder, read_json, write_json
+
+ORIGINALS = ".originals.json"  # digests of the notebooks that the copies were made from
+
+
+def working_copies(notebooks: Path, outputs: str = "") -> tuple[list[Path], list[str]]:
+    """Copies the notebooks into `<outputs>/notebooks`; a copy that is there is kept with all that
+    was changed in it.
+
+    Args:
+        notebooks: Folder of the originals.
+        outputs: Outputs folder; empty takes the project's own.
+
+    Returns:
+        The copies, and a line for each that was set aside under another name, since its original
+        is of a newer version.
+    """
+    folder = outputs_folder(outputs) / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    known = read_json(folder / ORIGINALS) if (folder / ORIGINALS).exists() else {}
+    copies, notes, digests = [], [], {}
+    for original in sorted(notebooks.glob("*.ipynb")):
+        copy, digest = folder / original.name, digest_file(original)
+        digests[original.name] = digest
+        if copy.exists() and known.get(original.name) != digest:
+            kept = copy.with_stem(f"{copy.stem}_until_{datetime.datetime.now():%Y%m%d_%H%M%S}")
+            copy.rename(kept)
+            notes.append(f"{original.name} has a new version; your copy is {kept}")
+        if not copy.exists():
+            shutil.copyfile(original, copy)
+        copies.append(copy)
+    write_json(folder / ORIGINALS, digests)
+    return copies, notes
+
+
+def start_lab(notebook: Path, outputs: str = "", options: tuple[str, ...] = ()) -> int:
+    """Opens a working copy in JupyterLab, whose kernels write into the same outputs folder, and
+    waits until it ends; returns its exit code.
+    """
+    place = outputs_folder(outputs)
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={place.parent}"]
+    return subprocess.call(
+        [*command, *options, str(notebook)], env=os.environ | {"QUADLIB_OUTPUTS": str(place)}
+    )

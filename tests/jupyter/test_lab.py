@@ -1,0 +1,61 @@
+"""`quadlib lab` opens working copies, and never takes away what was changed in one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from quadlib.cli import app
+from quadlib.jupyter.lab import working_copies
+
+
+@pytest.fixture
+def notebooks(tmp_path: Path) -> Path:
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for name in ("01_batches", "02_train"):
+        (folder / f"{name}.ipynb").write_text(json.dumps({"name": name}))
+    return folder
+
+
+def test_copies_are_made_once_and_kept(notebooks: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    copies, notes = working_copies(notebooks, str(outputs))
+    assert copies == [
+        outputs / "notebooks" / f"{name}.ipynb" for name in ("01_batches", "02_train")
+    ]
+    assert not notes and json.loads(copies[0].read_text()) == {"name": "01_batches"}
+    copies[0].write_text("mine")
+    assert working_copies(notebooks, str(outputs)) == (copies, [])
+    assert copies[0].read_text() == "mine"
+
+
+def test_a_newer_original_sets_the_copy_aside(notebooks: Path, tmp_path: Path) -> None:
+    copies, _ = working_copies(notebooks, str(tmp_path / "outputs"))
+    copies[1].write_text("mine")
+    (notebooks / "02_train.ipynb").write_text("newer")
+    again, (note,) = working_copies(notebooks, str(tmp_path / "outputs"))
+    assert again == copies and copies[1].read_text() == "newer"
+    (kept,) = copies[1].parent.glob("02_train_until_*.ipynb")
+    assert kept.read_text() == "mine" and str(kept) in note
+
+
+def test_the_command_opens_a_copy_with_its_outputs(
+    notebooks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outputs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QUADLIB_OUTPUTS", raising=False)
+    calls = []
+    monkeypatch.setattr(subprocess, "call", lambda command, env: calls.append((command, env)) or 0)
+    done = CliRunner().invoke(app, ["lab", "02_train", "--", "--no-browser"])
+    assert done.exit_code == 0, done.output
+    (command, environment), outputs = calls[0], tmp_path / "outputs"
+    assert command[-2:] == ["--no-browser", str(outputs / "notebooks" / "02_train.ipynb")]
+    assert environment["QUADLIB_OUTPUTS"] == str(outputs)
+    assert f"--ServerApp.root_dir={tmp_path}" in command
+    assert str(outputs / "notebooks") in done.output
