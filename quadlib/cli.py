@@ -1,5 +1,5 @@
-"""The command line: demo, run, crossval, lab, doctor, explain, data, runs, report. Exit codes: 0
-fine, 1 findings or failures, 2 wrong use.
+"""The command line: demo, run, crossval, compare, lab, doctor, explain, data, runs, report. Exit
+codes: 0 fine, 1 findings or failures, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -168,6 +168,43 @@ def crossval(
     values = read_options(TrainSettings, parameter, preset)
     values |= {name: value for name, value in named.items() if value}
     raise typer.Exit(cross_validate(values, folds, seeds, say=typer.echo))
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN ...", help="Names or folders of evaluated runs.")
+    ],
+    measure: Annotated[
+        Literal["macro_f1", "accuracy"], typer.Option(help="Score by which they are compared.")
+    ] = "macro_f1",
+    run_name: Annotated[
+        str, typer.Option("--run", help="Name of the comparison; empty makes a new one.")
+    ] = "",
+    outputs: Outputs = "",
+) -> None:
+    """Compare evaluated runs or cross-validations over the same recordings, and report; runs that
+    differ in their seed alone are taken together.
+    """
+    from quadlib.config import CompareSettings, read_settings
+    from quadlib.evaluation.compare import compare as compared
+    from quadlib.figures.compare import judge_compare
+    from quadlib.reports.execute import execute_notebook, find_notebook
+    from quadlib.reports.gallery import write_gallery
+    from quadlib.reports.render import render_outcome
+    from quadlib.runs import Run
+
+    opened = [Run.open(name, outputs) for name in names]
+    verdict = judge_compare(compared(opened, measure))  # what is wrong is said before a kernel
+    folders = [str(item.folder) for item in opened]
+    settings = read_settings(CompareSettings, {"run": run_name, "outputs": outputs})
+    target, notebook = Run.create(settings, kind="compare"), find_notebook("05_compare")
+    outcome = execute_notebook(notebook, target, {"runs": folders, "measure": measure})
+    path = render_outcome(outcome, notebook, target)
+    write_gallery(target.folder.parent)
+    typer.echo(str(verdict))
+    typer.echo(f"{outcome.status}: {path}")
+    raise typer.Exit(outcome.exit_code)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from quadlib.config.base import Settings, SettingsError
 from quadlib.config.reading import read_options, read_preset, read_settings
 from quadlib.config.settings import (
     BatchesSettings,
+    CompareSettings,
     CrossvalSettings,
     DataSettings,
     DiagnoseSettings,
@@ -25,6 +26,7 @@ from quadlib.config.settings import (
 
 __all__ = [
     "BatchesSettings",
+    "CompareSettings",
     "CrossvalSettings",
     "DataSettings",
     "DiagnoseSettings",

@@ -316,6 +316,15 @@ class DiagnoseSettings(RunSettings):
     deep: bool = Field(False, description="read every file in full for content checks")
 
 
+class CompareSettings(RunSettings):
+    """Everything that 05_compare takes; the rest comes from the runs."""
+
+    runs: list[str] = Field([], description="names or folders of the runs to compare")
+    measure: Literal["macro_f1", "accuracy"] = Field(
+        "macro_f1", description="score by which they are compared"
+    )
+
+
 class CrossvalSettings(RunSettings):
     """Everything that 06_crossval takes; the rest comes from its folds."""
 

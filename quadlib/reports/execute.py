@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from quadlib.config import (
     BatchesSettings,
+    CompareSettings,
     CrossvalSettings,
     DiagnoseSettings,
     EvaluateSettings,
@@ -35,6 +36,7 @@ NOTEBOOK_SETTINGS: dict[str, type[RunSettings]] = {
     "02_train": TrainSettings,
     "03_diagnose": DiagnoseSettings,
     "04_evaluate": EvaluateSettings,
+    "05_compare": CompareSettings,
     "06_crossval": CrossvalSettings,
 }
 # nbclient can wait for ever on a kernel that has nothing to say; nothing here may

@@ -18,7 +18,7 @@ from quadlib.runs import Run, damaged_runs, list_runs
 from quadlib.runs.commands import demo_command
 
 # Whose verdict stands for the whole run: how good it is, else how it trained, else what was found.
-SPOKESMEN = ("06", "04", "02", "03", "01")
+SPOKESMEN = ("06", "05", "04", "02", "03", "01")
 UNCOMPARED = {*RunSettings.model_fields} - {"seed"} | {"path"}
 WIDTH, HEIGHT, MARGIN = 200, 74, 12
 

@@ -16,11 +16,13 @@ import pytest
 
 from quadlib.data.samples import SampleTable
 from quadlib.diagnosis.registry import contracts
+from quadlib.evaluation.compare import Compared, Difference
 from quadlib.evaluation.crossval import CrossValidation, FoldScore, Rival
 from quadlib.evaluation.metrics import ClassScore
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
 from quadlib.evaluation.subsets import SubsetScore
+from quadlib.figures.compare import judge_compare
 from quadlib.figures.crossval import fold_scores, judge_crossval, rival_scores
 from quadlib.figures.signs import evaluation_signs, where_from
 from quadlib.figures.verdicts import Verdict, judge_batches, judge_evaluation, judge_training
@@ -74,6 +76,10 @@ def cross_validation(
         confusion=[[18, 2], [2, 18]],
         notes=[],
     )
+
+
+def compared(difference: Score) -> Compared:
+    return Compared("macro_f1", [], [Difference("a", "b", difference, 100, 10, 1)], {}, [])
 
 
 def one_class(plan: BatchPlan) -> BatchPlan:
@@ -160,6 +166,9 @@ SIGNS: dict[str, tuple[Case, ...]] = {
         lambda validation, **_: judge_crossval(validation(lowest=0.7)),
         lambda validation, **_: judge_crossval(validation(recall=0.4)),
     ),
+    "an interval that spans 0, so that the two cannot be ranked": (
+        lambda **_: judge_compare(compared(Score(0.01, -0.01, 0.03))),
+    ),
     "a class that is missed more often than found": (
         lambda scored, **_: judge_evaluation(
             replace(
@@ -219,6 +228,7 @@ def test_what_is_healthy_shows_no_sign(
     assert judge_training(falling(history, loss=1.0)).level == "fine"
     assert judge_evaluation(scored).level == "fine"
     assert judge_crossval(cross_validation()).level == "fine"
+    assert judge_compare(compared(Score(0.02, 0.01, 0.03))).level == "fine"
 
 
 def test_signs_in_words(scored: Evaluation, history: list[dict[str, Any]]) -> None:
