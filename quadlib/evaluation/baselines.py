@@ -140,8 +140,8 @@ def _absence(table: SampleTable, name: str) -> str:
     others = [column for column in table.frame.columns if column not in taken]
     choice = f"; the table has {some(others)}" if others else ""
     return (
-        "not available: no column is named as one that says how a recording was made, by the "
-        f"setting confounds{choice}"
+        "not available: the setting confounds names no column that says how a recording was "
+        f"made{choice}"
     )
 
 

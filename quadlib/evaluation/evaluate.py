@@ -16,6 +16,8 @@ from quadlib.config import EvaluateSettings, read_settings
 from quadlib.data.open import with_roles
 from quadlib.data.samples import SampleTable
 from quadlib.evaluation.baselines import Baseline, baselines
+from quadlib.evaluation.calibration import calibration_error, reliability, vote_shares
+from quadlib.evaluation.collapse import neural_collapse
 from quadlib.evaluation.durations import with_durations
 from quadlib.evaluation.embed import ARRAYS, EmbeddingSet, embed
 from quadlib.evaluation.intervals import SessionBootstrap
@@ -170,8 +172,12 @@ def evaluate_embeddings(
     bootstrap = SessionBootstrap(groups[queries.rows], settings.resamples, settings.seed)
     fused = score_fused(gallery, queries, names, k, bootstrap, table.normal_code)
     crossed, pairs = score_crossing(gallery, queries, names)
+    shares = vote_shares(queries.fused, gallery.fused, gallery.labels, fused.predictions, k)
+    calibration = reliability(shares, fused.predictions == queries.labels, k)
     scores = {
         **fused.scores,
+        "ece": calibration_error(calibration),
+        **neural_collapse(queries.fused, queries.labels),
         "modality_to_modality_map_at_r": crossed,
         "one_hidden_accuracy": one_hidden(subsets, len(modalities)),
     }
@@ -205,6 +211,7 @@ def evaluate_embeddings(
         n_gallery=len(gallery),
         n_queries=len(queries),
         class_names=list(names),
+        calibration=calibration,
         normal_class=table.normal_class,
         modalities=modalities,
         scores=scores,
@@ -241,7 +248,7 @@ def _notes(
     for baseline in plain[1:]:
         value = baseline.macro_f1.value
         if value is None:
-            notes.append(f"{baseline.name} only: {baseline.macro_f1.reason}.")
+            notes.append(f"{baseline.name.capitalize()} alone: {baseline.macro_f1.reason}.")
         elif reached is not None and value >= reached:
             notes.append(
                 f"{baseline.name} only reach macro-F1 {short(value, 3)}, no less than the model: "

@@ -19,7 +19,7 @@ from quadlib.evaluation.retrieval import cross_modal_map_at_r as cross_modal_map
 from quadlib.evaluation.retrieval import retrieval as retrieval
 from quadlib.evaluation.score import Score
 
-NO_NORMAL_CLASS = "no class is named as normal, by the setting normal_class"
+NO_NORMAL_CLASS = "the setting normal_class names no class"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from quadlib.evaluation.baselines import MAJORITY, Baseline
+from quadlib.evaluation.calibration import VoteBin
 from quadlib.evaluation.leakage import Leakage
 from quadlib.evaluation.metrics import ClassScore
 from quadlib.evaluation.score import Score, short
@@ -43,10 +44,10 @@ class Evaluation:
 
     `scores`: accuracy, macro_f1, precision_at_1, r_precision, map_at_r, mrr, auroc and auprc (the
     normal class against all others), modality_to_modality_map_at_r, one_hidden_accuracy (mean over
-    subsets with one modality hidden), alignment, uniformity, effective_rank. `by_modality`:
-    accuracy, macro_f1 and map_at_r of each modality's own embedding. `arrays` is the content of
-    embeddings.npz, gallery first, then the evaluated split: fused, by_modality, weights, present,
-    rows, labels, predictions, split, map, sample_id, group.
+    subsets with one modality hidden), ece, alignment, uniformity, effective_rank, nc1, nc2.
+    `by_modality`: accuracy, macro_f1 and map_at_r of each modality's own embedding. `arrays` is the
+    content of embeddings.npz, gallery first, then the evaluated split: fused, by_modality, weights,
+    present, rows, labels, predictions, split, map, sample_id, group.
     """
 
     run: str
@@ -71,6 +72,7 @@ class Evaluation:
     worst: list[WorstRecording]
     map_method: str
     notes: list[str]
+    calibration: list[VoteBin] = field(default_factory=list)
     normal_class: str = ""  # what AUROC and AUPRC tell from all other classes
     arrays: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 

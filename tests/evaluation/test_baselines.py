@@ -63,13 +63,11 @@ def test_gaps_and_text_are_read(make_table) -> None:
 
 def test_a_table_without_a_normal_class_and_confounds_says_how_to_name_them(table) -> None:
     result = score(replace(table, normal_class="", confounds={}))
-    assert result["majority"].auroc.reason == (
-        "no class is named as normal, by the setting normal_class"
-    )
+    assert result["majority"].auroc.reason == "the setting normal_class names no class"
     assert result["majority"].macro_f1.defined
     assert result["confounds"].macro_f1.reason == (
-        "not available: no column is named as one that says how a recording was made, by the "
-        "setting confounds; the table has current_a"
+        "not available: the setting confounds names no column that says how a recording was made; "
+        "the table has current_a"
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
 from quadlib.evaluation.subsets import SubsetScore
+from quadlib.figures.calibration import reliability_curve
 from quadlib.figures.evaluation import (
     baseline_name,
     confusion_map,
@@ -143,3 +144,12 @@ def test_every_figure_draws(evaluation: Evaluation, scored: Evaluation) -> None:
             figure.to_json()
     assert len(evaluation_figures(scored)) == len(evaluation_figures(evaluation)) + 2
     assert baseline_name("set-points") == "set-points alone"
+
+
+def test_the_vote_is_drawn_beside_what_it_promises(evaluation: Evaluation) -> None:
+    figure = reliability_curve(evaluation)
+    rows = figure.layout.meta["table"]["rows"]
+    assert sum(row[1] for row in rows) == evaluation.n_queries
+    assert "of the neighbours agree, the vote is right about" in figure.layout.meta["caption"]
+    empty = reliability_curve(replace(evaluation, calibration=[]))
+    assert empty.layout.meta["caption"].startswith("The calibration error is")
