@@ -24,10 +24,15 @@ from quadlib.evaluation.record import Evaluation
 from quadlib.files import FileError
 from quadlib.reports.render import render_all
 from quadlib.runs import Run, RunError
-from quadlib.runs.commands import demo_command, doctor_command
+from quadlib.runs.commands import (
+    compare_command,
+    crossval_command,
+    demo_command,
+    doctor_command,
+)
 
 ROOT = Path(__file__).parents[1]
-VERBS = "run|demo|data|doctor|report|runs|explain|lab"
+VERBS = "run|demo|data|doctor|report|runs|explain|lab|crossval|compare"
 COMMAND = re.compile(rf"\bquadlib (?:{VERBS})\b[^\n`<]*")
 # Named, with a word in capitals for the reader's own script; or a page's and a report's title.
 NAMES = {"quadlib doctor SCRIPT.py", "quadlib doctor", "quadlib runs"}
@@ -82,7 +87,8 @@ def test_commands_are_put_together_in_one_place() -> None:
     functions = ast.parse((ROOT / "quadlib" / "runs" / "commands.py").read_text()).body
     names = {node.name for node in functions if isinstance(node, ast.FunctionDef)}
     assert {name for name in names if name[0] != "_"} == {
-        *("check_command", "demo_command", "doctor_command"),
+        *("check_command", "compare_command", "crossval_command", "demo_command"),
+        "doctor_command",
         *("notebook_command", "table_command", "train_command"),
     }
 
@@ -175,3 +181,8 @@ def test_the_other_commands_are_understood(tmp_path: Path) -> None:
     words = shlex.split(demo_command(tmp_path / "my outputs"))[2:]
     context = get_command(app).commands["demo"].make_context("demo", words)
     assert context.params["outputs"] == str(tmp_path / "my outputs")
+    for command, behind in ((crossval_command, []), (compare_command, ["a", "b c"])):
+        verb, *words = shlex.split(command(tmp_path / "my outputs"))[1:]
+        context = get_command(app).commands[verb].make_context(verb, [*words, *behind])
+        assert context.params["outputs"] == str(tmp_path / "my outputs")
+        assert context.params.get("names", behind) == behind

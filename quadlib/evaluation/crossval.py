@@ -22,6 +22,7 @@ from quadlib.evaluation.rivals import NOT_ASKED, rival_predictions
 from quadlib.evaluation.score import Score, short
 from quadlib.files import FileError, read_record, write_record
 from quadlib.runs import Run, RunError
+from quadlib.runs.commands import crossval_command
 
 FILE = "crossval.json"
 
@@ -106,7 +107,9 @@ class CrossValidation:
         """The cross-validation that a run holds; raises FileError where there is none."""
         path = folder / FILE
         if not path.is_file():
-            raise FileError(f"{path} is not there; quadlib crossval writes it")
+            raise FileError(
+                f"{path} is not there; this writes it: {crossval_command(folder.parent)}"
+            )
         return _ADAPTER.validate_python(read_record(path, "crossval"))
 
 
@@ -128,7 +131,8 @@ def pooled(run: Run) -> CrossValidation:
     asked = run.record.get("crossval")
     if asked is None:
         raise RunError(
-            f"run {run.name} is no cross-validation; make one: quadlib crossval -p source=mfeat"
+            f"run {run.name} is no cross-validation; make one: "
+            + crossval_command(run.folder.parent)
         )
     parts, missing = [], []
     for item in asked["parts"]:

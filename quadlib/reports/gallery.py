@@ -15,7 +15,7 @@ from quadlib.files import FileError, outputs_folder, read_record, write_text
 from quadlib.reports.headline import ENDINGS
 from quadlib.reports.render import environment, shell
 from quadlib.runs import Run, damaged_runs, list_runs
-from quadlib.runs.commands import demo_command
+from quadlib.runs.commands import compare_command, demo_command
 
 # Whose verdict stands for the whole run: how good it is, else how it trained, else what was found.
 SPOKESMEN = ("06", "05", "04", "02", "03", "01")
@@ -40,6 +40,7 @@ class Card:
     previous: str
     changed: tuple[tuple[str, str, str], ...]
     reports: tuple[tuple[str, str, str], ...]
+    comparable: bool = False
 
 
 def write_gallery(outputs: str | Path = "") -> Path:
@@ -70,6 +71,7 @@ def write_gallery(outputs: str | Path = "") -> Path:
             page_title="quadlib runs",
             cards=cards,
             demo=demo_command(folder),
+            compare=compare_command(folder),
         )
     )
     path = folder / "index.html"
@@ -196,6 +198,7 @@ def _card(run: Run, before: Run | None) -> Card:
         previous=before.name if before else "",
         changed=_changed(before.record["settings"] if before else {}, record["settings"]),
         reports=_reports(run, headlines),
+        comparable=bool(scored(run)),
     )
 
 

@@ -36,6 +36,16 @@ def demo_command(outputs: Path) -> str:
     return f"quadlib demo --outputs {shlex.quote(str(outputs))}"
 
 
+def crossval_command(outputs: Path) -> str:
+    """The command that trains and tests every fold of the default source."""
+    return f"quadlib crossval --outputs {shlex.quote(str(outputs))}"
+
+
+def compare_command(outputs: Path) -> str:
+    """The command that compares the runs whose names are put behind it."""
+    return f"quadlib compare --outputs {shlex.quote(str(outputs))}"
+
+
 def table_command(folder: Path) -> str:
     """The command that writes a table of a folder's recordings."""
     return f"quadlib data make-table {shlex.quote(str(folder.absolute()))}"

@@ -15,9 +15,11 @@ from plotly.io.json import to_json_plotly
 from quadlib.config import TrainSettings
 from quadlib.figures.style import INK, SEQUENTIAL, finish
 from quadlib.figures.verdicts import Verdict
+from quadlib.files import write_record
 from quadlib.reports.gallery import write_gallery
 from quadlib.reports.render import render_report
 from quadlib.runs import Run, lines_text
+from quadlib.runs.commands import compare_command
 
 pytestmark = pytest.mark.browser
 
@@ -150,8 +152,27 @@ def test_the_gallery_filters_and_links(run, open_page):
         not page.locator(".run").is_visible()
         and page.locator("#count").inner_text() == "0 of 1 runs"
     )
+    assert not page.locator(".pinned").is_visible()
     page.get_by_label("Filter").fill("well done")
     assert page.locator(".run").is_visible()
     page.locator(".run nav a").click()
     page.wait_for_url("**/02_train.html")
     assert opened.complaints == []
+
+
+def test_pinned_runs_stay_and_give_the_command_that_compares_them(tmp_path, open_page):
+    for name in ("one", "a second", "third"):
+        run = Run.create(TrainSettings(run=name, outputs=str(tmp_path)))
+        run.update(status="done")
+        if name != "third":
+            write_record(run.path("evaluation.json"), "evaluation", {"headline": "macro-F1 .9"})
+    page = open_page(write_gallery(tmp_path)).page
+    pins = page.get_by_label("Pin to compare")
+    assert pins.count() == 2  # what has no score cannot be compared
+    pins.first.check()
+    assert not page.locator(".pinned").is_visible()
+    pins.nth(1).check()
+    page.get_by_label("Filter").fill("third")
+    assert page.locator(".run:visible").count() == 3
+    command = page.locator(".pinned code").inner_text()
+    assert command == f"{compare_command(tmp_path)} 'a second' one"
