@@ -344,12 +344,8 @@ def lab(
     from quadlib.reports.execute import find_notebook
 
     original = find_notebook(notebook)
-    copies, notes = working_copies(original.parent, outputs)
-    for note in notes:
-        typer.echo(note)
-    copy = next(path for path in copies if path.name == original.name)
-    typer.echo(f"your copies of the notebooks: {copy.parent}")
-    raise typer.Exit(start_lab(copy, outputs, tuple(options or ())))
+    folder = working_copies(original.parent, outputs, typer.echo)
+    raise typer.Exit(start_lab(folder / original.name, outputs, tuple(options or ())))
 
 
 @app.command()

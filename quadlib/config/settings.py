@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from quadlib.config.base import Settings
+from quadlib.config.fault import FaultSettings
 from quadlib.config.media import AlignmentSettings as AlignmentSettings
 from quadlib.config.media import MediaSettings as MediaSettings
 from quadlib.config.media import SeriesSettings as SeriesSettings
@@ -259,9 +260,11 @@ class OptimiserSettings(Settings):
     )
 
 
-class TrainSettings(
-    OptimiserSettings, ObjectiveSettings, ModelSettings, SamplerSettings, DataSettings, RunSettings
-):
+class PlanSettings(SamplerSettings, FaultSettings, DataSettings, RunSettings):
+    """Everything that decides what a batch holds."""
+
+
+class TrainSettings(OptimiserSettings, ObjectiveSettings, ModelSettings, PlanSettings):
     """Everything that 02_train takes: the whole of one training run."""
 
     views: ClassVar[int] = 1  # embeddings that the trainer makes of a recording, for the doctor
@@ -301,7 +304,7 @@ class TrainSettings(
     )
 
 
-class BatchesSettings(SamplerSettings, DataSettings, RunSettings):
+class BatchesSettings(PlanSettings):
     """Everything that 01_batches takes."""
 
     temperature: float = Field(0.1, gt=0, description="temperature T for the floor of each batch")

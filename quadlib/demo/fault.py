@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from quadlib.config import SettingsError, TrainSettings, read_settings
+from quadlib.config import TrainSettings, read_settings
 from quadlib.data.dataset import Batch
 from quadlib.data.open import open_table
 from quadlib.diagnosis import Diagnosis, diagnose
+from quadlib.faults.lab import fault_of
 from quadlib.faults.pipeline import Pipeline
-from quadlib.faults.registry import FAULTS
 from quadlib.files import write_record
 from quadlib.loss import bounds
 from quadlib.reports.execute import execute_notebook, find_notebook
@@ -78,13 +77,7 @@ def run_fault(
     evaluation, a training step of the user's own), or that training has passed already, is examined
     without it. Raises SettingsError for an unknown id.
     """
-    if name not in FAULTS:
-        near = difflib.get_close_matches(name.upper(), list(FAULTS), n=1)
-        raise SettingsError(
-            f"fault: {name!r} is unknown; "
-            + (f"did you mean {near[0]}?" if near else f"known are {', '.join(FAULTS)}")
-        )
-    fault = FAULTS[name]
+    fault = fault_of(name)
     settings = read_settings(
         TrainSettings,
         {

@@ -23,7 +23,7 @@ from quadlib.diagnosis import Subject
 from quadlib.runs import Run
 from quadlib.training.device import global_generators_kept
 from quadlib.training.optimiser import build_optimiser
-from quadlib.training.trainer import Trainer, Watcher
+from quadlib.training.trainer import Trainer, Validator, Watcher
 from quadlib.training.watcher import subject_of
 
 
@@ -41,13 +41,14 @@ class Pipeline:
         settings: TrainSettings,
         *,
         run: Run | None = None,
+        validator: Validator | None = None,
         watcher: Sequence[Watcher] = (),
     ) -> None:
         # a fault that collapses a run is to be seen, not recovered from
         self.settings = settings.model_copy(update={"on_collapse": "continue"})
         self._table = table
         self.run = run or Run(Path("this-pipeline"))
-        self.watcher = watcher
+        self.validator, self.watcher = validator, watcher
         self.parts: dict[str, Any] = {}
         self.random = np.random.default_rng([settings.seed, 0xFA17])
 
@@ -106,7 +107,13 @@ class Pipeline:
         """The trainer; a fault may put foreign parts, such as a sampler, in the place of its
         own.
         """
-        return Trainer(self.dataset, self.settings, self.run, watcher=self.watcher)
+        return Trainer(
+            self.dataset,
+            self.settings,
+            self.run,
+            validator=self.validator,
+            watcher=self.watcher,
+        )
 
     def rebuild_optimiser(self) -> None:
         """A new optimiser over what is trainable now."""

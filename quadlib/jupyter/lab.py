@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from quadlib.files import digest_file, outputs_folder, read_json, write_json
@@ -14,34 +15,27 @@ from quadlib.files import digest_file, outputs_folder, read_json, write_json
 ORIGINALS = ".originals.json"  # digests of the notebooks that the copies were made from
 
 
-def working_copies(notebooks: Path, outputs: str = "") -> tuple[list[Path], list[str]]:
-    """Copies the notebooks into `<outputs>/notebooks`; a copy that is there is kept with all that
-    was changed in it.
-
-    Args:
-        notebooks: Folder of the originals.
-        outputs: Outputs folder; empty takes the project's own.
-
-    Returns:
-        The copies, and a line for each that was set aside under another name, since its original
-        is of a newer version.
+def working_copies(notebooks: Path, outputs: str, say: Callable[[str], None]) -> Path:
+    """Copies the notebooks into `<outputs>/notebooks`, and returns that folder. A copy that is
+    there is kept with all that was changed in it; one whose original is of a newer version is set
+    aside under another name, and said.
     """
     folder = outputs_folder(outputs) / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     known = read_json(folder / ORIGINALS) if (folder / ORIGINALS).exists() else {}
-    copies, notes, digests = [], [], {}
+    digests = {}
     for original in sorted(notebooks.glob("*.ipynb")):
         copy, digest = folder / original.name, digest_file(original)
         digests[original.name] = digest
         if copy.exists() and known.get(original.name) != digest:
             kept = copy.with_stem(f"{copy.stem}_until_{datetime.datetime.now():%Y%m%d_%H%M%S}")
             copy.rename(kept)
-            notes.append(f"{original.name} has a new version; your copy is {kept}")
+            say(f"{original.name} has a new version; your copy is {kept}")
         if not copy.exists():
             shutil.copyfile(original, copy)
-        copies.append(copy)
     write_json(folder / ORIGINALS, digests)
-    return copies, notes
+    say(f"your copies of the notebooks: {folder}")
+    return folder
 
 
 def start_lab(notebook: Path, outputs: str = "", options: tuple[str, ...] = ()) -> int:

@@ -1,6 +1,4 @@
-"""The monitor of training: the loss between floor and plateau, how far the epoch is, and a button
-that stops it after its step.
-"""
+"""The monitor of training: the loss between floor and plateau, and how far the epoch is."""
 
 from __future__ import annotations
 
@@ -28,29 +26,18 @@ class TrainingMonitor(Watcher):
     SECONDS = 3.0  # between two updates within an epoch
 
     def __init__(self) -> None:
-        self._trainer: Trainer | None = None
         self._began = self._shown = 0.0
         self._first_step = 0
 
     @cached_property
     def widget(self) -> widgets.VBox:
-        box = widgets.VBox([self.status, self.stop_button, self.figure])
+        box = widgets.VBox([self.status, self.figure])
         box.add_class("quad-monitor")
-        self.stop_button.on_click(self._on_stop)
         return box
 
     @cached_property
     def status(self) -> widgets.HTML:
         return widgets.HTML("<p>Training has not begun yet.</p>")
-
-    @cached_property
-    def stop_button(self) -> widgets.Button:
-        return widgets.Button(
-            description="stop after this step",
-            tooltip="as Interrupt does: the run is saved, and goes on when the cell is run again",
-            disabled=True,
-            layout={"width": "auto"},
-        )
 
     @cached_property
     def figure(self) -> go.FigureWidget:
@@ -66,9 +53,8 @@ class TrainingMonitor(Watcher):
     def on_start(self, trainer: Trainer) -> None:
         if in_batch():
             return
-        self._trainer, self._first_step = trainer, trainer.step
+        self._first_step = trainer.step
         self._began = self._shown = time.monotonic()
-        self.stop_button.disabled = False
         self._say("The first step is still running." if not trainer.step else "Going on.")
         if trainer.history:
             refresh(self.figure, loss_curve(trainer.history))
@@ -108,7 +94,6 @@ class TrainingMonitor(Watcher):
     def on_end(self, trainer: Trainer) -> None:
         if in_batch():
             return
-        self.stop_button.disabled = True
         stopped = trainer.run.record.get("stopped", "")
         ended = f"Ended after epoch {trainer.epoch}; best: epoch {trainer.best_epoch}."
         self._say(f"{stopped[0].upper()}{stopped[1:]}." if stopped else ended)
@@ -124,9 +109,3 @@ class TrainingMonitor(Watcher):
         to_come = total - (trainer.step - trainer.steps_before)
         seconds = (time.monotonic() - self._began) / max(done, 1) * max(to_come, 0)
         return f"{seconds:.0f} s" if seconds < 2 * MINUTE else f"{seconds / MINUTE:.0f} min"
-
-    @reported
-    def _on_stop(self, _button: widgets.Button) -> None:
-        if self._trainer is not None and self._trainer.stop():
-            self.stop_button.disabled = True
-            self._say("Stopping after this step.")

@@ -44,6 +44,10 @@ def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
     fields = model.model_fields
     values = {name: namespace[name] for name in fields if name in namespace}
     problems = [*_wrong_names(model, namespace), *unknown_codes(values)]
+    if values.get("fault"):  # imported here: the zoo is slow to load
+        from quadlib.faults.lab import unknown_fault
+
+        problems += unknown_fault(values)
     if problems or started_by_quadlib():  # which has read the run's settings back
         return read_settings(model, values, problems)
     given = {name: value for name, value in values.items() if value != fields[name].default}

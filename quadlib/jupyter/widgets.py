@@ -16,6 +16,7 @@ from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 from quadlib.config import BatchesSettings
 from quadlib.data.batches import SplitBatches
 from quadlib.data.samples import SampleTable
+from quadlib.faults.lab import batches_of, faults_of_batches
 from quadlib.figures.style import many
 from quadlib.jupyter.inspector import FIELD, PlanInspector, Selection, listing
 from quadlib.jupyter.live import reported
@@ -29,17 +30,26 @@ def plan_batches(
     table: SampleTable, settings: BatchesSettings, sampler: str = "stratified", epoch: int = 0
 ) -> BatchPlan:
     """What the train split's batches hold under the stratified sampler, or would hold drawn at
-    random or in file order.
+    random or in file order; with the settings' fault, where it befalls labels or batches.
 
     The plan counts positions within the train split. Raises the sampler's error when the settings
     cannot be met.
     """
-    codes = table.codes[table.rows("train")]
-    if sampler == "stratified":
-        plan = SplitBatches(table, settings).plan(epoch)
-        return replace(
-            plan, codes=codes, class_names=table.class_names
-        )  # a class that train lacks keeps its row
+    return _plan(*batches_of(table, settings), settings, sampler, epoch)
+
+
+def _plan(
+    table: SampleTable, batches: Any, settings: BatchesSettings, sampler: str, epoch: int
+) -> BatchPlan:
+    rows = table.rows("train")
+    codes = table.codes[rows]
+    if sampler == "stratified" and isinstance(batches, SplitBatches):
+        # a class that train lacks keeps its row
+        return replace(batches.plan(epoch), codes=codes, class_names=table.class_names)
+    if sampler == "stratified":  # as a fault deals them, in rows of the table
+        batches.set_epoch(epoch)
+        drawn = [np.searchsorted(rows, batch).tolist() for batch in batches]
+        return BatchPlan.draw(drawn, codes, class_names=table.class_names)
     generator = torch.Generator().manual_seed(settings.seed + epoch)
     order = (
         RandomSampler(codes, generator=generator)
@@ -57,15 +67,23 @@ class BatchInspector(PlanInspector):
     """Looks into the batches before training: choose a sampler and its settings, click a batch,
     read what it holds.
 
-    `plan` is the plan shown and `selection` the recordings of the chosen batch; your code acts on
-    them. Shows controls and one live figure in JupyterLab, and the figures of `batch_overview` in
-    batch. `widget` is made on first use.
+    `plan` is the plan shown, `table` its table, with the fault that is chosen, and `selection` the
+    recordings of the chosen batch; your code acts on them. Shows controls and one live figure in
+    JupyterLab, and the figures of `batch_overview` in batch. `widget` is made on first use.
     """
 
     def __init__(self, table: SampleTable, settings: BatchesSettings) -> None:
-        self.table, self.settings = table, settings
-        self.train_rows = table.rows("train")
-        super().__init__(plan_batches(table, settings), settings.temperature)
+        self._healthy, self.settings = table, settings
+        super().__init__(self._dealt(settings), settings.temperature)
+
+    def _dealt(
+        self, settings: BatchesSettings, sampler: str = "stratified", epoch: int = 0
+    ) -> BatchPlan:
+        """The plan of these settings; its table is shown from here on."""
+        table, batches = batches_of(self._healthy, settings)
+        plan = _plan(table, batches, settings, sampler, epoch)
+        self.table, self.train_rows = table, table.rows("train")
+        return plan
 
     @property
     def selection(self) -> Selection:
@@ -74,6 +92,7 @@ class BatchInspector(PlanInspector):
 
     @cached_property
     def controls(self) -> dict[str, widgets.Widget]:
+        shown = faults_of_batches()
         settings, number = self.settings, {"continuous_update": False, **FIELD}
         made = {
             "sampler": widgets.Dropdown(
@@ -105,6 +124,14 @@ class BatchInspector(PlanInspector):
                 tooltip="seed of the batches",
                 **number,
             ),
+            "fault": widgets.Dropdown(
+                description="fault",
+                options=[("none", ""), *((f"{id}: {t}", id) for id, t in shown.items())],
+                value=settings.fault if settings.fault in shown else "",
+                tooltip="what is broken on purpose",
+                layout={"width": "24em"},
+                style={"description_width": "auto"},
+            ),
             "epoch": widgets.BoundedIntText(
                 0, 0, 10_000, description="epoch", tooltip="epoch whose batches are shown", **number
             ),
@@ -118,9 +145,9 @@ class BatchInspector(PlanInspector):
         values = {name: control.value for name, control in self.controls.items()}
         self.controls["balance"].disabled = values["sampler"] != "stratified"
         chosen = self.settings.model_copy(
-            update={name: values[name] for name in ("batch_size", "balance", "seed")}
+            update={name: values[name] for name in ("batch_size", "balance", "seed", "fault")}
         )
-        self.show_plan(plan_batches(self.table, chosen, values["sampler"], values["epoch"]))
+        self.show_plan(self._dealt(chosen, values["sampler"], values["epoch"]))
 
     def _listing(self) -> str:
         return recordings_html(self.table, self.selection)

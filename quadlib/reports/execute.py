@@ -103,9 +103,19 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettin
     raises SettingsError that lists every wrong one.
     """
     try:
-        return recall(settings_model(notebook), parameters, unknown_codes(parameters))
+        problems = [*unknown_codes(parameters), *_unknown_fault(parameters)]
+        return recall(settings_model(notebook), parameters, problems)
     except SettingsError as error:
         raise SettingsError(f"{notebook.stem}: {error}") from None
+
+
+def _unknown_fault(parameters: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a `fault`; the zoo is slow to load, and most runs inject none."""
+    if not parameters.get("fault"):
+        return []
+    from quadlib.faults.lab import unknown_fault
+
+    return unknown_fault(parameters)
 
 
 def open_run(notebook: Path, settings: RunSettings) -> Run:

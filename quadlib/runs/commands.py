@@ -31,9 +31,10 @@ def train_command(outputs: Path) -> str:
     return " ".join(["quadlib run 02_train", *_given({"outputs": str(outputs)})])
 
 
-def demo_command(outputs: Path) -> str:
-    """The command that makes, trains and reports two runs."""
-    return f"quadlib demo --outputs {shlex.quote(str(outputs))}"
+def demo_command(outputs: Path, fault: str = "") -> str:
+    """The command that makes, trains and reports two runs, or one with a fault in it."""
+    shown = f" --fault {fault}" if fault else ""
+    return f"quadlib demo --outputs {shlex.quote(str(outputs))}{shown}"
 
 
 def crossval_command(outputs: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadlib.config import TrainSettings
+from quadlib.config import SettingsError, TrainSettings
 from quadlib.data.batches import SplitBatches
 from quadlib.data.dataset import QuadDataset, make_loader
 from quadlib.model.quad import build_model, freeze
@@ -110,6 +110,11 @@ class Trainer:
         model: nn.Module | None = None,
     ) -> None:
         check_codes(settings)
+        if settings.fault and run.record.get("fault") != settings.fault:
+            raise SettingsError(
+                f"fault: a trainer does not inject {settings.fault}; make it by "
+                "quadlib.faults.lab.make_trainer, or leave the setting out"
+            )
         self.dataset, self.settings, self.run, self.validator = dataset, settings, run, validator
         self.watchers = [watcher] if isinstance(watcher, Watcher) else list(watcher)
         self.device = choose_device(settings.device)

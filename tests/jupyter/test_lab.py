@@ -23,25 +23,26 @@ def notebooks(tmp_path: Path) -> Path:
 
 
 def test_copies_are_made_once_and_kept(notebooks: Path, tmp_path: Path) -> None:
-    outputs = tmp_path / "outputs"
-    copies, notes = working_copies(notebooks, str(outputs))
-    assert copies == [
-        outputs / "notebooks" / f"{name}.ipynb" for name in ("01_batches", "02_train")
-    ]
-    assert not notes and json.loads(copies[0].read_text()) == {"name": "01_batches"}
-    copies[0].write_text("mine")
-    assert working_copies(notebooks, str(outputs)) == (copies, [])
-    assert copies[0].read_text() == "mine"
+    folder = working_copies(notebooks, str(tmp_path / "outputs"), print)
+    assert folder == tmp_path / "outputs" / "notebooks"
+    names = sorted(path.name for path in folder.glob("*.ipynb"))
+    assert names == ["01_batches.ipynb", "02_train.ipynb"]
+    copy = folder / "01_batches.ipynb"
+    assert json.loads(copy.read_text()) == {"name": "01_batches"}
+    copy.write_text("mine")
+    working_copies(notebooks, str(tmp_path / "outputs"), print)
+    assert copy.read_text() == "mine"
 
 
 def test_a_newer_original_sets_the_copy_aside(notebooks: Path, tmp_path: Path) -> None:
-    copies, _ = working_copies(notebooks, str(tmp_path / "outputs"))
-    copies[1].write_text("mine")
+    said: list[str] = []
+    folder = working_copies(notebooks, str(tmp_path / "outputs"), print)
+    (folder / "02_train.ipynb").write_text("mine")
     (notebooks / "02_train.ipynb").write_text("newer")
-    again, (note,) = working_copies(notebooks, str(tmp_path / "outputs"))
-    assert again == copies and copies[1].read_text() == "newer"
-    (kept,) = copies[1].parent.glob("02_train_until_*.ipynb")
-    assert kept.read_text() == "mine" and str(kept) in note
+    working_copies(notebooks, str(tmp_path / "outputs"), said.append)
+    assert (folder / "02_train.ipynb").read_text() == "newer"
+    (kept,) = folder.glob("02_train_until_*.ipynb")
+    assert kept.read_text() == "mine" and str(kept) in said[0]
 
 
 def test_the_command_opens_a_copy_with_its_outputs(

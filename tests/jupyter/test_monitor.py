@@ -38,14 +38,13 @@ def trainer(epochs: int) -> Any:
         steps_before=0,
         steps_per_epoch=5,
         run=SimpleNamespace(record={}),
-        stop=lambda: True,
     )
 
 
 def test_the_monitor_follows_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QUADLIB_BATCH", raising=False)
     monitor = TrainingMonitor()
-    figure = monitor.widget.children[2]
+    figure = monitor.widget.children[1]
     for epoch in (1, 2, 3):
         monitor.on_epoch(trainer(epoch), trainer(epoch).history[-1])
     assert monitor.figure is figure
@@ -89,15 +88,9 @@ def test_a_finished_run_shows_its_curve(monkeypatch: pytest.MonkeyPatch) -> None
     assert any(trace.name == "epoch mean" for trace in monitor.figure.data)
 
 
-def test_the_button_asks_the_trainer_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QUADLIB_BATCH", raising=False)
-    monitor, made, asked = TrainingMonitor(), trainer(1), []
-    made.stop = lambda: asked.append(1) or True
-    assert monitor.widget and monitor.stop_button.disabled
-    monitor.on_start(made)
-    assert not monitor.stop_button.disabled
-    monitor.stop_button.click()
-    assert asked == [1] and monitor.stop_button.disabled
+    monitor, made = TrainingMonitor(), trainer(1)
     made.run.record["stopped"] = "stopped after epoch 1, step 2; and <so> on"
     monitor.on_end(made)
     assert "Stopped after epoch 1, step 2; and &lt;so&gt; on." in monitor.status.value
