@@ -14,7 +14,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 
 from quadlib.data.samples import SampleTable, some
-from quadlib.evaluation import resampled
+from quadlib.evaluation.crossed import session_interval
 from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.metrics import NO_NORMAL_CLASS, auroc, classification
 from quadlib.evaluation.score import Score
@@ -118,9 +118,7 @@ def _scored(
     scores = classification(truth, said.predictions, names)
     f1 = scores.macro_f1
     if bootstrap is not None:
-        f1 = bootstrap.interval(
-            f1, resampled.macro_f1(bootstrap, truth, said.predictions, len(names))
-        )
+        f1 = session_interval(f1, bootstrap, (truth, said.predictions), len(names))
     if table.normal_code is None:
         area = Score.undefined(NO_NORMAL_CLASS)
     elif said.suspicion is None:

@@ -5,10 +5,12 @@ both, crossed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
 
+from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.score import Score
 
 MOST_CLUSTERS = 500  # more are put together at random, which a jackknife allows
@@ -57,6 +59,35 @@ def recall_of(code: int) -> Statistic:
         return sums[..., 2, code] / np.maximum(sums[..., 0, code], 1)
 
     return recall
+
+
+def class_f1_of(code: int) -> Statistic:
+    """F1 of one class (...), of sums (..., 3, n_classes)."""
+
+    def f1(sums: np.ndarray) -> np.ndarray:
+        true, predicted, hits = np.moveaxis(sums[..., code], -1, 0)
+        return 2 * hits / np.maximum(true + predicted, 1)
+
+    return f1
+
+
+def session_interval(
+    score: Score,
+    bootstrap: SessionBootstrap,
+    answers: tuple[np.ndarray, np.ndarray],
+    n_classes: int,
+    statistic: Statistic = f1_of,
+) -> Score:
+    """The score with its interval over the bootstrap's sessions, without drawing any: a resample
+    that misses a class of few sessions would score fewer classes. Unchanged where no interval is
+    asked for, or the score is undefined.
+    """
+    if not score.defined or not bootstrap.resamples:
+        return score
+    if bootstrap.n_sessions < 2:
+        return replace(score, reason="no interval: all recordings are of one session")
+    known = crossed_interval([answers], [bootstrap.session], n_classes, statistic)
+    return replace(score, low=known.low, high=known.high)
 
 
 def crossed_interval(

@@ -18,30 +18,6 @@ def mean(bootstrap: SessionBootstrap, values: np.ndarray) -> np.ndarray:
     return _ratio(sums[:, 0], sums[:, 1])
 
 
-def class_f1(
-    bootstrap: SessionBootstrap, truth: np.ndarray, predictions: np.ndarray, n_classes: int
-) -> np.ndarray:
-    """F1 of every class in every resample, (R, n_classes); NaN where none of the class is drawn."""
-    true, predicted, hits = (
-        bootstrap.totals(chosen[:, None] * np.eye(n_classes)[codes])
-        for chosen, codes in (
-            (np.ones(len(truth)), truth),
-            (np.ones(len(truth)), predictions),
-            ((truth == predictions).astype(float), truth),
-        )
-    )
-    return np.where(true > 0, _ratio(2 * hits, true + predicted), np.nan)
-
-
-def macro_f1(
-    bootstrap: SessionBootstrap, truth: np.ndarray, predictions: np.ndarray, n_classes: int
-) -> np.ndarray:
-    """Mean F1 over the classes that are drawn, in every resample (R,)."""
-    scores = class_f1(bootstrap, truth, predictions, n_classes)
-    drawn = ~np.isnan(scores)
-    return _ratio(np.where(drawn, scores, 0.0).sum(axis=1), drawn.sum(axis=1))
-
-
 def auroc(bootstrap: SessionBootstrap, defect: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Area under the ROC curve in every resample (R,), ties counted half; NaN where one side is
     missing.

@@ -12,6 +12,7 @@ import numpy as np
 from quadlib.config import EvaluateSettings
 from quadlib.data.samples import SampleTable
 from quadlib.evaluation import resampled
+from quadlib.evaluation.crossed import accuracy_of, class_f1_of, f1_of, session_interval
 from quadlib.evaluation.embed import EmbeddingSet
 from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.metrics import (
@@ -85,9 +86,11 @@ def score_fused(
         "auroc": no_alarm if defect is None else auroc(defect, suspicion),
         "auprc": no_alarm if defect is None else auprc(defect, suspicion),
     }
+    for name, statistic in (("macro_f1", f1_of), ("accuracy", accuracy_of)):
+        scores[name] = session_interval(
+            scores[name], bootstrap, (truth, predictions), len(class_names), statistic
+        )
     values = {
-        "accuracy": resampled.mean(bootstrap, (predictions == truth).astype(float)),
-        "macro_f1": resampled.macro_f1(bootstrap, truth, predictions, len(class_names)),
         "map_at_r": resampled.mean(bootstrap, ranking.average_precision_at_r),
     }
     if defect is not None:
@@ -106,10 +109,8 @@ def class_intervals(
     fused: FusedScores, queries: EmbeddingSet, bootstrap: SessionBootstrap
 ) -> list[ClassScore]:
     """The scores per class, with an interval of F1 where the class has two sessions or more."""
-
-    values = resampled.class_f1(
-        bootstrap, queries.labels, fused.predictions, len(fused.classification.per_class)
-    )
+    answers = (queries.labels, fused.predictions)
+    count = len(fused.classification.per_class)
 
     def with_interval(code: int, score: ClassScore) -> ClassScore:
         sessions = np.unique(bootstrap.session[queries.labels == code])
@@ -117,7 +118,8 @@ def class_intervals(
             return replace(
                 score, f1=replace(score.f1, reason="no interval: the class has one session here")
             )
-        return replace(score, f1=bootstrap.interval(score.f1, values[:, code]))
+        f1 = session_interval(score.f1, bootstrap, answers, count, class_f1_of(code))
+        return replace(score, f1=f1)
 
     return [with_interval(code, score) for code, score in enumerate(fused.classification.per_class)]
 

@@ -15,7 +15,7 @@ import torch
 
 from quadlib.config import EvaluateSettings
 from quadlib.data.samples import SampleTable
-from quadlib.evaluation import resampled
+from quadlib.evaluation.crossed import session_interval
 from quadlib.evaluation.embed import EmbeddingSet, evaluation_mode
 from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.metrics import classification, one_class_reason
@@ -188,9 +188,7 @@ def knn_scores(
     bootstrap = SessionBootstrap(
         table.frame["group"].to_numpy()[rows], settings.resamples, settings.seed
     )
-    f1 = bootstrap.interval(
-        result.macro_f1, resampled.macro_f1(bootstrap, labels, predictions, len(names))
-    )
+    f1 = session_interval(result.macro_f1, bootstrap, (labels, predictions), len(names))
     return {"accuracy": result.accuracy, "macro_f1": f1, "map_at_r": ranking.means()["map_at_r"]}
 
 
