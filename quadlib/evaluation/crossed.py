@@ -149,6 +149,21 @@ def crossed_interval(
     return Score(value, max(value - half, low), min(value + half, 1.0))
 
 
+def mean_of_folds(scores: Sequence[Score], folds: int, confidence: float = 0.95) -> Score:
+    """The mean of a figure over folds and seeds, with the t interval that allows for folds sharing
+    their training recordings (Nadeau & Bengio 2003); the first reason where a fold has none.
+    """
+    values = [score.value for score in scores if score.value is not None]
+    if len(values) < len(scores):
+        return next(score for score in scores if not score.defined)
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Score(mean, reason="no interval: it needs two folds")
+    spread = float(np.std(values, ddof=1)) * (1 / len(values) + 1 / (folds - 1)) ** 0.5
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * spread
+    return Score(mean, max(mean - half, 0.0), min(mean + half, 1.0))
+
+
 def _jackknife(sums: np.ndarray, measure: Statistic) -> float:
     """Variance of a measure of the sums over all clusters, from those with one left out."""
     left = measure(sums.sum(axis=0) - sums)

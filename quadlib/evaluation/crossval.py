@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from quadlib.config import TrainSettings
 from quadlib.data.open import open_table
 from quadlib.data.samples import SampleTable, some
-from quadlib.evaluation.crossed import accuracy_of, crossed_interval, recall_of
+from quadlib.evaluation.crossed import accuracy_of, crossed_interval, mean_of_folds, recall_of
 from quadlib.evaluation.durations import with_durations
 from quadlib.evaluation.metrics import ClassScore, classification
 from quadlib.evaluation.record import Evaluation
@@ -55,8 +55,9 @@ class CrossValidation:
     """Every recording tested once a seed, by a model that its session did not train.
 
     `scores`: macro_f1 and accuracy of all predictions together, with intervals over sessions and
-    models. `confusion` counts the predictions of every seed; `support` in `per_class` counts
-    recordings.
+    models; auroc and auprc (the normal class against all others), the mean of the folds, whose
+    distances are not of one scale. `confusion` counts the predictions of every seed; `support` in
+    `per_class` counts recordings.
     """
 
     source: str
@@ -72,6 +73,7 @@ class CrossValidation:
     per_class: list[ClassScore]
     confusion: list[list[int]]
     notes: list[str]
+    normal_class: str = ""
 
     @property
     def spread(self) -> tuple[float, float] | None:
@@ -190,7 +192,12 @@ def pool(parts: Sequence[Part], table: SampleTable, folds: int) -> CrossValidati
         scores={
             "macro_f1": crossed_interval(pairs, clusters, count),
             "accuracy": crossed_interval(pairs, clusters, count, accuracy_of),
+            **{
+                name: mean_of_folds([part.evaluation.scores[name] for part in parts], folds)
+                for name in ("auroc", "auprc")
+            },
         },
+        normal_class=first.normal_class,
         by_fold=[
             FoldScore(
                 part.seed,

@@ -112,6 +112,14 @@ def judge_crossval(validation: CrossValidation) -> Verdict:
     numbers = [
         (f"macro-F1, over {over}", str(reached)),
         ("accuracy", str(validation.scores["accuracy"])),
+        *(
+            (
+                f"{area}, {validation.normal_class} vs all others",
+                str(validation.scores[area.lower()]),
+            )
+            for area in ("AUROC", "AUPRC")
+            if validation.normal_class
+        ),
         ("lowest and highest fold", f"{short(spread[0], 3)}, {short(spread[1], 3)}"),
         *((item.name, str(item.macro_f1)) for item in validation.rivals),
     ]

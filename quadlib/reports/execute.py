@@ -119,10 +119,10 @@ def _unknown_fault(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def open_run(notebook: Path, settings: RunSettings) -> Run:
-    """The run that a notebook writes into: 01 and 02 make one (or open the one named), the later
-    ones open the one named or the latest.
+    """The run that a notebook writes into: 01, 02 and 05 make one (or open the one named), the
+    others open the one named or the latest.
     """
-    if isinstance(settings, TrainSettings | BatchesSettings):
+    if isinstance(settings, TrainSettings | BatchesSettings | CompareSettings):
         return Run.create(settings, kind=notebook.stem[3:])
     return Run.open(settings.run, settings.outputs)
 

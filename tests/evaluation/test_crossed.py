@@ -11,6 +11,7 @@ from quadlib.evaluation.crossed import (
     class_sums,
     crossed_interval,
     f1_of,
+    mean_of_folds,
     recall_of,
     session_interval,
 )
@@ -128,3 +129,14 @@ def test_no_interval_where_none_is_asked_for() -> None:
     assert one.low is None and "one session" in one.reason
     each = session_interval(score, SessionBootstrap(groups, 9, 0), pair, 2, class_f1_of(0))
     assert each.value == 0.75 and each.low < each.high
+
+
+def test_a_mean_of_folds_allows_for_their_common_recordings() -> None:
+    scores = [Score(value) for value in (0.80, 0.84, 0.82, 0.86, 0.78)]
+    mean = mean_of_folds(scores, 5)
+    plain = 2.776445 * np.std([0.80, 0.84, 0.82, 0.86, 0.78], ddof=1) / 5**0.5
+    assert mean.value == pytest.approx(0.82)
+    assert mean.high - mean.value == pytest.approx(plain * 1.5)  # sqrt(1/5 + 1/4) of sqrt(1/5)
+    lacking = mean_of_folds([*scores, Score.undefined("defects only")], 5)
+    assert lacking.reason == "defects only"
+    assert "two folds" in mean_of_folds(scores[:1], 5).reason

@@ -78,7 +78,9 @@ def test_every_prediction_counts_once(parts, result) -> None:
         min(item.macro_f1.value for item in result.by_fold),
         max(item.macro_f1.value for item in result.by_fold),
     )
-    assert result.notes == []
+    assert result.notes == [] and result.normal_class == "good"
+    values = [item.scores["auroc"].value for item in asked]
+    assert result.scores["auroc"].value == pytest.approx(np.mean(values))
 
 
 def test_rivals_are_asked_on_the_same_folds(result) -> None:

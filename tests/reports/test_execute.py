@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from quadlib.config import SettingsError
 from quadlib.reports import process
-from quadlib.reports.execute import check_parameters, execute_notebook, find_notebook
+from quadlib.reports.execute import check_parameters, execute_notebook, find_notebook, open_run
 from quadlib.runs import RunError
 
 
@@ -242,3 +242,10 @@ def test_a_notebook_killed_while_it_is_written_stays_whole(make_notebook, run):
     parent.wait()
     assert run.record["status"] == "killed" and run.record["error"]["type"] == "DeadProcess"
     assert len(json.loads(target.read_text())["cells"]) == 43
+
+
+def test_a_comparison_is_a_run_of_its_own(run):
+    settings = check_parameters(
+        find_notebook("05_compare"), {"runs": "a-run", "outputs": str(run.folder.parent)}
+    )
+    assert open_run(find_notebook("05_compare"), settings).name.split("-")[2] == "compare"
