@@ -113,10 +113,12 @@ def test_papermill_reads_every_parameter(name: str) -> None:
 
 def test_first_the_question_last_the_answer(name: str, notebook: nbformat.NotebookNode) -> None:
     (parameters,), rest = tagged(notebook, FIRST), tagged(notebook, REST)
+    (place,) = tagged(notebook, "answer")
     first, last = notebook.cells[0], notebook.cells[-1]
     assert first.cell_type == "markdown" and re.match(r"# .*\?\n", first.source)
-    assert notebook.cells[1] is (rest or [parameters])[0]
-    assert last.cell_type == "code" and last.source.startswith("judge_")
+    assert notebook.cells[1] is place and notebook.cells[2] is (rest or [parameters])[0]
+    assert place.source.endswith("\nanswer = Answer()\nanswer")
+    assert last.cell_type == "code" and last.source.startswith("answer.give(")
     headings = [
         line
         for cell in notebook.cells
@@ -179,7 +181,10 @@ def test_settings_are_read_before_anything_heavy_is_imported(
         "",
         f"settings = settings_from({MODELS[name].__name__}, globals())",
     ]
-    code = "import sys, quadlib.jupyter.parameters; print({'torch', 'plotly'} & set(sys.modules))"
+    code = (
+        "import sys, quadlib.jupyter.answer, quadlib.jupyter.parameters; "
+        "print({'torch', 'plotly'} & set(sys.modules))"
+    )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "set()\n"
 

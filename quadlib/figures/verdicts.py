@@ -4,10 +4,8 @@ numbers that carry it.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -23,91 +21,14 @@ from quadlib.figures.signs import (
     training_signs,
     where_from,
 )
-from quadlib.figures.style import ATTENTION, BROKEN, FINE, many, number, score
+from quadlib.figures.style import many, number, score
 from quadlib.figures.training import SCORES
+from quadlib.figures.verdict import Level as Level
+from quadlib.figures.verdict import Verdict as Verdict
 from quadlib.runs import Run
 from quadlib.runs.commands import notebook_command
 from quadlib.sampler.plan import BatchPlan
 from quadlib.training.checkpoint import BEST, LATEST
-
-Level = Literal["fine", "needs attention", "broken"]
-SIGNS = {"fine": ("✓", FINE), "needs attention": ("▲", ATTENTION), "broken": ("✕", BROKEN)}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A finding in words with its level and numbers; shows itself as HTML in a notebook and as
-    plain text anywhere else.
-    """
-
-    level: Level
-    sentence: str
-    numbers: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [
-            f"{SIGNS[self.level][0]} {self.level}: {self.sentence}",
-            *(f"  {name}: {value}" for name, value in self.numbers),
-            *(f"  {note}" for note in self.notes),
-        ]
-        return "\n".join(lines)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Text and HTML for a notebook, and the parts themselves, which a report sets in its own
-        head.
-        """
-        parts = {
-            "level": self.level,
-            "sentence": self.sentence,
-            "numbers": [list(pair) for pair in self.numbers],
-            "notes": list(self.notes),
-        }
-        return {
-            "text/plain": str(self),
-            "text/html": self.to_html(),
-            "application/vnd.quadlib.verdict+json": parts,
-        }
-
-    def noting(self, *notes: str) -> Verdict:
-        """The same verdict with further notes."""
-        return replace(self, notes=(*self.notes, *notes))
-
-    def warned(self, *signs: str) -> Verdict:
-        """The verdict with these warning signs in its sentence: no longer fine where there is
-        one.
-        """
-        level: Level = "needs attention" if signs and self.level == "fine" else self.level
-        return replace(self, level=level, sentence=" ".join([self.sentence, *signs]))
-
-    def to_html(self) -> str:
-        """Self-contained HTML; every text that may come from the data is escaped."""
-        sign, colour = SIGNS[self.level]
-        tiles = "".join(
-            '<div class="quad-number" style="min-width:7em"><div '
-            f'style="font-size:1.45em;font-weight:600">{html.escape(value)}</div><div '
-            f'style="opacity:.75">{html.escape(name)}</div></div>'
-            for name, value in self.numbers
-        )
-        notes = "".join(
-            f'<p style="margin:.3em 0;opacity:.85;white-space:pre-line">{html.escape(note)}</p>'
-            for note in self.notes
-        )
-        return (
-            '<div class="quad-verdict" role="note" style="border-left:5px solid '
-            f'{colour};padding:.4em 1em;margin:.5em 0">'
-            '<p style="font-size:1.15em;margin:.2em 0"><span aria-hidden="true" '
-            f'style="color:{colour};font-weight:700">{sign}</span> '
-            f"<strong>{html.escape(self.level)}</strong>: {html.escape(self.sentence)}</p>"
-            + (
-                '<div style="display:flex;flex-wrap:wrap;gap:1em 2.2em;margin:.7em '
-                f'0">{tiles}</div>'
-                if tiles
-                else ""
-            )
-            + notes
-            + "</div>"
-        )
 
 
 def judge_batches(
@@ -248,18 +169,22 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
 
 
 def where_to_go_on(run: Run) -> tuple[str, ...]:
-    """Where the checkpoints of a run are, and the commands that resume, diagnose and evaluate
-    it.
+    """The next steps from a run: commands that go on with it, diagnose and evaluate it, and where
+    its checkpoints are.
     """
-    stopped = run.record.get("stopped", "")
+    place = (run.checkpoints / BEST).relative_to(run.folder.parent.parent)
     return (
-        *((f"{stopped[0].upper()}{stopped[1:]}.",) if stopped else ()),
-        f"Checkpoints: {(run.checkpoints / BEST).relative_to(run.folder.parent.parent)} and "
-        f"{LATEST} beside it.",
         f"Resume: {notebook_command('02_train', run)}",
         f"Diagnose: {notebook_command('03_diagnose', run)}",
         f"Evaluate: {notebook_command('04_evaluate', run)}",
+        f"Checkpoints: {place} and {LATEST} beside it",
     )
+
+
+def where_it_stopped(run: Run) -> tuple[str, ...]:
+    """One note where a run was stopped, none otherwise."""
+    stopped = run.record.get("stopped", "")
+    return (f"{stopped[0].upper()}{stopped[1:]}.",) if stopped else ()
 
 
 def judge_diagnosis(diagnosis: Any) -> Verdict:
@@ -303,15 +228,18 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
         for area in ("AUROC", "AUPRC")
         if evaluation.normal_class and area.lower() in evaluation.scores
     }
+    baselines = sorted(
+        ((baseline_name(item.name), item.macro_f1) for item in evaluation.baselines),
+        key=lambda pair: -(pair[1].value or 0.0),
+    )
     scores = [
         ("macro-F1", reached),
+        *baselines[:1],
+        *([(f"best single modality, {single[0]}", single[1])] if single else []),
         ("accuracy", evaluation.scores["accuracy"]),
         *alarm.items(),
+        *baselines[1:],
     ]
-    scores += [
-        (baseline_name(baseline.name), baseline.macro_f1) for baseline in evaluation.baselines
-    ]
-    scores += [(f"best single modality, {single[0]}", single[1])] if single else []
     # what has no value gets a sentence with its reason, not a tile
     numbers = [(name, str(value)) for name, value in scores if value.value is not None]
     notes = tuple(evaluation.notes) + tuple(
@@ -328,7 +256,7 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
         if value is not None
         and value >= (reached.low if reached.low is not None else reached.value)
     }
-    sentence = f"{evaluation.headline()}, on {where_from(evaluation)}."
+    sentence = f"{evaluation.headline()}, on {where_from(evaluation)}.{_weakest(evaluation)}"
     signs = evaluation_signs(evaluation)
     if not beaten_by:
         return Verdict("fine", sentence, tuple(numbers), notes).warned(*signs)
@@ -336,3 +264,14 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
     others = ", ".join(f"{name} ({score(value)})" for name, value in beaten_by.items())
     doubt = f" {'No better than' if surely else 'Not clearly better than'} {others}."
     return Verdict("needs attention", sentence + doubt, tuple(numbers), notes).warned(*signs)
+
+
+def _weakest(evaluation: Evaluation) -> str:
+    """The class that is found least, where not all are found alike."""
+    recalls = {
+        item: item.recall.value for item in evaluation.per_class if item.recall.value is not None
+    }
+    if len(set(recalls.values())) < 2:
+        return ""
+    weakest, value = min(recalls.items(), key=lambda pair: pair[1])
+    return f" Weakest class: {weakest.name}, recall {score(value)} of {weakest.support}."

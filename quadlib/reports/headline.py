@@ -35,7 +35,7 @@ ENDINGS = {
 @dataclass(frozen=True)
 class Headline:
     """Tone (fine, look, broken, plain), sign and word of a verdict, its sentence, its numbers as
-    (name, value), further notes.
+    (name, value), further notes, and the next steps.
     """
 
     tone: str
@@ -44,6 +44,7 @@ class Headline:
     sentence: str
     numbers: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def headline(
             verdict["sentence"],
             tuple((str(name), str(value)) for name, value in verdict["numbers"]),
             tuple(verdict["notes"]),
+            tuple(verdict.get("steps", ())),
         )
     sentence = (
         f"{error['type']}: {error['message']}"

@@ -18,6 +18,7 @@ from quadlib.reports.headline import VERDICT_MIME
 from quadlib.reports.sanitise import sanitise
 from quadlib.reports.streams import merge_streams
 
+ANSWER_TAG = "answer"
 HIDDEN_TAGS = {"papermill-error-cell-tag", "remove_cell"}
 PICTURES = ("image/png", "image/jpeg")
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -92,6 +93,22 @@ class Verdict(Preprocessor):
                 ]
         while nb.cells and _nothing_to_read(nb.cells[-1]):
             nb.cells.pop()
+        return nb, resources
+
+
+class Picture(Preprocessor):
+    """Takes the cell at the top, which holds the verdict and one picture, out of the flow; the
+    picture goes into resources `picture`.
+    """
+
+    def preprocess(
+        self, nb: NotebookNode, resources: dict[str, Any]
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        top = [cell for cell in nb.cells if ANSWER_TAG in cell.metadata.get("tags", [])]
+        resources["picture"] = "".join(
+            output.data.get(FIGURE_MIME, "") for cell in top for output in cell.get("outputs", [])
+        )
+        nb.cells = [cell for cell in nb.cells if cell not in top]
         return nb, resources
 
 

@@ -26,7 +26,8 @@ from quadlib.files import write_text
 from quadlib.reports.execute import Outcome, settings_model
 from quadlib.reports.figure import FIGURE_MIME
 from quadlib.reports.headline import Headline, failure, headline
-from quadlib.reports.preprocess import Clean, Figures, Outline, Verdict
+from quadlib.reports.links import link_each_other, with_links
+from quadlib.reports.preprocess import Clean, Figures, Outline, Picture, Verdict
 from quadlib.runs import Run, RunError
 from quadlib.runs.commands import notebook_command
 
@@ -58,6 +59,7 @@ def render_report(notebook_path: Path, run: Run) -> Path:
             lead=Markup(resources["lead"]),
             headline=first,
             failure=failure(run, name, notebook),
+            picture=Markup(resources["picture"]),
             contents=resources["contents"],
             body=Markup(body),
             figures=resources["figures"],
@@ -68,11 +70,13 @@ def render_report(notebook_path: Path, run: Run) -> Path:
         )
     )
     path, failed = (run.path("reports", f"{name}{end}.html") for end in ("", "-failed"))
+    page = with_links(page, run, path.stem)
     if entry.get("error") and entry.get("reported") and path.exists():
         write_text(failed, page)
         return failed
     write_text(path, page)
     failed.unlink(missing_ok=True)
+    link_each_other(run)
     _remember(run, name, first, reported=not entry.get("error"))
     return path
 
@@ -158,7 +162,7 @@ def _exporter() -> HTMLExporter:
         exclude_input=True,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
-        preprocessors=[Clean, Figures, Verdict, Outline],
+        preprocessors=[Clean, Figures, Verdict, Picture, Outline],
         config=Config({"NbConvertBase": {"display_data_priority": order}}),
     )
 

@@ -41,6 +41,7 @@ def test_a_verdict_never_speaks_by_colour_alone_and_escapes_its_text() -> None:
         "sentence": "class <script>",
         "numbers": [["a < b", "1"]],
         "notes": ["see <img>"],
+        "steps": [],
     }
 
 
@@ -155,3 +156,12 @@ def test_no_number_of_a_verdict_is_an_unmarked_nan(plan: BatchPlan) -> None:
     assert not any("nan" in value for _, value in verdict.numbers) and not math.isnan(
         len(verdict.numbers)
     )
+
+
+def test_three_numbers_are_seen_and_the_rest_and_the_next_steps_are_folded() -> None:
+    numbers = tuple((f"number {n}", str(n)) for n in range(5))
+    verdict = Verdict("fine", "All is well.", numbers).going_on("Resume: quadlib <run>")
+    seen, folded = verdict.to_html().split("<details>", 1)
+    assert seen.count("quad-number") == 3 and folded.count("quad-number") == 2
+    assert "Next steps</summary><p><code>Resume: quadlib &lt;run&gt;" in folded
+    assert str(verdict).endswith("  Resume: quadlib <run>")

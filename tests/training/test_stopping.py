@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from quadlib.evaluation import KnnValidator
-from quadlib.figures.verdicts import judge_training, where_to_go_on
+from quadlib.figures.verdicts import judge_training, where_it_stopped
 from quadlib.runs import Run
 from quadlib.training.checkpoint import load_checkpoint
 from quadlib.training.restore import open_dataset
@@ -72,9 +72,9 @@ def test_it_says_where_it_stopped_and_what_holds_it(settings, caplog):
     history = run.history()
     assert [line["step"] for line in history if line["kind"] == "step"][-1] == count + 2
     assert history == trainer.history
-    verdict = judge_training(history, settings.epochs).noting(*where_to_go_on(run))
+    verdict = judge_training(history, settings.epochs).noting(*where_it_stopped(run))
     assert "trained to epoch 1 of 3" in verdict.sentence
-    assert verdict.notes[-5].startswith("Stopped after epoch 2, step 2; latest_model.pth holds it")
+    assert verdict.notes[-1].startswith("Stopped after epoch 2, step 2; latest_model.pth holds it")
 
 
 def test_before_the_first_epoch_is_over_nothing_is_judged_as_broken(settings):
