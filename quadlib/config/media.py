@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -12,6 +13,9 @@ from quadlib.config.base import Settings
 class SeriesSettings(Settings):
     """How files of sensor readings are read where looking does not tell; every default looks."""
 
+    series_encoding: str = Field(
+        "", description="of a text log, such as cp932; empty finds Unicode and Western ones"
+    )
     series_separator: str = Field(
         "", description="between fields of a text log; empty finds it, blanks takes any"
     )
@@ -41,6 +45,18 @@ class SeriesSettings(Settings):
     series_axes: Literal["", "channels_steps", "steps_channels"] = Field(
         "", description="axes of series in .npy files; empty takes the longer as steps"
     )
+
+    @field_validator("series_encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str) -> str:
+        try:
+            codecs.lookup(value or "utf-8")
+        except LookupError:
+            raise ValueError(
+                "a name of an encoding that Python knows was expected, such as cp932, gb18030 or "
+                "cp1251"
+            ) from None
+        return value
 
 
 class AlignmentSettings(Settings):

@@ -16,6 +16,7 @@ from av.container import InputContainer
 
 from quadlib.data.decoding.damage import DamageError, open_regular
 from quadlib.data.decoding.lengths import LARGEST, is_silent, outdated_length, unfinished_fragments
+from quadlib.data.decoding.misread import PADDED
 
 # FFmpeg conceals damage by default: a truncated clip decodes silently short. These flags make it
 # raise.
@@ -27,7 +28,6 @@ FORMATS = (
 )
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 ESTIMATED = ("mp3", "aac", "ac3", "eac3", "ogg", "mpegts", "mpeg", "mpegvideo", "amr", "h264")
-PADDED = "pcm_f24le"  # 24 bits in each 32
 SEVEN = (21, 14, 7, 0)
 SLACK_SECONDS = 0.15  # an encoder's delay and its last, padded frame
 

@@ -51,7 +51,8 @@ def is_silent(file: IO[bytes]) -> bool:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)
-    start, length = sound_chunk(file, size) if head[8:12] == b"WAVE" else (0, 0)
+    known = head[:4] == b"RIFF" and head[8:12] == b"WAVE"
+    start, length = sound_chunk(file, size) if known else (0, 0)
     silent = bool(start) and length == 0 and (size == start or _is_chunks(file, start, size))
     file.seek(0)
     return silent

@@ -19,7 +19,6 @@ from quadlib.config import MediaSettings
 from quadlib.data.decoding.bins import bin_edges
 from quadlib.data.decoding.clocks import window_of
 from quadlib.data.decoding.container import (
-    PADDED,
     SLACK_SECONDS,
     decoded_frames,
     open_container,
@@ -28,7 +27,7 @@ from quadlib.data.decoding.container import (
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.lengths import length_notes
-from quadlib.data.decoding.padded import are_floats, padded_samples
+from quadlib.data.decoding.misread import read_instead
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import span
 
@@ -150,9 +149,10 @@ def _blocks(
     path: Path, container: InputContainer, stream: AudioStream, promised: float
 ) -> Iterator[tuple[np.ndarray, int, float]]:
     """(samples, channels) float32 with full scale 1, their rate, and their time by the file, s."""
-    if stream.codec_context.name == PADDED and not are_floats(path):
-        for samples in padded_samples(path, stream.channels):
-            yield samples, stream.sample_rate, 0.0
+    instead = read_instead(path, stream.codec_context.name or "", stream.channels)
+    for samples in instead or ():
+        yield samples, stream.sample_rate, 0.0
+    if instead is not None:
         return
     for frame in decoded_frames(path, container, stream, promised > 0, "sound"):
         samples = frame.to_ndarray()

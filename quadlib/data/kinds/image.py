@@ -17,6 +17,7 @@ from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import relight, shift
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a TIFF's tag, minded by Pillow up to 8 bits
 TWELVE_BITS, FOURTEEN_BITS = 4096, 16384
 MOST_PIXELS = 200_000_000  # in memory, after a JPEG's reduction: 0.8 GB
 # What Pillow's many readers raise for files that are damaged.
@@ -108,6 +109,8 @@ def _eight_bits(path: Path, image: Image.Image, white: int, notes: list[str]) ->
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
         values = np.asarray(image).astype(np.float32)
         _check_white(path, int(values.max()), white, notes)
+        if image.format == "TIFF" and image.getexif().get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            values = (white or 65535) - values
         values *= 255 / (white or 65535)
     elif image.mode == "F":
         values = np.asarray(image)

@@ -44,7 +44,7 @@ MISSING = frozenset(
 )  # not OL or inf: a reading beyond the range is no missing one
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 LIKE = re.compile(
-    r"[+\-\u2212]?(?:0[xX][0-9a-fA-F]+|(?:\d[\d.,'\u00a0\u202f]*|[.,]\d+)(?:[eEdD][+-]?\d+)?)"
+    r"(?:[+\-\u2212] *)?(?:0[xX][0-9a-fA-F]+|(?:\d[\d.,'\u00a0\u202f]*|[.,]\d+)(?:[eEdD][+-]?\d+)?)"
     r"(?:\s*[^\d\s,;.][^\d,;]{0,9})?"
     r"|[+-]?inf(?:inity)?"
     r"|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[T ]+\d{1,2}:\d\d(?::\d\d)?.{0,16})?"
@@ -139,6 +139,7 @@ def _with_odd_cells(
     """The same, where some cells are more than digits: each is read, missing, or wrong."""
     cells = column.iloc[odd].str.strip().str.replace("\u2212", "-")
     cells = cells.str.replace("[\u00a0\u202f']", "", regex=True)
+    cells = cells.str.replace(r"^([+-])\s+(?=\d)", r"\1", regex=True)
     missing = is_missing(cells).to_numpy(dtype=bool)
     values[odd] = np.nan
     rows, words = odd[~missing], cells[~missing]

@@ -24,7 +24,10 @@ EITHER_DATES = (("%d/%m/%Y", "%m/%d/%Y"), ("%d-%m-%Y", "%m-%d-%Y"), ("%d/%m/%y",
 LOOKED_AT = 20  # cells on which a form is tried before all are read
 ISO = r"\d{4}-\d\d-\d\d[ T]\d"  # a fraction of a second may be left out where it is 0
 # hours:minutes, hours:minutes:seconds, minutes:seconds.fraction; pandas writes days before it
-TIME_OF_DAY = re.compile(r"(?:\d+ days? )?\d{1,3}:\d\d(?::\d\d(?:[.,]\d+)?)?|\d{1,4}:\d\d[.,]\d+")
+TIME_OF_DAY = re.compile(
+    r"(?:\d+ days? )?\d{1,3}:\d\d(?::\d\d(?:[.,]\d+|:\d{3})?)?|\d{1,4}:\d\d[.,]\d+"
+)
+COLON_BEFORE_MS = r"(\d:\d\d:\d\d):(\d{3})$"
 A_DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
 A_MOMENT = rf"{A_DATE}[T ]+\d{{1,2}}:\d\d.{{0,24}}"
 BASIC_ISO = r"^(\d{4})(\d\d)(\d\d)[T ]?(\d\d)(\d\d)(\d\d(?:[.,]\d+)?)"
@@ -149,7 +152,7 @@ def read_clock(
         DamageError: cells that are no times of one form, or dates that may be read in two ways.
     """
     if len(columns) == 2:
-        day, time = columns[0].astype(str).str.strip(), columns[1].astype(str).str.strip()
+        day, time = columns[0].astype(str).str.strip(), _pointed(columns[1])
         if day.nunique() == 1 and time.str.fullmatch(TIME_OF_DAY).all():
             return Clock(tuple(names), _of_day(time))  # within one day its date does not count
         return Clock(
@@ -160,7 +163,7 @@ def read_clock(
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         return Clock((name,), _nanoseconds(column))
     if not pd.api.types.is_numeric_dtype(column):
-        text = column.astype(str).str.strip()
+        text = _pointed(column)
         numbers = read_numbers(text, decimal if decimal != "?" else ".")
         if numbers.text or numbers.problem or np.isnan(numbers.values).all():
             problem = numbers.problem and f"{numbers.problem} at line {lines[numbers.row]}"
@@ -179,6 +182,12 @@ def read_clock(
     values, notes = past_overflow(values)
     start = values[np.isfinite(values)][:1]
     return Clock((name,), (values - (start[0] if len(start) else 0.0)) * unit, notes)
+
+
+def _pointed(column: pd.Series) -> pd.Series:
+    """Times as text, 10:05:23:120 with a point before its milliseconds."""
+    text = column.astype(str).str.strip()
+    return text.str.replace(COLON_BEFORE_MS, r"\1.\2", regex=True)
 
 
 def is_absolute(values: np.ndarray) -> bool:

@@ -41,6 +41,7 @@ def read_columns(path: Path, settings: MediaSettings) -> Columns:
         content,
         separator=settings.series_separator,
         skip_rows=settings.series_skip_rows,
+        encoding=settings.series_encoding,
     )
     columns = [log.cells[place] for place in log.cells.columns]
     return Columns(list(log.names), list(log.units), columns, log.lines, list(log.notes))

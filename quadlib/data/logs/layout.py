@@ -52,7 +52,9 @@ class TextLog:
     notes: tuple[str, ...]
 
 
-def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int = 0) -> TextLog:
+def read_log(
+    path: Path, content: bytes, *, separator: str = "", skip_rows: int = 0, encoding: str = ""
+) -> TextLog:
     """The cells of a text log, under the names of its columns.
 
     Args:
@@ -60,6 +62,7 @@ def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int 
         content: bytes of the file.
         separator: between fields; "" finds it.
         skip_rows: lines to pass over at the start.
+        encoding: of the bytes; "" finds it.
 
     Raises:
         DamageError: no rows of one width, or lines of another width among them.
@@ -68,7 +71,7 @@ def read_log(path: Path, content: bytes, *, separator: str = "", skip_rows: int 
     zeros = content.count(0, len(whole))
     if zeros < LEAST_ZEROS:
         whole, zeros = content, 0
-    text, encoding = decode_text(path, whole)
+    text, encoding = decode_text(path, whole, encoding)
     lines = without_arrows(re.split(r"\r\n|\r|\n", text))
     if not text.strip():
         raise DamageError(path, "holds no line of text", EXPORT)
@@ -186,6 +189,8 @@ def _header(
         cells = _without_tag(cells, width) if marks else cells
         if len(cells) == width - 1 and last_filled and not any(map(looks_numeric, cells)):
             cells = ["", *cells]  # R does not name the column of its row names
+        if not rows and len(cells) > width and 2 * sum(map(looks_numeric, cells)) > len(cells):
+            raise _of_other_width(path, lines[number], number, len(cells), width, 1)
         if not _fits(cells, width):
             _check_names(path, cells, number, width, rows)
             break
@@ -200,10 +205,13 @@ def _header(
     named = [row for row in rows if row is not units]
     clocked = [row for row in named if any(clock_of(cell) for cell in row)]
     names = max(clocked, key=_names_all) if clocked else named[-1]
+    if _repeats(names):  # units, or RAW and CAL, below the names
+        names = max(named, key=_names_all)
     taken = len(rows) - rows.index(names) + marks
     full = list(_padded(names, width))
     for row in named[named.index(names) + 1 :]:  # "Date,Time,1,2" above ",,pressure,flow"
-        for place, cell in enumerate(row):
+        units = units or [cell if is_unit(cell) else "" for cell in row]
+        for place, cell in enumerate(row[: len(full)]):
             if clocked and looks_numeric(full[place]) and not looks_numeric(cell):
                 full[place] = cell
     return tuple(full), tuple(_plain(unit) for unit in _padded(units or [], width)), taken
@@ -225,8 +233,15 @@ def _check_start(path: Path, lines: Sequence[str], body: Sequence[int], separato
 
 
 def _names_all(row: Sequence[str]) -> tuple[int, int]:
-    """A row of names fills its fields, and with words; of metadata, neither need be so."""
-    return sum(map(bool, row)), -sum(looks_numeric(cell) for cell in row if cell)
+    """A row of names fills its fields, with words, and with others each; of metadata and units,
+    none need be so.
+    """
+    return len({cell for cell in row if cell}), -sum(looks_numeric(cell) for cell in row if cell)
+
+
+def _repeats(row: Sequence[str]) -> bool:
+    cells = [cell for cell in row if cell]
+    return len(set(cells)) < len(cells)
 
 
 def _without_tag(cells: Sequence[str], width: int) -> list[str]:
@@ -263,7 +278,19 @@ def _padded(cells: Sequence[str], width: int) -> tuple[str, ...]:
 
 
 def _plain(unit: str) -> str:
-    return re.sub(r"^[\[(]|[\])]$", "", unit.strip())
+    return re.sub(r"^[\[(](.*)[\])]$", r"\1", unit.strip())
+
+
+def _of_other_width(
+    path: Path, line: str, number: int, fields: int, width: int, count: int
+) -> DamageError:
+    return DamageError(
+        path,
+        f"{count} line(s) have another number of fields than the {width} of the others: "
+        f"line {number + 1} has {fields} ({line[:40]!r})",
+        "complete or remove these lines, or say what stands between the fields: "
+        "series_separator, series_decimal",
+    )
 
 
 def _cells(
@@ -275,13 +302,7 @@ def _cells(
     odd = np.flatnonzero(counts != width)
     if len(odd):
         first = odd[0]
-        raise DamageError(
-            path,
-            f"{len(odd)} line(s) have another number of fields than the {width} of the others: "
-            f"line {body[first] + 1} has {counts[first]} ({rows[first][:40]!r})",
-            "complete or remove these lines, or say what stands between the fields: "
-            "series_separator, series_decimal",
-        )
+        raise _of_other_width(path, rows[first], body[first], counts[first], width, len(odd))
     try:
         frame: pd.DataFrame = pd.read_csv(
             io.StringIO("\n".join(rows)),

@@ -7,6 +7,7 @@ import re
 UNIT_IN_NAME = re.compile(r"^(.*?)(\s*[\[(])\s*([^\[\]()]*)\s*[\])]\s*$")
 A_WORD = re.compile(r"[^\s\d]{0,8}")  # in round brackets after a blank, taken for a unit
 BY_SLASH = re.compile(r"^(\S.*?)(\s*)/\s*(\S+)$")  # "t / s" of DIN 1313, "Ewe/V"
+BY_COMMA = re.compile(r"^(\S.*?),\s*(\S+)$")  # "Temp, °C", and GOST 2.105
 IN_UNIT = re.compile(r"^(\S.*?)\s+in\s+(\S+)$")  # "C1 in V", as some oscilloscopes write it
 SECONDS = {
     "s": 1.0,
@@ -18,9 +19,10 @@ SECONDS = {
     "h": 3600.0,
 }
 SECONDS |= {"millis": 1e-3, "micros": 1e-6}  # as microcontrollers count them
+SECONDS |= {"с": 1.0, "сек": 1.0, "мс": 1e-3, "мкс": 1e-6, "мин": 60.0, "ч": 3600.0}
 SECONDS |= {"ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "d": 86400.0}
 CLOCK = re.compile(
-    r"%?(?:t|time|zeit|zeitpunkt|uhrzeit|timestamp|time stamp|zeitstempel|date ?time|date/time"
+    r"%?(?:t|time|zeit|zeitpunkt|uhrzeit|timestamp|time stamp|zeitstempel|date ?[/&]? ?time"
     r"|datum/uhrzeit|(?:seconds|time) elapsed|seconds|sec"
     r"|(?:elapsed|relative|rel|abs|unix)(?: time)?|x value|x[ -]axis"
     r"|epoch|utc|ts|millis|micros|temps|heure|tid|tidpunkt|tijd|tiempo|aika|czas|čas|idő|zaman"
@@ -36,9 +38,10 @@ LABELS = re.compile(
     r"|(?:sample|recording) ?id|y true"
 )
 UNITS = re.compile(
-    r"|-|[\[(].*[\])]|%|‰|°.?|[µμnmkMGh]?(?:s|V|A|W|N|Nm|Pa|bar|psi|m|g|l|L|Hz|Ohm|Ω|J|F|H|T|K|C|rpm"
-    r"|m/s|m/s²|m/s2|m/s\^2|g/s|l/min|L/min|m³/h|mm/s|U/min|1/min|deg|rad|rad/s|dB|ppm|min|sec|kg|t)"
+    r"|-|[\[(].*[\])]|%|‰|°.?|[µμnmkMGh]?(?:s|V|A|W|N|Nm|Pa|bar|psi|m|g|l|L|Hz|Ohms?|Ω|J|F|H|T|K|C|rpm"
+    r"|m/s|m/s²|m/s2|m/s\^2|m/\(s\^2\)|g/s|l/min|L/min|m³/h|mm/s|U/min|1/min|deg|rad|rad/s|dB|ppm|min|sec|kg|t)"
     r"|(?:ms|us|ns|µs|mm|cm|km|mbar|mmHg|degC|deg C|Celsius|A\.U\.|a\.u\.|count|counts)"
+    r"|(?:с|сек|мс|мкс|мин|ч|°С|[мк]?А|[мк]?В|[кМ]?Вт|[кМ]?Ом|[кМ]?Гц|[кМ]?Па|бар|к?Н|к?г|[кмс]?м)"
     r"|(?i:seconds?|volts?|amp(?:ere|s)?|watts?)"
 )
 
@@ -49,8 +52,8 @@ def plain(name: str) -> str:
 
 
 def base_and_unit(name: str) -> tuple[str, str]:
-    """A column's name and the unit that it carries, "" where none: in brackets, behind a slash, or
-    behind "in". V(out) carries none, and km/h is one.
+    """A column's name and the unit that it carries, "" where none: in brackets, behind a slash, a
+    comma, or "in". V(out) carries none, and km/h is one.
     """
     name = name.strip()
     if match := UNIT_IN_NAME.match(name):
@@ -59,8 +62,9 @@ def base_and_unit(name: str) -> tuple[str, str]:
         if base and (square or is_unit(unit) or (apart and A_WORD.fullmatch(unit))):
             return base, unit
         return name, ""
-    if (match := IN_UNIT.match(name)) and is_unit(match[2]):
-        return match[1].strip(), match[2]
+    for form in (IN_UNIT, BY_COMMA):
+        if (match := form.match(name)) and is_unit(match[2]):
+            return match[1].strip(), match[2]
     if (match := BY_SLASH.match(name)) and is_unit(match[3]):
         base, apart, unit = match[1].strip(), bool(match[2]), match[3]
         if apart or not is_unit(base) or (base == "t" and unit in SECONDS):

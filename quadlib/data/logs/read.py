@@ -23,6 +23,7 @@ from quadlib.data.logs.clock import (
 )
 from quadlib.data.logs.doubts import check_one_series, may_be_clock
 from quadlib.data.logs.files import Columns, read_columns
+from quadlib.data.logs.fractions import with_milliseconds
 from quadlib.data.logs.gaps import sentinel, without_numbers, without_words
 from quadlib.data.logs.names import base_and_unit, clock_of, is_index, is_label, plain
 from quadlib.data.logs.wraps import between_stamps
@@ -80,6 +81,7 @@ def read_readings(path: Path, settings: MediaSettings, wanted: Sequence[str] = (
     decimal = settings.series_decimal or find_decimal([c for c in texts if _is_text(c)])
     places = find_clock(path, names, units, raw.columns, decimal, settings.series_clock)
     clock = _clock(path, raw, names, units, places, decimal, settings)
+    clock, places = with_milliseconds(clock, names, raw.columns, places)
     found = _channels(path, raw, names, units, places, decimal, settings, wanted)
     raw.notes.extend(clock.notes)
     check_one_series(path, names, raw.columns, clock.seconds)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.logs.cells import looks_numeric
+from quadlib.data.logs.encodings import foreign_word
 
 BLANKS = "blanks"  # one or more blanks or tabs between two fields
 SEPARATORS = (";", "\t", ",", "|")
@@ -20,11 +21,13 @@ SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 LOOKED_AT = 200  # lines from which the separator is told
 
 
-def decode_text(path: Path, content: bytes) -> tuple[str, str]:
-    """The text of a file and its encoding: UTF-8, UTF-16, else Windows-1252. Raises DamageError for
-    bytes that are none of them.
+def decode_text(path: Path, content: bytes, asked: str = "") -> tuple[str, str]:
+    """The text of a file and its encoding: the one that is asked for, or UTF-8, UTF-16, else
+    Windows-1252. Raises DamageError for bytes that are none of them.
     """
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if asked:
+        encoding = asked
+    elif content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         encoding = "utf-16"
     elif (even := content[:400:2].count(0)) + (odd := content[1:400:2].count(0)) > len(
         content[:400]
@@ -38,14 +41,25 @@ def decode_text(path: Path, content: bytes) -> tuple[str, str]:
         encoding = "utf-8-sig"
     try:
         text = content.decode(encoding)
-    except UnicodeDecodeError:
+    except (UnicodeError, LookupError):
+        if asked:
+            raise DamageError(
+                path, f"is not text in {asked}", "set another series_encoding"
+            ) from None
         encoding = "cp1252"
         text = content.decode(encoding, errors="replace")
-    if CONTROL.search(text) or text.count("\ufffd") > len(text) // 1000:
+    if CONTROL.search(text):
         raise DamageError(
             path,
             "is not text but another kind of file",
             "give the file its true ending, or export it again as text",
+        )
+    foreign = "\ufffd" if text.count("\ufffd") > len(text) // 1000 else foreign_word(text)
+    if encoding == "cp1252" and not asked and foreign:
+        raise DamageError(
+            path,
+            f"is neither UTF-8 nor Western text: as Windows-1252 it would hold {foreign!r}",
+            'save it as UTF-8, or say what a log is: series_encoding="cp932" and the like',
         )
     return text, "utf-8" if encoding == "utf-8-sig" else encoding
 

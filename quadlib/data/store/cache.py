@@ -31,7 +31,7 @@ from quadlib.registry import KINDS
 
 log = logging.getLogger(__name__)
 
-FORMAT = 9  # raised when a decoder's numbers change, or what index.json holds
+FORMAT = 10  # raised when a decoder's numbers change, or what index.json holds
 PROGRESS_SECONDS = 30.0
 Arc = tuple[float, float] | None
 

@@ -15,6 +15,7 @@ KINDS = {
     "tables": ("tables", "labels"),
     "folders": ("folders",),
     "second": ("programs", "databases", "more_media", "more_tables"),
+    "third": ("handhelds", "locales", "rare_files"),
 }  # kind -> the modules that hold its cases; a new module is one word here
 
 

@@ -1,5 +1,5 @@
-"""WAV files that keep 24 bits in each 32, which FFmpeg takes for the floats that Audition keeps
-there: the samples themselves tell which they are.
+"""WAV files that FFmpeg misreads: 24 bits in each 32, which it takes for the floats that Audition
+keeps there (the samples tell which they are), and RIFX, whose big end is first.
 """
 
 from __future__ import annotations
@@ -7,13 +7,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
+import soundfile
 
 from quadlib.data.decoding.damage import DamageError, open_regular
 from quadlib.data.decoding.lengths import LARGEST, sound_chunk
 
+PADDED = "pcm_f24le"  # FFmpeg's name for 24 bits in each 32
 BLOCK_BYTES = 1 << 20
 FULL_SCALE = 2.0**31
 FLOATS = (
@@ -22,16 +24,23 @@ FLOATS = (
 )  # sizes of such floats, whose full scale is 2^23; small integers have less
 
 
-def are_floats(path: Path) -> bool:
-    """Whether the samples are floats after all. Raises DamageError for what is neither those nor
-    integers.
+def read_instead(path: Path, codec: str, channels: int) -> Iterator[np.ndarray] | None:
+    """The samples of a file that FFmpeg would misread, (samples, channels) float32 with full scale
+    1, a block each; None for any other. Raises DamageError for samples of neither form.
     """
-    return _shift(path) is None
+    if codec == PADDED:
+        shift = _shift(path)
+        return None if shift is None else _padded(path, shift, channels)
+    with open_regular(path) as file:
+        if file.read(4) != b"RIFX":
+            return None
+    return cast(
+        Iterator[np.ndarray],
+        soundfile.blocks(path, blocksize=BLOCK_BYTES // 8, dtype="float32", always_2d=True),
+    )
 
 
-def padded_samples(path: Path, channels: int) -> Iterator[np.ndarray]:
-    """(samples, channels) float32 with full scale 1, a block each. Raises DamageError."""
-    shift = _shift(path) or 0
+def _padded(path: Path, shift: int, channels: int) -> Iterator[np.ndarray]:
     for block in _blocks(path, 4 * channels):
         samples = np.left_shift(block, shift).astype(np.float32) / np.float32(FULL_SCALE)
         yield samples.reshape(-1, channels)
