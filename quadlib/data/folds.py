@@ -124,8 +124,10 @@ def _too_few(table: SampleTable, folds: int) -> list[str]:
         return []
     names = some([f"{name!r} ({count})" for name, count in short.items()])
     most = int(short.iloc[0])
-    way = f"take folds={most}, or leave" if most > 1 else "leave"
+    ways = [f"take {most} folds"] * (most > 1)
+    if len(short) < len(sessions):
+        ways.append(f"leave them out: leave_out={list(short.index)!r}")
     return [
         f"{len(short)} class(es) have fewer sessions than there are folds, so that some fold could "
-        f"not test them: {names}; {way} them out: leave_out={list(short.index)!r}"
+        f"not test them: {names}; {', or '.join(ways) or 'record them in further sessions'}"
     ]

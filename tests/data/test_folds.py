@@ -70,7 +70,7 @@ def test_another_seed_is_another_division_and_the_same_seed_the_same():
 def test_fewer_sessions_than_folds_is_refused_and_the_way_out_works():
     table = table_of({"good": [4] * 6, "pore": [4] * 3, "crack": [9, 9]})
     with pytest.raises(
-        TableError, match=r"2 class\(es\) have fewer .*: 'crack' \(2\), 'pore' \(3\); take folds=2"
+        TableError, match=r"2 class\(es\) have fewer .*: 'crack' \(2\), 'pore' \(3\); take 2 folds"
     ) as error:
         assign_fold(table, 1, 5)
     names = re.search(r"leave_out=\[(.*)\]", str(error.value)).group(1)

@@ -121,7 +121,7 @@ def test_what_is_wrong_is_refused_before_anything_runs(
         assert words in str(wrong.value)
     with pytest.raises(SettingsError, match="did you mean epochs"):
         cross_validate(values | {"epoch": "2"})
-    with pytest.raises(ValueError, match="fewer sessions than there are folds"):
+    with pytest.raises(ValueError, match="and 5 more; take 200 folds$"):
         cross_validate(values | {"run": "many"}, 500)
     assert list_runs(values["outputs"]) == []
     Run.create(TrainSettings(run="taken", outputs=values["outputs"])).update(settings={"a": 1})
