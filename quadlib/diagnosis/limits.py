@@ -62,6 +62,14 @@ class Limits:
     shared_contents: float = limit(
         0.05, "share of samples with another's content, above which pairs are an error", "chosen"
     )
+    pooled_rows: float = limit(
+        0.1,
+        "share of samples that share every one of their parts with others, from a pool",
+        "chosen",
+    )
+    pooled_contents: int = limit(
+        5, "contents that several samples hold, from which they are no one placeholder", "chosen"
+    )
     telling_values: int = limit(8, "values below which vectors coincide by chance", "chosen")
     telling_levels: int = limit(
         64, "distinct values below which an array holds codes, whose rows coincide", "chosen"

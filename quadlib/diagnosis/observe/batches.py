@@ -64,6 +64,8 @@ class BatchWatch:
         if self.fetched == 0:
             self._marks.clear()
             self._tensors.clear()
+        sizes = [len(tensor) for _, tensor in pairs if tensor.ndim]
+        size = len(rows) if rows is not None else max(sizes, key=sizes.count, default=0)
         self.fetched += 1
         if self.fetched > MOST_BATCHES_A_PASS:
             self.forget(trace)
@@ -73,6 +75,8 @@ class BatchWatch:
             self._tensors.append(tensor)
             if trace is not None:
                 trace.mark(tensor, event.mark(path))
+                if self.fetched == 1 and tensor.ndim and len(tensor) == size:
+                    trace.rows.begin(tensor)
 
     def note_arguments(
         self, step: int, name: str, args: Any, kwargs: Any, trace: Trace | None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from quadlib.diagnosis.observe.leaves import tensors_in
 from quadlib.diagnosis.observe.record import LayerCall
+from quadlib.diagnosis.observe.row_trace import RowTrace, batch_dim
 from quadlib.diagnosis.observe.variation import variation
 
 MOST_LAYERS = 2000
@@ -21,14 +22,13 @@ class LayerWatch:
         self.calls: list[LayerCall] = []
 
     def saw(
-        self, name: str, module: nn.Module, args: Any, result: Any, gradient: bool = True
+        self, name: str, module: nn.Module, args: Any, result: Any, gradient: bool, rows: RowTrace
     ) -> None:
         entering, leaving = _variation(args), _variation(result)
         if entering is None or leaving is None or len(self.calls) >= MOST_LAYERS:
             return
-        self.calls.append(
-            LayerCall(name, type(module).__name__, entering, leaving, module.training, gradient)
-        )
+        kind, torn = type(module).__name__, _torn(module, args, rows)
+        self.calls.append(LayerCall(name, kind, entering, leaving, module.training, gradient, torn))
 
     def take(self) -> tuple[LayerCall, ...]:
         """The calls so far; the next ones start a new list."""
@@ -37,6 +37,16 @@ class LayerWatch:
 
     def clear(self) -> None:
         self.calls = []
+
+
+def _torn(module: nn.Module, args: Any, rows: RowTrace) -> tuple[int, ...]:
+    """The shape of a layer's input whose rows are torn; empty where they are whole."""
+    if not module._parameters:
+        return ()
+    for _, tensor in tensors_in(args)[:1]:
+        if rows.torn(tensor, batch_dim(module)):
+            return tuple(tensor.shape)
+    return ()
 
 
 def _variation(value: Any) -> float | None:

@@ -85,6 +85,8 @@ class ModuleCall(Event):
 class LayerCall:
     """What a leaf module did to the variation over the batch: the mean variance over the rows,
     relative to the mean square, of what went in and what came out; NaN where a value is not finite.
+    torn: of the shape that went in, where its rows hold parts of several rows of the batch, each of
+    which lies in several of them; else empty.
     """
 
     module: str
@@ -93,6 +95,7 @@ class LayerCall:
     leaving: float
     training: bool
     gradient: bool = True
+    torn: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class Backward(Event):
     through: modules with weights whose outputs reach it, with or without a gradient. hidden: leaves
     that were read into Python or numpy, which nothing can follow. touched: leaves that some
     operation has read. discarded: earlier gradients had been cleared before a step used them.
-    comparison: the rows that the loss compares.
+    comparison: the rows that the loss compares. compares_alone: it depends on the models through
+    the comparisons of its Force events alone.
     """
 
     loss: float
@@ -116,6 +120,7 @@ class Backward(Event):
     through: frozenset[str] = frozenset()
     touched: frozenset[str] = frozenset()
     scale: float = 1.0
+    compares_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,26 @@ class RowGradient(Event):
     path: str
     rows: Tensor = field(repr=False)
     gradient: Tensor = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Force(Event):
+    """What a traced pass does to the pairs of one comparison: pull (n, m), or (n,) where paired is
+    true and row i is compared with row i alone, above 0 where a step draws the two together.
+
+    left, right: (n,) and (m,) the rows of the batch that the compared ones are made of, -1 of none.
+    same: both sides are one set of rows. how: "product", "distance" or "difference". gated:
+    something that may leave pairs out lies between. both: gradient reaches both sides.
+    """
+
+    left: Tensor = field(repr=False)
+    right: Tensor = field(repr=False)
+    pull: Tensor = field(repr=False)
+    paired: bool
+    same: bool
+    how: str
+    gated: bool
+    both: bool
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from quadlib.diagnosis.conventions import EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.batches import BatchWatch
 from quadlib.diagnosis.observe.digests import note_digests
+from quadlib.diagnosis.observe.forces import ForceWatch
 from quadlib.diagnosis.observe.gradients import GradientWatch, RowWatch, parameter_step
 from quadlib.diagnosis.observe.graph import read_comparison
 from quadlib.diagnosis.observe.hooks import Hooks
@@ -89,6 +90,7 @@ class Recorder(Journal):
         self._unscaled: tuple[int, Tensor, float] | None = None
         self._before: dict[int, Tensor] = {}
         self._rows = RowWatch()
+        self._forces = ForceWatch()
 
     # entering and leaving
 
@@ -190,12 +192,13 @@ class Recorder(Journal):
                     self._outputs[tensor.grad_fn] = (name, path, tensor)
             has_parts = next(module.children(), None) is not None
             if self._trace is not None and not has_parts:
-                self._layers.saw(name, module, args, result, gradient)
+                self._layers.saw(name, module, args, result, gradient, self._trace.rows)
                 if next(module.parameters(False), None) is not None:
                     for _, tensor in pairs:
                         self._trace.mark(tensor, MODULE + name)
             if self._depth == 0 or has_parts:
                 outputs = tuple(describe(path, tensor) for path, tensor in pairs)
+                finite = all(bool(t.isfinite().all()) for _, t in pairs if t.is_floating_point())
                 self.record.events.append(
                     ModuleCall(
                         self._step,
@@ -206,9 +209,7 @@ class Recorder(Journal):
                         outputs,
                         module.training,
                         gradient,
-                        all(
-                            bool(torch.isfinite(t).all()) for _, t in pairs if t.is_floating_point()
-                        ),
+                        finite,
                     )  # fmt: skip
                 )
 
@@ -237,6 +238,9 @@ class Recorder(Journal):
             marks = frozenset() if trace is None else trace.of(loss)
             leaves = self._batches.leaves
             comparison = read_comparison(loss, self._outputs) if self.reads_graph() else None
+            alone = trace is not None and self._forces.watch(
+                self._step, loss, trace.comparisons, self._outputs
+            )
             self.record.events.append(
                 Backward(
                     self._step,
@@ -251,6 +255,7 @@ class Recorder(Journal):
                     ),
                     frozenset() if trace is None else trace.touched & leaves,
                     scale,
+                    alone,
                 )
             )
             if trace is not None and comparison is not None:
@@ -262,6 +267,7 @@ class Recorder(Journal):
         with self.looking():
             norms = self._gradients.after_backward(self.record.parameters)
             self.record.events.extend(self._rows.take())
+            self.record.events.extend(self._forces.take())
             self.record.events.append(Gradients(self._step, norms))
             self._forget_step()
         if self._trace is not None:

@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from quadlib.diagnosis.observe.forces import Comparisons
+from quadlib.diagnosis.observe.row_trace import RowTrace
+
 # The operation behind .item() and bool(tensor): what leaves the tensors cannot be followed.
 INTO_PYTHON = "aten::_local_scalar_dense"
 
@@ -23,12 +26,15 @@ class Trace(TorchDispatchMode):
     """Follows marked tensors, except while it is `paused`.
 
     A set of marks is one integer, a bit a mark. The tensors met are kept alive until `forget`, so
-    that a storage's number stays its own.
+    that a storage's number stays its own. rows: which rows of the batch their rows are made of;
+    comparisons: where such rows are compared.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.paused = False
+        self.rows = RowTrace()
+        self.comparisons = Comparisons(self.rows)
         self._bits: dict[str, int] = {}
         self._marks: dict[int, int] = {}
         self._kept: list[Tensor] = []
@@ -61,6 +67,8 @@ class Trace(TorchDispatchMode):
         """Lets go of every tensor and of where the marks were; what was hidden stays known."""
         self._marks.clear()
         self._kept.clear()
+        self.rows.forget()
+        self.comparisons.forget()
 
     def _add(self, tensor: Tensor, bits: int) -> None:
         key = _storage(tensor)
@@ -85,8 +93,11 @@ class Trace(TorchDispatchMode):
         if schema.name == INTO_PYTHON:
             self._hidden |= reached
             return result
-        for value in _tensors(result):
+        results = list(_tensors(result))
+        for value in results:
             self._add(value, reached)
+        self.rows.follow(func, args, kwargs, results)
+        self.comparisons.note(schema.name, args, results)
         for place, argument in enumerate(schema.arguments):  # changed in place, or out=
             if argument.alias_info is not None and argument.alias_info.is_write:
                 value = args[place] if place < len(args) else kwargs.get(argument.name)

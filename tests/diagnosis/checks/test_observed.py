@@ -421,7 +421,7 @@ BROKEN: list[tuple[str, Callable]] = [
     ("B01", one_class_batches), ("B05", sorted_by_class), ("L13", one_class),
     ("L04", unique_labels), ("L12", stale_sampler), ("L01", shifted_labels),
     ("M20", unused_stream), ("M10", copied_stream), ("M04", constant_stream),
-    ("M21", identical_views), ("M07", mixed_views), ("M07", wrong_targets), ("P22", one_target),
+    ("M21", identical_views), ("M07", mixed_views), ("P22", wrong_targets), ("P22", one_target),
     ("N02", no_optimiser), ("N03", detached), ("N03", under_no_grad), ("N04", dead_layer),
     ("E03", evaluation_mode), ("N20", still_teacher), ("N06", equal_units),
     ("P01", not_normalised), ("P02", wrong_axis), ("P03", temperature(1.0)),

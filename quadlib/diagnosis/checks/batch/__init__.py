@@ -5,4 +5,5 @@ from quadlib.diagnosis.checks.batch import coverage as coverage
 from quadlib.diagnosis.checks.batch import loading as loading
 from quadlib.diagnosis.checks.batch import observed as observed
 from quadlib.diagnosis.checks.batch import observed_graphs as observed_graphs
+from quadlib.diagnosis.checks.batch import observed_items as observed_items
 from quadlib.diagnosis.checks.batch import observed_workers as observed_workers

@@ -91,10 +91,22 @@ def _shared_contents(x: Examination, contents: dict[str, Contents]) -> Iterator[
     # what was not read in time may be a copy too, and then the whole samples are
     if len(contents) < 2 or any(item.unread for item in contents.values()):
         return
+    telling = {name: item for name, item in contents.items() if item.telling}
+    if len(telling) > 1 and all(_from_a_pool(x, item) for item in telling.values()):
+        return
     together = whole_rows(contents)
     for name, item in contents.items():
         if item.telling:
             yield from _shared_content(x, name, item, together)
+
+
+def _from_a_pool(x: Examination, item: Contents) -> bool:
+    """Whether many contents are each held by a few samples: in every part of them, that is how
+    pairs and triplets are drawn from a pool of single recordings.
+    """
+    repeated = item.codes[item.repeated]
+    share = len(repeated) / max(int((~item.absent).sum()), 1)
+    return share >= x.limits.pooled_rows and len(np.unique(repeated)) >= x.limits.pooled_contents
 
 
 def _shared_content(

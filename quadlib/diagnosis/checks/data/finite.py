@@ -15,6 +15,7 @@ from quadlib.diagnosis.evidence.features import (
     stored_arrays,
     table_arrays,
 )
+from quadlib.diagnosis.evidence.observed.passes import missing_is_masked
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import some
@@ -53,15 +54,20 @@ def _not_finite(
         if len(bad):
             first = sample_ids(x, bad[:1])[0]
             column = int(np.flatnonzero(~finite[place[bad[0]]])[0])
+            masked = x.subject.record is not None and missing_is_masked(x.record)
             yield D06.broken(
-                "error",
+                "note" if masked else "error",
                 f"{len(bad)} samples hold NaN or infinity in {name}, first {first}",
                 where=f"modality {name}: {some(sample_ids(x, bad))}",
                 evidence=(
                     f"first value that is not finite: {values[place[bad[0]], column]} at position "
                     f"{column} of {first}",
-                    f"{int((~finite[place[bad]]).sum())} values in all; one of them makes every "
-                    "loss of its batch NaN",
+                    f"{int((~finite[place[bad]]).sum())} values in all; "
+                    + (
+                        "the model answers such batches with finite numbers"
+                        if masked
+                        else "one of them makes every loss of its batch NaN"
+                    ),
                 ),
                 ruled_out=(
                     "learning rate",

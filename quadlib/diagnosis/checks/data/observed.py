@@ -16,7 +16,13 @@ from quadlib.diagnosis.evidence.observed.dataset import (
     training_loader,
 )
 from quadlib.diagnosis.evidence.observed.files import real_files
-from quadlib.diagnosis.evidence.observed.passes import batches, inputs, passes, reached
+from quadlib.diagnosis.evidence.observed.passes import (
+    batches,
+    inputs,
+    missing_is_masked,
+    passes,
+    reached,
+)
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
@@ -47,11 +53,22 @@ def finite_inputs(x: Examination) -> Iterator[Finding]:
         rows = [fetch.rows[k] for k in torch.nonzero(bad).flatten()] if fetch.rows else []
         count = f"{int(bad.sum())} of {len(value)} rows hold NaN or infinity"
         count += f": rows {some(rows)} of the dataset" if rows else ""
+    affected = f"{len(broken)} of the watched batches are affected"
+    if missing_is_masked(x.record):
+        yield D16.broken(
+            "note",
+            f"batch{mark} holds NaN or infinity, and the model answers with finite numbers",
+            f"the batch of step {step}, as the loader gave it",
+            tuple(t for t in (count, affected) if t),
+            "nothing, where missing values are marked so on purpose and the model masks them",
+            predicts=(),
+        )
+        return
     yield D16.broken(
         "error",
         f"batch{mark} holds NaN or infinity before anything is computed from it",
         f"the batch of step {step}, as the loader gave it",
-        tuple(t for t in (count, f"{len(broken)} of the watched batches are affected") if t),
+        tuple(t for t in (count, affected) if t),
         "look at these rows in the dataset; drop or impute them before the loader",
         ruled_out=("the model and the loss: what enters them is not finite already",),
         explains=("the loss and the weights that are not finite",),

@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from quadlib.diagnosis.checks.loss.contracts import P01, P02, P03, P06, P10, P12, P13, P16
 from quadlib.diagnosis.checks.loss.watched_contracts import P20, P21, P22, P23
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.loss_kind import loss_kind
 from quadlib.diagnosis.evidence.observed.passes import lost_losses, passes, traced
-from quadlib.diagnosis.evidence.observed.roles import roles
-from quadlib.diagnosis.evidence.observed.rows import compared, effective_scale, spreads, unit
+from quadlib.diagnosis.evidence.observed.roles import owners, roles
+from quadlib.diagnosis.evidence.observed.rows import compared, measured_scale, spreads, unit
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.observe.graph import Comparison
 from quadlib.diagnosis.observe.record import Record
@@ -21,6 +22,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 COLDEST = 110  # 1 / temperature; CLIP's learned one is clamped at 100
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.LayerNorm)
 COLLAPSED = 0.02  # standard deviation of cosines; spread rows have 1 / sqrt(dimension)
 
 
@@ -90,7 +92,7 @@ def temperature(x: Examination) -> Iterator[Finding]:
     c = _softmax(x.record)
     if not unit(c) or (c.targets is None and c.mask is None and loss_kind(x.record).name[0] == "a"):
         raise Unavailable("the factor in front of the softmax is not that of cosines")
-    scale, m = effective_scale(c), max(len(c.right) - 1, 1)
+    scale, m = measured_scale(c), max(len(c.right) - 1, 1)
     learned = [
         name
         for name, p in x.record.parameters.items()
@@ -301,9 +303,10 @@ def kind_of_loss(x: Examination) -> Iterator[Finding]:
 @check(P23, "a trainable temperature of the loss is one that moves", phase="observed")
 def frozen_temperature(x: Examination) -> Iterator[Finding]:
     c = _softmax(x.record)
-    part = roles(x.record)
+    part, owner = roles(x.record), owners(x.record)
     for name, p in x.record.parameters.items():
-        if p.numel() != 1 or name in part.gradient or not p.requires_grad:
+        layer = isinstance(x.record.modules.get(owner.get(name, "")), LAYERS)
+        if p.numel() != 1 or name in part.gradient or not p.requires_grad or layer:
             continue
         if any(math.isclose(f(p.item()), c.scale, rel_tol=0.02) for f in (math.exp, float)):
             yield P23.broken(

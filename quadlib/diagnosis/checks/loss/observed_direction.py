@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from quadlib.diagnosis.checks.loss.contracts import P06
 from quadlib.diagnosis.checks.loss.watched_contracts import P21
 from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.attraction import misdirected
 from quadlib.diagnosis.evidence.observed.loss_kind import WITH_SELF, loss_kind
 from quadlib.diagnosis.evidence.observed.pulls import pulls
 from quadlib.diagnosis.evidence.observed.rows import compared, effective_scale
@@ -17,6 +18,8 @@ from quadlib.diagnosis.registry import check
 
 @check(P06, "the watched gradient draws rows to their positives", phase="observed")
 def pushed_apart(x: Examination) -> Iterator[Finding]:
+    if misdirected(x.record):
+        return
     cosines = pulls(x.record)
     shares = [float((each > 0).float().mean()) for each in cosines]
     means = [float(each.mean()) for each in cosines]

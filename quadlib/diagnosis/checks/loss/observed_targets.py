@@ -9,7 +9,8 @@ import numpy as np
 from quadlib.diagnosis.checks.batch.watched_contracts import B20
 from quadlib.diagnosis.checks.loss.watched_contracts import P22
 from quadlib.diagnosis.evidence.examination import Examination
-from quadlib.diagnosis.evidence.observed.groups import groups, same_row
+from quadlib.diagnosis.evidence.observed.collated import same_row
+from quadlib.diagnosis.evidence.observed.groups import groups
 from quadlib.diagnosis.evidence.observed.rows import compared
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check

@@ -14,7 +14,7 @@ P20 = Contract(
         "self-pair out, a term that no training can change."
     ),
     fix="Multiply the mask by 1 - eye(N) before it is counted and summed.",
-    predicts=("QL-P06", "QL-P10", "QL-P13"),
+    predicts=("QL-P06", "QL-P10", "QL-P13", "QL-P21", "QL-P26"),
     example=(
         watched(
             "own(model(x), y)",
@@ -39,7 +39,7 @@ P21 = Contract(
     ),
     why="A cosine of 1 in the denominator holds the loss up and flattens the gradient.",
     fix="Set the diagonal to -inf before the softmax.",
-    predicts=("QL-P03", "QL-P10"),
+    predicts=("QL-P03", "QL-P10", "QL-P22", "QL-P25"),
     example=(
         watched(
             "own(torch.cat([model(v) for v in views(x)]))",
@@ -67,7 +67,7 @@ P22 = Contract(
         "is column i * K. Seen in tevatron issue 140."
     ),
     fix="Use torch.arange(N) * K where each row brings K columns and its positive comes first.",
-    predicts=("QL-P10", "QL-O01"),
+    predicts=("QL-P06", "QL-P10", "QL-O01"),
     example=(
         watched(
             "own(*[model(v) for v in views(x)])",
@@ -130,6 +130,90 @@ P24 = Contract(
                 "\n"
                 "\n"
             ),
+        )
+    ),
+)
+
+P25 = Contract(
+    "QL-P25",
+    title="rows are drawn to strangers in place of their own",
+    what=(
+        "Some compared rows are made of one row of the batch, as two views are. The gradient "
+        "drives those apart and draws each row to one that is made of another row of the batch."
+    ),
+    why=(
+        "The mask of positives, or the order of the pairs, is that of another layout: views joined "
+        "one after the other have their partner N rows away, views that alternate have it beside "
+        "them. The loss falls, and learns nothing of the samples."
+    ),
+    fix=(
+        "Make the mask from the layout that the rows have: torch.cat([a, b]) puts the partner of "
+        "row i at i + N, torch.stack([a, b], 1).flatten(0, 1) puts it at i ^ 1."
+    ),
+    predicts=("QL-P06", "QL-P10", "QL-O01"),
+    example=(
+        watched(
+            "own(torch.cat([model(v) for v in views(x)]))",
+            before=(
+                "def own(z):\n"
+                "    n = len(z)\n"
+                "    positive = torch.zeros(n, n)\n"
+                "    positive[torch.arange(n), torch.arange(n) ^ 1] = 1\n"
+                "    odds = (z @ z.T / 0.1).masked_fill(torch.eye(n).bool(), -1e9).log_softmax(1)\n"
+                "    return -(positive * odds).sum(1).mean()\n"
+                "\n"
+                "\n"
+            ),
+        )
+    ),
+)
+
+P26 = Contract(
+    "QL-P26",
+    title="the labels do not decide which rows are drawn together",
+    what=(
+        "Labels reach a loss that compares rows, and pairs of one class are drawn together no more "
+        "often than pairs of two classes."
+    ),
+    why=(
+        "The mask of positives is not made of these labels in this order: it is all ones, or "
+        "was made before rows were sorted, repeated or joined."
+    ),
+    fix="mask = labels[:, None] == labels[None, :], with labels in the order of the compared rows.",
+    predicts=("QL-P06", "QL-P10", "QL-P22", "QL-P25", "QL-O01"),
+    example=(
+        watched(
+            "own(model(x), y)",
+            before=(
+                "def own(z, y):\n"
+                "    n = len(z)\n"
+                "    logits = (z @ z.T / 0.1).masked_fill(torch.eye(n).bool(), -1e9)\n"
+                "    mask = (0 * y[:, None] == 0 * y).float() - torch.eye(n)\n"
+                "    return -(mask * logits.log_softmax(1)).sum(1).div(mask.sum(1)).mean()\n"
+                "\n"
+                "\n"
+            ),
+        )
+    ),
+)
+
+P27 = Contract(
+    "QL-P27",
+    title="nothing in the loss drives rows apart",
+    what=(
+        "The loss depends on the models through pairs of rows alone. Every pair that it moves is "
+        "drawn together, gradient reaches both sides, and nothing leaves pairs out."
+    ),
+    why=(
+        "Embeddings that are all equal are its minimum. A teacher, a stopped gradient behind a "
+        "predictor, a variance term or negatives would prevent that."
+    ),
+    fix="Add the term of the negatives, or stop the gradient on one side and add a predictor.",
+    predicts=("QL-P06", "QL-P10", "QL-P22", "QL-P25", "QL-P26", "QL-O01"),
+    example=(
+        watched(
+            "own(*[model(v) for v in views(x)])",
+            before=("def own(a, b):\n    return (a - b).square().sum(1).mean()\n\n\n"),
         )
     ),
 )

@@ -9,6 +9,7 @@ import torch
 
 from quadlib.diagnosis.checks.modality.contracts import M04, M07, M10, M20, M21
 from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.attraction import is_misled
 from quadlib.diagnosis.evidence.observed.passes import inputs, leaf_values, traced
 from quadlib.diagnosis.evidence.observed.rows import compared, cosines, output_order, partners
 from quadlib.diagnosis.finding import Finding
@@ -155,6 +156,8 @@ def mixed_views(x: Examination) -> Iterator[Finding]:
         raise Unavailable("all targets are one column, which is judged by itself")
     if own is None:
         raise Unavailable("no view of a row is more like it than chance would have it")
+    if comparison.targets is not None and is_misled(x.record):
+        raise Unavailable("the targets are judged by themselves")
     n = len(own)
     place = torch.arange(n)
     partner = torch.as_tensor(own)

@@ -10,7 +10,7 @@ from quadlib.diagnosis.checks.labels.contracts import L01
 from quadlib.diagnosis.checks.modality.contracts import M01
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.features import summaries
-from quadlib.diagnosis.evidence.observed.dataset import Items, training_items
+from quadlib.diagnosis.evidence.observed.dataset import Items, from_a_pool, training_items
 from quadlib.diagnosis.evidence.observed.fact import fact
 from quadlib.diagnosis.evidence.signature import Signature, signature
 from quadlib.diagnosis.finding import Finding
@@ -56,6 +56,8 @@ def aligned(x: Examination) -> Iterator[Finding]:
     if len(own.labels) < 2:
         raise Unavailable("fewer than two streams can be compared")
     items = training_items(x.record)
+    if from_a_pool(items):
+        raise Unavailable("the streams of an item are drawn from one pool of recordings")
     features = _features(items)
     for name in own.labels:
         others = [other for other in own.labels if other != name]

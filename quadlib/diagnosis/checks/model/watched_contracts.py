@@ -20,3 +20,19 @@ N22 = Contract(
     predicts=("QL-N01", "QL-N11"),
     example=watched("loss(model(x), y)", before="model.body.requires_grad = False\n"),
 )
+
+N23 = Contract(
+    "QL-N23",
+    title="a layer is given rows that are torn out of several samples",
+    what=(
+        "A row of a layer's input holds parts of several rows of the batch, while each of these is "
+        "spread over several rows: what a reshape leaves where a transpose was meant."
+    ),
+    why=(
+        "The numbers have the right shape and belong to nobody. The layer learns from mixtures, "
+        "and what it gives for one sample depends on its neighbours in the batch."
+    ),
+    fix="Move axes with transpose or permute; reshape only joins or splits neighbouring axes.",
+    predicts=("QL-N04", "QL-P06", "QL-P10", "QL-P22", "QL-P25", "QL-P26"),
+    example=watched("loss(model(x.reshape(x.shape[::-1]).T), y)"),
+)

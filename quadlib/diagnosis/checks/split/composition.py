@@ -11,6 +11,7 @@ from quadlib.diagnosis.checks.split.contracts import S01, S02, S10, S11, S12
 from quadlib.diagnosis.checks.views import Views, check_by_views
 from quadlib.diagnosis.evidence.contents import sample_ids
 from quadlib.diagnosis.evidence.examination import Examination, Unavailable
+from quadlib.diagnosis.evidence.observed.labels import by_class_columns
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.words import sizes_of, some
@@ -127,6 +128,8 @@ def lonely_classes(x: Examination, views: Views) -> Iterator[Finding]:
     lonely = names[counts == 1]
     if not len(lonely) or x.subject.setting("rare") in ("drop", "oversample") or views(x) > 1:
         return
+    if x.subject.record is not None and by_class_columns(x.record):
+        return  # a class is met in a column of its own: no other sample of it is needed
     where = [int(x.train_rows[np.flatnonzero(x.train_labels == name)[0]]) for name in lonely[:5]]
     yield S11.broken(
         "warning",

@@ -23,6 +23,7 @@ from quadlib.diagnosis.subject import Unavailable
 MOST_ROWS = 1024
 MOST_BYTES = 48 << 20
 MOST_DEPTH = 5
+POOLED = 0.1  # share of a stream's rows that another stream holds too
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,23 @@ class Items:
         if self.label is None:
             raise Unavailable("no leaf of the dataset's items is the label that the loss was given")
         return self.arrays[self.label]
+
+
+def from_a_pool(items: Items) -> bool:
+    """Whether streams of an item hold what those of other items hold in another stream: pairs and
+    triplets are drawn so, and which of them go together is no matter of rows.
+    """
+    kept: dict[tuple[Any, ...], list[set[bytes]]] = {}
+    for array in items.streams.values():
+        if array.dtype.kind == "f":
+            rows = {row.tobytes() for row in array}
+            kept.setdefault((array.shape[1:], array.dtype), []).append(rows)
+    return any(
+        len(one & other) >= POOLED * min(len(one), len(other)) and one != other
+        for group in kept.values()
+        for k, one in enumerate(group)
+        for other in group[:k]
+    )
 
 
 def training_loader(record: Record) -> Any:

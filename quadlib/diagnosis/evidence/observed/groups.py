@@ -5,18 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from quadlib.diagnosis.evidence.observed.dataset import (
-    light_copy,
-    same_randomness,
-    training_loader,
-)
+from quadlib.diagnosis.evidence.observed.collated import items_alone, same_row
 from quadlib.diagnosis.evidence.observed.fact import fact
 from quadlib.diagnosis.evidence.observed.passes import traced
 from quadlib.diagnosis.evidence.observed.rows import compared
-from quadlib.diagnosis.observe.leaves import tensors_in
 from quadlib.diagnosis.observe.record import Fetch, Record
 from quadlib.diagnosis.subject import Unavailable
 
@@ -54,7 +48,10 @@ def groups(record: Record) -> Groups:
         raise Unavailable("no part of the batch has as many rows as the softmax has columns")
     values = tuple(f.values[path] for f in fetches if len(f.values.get(path, ())) == m)
     together, apart = np.arange(m) // (m // n), np.arange(m) % n
-    parts = _items(record, fetches[0], path)
+    alone = [parts.get(path) for parts in items_alone(record, fetches[0])]
+    if any(part is None for part in alone):
+        raise Unavailable("an item alone is not collated as a batch is")
+    parts = [part for part in alone if part is not None]
     right = [_right(values[0], parts, owner) for owner in (together, apart)]
     # negatives may be drawn anew, so that of each item its positive alone comes again
     if max(right) < 0.9 * n or max(right) - min(right) < CLEAR * (min(right) + 1) ** 0.5:
@@ -72,31 +69,7 @@ def _leaf_of(fetch: Fetch, m: int) -> str:
     return max(kinds, key=lambda path: kinds[path], default="")
 
 
-def _items(record: Record, fetch: Fetch, path: str) -> list[Tensor]:
-    """The leaf of each row of a batch, collated alone."""
-    loader = training_loader(record)
-    with same_randomness():
-        source = light_copy(loader.dataset)
-        try:
-            batches = [loader.collate_fn([source[row]]) for row in fetch.rows or ()]
-        except Exception as error:  # a dataset's own code may raise anything
-            raise Unavailable(f"an item cannot be read again: {type(error).__name__}") from error
-    parts = [dict(tensors_in(batch)).get(path) for batch in batches]
-    if any(part is None for part in parts):
-        raise Unavailable("an item alone is not collated as a batch is")
-    return [part.detach().cpu() for part in parts if part is not None]
-
-
 def _right(columns: Tensor, parts: list[Tensor], owner: np.ndarray) -> int:
     """How many columns are a row of the item that is said to own them."""
     pairs = zip(columns, owner, strict=True)
     return sum(any(same_row(c, row) for row in parts[k]) for c, k in pairs)
-
-
-def same_row(one: Tensor, other: Tensor) -> bool:
-    """Whether two rows hold the same, the longer one padded with one value."""
-    if one.ndim > 1 or other.ndim > 1:
-        return torch.equal(one, other)
-    short, long = sorted((one, other), key=len)
-    rest = long[len(short) :]
-    return torch.equal(short, long[: len(short)]) and len(rest.unique()) <= 1

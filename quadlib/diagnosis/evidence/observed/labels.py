@@ -56,6 +56,24 @@ def labels(record: Record) -> Labels:
     )
 
 
+def by_class_columns(record: Record) -> bool:
+    """Whether the targets of a softmax are the labels, or number the same classes otherwise, so
+    that a class has a column of its own.
+    """
+    try:
+        own = labels(record)
+    except Unavailable:
+        return False
+    comparison = traced(record)[0].backward.comparison
+    if comparison is None or comparison.targets is None:
+        return False
+    targets, first = comparison.targets.long(), torch.as_tensor(own.values[0]).long()
+    if targets.shape != first.shape or torch.equal(targets, first):
+        return targets.shape == first.shape
+    same = first[:, None] == first
+    return len(first.unique()) < len(first) and torch.equal(targets[:, None] == targets, same)
+
+
 def _variety(kept: list[tuple[Fetch, np.ndarray]]) -> float:
     values = np.concatenate([values for _, values in kept])
     return len(np.unique(values)) / max(len(values), 1)

@@ -12,6 +12,7 @@ from quadlib.diagnosis.evidence.observed.fact import fact
 from quadlib.diagnosis.observe.record import (
     Backward,
     Fetch,
+    Force,
     Gradients,
     Leaf,
     ModuleCall,
@@ -33,6 +34,7 @@ class Pass:
     backward: Backward
     gradients: Mapping[str, float | None]
     rows: tuple[RowGradient, ...] = ()
+    forces: tuple[Force, ...] = ()
 
 
 @fact
@@ -43,6 +45,7 @@ def passes(record: Record) -> list[Pass]:
     calls: list[ModuleCall] = []
     backward: Backward | None = None
     rows: list[RowGradient] = []
+    forces: list[Force] = []
     for event in record.events:
         if isinstance(event, Fetch):
             fetches.append(event)
@@ -52,10 +55,13 @@ def passes(record: Record) -> list[Pass]:
             backward = event
         elif isinstance(event, RowGradient):
             rows.append(event)
+        elif isinstance(event, Force):
+            forces.append(event)
         elif isinstance(event, Gradients) and backward is not None:
             trained = [item for item in fetches if item.training][-MOST_BATCHES:]
-            made.append(Pass(tuple(trained), tuple(calls), backward, event.norms, tuple(rows)))
-            fetches, calls, backward, rows = [], [], None, []
+            own = tuple(calls), backward, event.norms, tuple(rows), tuple(forces)
+            made.append(Pass(tuple(trained), *own))
+            fetches, calls, backward, rows, forces = [], [], None, [], []
     if not made:
         raise Unavailable("no backward pass was seen")
     return made
@@ -96,6 +102,19 @@ def lost_losses(record: Record) -> list[int]:
     skipped = sum(event.skipped for event in record.of(ScalerStep))
     recovered = math.isfinite(passes(record)[-1].backward.loss)
     return [] if recovered and len(lost) <= skipped else lost
+
+
+def missing_is_masked(record: Record) -> bool:
+    """Whether batches with NaN or infinity were trained on, and every loss, gradient and outermost
+    module's output of theirs is finite: the model takes them for missing values.
+    """
+    concerned = [item for item in passes(record) if any(f.not_finite for f in item.fetches)]
+    return bool(concerned) and all(
+        math.isfinite(item.backward.loss)
+        and all(norm is None or math.isfinite(norm) for norm in item.gradients.values())
+        and all(call.finite for call in item.calls if not call.depth)
+        for item in concerned
+    )
 
 
 def leaf_values(record: Record) -> dict[str, list[tuple[Leaf, Tensor]]]:

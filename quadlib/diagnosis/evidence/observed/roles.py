@@ -13,10 +13,10 @@ from quadlib.diagnosis.subject import Unavailable
 
 @dataclass(frozen=True)
 class Roles:
-    """Names of parameters. held: in an optimiser that stepped. waiting: in a living one that never
-    did. gradient: received one in some pass. silent: trainable, of a module that was called with
-    gradients enabled, and without gradient in every pass. quiet: trainable, of modules that were
-    called under no_grad alone. frozen: not trainable.
+    """Names of parameters. held: in an optimiser that stepped, then or now. waiting: in a living
+    one that never did. gradient: received one in some pass. silent: trainable, of a module that was
+    called with gradients enabled, and without gradient in every pass. quiet: trainable, of modules
+    that were called under no_grad alone. frozen: not trainable.
     """
 
     held: frozenset[str]
@@ -47,8 +47,9 @@ def roles(record: Record) -> Roles:
     trainable = {n for n, p in record.parameters.items() if p.requires_grad}
     silent = {n for n in trainable - gradient if owner.get(n) in with_gradient}
     quiet = {n for n in trainable - gradient - silent if owner.get(n) in without}
+    stepped = {name for event in record.of(OptimiserStep) for name in event.parameters}
     return Roles(
-        inside(record.optimisers),
+        inside(record.optimisers) | stepped,
         inside(record.idle),
         frozenset(gradient),
         frozenset(silent),

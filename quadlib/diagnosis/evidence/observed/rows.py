@@ -15,6 +15,7 @@ from quadlib.diagnosis.observe.variation import cosine_spread
 from quadlib.diagnosis.subject import Unavailable
 
 SAME_ROW = 0.9999  # cosine of a module's output with the compared row that is made of it
+LEFT_OVER = 0.2  # share of the log-odds' variation that a margin on the target may take
 UNIT = 0.02  # relative deviation of norms that counts as none; half precision gives 1e-3
 
 
@@ -80,6 +81,19 @@ def effective_scale(comparison: Comparison) -> float:
     """By how much a cosine is multiplied on its way to the softmax: 1 / temperature."""
     left, right = (rows.norm(dim=1).mean() for rows in (comparison.left, comparison.right))
     return abs(comparison.scale) * float(left) * float(right)
+
+
+def measured_scale(comparison: Comparison) -> float:
+    """The same as the softmax's log-odds show it, which holds where margins or copies hide factors
+    on the way; as the graph says where the log-odds are not those of the compared rows.
+    """
+    log_odds, table = comparison.log_odds, cosines(comparison)
+    if log_odds is None or log_odds.shape != table.shape or not bool(log_odds.isfinite().all()):
+        return effective_scale(comparison)
+    odds, table = (rows - rows.mean(1, keepdim=True) for rows in (log_odds, table))
+    slope = float((odds * table).sum() / table.square().sum().clamp(min=1e-12))
+    left = float((odds - slope * table).square().sum() / odds.square().sum().clamp(min=1e-12))
+    return abs(slope) if left < LEFT_OVER else effective_scale(comparison)
 
 
 def cosines(comparison: Comparison) -> Tensor:
