@@ -18,6 +18,7 @@ from quadlib.diagnosis.evidence.observed.attraction import (
     self_pulls,
     turned,
 )
+from quadlib.diagnosis.evidence.observed.loss_kind import loss_kind
 from quadlib.diagnosis.evidence.observed.rows import compared
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -119,7 +120,7 @@ def own_driven_away(x: Examination) -> Iterator[Finding]:
 @check(P26, "the labels say which watched rows are drawn together", phase="observed")
 def not_by_labels(x: Examination) -> Iterator[Finding]:
     seen = not_labelled(x.record)
-    if seen is None:
+    if seen is None or loss_kind(x.record).factor < 0:
         return
     mark, same = next(iter(seen.alike.items()))
     yield P26.broken(

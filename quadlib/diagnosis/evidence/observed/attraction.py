@@ -140,7 +140,7 @@ def turned(record: Record) -> tuple[Attraction, np.ndarray, str] | None:
     moved = seen.pull != 0
     for alike, what in kinds:
         same, others = (alike | seen.own) & moved, seen.strangers & moved
-        if seen.driven(same) > EXPLAINED and seen.drawn(others) > NEARLY_ALL:
+        if seen.driven(same) > 1 - CHANCE and seen.drawn(others) > NEARLY_ALL:
             return seen, same, what
     return None
 
