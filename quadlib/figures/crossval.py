@@ -109,19 +109,20 @@ def judge_crossval(validation: CrossValidation) -> Verdict:
     over = f"{many(validation.folds, 'fold')} and {many(len(validation.seeds), 'seed')}"
     if reached.value is None or spread is None:
         return Verdict("broken", "No fold could be scored.", notes=tuple(validation.notes))
+    nearest = validation.best_rival
+    first = [nearest] if nearest else []
+    others = [item for item in validation.rivals if item is not nearest]
     numbers = [
         (f"macro-F1, over {over}", str(reached)),
+        ("lowest and highest fold", f"{short(spread[0], 3)}, {short(spread[1], 3)}"),
+        *((f"nearest rival, {item.name}", str(item.macro_f1)) for item in first),
         ("accuracy", str(validation.scores["accuracy"])),
         *(
-            (
-                f"{area}, {validation.normal_class} vs all others",
-                str(validation.scores[area.lower()]),
-            )
-            for area in ("AUROC", "AUPRC")
+            (f"{area}, {validation.normal_class} vs all others", str(validation.scores[key]))
+            for area, key in (("AUROC", "auroc"), ("AUPRC", "auprc"))
             if validation.normal_class
         ),
-        ("lowest and highest fold", f"{short(spread[0], 3)}, {short(spread[1], 3)}"),
-        *((item.name, str(item.macro_f1)) for item in validation.rivals),
+        *((item.name, str(item.macro_f1)) for item in others),
     ]
     sessions = (
         f" from {many(validation.n_sessions, 'session')}"

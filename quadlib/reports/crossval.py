@@ -20,6 +20,7 @@ from quadlib.reports.execute import (
 from quadlib.reports.gallery import write_gallery
 from quadlib.reports.render import render_outcome
 from quadlib.runs import Run, RunError
+from quadlib.runs.memory import FREE_TO_CHANGE
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ OWN = {
     "resume": "a fold goes on where it stopped",
 }
 PLACES = ("run", "outputs")
+MAY_CHANGE = {*FREE_TO_CHANGE} - {"refit", "path", "data_root"}
 
 
 def cross_validate(
@@ -65,8 +67,7 @@ def cross_validate(
     folds, seeds = _asked(values, folds, seeds)
     settings = _checked(values, folds, seeds)
     open_table(_settings_of(settings, settings.seed, 1, folds))  # all problems before any kernel
-    every = settings.model_dump(exclude=set(PLACES)) | {"folds": folds}
-    run = _open(settings, every, folds, seeds)
+    run = _open(settings, folds, seeds)
     cells = [
         (seed, fold)
         for seed in range(settings.seed, settings.seed + seeds)
@@ -119,9 +120,10 @@ def _checked(values: Mapping[str, Any], folds: int, seeds: int) -> TrainSettings
     return settings
 
 
-def _open(settings: TrainSettings, every: dict[str, Any], folds: int, seeds: int) -> Run:
+def _open(settings: TrainSettings, folds: int, seeds: int) -> Run:
     """The run of the cross-validation, new or gone on with; its record names all its parts."""
-    digest = digest_bytes(json.dumps(every, sort_keys=True).encode())[:8]
+    fixed = {key: value for key, value in settings.changed().items() if key not in MAY_CHANGE}
+    digest = digest_bytes(json.dumps(fixed | {"folds": folds}, sort_keys=True).encode())[:8]
     name = settings.run or f"crossval-{settings.source}-{digest}"
     run = Run.create(settings.model_copy(update={"run": name}), kind="crossval")
     record = run.record
@@ -129,11 +131,11 @@ def _open(settings: TrainSettings, every: dict[str, Any], folds: int, seeds: int
     if known is None and (record["settings"] or record["notebooks"]):
         raise RunError(f"run {name} is there and is no cross-validation; choose another name")
     if known is not None:
-        before = {**record["settings"], "folds": known["folds"]}
+        begun = run.settings(TrainSettings).model_dump() | {"folds": known["folds"]}
         changed = [
-            f"{setting} {before.get(setting)!r} -> {value!r}"
-            for setting, value in every.items()
-            if before.get(setting) != value
+            f"{setting} {begun[setting]!r} -> {value!r}"
+            for setting, value in (settings.model_dump() | {"folds": folds}).items()
+            if setting not in MAY_CHANGE and begun[setting] != value
         ]
         if changed:
             raise RunError(
@@ -144,7 +146,7 @@ def _open(settings: TrainSettings, every: dict[str, Any], folds: int, seeds: int
     numbers = list(range(settings.seed, settings.seed + seeds))
     run.update(
         source=settings.source,
-        settings={key: value for key, value in every.items() if key != "folds"},
+        settings=settings.model_dump(exclude=set(PLACES)),
         crossval={
             "folds": folds,
             "seeds": numbers,

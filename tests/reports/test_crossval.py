@@ -95,6 +95,11 @@ def test_it_goes_on_where_it_stopped(runner: Runner, values: dict[str, Any]) -> 
     runner.ran = []
     assert cross_validate(values, 2, 1, say=said.append) == 0  # and stays
     assert runner.ran == [("cv", "06_crossval")]
+    assert cross_validate(values | {"num_workers": "1"}, 2, say=said.append) == 0
+    runner.ran = runner.ran[:1]
+    run = Run.open("cv", values["outputs"])  # of a version that did not know a setting yet
+    older = {name: value for name, value in run.record["settings"].items() if name != "fault"}
+    run.update(settings=older)
     place = {name: values[name] for name in ("run", "outputs")}
     assert cross_validate(place, say=said.append) == 0  # its name alone is enough
     assert runner.ran == [("cv", "06_crossval")] * 2
