@@ -5,6 +5,9 @@ a figure is shown.
 from __future__ import annotations
 
 import html
+import os
+import re
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -202,8 +205,22 @@ def label(text: str) -> str:
 
 
 def in_batch() -> bool:
-    """Whether a notebook runs without a reader at the screen (the runner sets QUADLIB_BATCH=1)."""
-    return started_by_quadlib()
+    """Whether a notebook runs without a reader at the screen: by `quadlib run`, or by papermill or
+    nbconvert. QUADLIB_BATCH=0 or 1 says so where a program of another kind runs it.
+    """
+    return started_by_quadlib() if "QUADLIB_BATCH" in os.environ else _run_by_program()
+
+
+def _run_by_program() -> bool:
+    """Whether a Python client asked for this cell: its messages are numbered by its process, while
+    those of JupyterLab, the classic notebook and VS Code have random ids.
+    """
+    ipython = sys.modules.get("IPython")
+    kernel = getattr(ipython.get_ipython(), "kernel", None) if ipython else None
+    if kernel is None:
+        return False
+    message = str(kernel.get_parent("shell").get("header", {}).get("msg_id", ""))
+    return re.search(r"_\d+_\d+$", message) is not None
 
 
 class Shown(go.Figure):

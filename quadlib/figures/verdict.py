@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from quadlib.figures.style import ATTENTION, BROKEN, FINE
+from quadlib.figures.terms import explained
 
 Level = Literal["fine", "needs attention", "broken"]
 MOST_NUMBERS = 3  # that are seen at once
@@ -76,18 +77,16 @@ class Verdict:
             for part in (self.numbers[:MOST_NUMBERS], self.numbers[MOST_NUMBERS:])
         )
         steps = "".join(f"<p><code>{html.escape(step)}</code></p>" for step in self.steps)
-        notes = "".join(
-            f'<p style="margin:.3em 0;opacity:.85;white-space:pre-line">{html.escape(note)}</p>'
-            for note in self.notes
-        )
+        note, notes = ("".join(map(_note, part)) for part in (self.notes[:1], self.notes[1:]))
         return (
             '<div class="quad-verdict" role="note" style="border-left:5px solid '
             f'{colour};padding:.4em 1em;margin:.5em 0">'
             '<p style="font-size:1.15em;margin:.2em 0"><span aria-hidden="true" '
             f'style="color:{colour};font-weight:700">{sign}</span> '
-            f"<strong>{html.escape(self.level)}</strong>: {html.escape(self.sentence)}</p>"
+            f"<strong>{html.escape(self.level)}</strong>: {explained(self.sentence)}</p>"
             + (f"{_ROW}{first}</div>" if first else "")
-            + notes
+            + note
+            + (_folded("Further notes", notes) if notes else "")
             + (_folded("More numbers", f"{_ROW}{further}</div>") if further else "")
             + (_folded("Next steps", steps) if steps else "")
             + "</div>"
@@ -95,12 +94,16 @@ class Verdict:
 
 
 def _tile(pair: tuple[str, str]) -> str:
-    name, value = map(html.escape, pair)
+    name, value = explained(pair[0]), html.escape(pair[1])
     return (
         '<div class="quad-number" style="min-width:7em"><div '
         f'style="font-size:1.45em;font-weight:600">{value}</div><div '
         f'style="opacity:.75">{name}</div></div>'
     )
+
+
+def _note(text: str) -> str:
+    return f'<p style="margin:.3em 0;opacity:.85;white-space:pre-line">{html.escape(text)}</p>'
 
 
 def _folded(summary: str, content: str) -> str:

@@ -18,7 +18,7 @@ import torch
 from quadlib.figures.batches import batch_inspection, batch_overview, batch_table, worst_first
 from quadlib.figures.style import in_batch, many
 from quadlib.figures.verdicts import judge_batches
-from quadlib.jupyter.live import live, refresh, reported
+from quadlib.jupyter.live import live, refresh, reported, with_picture
 from quadlib.sampler.plan import BatchPlan, PlanError
 from quadlib.training.device import global_generators_kept
 
@@ -61,7 +61,10 @@ class PlanInspector:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        display(*(self.figures() if in_batch() else [self.widget]))
+        if in_batch():
+            display(*self.figures())
+        else:
+            display(with_picture(self.widget, self.figures()[0]), raw=True)
 
     def show_plan(self, plan: BatchPlan) -> None:
         """Shows another plan in the same figure, its worst batch opened."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import ipywidgets as widgets
 import plotly.graph_objects as go
+from plotly.io.json import to_json_plotly
 
 from quadlib.figures.style import CONFIG
+
+PICTURE_MIME = "application/vnd.quadlib.picture+json"  # which no front end shows by itself
 
 
 def refresh(shown: go.FigureWidget, fresh: go.Figure) -> None:
@@ -38,6 +43,14 @@ def live(figure: go.Figure) -> go.FigureWidget:
     shown.layout.autosize = True
     shown._config = {**shown._config, **CONFIG}
     return shown
+
+
+def with_picture(widget: widgets.Widget, figure: go.Figure) -> dict[str, Any]:
+    """A widget as an output that also holds a figure, which a notebook keeps when its kernel has
+    ended: JupyterLab shows the widget, an export the figure.
+    """
+    content = json.loads(to_json_plotly(figure)) | {"config": CONFIG}
+    return {**widget._repr_mimebundle_(), PICTURE_MIME: content}
 
 
 def reported(handler: Callable[..., None]) -> Callable[..., None]:

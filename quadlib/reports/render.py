@@ -4,17 +4,14 @@ printable.
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from nbconvert import HTMLExporter
@@ -22,7 +19,10 @@ from nbconvert.filters.highlight import Highlight2HTML
 from traitlets.config import Config
 
 from quadlib.config import TrainSettings
+from quadlib.figures.terms import explained, terms_in
 from quadlib.files import write_text
+from quadlib.reports.engine import engine as engine_of_plotly
+from quadlib.reports.engine import sha256
 from quadlib.reports.execute import Outcome, settings_model
 from quadlib.reports.figure import FIGURE_MIME
 from quadlib.reports.headline import Headline, failure, headline
@@ -60,6 +60,7 @@ def render_report(notebook_path: Path, run: Run) -> Path:
             headline=first,
             failure=failure(run, name, notebook),
             picture=Markup(resources["picture"]),
+            terms=terms_in(" ".join([first.sentence, _words(resources["picture"] + body)])),
             contents=resources["contents"],
             body=Markup(body),
             figures=resources["figures"],
@@ -79,6 +80,14 @@ def render_report(notebook_path: Path, run: Run) -> Path:
     link_each_other(run)
     _remember(run, name, first, reported=not entry.get("error"))
     return path
+
+
+def _words(page: str) -> str:
+    """The text of a piece of a page, without its scripts."""
+    soup = BeautifulSoup(page, "html.parser")
+    for script in soup("script"):
+        script.decompose()
+    return soup.get_text(" ")
 
 
 def render_outcome(outcome: Outcome, notebook: Path, run: Run) -> Path:
@@ -117,12 +126,14 @@ def render_all(run: Run) -> list[Path]:
 
 def environment() -> Environment:
     """The templates, with escaping on: whatever is not Markup is text."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         undefined=StrictUndefined,
     )
+    made.filters["explained"] = lambda text: Markup(explained(text))
+    return made
 
 
 def shell(engine: bool, script: str = "report.js") -> dict[str, Any]:
@@ -130,29 +141,14 @@ def shell(engine: bool, script: str = "report.js") -> dict[str, Any]:
     script run.
     """
     text = (TEMPLATES / script).read_text(encoding="utf-8").strip()
-    packed, engine_hash = _engine() if engine else ("", "")
-    sources = [f"'sha256-{_sha256(text)}'", *([f"'sha256-{engine_hash}'"] if engine else [])]
+    packed, engine_hash = engine_of_plotly() if engine else ("", "")
+    sources = [f"'sha256-{sha256(text)}'", *([f"'sha256-{engine_hash}'"] if engine else [])]
     return {
         "css": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         "script": Markup(text),
         "engine": Markup(packed),
         "script_sources": Markup(" ".join(sources)),
     }
-
-
-@cache
-def _engine() -> tuple[str, str]:
-    """plotly.js of the installed package, gzipped as base64 (1.9 MB instead of 5.0), and its
-    SHA-256 for the content policy.
-    """
-    from plotly.offline import get_plotlyjs
-
-    text = get_plotlyjs()
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode(), _sha256(text)
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _exporter() -> HTMLExporter:

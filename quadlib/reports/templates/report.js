@@ -45,7 +45,10 @@
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     const engine = document.createElement("script");
     engine.textContent = await new Response(stream).text();
+    const loader = window.define;  // require.js of an exported notebook would keep the engine to itself
+    window.define = undefined;
     document.head.append(engine);
+    window.define = loader;
     for (const area of areas) area.specification = area.nextElementSibling.textContent;
   } catch (error) {
     areas.forEach((area) => fail(area, error));
