@@ -236,7 +236,8 @@ def _differing(variants: Sequence[Variant]) -> dict[str, list[Any]]:
 
 def _notes(variants: Sequence[Variant], differences: Sequence[Difference]) -> list[str]:
     notes = []
-    if all(item.seeds <= 1 for item in differences):
+    known = [item for item in differences if item.recordings]
+    if known and all(item.seeds == 1 for item in known):
         notes.append(
             "One seed each: this tells the trained models apart, not their settings, which need "
             "several seeds of both."
@@ -246,8 +247,7 @@ def _notes(variants: Sequence[Variant], differences: Sequence[Difference]) -> li
             f"Each interval holds with {100 * (1 - RISK / len(differences)):.1f} %, so that all "
             f"{len(differences)} hold together with {100 * (1 - RISK):.0f} %."
         )
-    few = [item for item in differences if item.recordings]
-    for item in few:
+    for item in known:
         least = min(
             variant.predictions["sample_id"].nunique()
             for variant in variants

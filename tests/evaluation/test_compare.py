@@ -109,6 +109,7 @@ def test_only_recordings_of_both_count(make_run: Make) -> None:
     assert by_pair[frozenset(("whole", "part"))].recordings == 90
     apart = by_pair[frozenset(("part", "rest"))]
     assert "no recording was evaluated by both" in str(apart) and not apart.ranked
+    assert compare([part, rest]).notes == []
     assert any("98.3 %" in note for note in result.notes)
 
 
