@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from quadlib.diagnosis.observe.names import living
 from quadlib.diagnosis.observe.record import Record
 
 MOST_BYTES = 64 << 20  # of one tensor; of larger ones the first part is compared
@@ -37,6 +38,26 @@ def _unmoved(record: Record) -> Iterator[tuple[str, Tensor]]:
     for name, module in record.modules.items():
         for part, buffer in module.named_buffers(recurse=False):
             yield f"{name}.{part}", buffer
+
+
+class Bystanders:
+    """Checksums of weights that took no part in the watched steps: copies, averages, teachers."""
+
+    def __init__(self, record: Record) -> None:
+        known = {id(parameter) for parameter in record.parameters.values()}
+        self._first = {
+            id(parameter): (parameter, checksum(parameter))
+            for module in living(nn.Module)
+            for parameter in module._parameters.values()
+            if parameter is not None and id(parameter) not in known
+        }
+
+    def still(self, module: nn.Module) -> bool:
+        """Whether all weights of a module are the ones that it had."""
+        own = list(module.parameters())
+        return bool(own) and all(
+            id(p) in self._first and checksum(p) == self._first[id(p)][1] for p in own
+        )
 
 
 def checksum(tensor: Tensor) -> int:

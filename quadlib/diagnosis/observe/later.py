@@ -69,7 +69,8 @@ class Save:
     """An object was written with torch.save. keys: those at its top. live: names of the living
     parameters, as the record knows them, whose values it holds. lacks: names of parameters that an
     optimiser's state in it belongs to, of which it holds neither the values nor any others of their
-    shape. resumable: it holds an optimiser's state; schedule: and a scheduler's.
+    shape. resumable: it holds an optimiser's state; schedule: and a scheduler's. without: the names
+    of running statistics that it leaves out of a module all of whose parameters it holds.
     """
 
     step: int
@@ -79,6 +80,7 @@ class Save:
     lacks: frozenset[str] = frozenset()
     resumable: bool = False
     schedule: bool = False
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,11 @@ class Kept:
 class Later:
     """steps: optimiser steps that had been taken at the end. ended: "left" once an evaluation and a
     save were over, "limit" after the seconds, "finished" when the script ended by itself, or the
-    exception that ended it. evaluated: an evaluation after training was seen.
+    exception that ended it. evaluated: an evaluation after training was seen. bursts: trained
+    modules that were called several times without gradients in training mode between two steps, as
+    rarely as an evaluation is. stayed: after an evaluation a step was taken with every layer in
+    evaluation mode that had been in training mode. still: modules that were evaluated with the very
+    weights that they had when the watched steps were over.
     """
 
     first_step: int
@@ -113,3 +119,6 @@ class Later:
     saves: list[Save] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     evaluating: list[nn.Module] = field(default_factory=list)
+    bursts: list[nn.Module] = field(default_factory=list)
+    stayed: bool = False
+    still: list[nn.Module] = field(default_factory=list)

@@ -10,11 +10,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.later import Kept, Later, LaterLoad, Run, Save
 from quadlib.diagnosis.observe.later_hooks import LaterHooks
 from quadlib.diagnosis.observe.layers import differs_in_training, gathers_statistics
 from quadlib.diagnosis.observe.leaves import tensors_in
+from quadlib.diagnosis.observe.modes import ModeWatch
 from quadlib.diagnosis.observe.names import frames_within, variables_at_hand
 from quadlib.diagnosis.observe.pairings import PairWatch, checksums
 from quadlib.diagnosis.observe.states import (
@@ -26,10 +28,12 @@ from quadlib.diagnosis.observe.states import (
     loaded_onto_itself,
     optimiser_states_in,
     states_at_hand,
+    statistics_left_out,
     weights_in,
 )
 
 MOST_RUNS = 64
+SHORT_SECONDS = 2.0  # a script that ends by then is watched to its end
 MOST_ROWS = 1 << 20  # of all runs together, whose labels and checksums are kept
 MOST_LOOKS = 64  # at the loop's variables
 MOST_MODULES = 16
@@ -45,7 +49,8 @@ class LaterWatch:
         self.record = journal.record
         self.trained = self._trained_parameters()
         self._outermost: FrameType | None = outermost
-        self._deadline = time.monotonic() + later.seconds
+        self._started = time.monotonic()
+        self._deadline = self._started + later.seconds
         self._hooks = LaterHooks(self)
         self._pairs = PairWatch(later)
         self._run: Run | None = None  # the one that delivered the last batch
@@ -58,6 +63,8 @@ class LaterWatch:
         self._depth = 0
         self._kept: dict[int, tuple[Mapping[str, Any], Kept]] = {}
         self._saved: set[int] = set()
+        self._modes = ModeWatch(later, self.record.modules.values())
+        self._others = Bystanders(self.record)
         self._modules: dict[int, bool] = {}
 
     def install(self) -> None:
@@ -73,6 +80,8 @@ class LaterWatch:
             for module in self._pending:
                 self._is_evaluated(module)
             self._evaluation_over()
+            self._modes.end()
+            self.later.still = [m for m in self.later.evaluating if self._others.still(m)]
             self._look_at_states(frames)
             self.later.steps = max(self.later.steps, self.later.first_step)
             self.later.kept = [kept for _, kept in self._kept.values()]
@@ -88,6 +97,7 @@ class LaterWatch:
         self.later.steps = max(self.later.steps, self.later.first_step) + 1
         self._pairs.stop()
         self._pending.clear()
+        self._modes.stepped(self._evaluating)
         if self._run is not None:
             with self.journal.looking():
                 self._trained_on(self._run)
@@ -103,7 +113,8 @@ class LaterWatch:
 
     def _leave_in_time(self) -> None:
         saved = any(save.step >= self._first_evaluation for save in self.later.saves)
-        if self.later.evaluated and saved and not self._evaluating:
+        seen = self.later.evaluated and saved and not self._evaluating
+        if seen and time.monotonic() > self._started + SHORT_SECONDS:
             self.leave("left")
         elif time.monotonic() > self._deadline:
             self.leave("limit")
@@ -187,6 +198,8 @@ class LaterWatch:
                 self._begins([module])
             elif len(self._pending) < MOST_MODULES:
                 self._pending.append(module)
+            if self._run is None and self._is_trained(module):
+                self._modes.called(module)
         if time.monotonic() > self._deadline:
             self.leave("limit")
 
@@ -253,8 +266,10 @@ class LaterWatch:
             name = (
                 str(file) if isinstance(file, (str, bytes)) or hasattr(file, "__fspath__") else ""
             )
+            left_out = statistics_left_out(content, self.record.modules.values())
+            resumable, schedule = bool(stepped), holds_schedule(content)
             self.later.saves.append(
-                Save(self._now, name, keys, live, lacks, bool(stepped), holds_schedule(content))
+                Save(self._now, name, keys, live, lacks, resumable, schedule, left_out)
             )
             parts = content.values() if isinstance(content, Mapping) else ()
             self._saved |= {id(content), *map(id, parts)}

@@ -74,7 +74,7 @@ def schedulers_of(optimisers: Iterable[Any]) -> list[LRScheduler]:
     known = {id(unwrapped(item)) for item in optimisers}
     return [
         item
-        for item in _living(LRScheduler)
+        for item in living(LRScheduler)
         if id(unwrapped(getattr(item, "optimizer", None))) in known
     ]
 
@@ -92,7 +92,7 @@ def idle_optimisers(record: Record) -> list[Optimizer]:
     stepped = {id(item) for item in record.optimisers}
     return [
         item
-        for item in _living(Optimizer)
+        for item in living(Optimizer)
         if id(item) not in stepped
         and any(id(p) in known for group in item.param_groups for p in group["params"])
     ]
@@ -152,12 +152,12 @@ def counts_at_hand(pairs: list[tuple[str, Any]], names: Iterable[str]) -> dict[s
 
 def _outermost_with(module: nn.Module) -> list[nn.Module]:
     """The modules that no other module holds and that hold this one."""
-    every = _living(nn.Module)
+    every = living(nn.Module)
     inner = {id(child) for item in every for child in item.children()}
     outermost = [item for item in every if id(item) not in inner]
     return [top for top in outermost if any(part is module for part in top.modules())]
 
 
-def _living(kind: type[Kind]) -> list[Kind]:
+def living(kind: type[Kind]) -> list[Kind]:
     """The objects of a class; by their type, since asking some objects for anything warns."""
     return [item for item in gc.get_objects() if issubclass(type(item), kind)]

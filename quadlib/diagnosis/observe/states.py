@@ -117,6 +117,38 @@ def lacking(
     return frozenset(name for name in missing if shapes[tuple(wanted[name].shape)] <= 0)
 
 
+def statistics_left_out(content: Any, modules: Iterable[nn.Module]) -> tuple[str, ...]:
+    """Names of the running statistics of an outermost module of which a saved object holds every
+    parameter by name, and none of these; empty where there is no such module.
+    """
+    tables = list(_tables_in(content))
+    every = {name for table in tables for name in table}
+    modules = list(modules)
+    inner = {id(child) for module in modules for child in module.children()}
+    for module in modules:
+        own = [n for n, _ in module.named_buffers() if n.endswith(("running_mean", "running_var"))]
+        if id(module) in inner or not own or every & set(own):
+            continue
+        weights = dict(module.named_parameters())
+        if any(all(_fits(table.get(n), w) for n, w in weights.items()) for table in tables):
+            return tuple(own)
+    return ()
+
+
+def _fits(value: Any, weight: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == weight.shape
+
+
+def _tables_in(value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The mappings of a saved object that name tensors."""
+    if not isinstance(value, Mapping) or depth == MOST_DEPTH or is_optimiser_state(value):
+        return
+    if any(isinstance(item, Tensor) for item in value.values()):
+        yield value
+    for item in value.values():
+        yield from _tables_in(item, depth + 1)
+
+
 def holds_schedule(value: Any, depth: int = 0) -> bool:
     """Whether a saved object holds the state of a scheduler."""
     if not isinstance(value, Mapping) or depth == MOST_DEPTH:

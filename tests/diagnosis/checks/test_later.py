@@ -310,3 +310,79 @@ def test_what_is_evaluated_was_trained(kind):
         task.embed(model)
 
     assert alarms_of(run) == (["QL-E21"] if kind == "fresh" else [])
+
+
+@pytest.mark.parametrize("mode", ["evaluation", "training"])
+def test_an_evaluation_without_a_loader_runs_in_evaluation_mode_too(mode):
+    task = Task()
+
+    def run():
+        task.train()
+        task.model.train(mode == "training")
+        with torch.no_grad():
+            for part in task.x.split(48):
+                task.model(part)
+        task.model.train()
+
+    assert alarms_of(run) == ([] if mode == "evaluation" else ["QL-E02"])
+
+
+def test_calls_without_gradients_in_every_step_are_part_of_it():
+    """As of a step that first embeds its batch in parts, to have all negatives."""
+    model, x, y = parts()
+    optimiser = Adam(model.parameters(), 1e-3)
+
+    def loss(batch):
+        with torch.no_grad():
+            rows = torch.cat([model(part) for part in batch[0].split(12)])
+        return info(model(batch[0]), rows)
+
+    assert "QL-E02" not in alarms_of(loop(loader_of(x, y), loss, optimiser, epochs=4))
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_model_that_stays_in_evaluation_mode_after_an_evaluation_is_named(back):
+    task = Task()
+
+    def run():
+        for _ in range(4):
+            task.train()
+            task.model.eval()
+            with torch.no_grad():
+                for x, *_ in task.test:
+                    task.model(x)
+            task.model.train(back)
+
+    assert alarms_of(run) == ([] if back else ["QL-E03"])
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_an_average_that_is_evaluated_follows_the_weights(moved):
+    task = Task()
+    average = torch.optim.swa_utils.AveragedModel(task.model)
+
+    def run():
+        for _ in range(4):
+            task.train()
+            if moved:
+                average.update_parameters(task.model)
+        task.embed(average)
+
+    assert alarms_of(run) == ([] if moved else ["QL-E21"])
+
+
+@pytest.mark.parametrize("what", ["state dict", "parameters", "parameters and buffers"])
+def test_saved_weights_come_with_the_running_statistics(what, tmp_path):
+    task = Task()
+
+    def run():
+        task.train()
+        task.embed()
+        state = {name: value.detach() for name, value in task.model.named_parameters()}
+        if what == "state dict":
+            state = task.model.state_dict()
+        elif what == "parameters and buffers":
+            state = {"weights": state, "buffers": dict(task.model.named_buffers())}
+        torch.save(state, tmp_path / "best.pth")
+
+    assert alarms_of(run) == (["QL-C22"] if what == "parameters" else [])

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from quadlib.diagnosis.doors import observe
+from quadlib.diagnosis.observe import later_watch
 from tests.diagnosis.observe.test_recorder import Loop
 
 
@@ -40,7 +41,8 @@ def places() -> list[object]:
     return [nn.Module.__call__, nn.Module.load_state_dict, torch.save, loader._get_iterator]
 
 
-def test_a_loop_is_left_once_an_evaluation_and_a_save_after_it_are_over(tmp_path):
+def test_a_loop_is_left_once_an_evaluation_and_a_save_after_it_are_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(later_watch, "SHORT_SECONDS", 0.0)
     before, loop = places(), Whole(tmp_path)
     with observe(steps=8, seconds=60) as seen:
         loop.run()
@@ -51,6 +53,14 @@ def test_a_loop_is_left_once_an_evaluation_and_a_save_after_it_are_over(tmp_path
     assert later.saves[0].live == {name for name, _ in loop.model.named_parameters()}
     assert {"evaluation", "checkpoint"} <= set(seen.diagnosis.seen)
     assert places() == before
+
+
+def test_a_loop_that_ends_soon_is_watched_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(later_watch, "SHORT_SECONDS", 60.0)
+    loop = Whole(tmp_path)
+    with observe(steps=8, seconds=60) as seen:
+        loop.run()
+    assert seen.record.later.ended == "finished" and loop.epochs == 6
 
 
 def test_no_seconds_leave_the_loop_after_the_watched_steps():

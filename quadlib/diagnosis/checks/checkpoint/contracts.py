@@ -185,3 +185,21 @@ C21 = Contract(
         )
     ),
 )
+
+C22 = Contract(
+    "QL-C22",
+    title="the saved weights leave out the running statistics",
+    what=(
+        "A file names every parameter of a model and none of its buffers: the running means and "
+        "variances of its batch norms are lost."
+    ),
+    why=(
+        "named_parameters() lists no buffers. A model that is loaded from the file normalises by "
+        "the statistics of a new one, a mean of 0 and a variance of 1, and scores worse."
+    ),
+    fix="torch.save(model.state_dict(), path): a state dict holds parameters and buffers.",
+    predicts=("QL-C01", "QL-E10"),
+    example=watched_on(
+        after=("    torch.save({n: p.detach() for n, p in model.named_parameters()}, 'best.pth')\n")
+    ),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quadlib.diagnosis import conventions
-from quadlib.diagnosis.checks.checkpoint.contracts import C01, C03, C20, C21
+from quadlib.diagnosis.checks.checkpoint.contracts import C01, C03, C20, C21, C22
 from quadlib.diagnosis.checks.checkpoint.observed import misfit
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.later import later
@@ -84,6 +84,27 @@ def whole_checkpoint(x: Examination) -> Iterator[Finding]:
                     "tensor of their shape",
                 ),
                 explains=("a resumed loss that is higher than before",),
+            )
+            return
+
+
+@check(C22, "a file of weights holds the running statistics", phase="later")
+def with_statistics(x: Examination) -> Iterator[Finding]:
+    saves = later(x).saves
+    if not saves:
+        raise Unavailable("nothing was saved after the watched steps")
+    for save in saves:
+        if save.without:
+            yield C22.broken(
+                "warning",
+                f"{len(save.without)} running statistics are not among the saved weights",
+                save.file or "torch.save",
+                (
+                    "the file names every parameter of the model, and none of its running means "
+                    f"and variances: {parts(set(save.without))}",
+                ),
+                ruled_out=("a part of the model: all of its parameters are there",),
+                explains=("scores that are worse after loading than before saving",),
             )
             return
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from quadlib.diagnosis.checks.evaluation.contracts import E02, E20, E21
+from quadlib.diagnosis.checks.evaluation.contracts import E02, E03, E20, E21
 from quadlib.diagnosis.checks.evaluation.observed import in_training_mode
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.later import later
@@ -21,12 +21,32 @@ LIKE = 6.0  # standard deviations of the cosine of two random matrices
 
 @check(E02, "the evaluation after training runs in evaluation mode", phase="later")
 def training_mode(x: Examination) -> Iterator[Finding]:
-    runs = later(x).runs
-    if not runs:
-        raise Unavailable("no loader was run through without gradients after the watched steps")
-    wrong = {type(module).__name__ for run in runs for module in run.training}
+    seen = later(x)
+    if not seen.runs and not seen.evaluating and not seen.bursts:
+        raise Unavailable("no model was evaluated after the watched steps")
+    wrong = {type(module).__name__ for run in seen.runs for module in run.training}
+    wrong |= {type(module).__name__ for module in seen.bursts}
     if wrong:
         yield in_training_mode(wrong)
+
+
+@check(E03, "training goes on in training mode after an evaluation", phase="later")
+def stayed_in_evaluation_mode(x: Examination) -> Iterator[Finding]:
+    seen = later(x)
+    if not seen.evaluated:
+        raise Unavailable("no evaluation was seen after the watched steps")
+    if seen.stayed:
+        yield E03.broken(
+            "error",
+            "after an evaluation the model is trained in evaluation mode",
+            "the first step after an evaluation",
+            (
+                "every layer whose answer depends on the mode was in training mode in the watched "
+                "steps, and none is in a step after an evaluation",
+            ),
+            "call model.train() at the start of every epoch, after every evaluation too",
+            ruled_out=("layers that were frozen on purpose: these were in training mode before",),
+        )
 
 
 @check(E20, "an evaluation compares rows with what is their own", phase="later")
@@ -90,6 +110,26 @@ def trained_weights(x: Examination) -> Iterator[Finding]:
                 explains=("scores as before training",),
             )
             return
+        if any(part is module for part in seen.still) and any(_shaped(m, module) for m in trained):
+            name = type(module).__name__
+            yield E21.broken(
+                "error",
+                f"the {name} that is evaluated stays as it was while another is trained",
+                f"{name}, called without gradients after training",
+                (
+                    "no module with trained weights is evaluated; this one has the shapes of the "
+                    f"trained one, and is bit for bit what it was {seen.steps - seen.first_step} "
+                    "steps ago",
+                ),
+                "update the copy or the average after every step, or evaluate the trained model",
+                explains=("scores as before training",),
+            )
+            return
+
+
+def _shaped(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules have parameters of the same shapes, in order."""
+    return [p.shape for p in one.parameters()] == [p.shape for p in other.parameters()]
 
 
 def _unlike(one: nn.Module, other: nn.Module) -> bool:
