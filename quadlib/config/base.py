@@ -13,6 +13,10 @@ class SettingsError(ValueError):
     expected.
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: the message, since no line of ours is at fault."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class Settings(BaseModel):
     """Base of all settings: immutable, documented fields, unknown names refused."""

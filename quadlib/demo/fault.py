@@ -114,7 +114,8 @@ def _trained(
     if pipeline.parts or pipeline.trainer.history:
         return None
     try:
-        pipeline.trainer.fit()
+        if pipeline.trainer.fit().stopped:
+            raise KeyboardInterrupt
     except (
         Exception
     ) as error:  # a fault may break training anywhere, and then the doctor has the word

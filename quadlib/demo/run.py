@@ -72,11 +72,9 @@ def run_stages(run: Run, values: dict[str, Any], say: Callable[[str], None]) -> 
         outcome = execute_notebook(notebook, run, known, echo=lambda text: say(_indented(text)))
         render_outcome(outcome, notebook, run)
         if outcome.status != "done":
-            error = outcome.error or {}
-            say(
-                f"{stage}: {outcome.status} after {outcome.seconds:.1f} s: {error.get('type')}: "
-                f"{error.get('message')}"
-            )
+            error = outcome.error
+            why = f": {error['type']}: {error['message']}" if error else ""
+            say(f"{stage}: {outcome.status} after {outcome.seconds:.1f} s{why}")
             return outcome
         say(f"  {stage} done in {outcome.seconds:.1f} s")
     return outcome

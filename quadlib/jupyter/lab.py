@@ -44,6 +44,11 @@ def start_lab(notebook: Path, outputs: str = "", options: tuple[str, ...] = ()) 
     """
     place = outputs_folder(outputs)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={place.parent}"]
-    return subprocess.call(
+    server = subprocess.Popen(
         [*command, *options, str(notebook)], env=os.environ | {"QUADLIB_OUTPUTS": str(place)}
     )
+    while True:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:  # Ctrl-C reaches JupyterLab too, which asks, and ends by itself
+            continue

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from quadlib.figures.style import in_batch, score
 from quadlib.figures.training import SCORES, loss_curve
-from quadlib.jupyter.live import live, refresh, reported
+from quadlib.jupyter.live import live, refresh, reported, with_picture
 from quadlib.training.trainer import Trainer, Watcher
 
 MINUTE = 60.0
@@ -28,6 +28,7 @@ class TrainingMonitor(Watcher):
     def __init__(self) -> None:
         self._began = self._shown = 0.0
         self._first_step = 0
+        self._output: Any = None
 
     @cached_property
     def widget(self) -> widgets.VBox:
@@ -47,7 +48,8 @@ class TrainingMonitor(Watcher):
         from IPython.display import display
 
         if not in_batch():
-            display(self.widget)
+            shown = with_picture(self.widget, loss_curve([]))
+            self._output = display(shown, raw=True, display_id=True)
 
     @reported
     def on_start(self, trainer: Trainer) -> None:
@@ -97,7 +99,10 @@ class TrainingMonitor(Watcher):
         stopped = trainer.run.record.get("stopped", "")
         ended = f"Ended after epoch {trainer.epoch}; best: epoch {trainer.best_epoch}."
         self._say(f"{stopped[0].upper()}{stopped[1:]}." if stopped else ended)
-        refresh(self.figure, loss_curve(trainer.history))
+        curve = loss_curve(trainer.history)
+        refresh(self.figure, curve)
+        if self._output is not None:  # the notebook keeps the curve when its kernel has ended
+            self._output.update(with_picture(self.widget, curve), raw=True)
 
     def _say(self, text: str) -> None:
         self.status.value = f"<p>{html.escape(text)}</p>"

@@ -58,10 +58,8 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal's number when a signal stopped it, else 0 for done or stopped, and 1."""
-        if self.stopped_by:
-            return 128 + self.stopped_by
-        return 0 if self.status in ("done", "stopped") else 1
+        """0 for done, 128 + the signal's number when a signal stopped it, else 1."""
+        return 0 if self.status == "done" else 128 + self.stopped_by if self.stopped_by else 1
 
 
 def find_notebook(name: str) -> Path:

@@ -52,7 +52,18 @@ def test_the_command_opens_a_copy_with_its_outputs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QUADLIB_OUTPUTS", raising=False)
     calls = []
-    monkeypatch.setattr(subprocess, "call", lambda command, env: calls.append((command, env)) or 0)
+
+    class Server:
+        def __init__(self, command: list[str], env: dict[str, str]) -> None:
+            calls.append((command, env))
+
+        def wait(self) -> int:
+            if len(calls) == 1:
+                calls.append("Ctrl-C, once")
+                raise KeyboardInterrupt
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Server)
     done = CliRunner().invoke(app, ["lab", "02_train", "--", "--no-browser"])
     assert done.exit_code == 0, done.output
     (command, environment), outputs = calls[0], tmp_path / "outputs"

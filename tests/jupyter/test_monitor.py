@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from quadlib.jupyter.live import PICTURE_MIME
 from quadlib.jupyter.monitor import TrainingMonitor
 
 
@@ -94,3 +95,17 @@ def test_a_stopped_run_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     made.run.record["stopped"] = "stopped after epoch 1, step 2; and <so> on"
     monitor.on_end(made)
     assert "Stopped after epoch 1, step 2; and &lt;so&gt; on." in monitor.status.value
+
+
+def test_the_notebook_keeps_the_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Any] = []
+    handle = SimpleNamespace(update=lambda bundle, raw: kept.append(bundle))
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: handle)
+    monitor = TrainingMonitor()
+    monitor._ipython_display_()
+    monitor.on_start(trainer(3))
+    monitor.on_end(trainer(3))
+    (bundle,) = kept
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert any(trace.get("name") == "epoch mean" for trace in bundle[PICTURE_MIME]["data"])

@@ -82,3 +82,4 @@ def test_plain_papermill_ends_before_the_imports(
     assert "epochs: 'many' does not fit" in wrong.value.evalue
     assert "fusion_heads: 4 does not fit: it does not divide width 30" in wrong.value.evalue
     assert "import KnnValidator" not in "".join(wrong.value.traceback)
+    assert len(wrong.value.traceback) == 1  # the message alone, no line of ours
