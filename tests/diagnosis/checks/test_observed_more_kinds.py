@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -286,3 +288,30 @@ def test_targets_are_columns_that_the_row_brings(layout, targets, expected):
 
 def test_the_positive_is_none_of_its_own_negatives():
     assert alarms_of(answering("one after the other", "scaled", True)) == ["QL-B20"]
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("moved on", []), ("one block", ["QL-N21"]), ("never", ["QL-N21"]), ("shifted", [])],
+)
+def test_a_queue_is_refilled_all_round(how, expected):
+    model, x, y = parts()
+    key = copy.deepcopy(model).requires_grad_(False)
+    queue, place = normalize(torch.randn(240, 16), dim=1), [0]
+
+    def loss(batch):
+        q = normalize(model(jitter(batch[0])), dim=1)
+        with torch.no_grad():
+            for slow, fast in zip(key.parameters(), model.parameters(), strict=True):
+                slow.lerp_(fast, 0.01)
+            k = normalize(key(jitter(batch[0])), dim=1)
+        own = (q * k).sum(1, keepdim=True)
+        table = torch.cat([own, torch.einsum("nc,kc->nk", q, queue.clone())], 1) / 0.1
+        if how == "shifted":
+            queue.copy_(torch.cat([k, queue])[:240])
+        elif how != "never":
+            queue[place[0] : place[0] + len(k)] = k
+            place[0] = (place[0] + len(k) * (how == "moved on")) % 240
+        return cross_entropy(table, torch.zeros(len(q), dtype=torch.long))
+
+    assert alarms_of(loop(loader_of(x, y), loss, Adam(model.parameters(), 1e-3))) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -245,30 +246,41 @@ def _shape_key(x: Examination, name: str) -> tuple[str, tuple[int, ...]]:
 
 @check(N21, "a queue of earlier rows is refilled by the loop", phase="observed")
 def still_queue(x: Examination) -> Iterator[Finding]:
-    kept = compared(x.record)
-    if len(kept) < 2 or len(kept[0].right) <= len(kept[0].left) or kept[0].same:
+    first = compared(x.record)[0]
+    made = [item.backward.comparison for item in passes(x.record)]
+    kept = [c.right for c in made if c is not None and c.right.shape == first.right.shape]
+    if len(kept) < 2 or len(first.right) <= len(first.left) or first.same:
         return
-    if kept[0].right.shape != kept[-1].right.shape or not torch.equal(
-        kept[0].right, kept[-1].right
-    ):
-        return
-    buffers = {
+    names = {
         name
-        for name, (first, last) in x.record.digests.items()
-        if name not in x.record.parameters
-        and first == last
-        and _numel(x, name) == kept[0].right.numel()
+        for name, (before, after) in x.record.digests.items()
+        if name not in x.record.parameters and _numel(x, name) == first.right.numel()
     }
-    if not buffers:
+    still = {name for name in names if len(set(x.record.digests[name])) == 1}
+    # in front of a queue stands each row's positive: fixed rows of classes have targets of classes
+    front = first.targets is not None and len(first.targets.unique()) == 1
+    moved = [(a != b).any(1) for a, b in pairwise(kept)]
+    if not any(bool(part.any()) for part in moved) and (still or front):
+        title = "never change"
+        text = f"bit for bit the same after {len(steps(x.record))} steps"
+    elif front and len(moved) > 1 and not moved[0].all() and _equal(moved):
+        title = f"stay as they are but for {int(moved[0].sum())} of them"
+        text = f"the same ones are replaced in each of {len(kept)} watched passes"
+    else:
         return
+    where = parts(still or names) if still or names else "the queue"
     yield N21.broken(
         "warning",
-        f"the {len(kept[0].right)} negatives in {parts(buffers)} never change",
-        parts(buffers),
-        (f"bit for bit the same after {len(steps(x.record))} steps",),
+        f"the {len(first.right)} negatives in {where} {title}",
+        where,
+        (text,),
         "enqueue the keys of every batch, and advance the pointer",
         ruled_out=("the optimiser: a queue is no parameter",),
     )
+
+
+def _equal(parts: list[torch.Tensor]) -> bool:
+    return all(torch.equal(parts[0], part) for part in parts)
 
 
 def _numel(x: Examination, name: str) -> int:
