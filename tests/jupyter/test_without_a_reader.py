@@ -35,7 +35,7 @@ def test_plain_papermill_leaves_all_figures_and_no_widget(
         for kind in output.get("data", {})
     ]
     assert kinds.count(PLOTLY) == 5 and not any("widget" in kind for kind in kinds)
-    top = "".join(notebook["cells"][1]["outputs"][0]["data"]["text/html"])
+    top = "".join(notebook["cells"][1]["outputs"][0]["data"]["text/plain"])
     assert "of the way from collapse to its floor" in top
     text = "".join(
         "".join(output.get("text", ""))
