@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quadlib.config import RunSettings
+from quadlib.config import RunSettings, TrainSettings
 from quadlib.data.samples import some
 from quadlib.evaluation.crossed import accuracy_of, crossed_interval, f1_of
 from quadlib.evaluation.record import Evaluation
@@ -141,10 +141,13 @@ def _variants(runs: Sequence[Run], measure: str) -> list[Variant]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """What makes the run's variant."""
+    """What makes the run's variant; what its version did not know yet is at its default."""
     record = run.record
+    defaults = {name: field.default for name, field in TrainSettings.model_fields.items()}
     own = {
-        name: value for name, value in record["settings"].items() if name not in WITHIN_A_VARIANT
+        name: value
+        for name, value in (defaults | record["settings"]).items()
+        if name not in WITHIN_A_VARIANT
     }
     return own | {"folds": (record.get("crossval") or {}).get("folds", 0)}
 

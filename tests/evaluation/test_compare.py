@@ -72,6 +72,9 @@ def test_two_runs_that_differ_are_ranked(make_run: Make) -> None:
     assert str(difference).startswith("strong is better than weak by 3")
     assert str(difference).endswith("over 180 recordings of 18 sessions")
     assert judge_compare(result).level == "fine" and result.differing == {"epochs": [9, 2]}
+    older = {name: value for name, value in weak.record["settings"].items() if name != "refit"}
+    weak.update(settings=older)  # of a version that did not know a setting yet
+    assert compare([weak, strong]).differing == {"epochs": [9, 2]}
     assert "One seed each" in result.notes[0]
     table = differing_settings(result)
     assert table.columns.tolist() == ["strong", "weak"] and table.loc["epochs", "weak"] == "2"
