@@ -154,3 +154,18 @@ def test_missing_values_that_a_model_masks_are_a_note(masked):
 
     found = alarms_of(plain(Masking(), DataLoader(TensorDataset(x, y), 24, shuffle=True)))
     assert found[:1] == ([] if masked else ["QL-D06"])
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"), [("frames", []), ("grey", []), ("one frame", ["QL-D23"])]
+)
+def test_frames_that_share_a_memory_are_copies(how, expected):
+    _, x, y = parts()
+    moving = torch.stack([x.roll(k, 1) + 0.1 * torch.randn_like(x) for k in range(6)], 1)
+    if how == "one frame":
+        moving[:, :5] = moving[:, 5:]
+    elif how == "grey":
+        moving = moving[:, :2].repeat_interleave(3, 1)
+    model = nn.Sequential(nn.Flatten(), network(width=moving[0].numel()))
+    loader = DataLoader(TensorDataset(moving, y), 24, shuffle=True)
+    assert alarms_of(plain(model, loader))[:1] == expected

@@ -223,3 +223,27 @@ D22 = Contract(
         )
     ),
 )
+
+D23 = Contract(
+    "QL-D23",
+    title="frames or channels of an input are copies of each other",
+    what=(
+        "In every row of the watched batches half of an input's channels or frames, or more, equal "
+        "another one of the same row, value for value."
+    ),
+    why=(
+        "A stack of frames that share one memory holds the last frame several times: motion is "
+        "gone, and the shape is right. A grey picture in three channels is no such case."
+    ),
+    fix="Append frame.copy() in place of the buffer that the reader fills anew.",
+    predicts=("QL-M21",),
+    example=(
+        watched(
+            "loss(model(x.flatten(1)[:, :12]), y)",
+            before=(
+                "frames = torch.randn(64, 1, 6, 6).expand(64, 4, 6, 6)\n"
+                "loader = DataLoader(TensorDataset(frames, labels), batch_size=16, shuffle=True)\n"
+            ),
+        )
+    ),
+)

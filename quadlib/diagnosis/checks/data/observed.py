@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from quadlib.diagnosis.checks.data.contracts import D03, D16, D20, D21
+from quadlib.diagnosis.checks.data.contracts import D03, D16, D20, D21, D23
 from quadlib.diagnosis.checks.split.contracts import S10
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.dataset import (
@@ -29,6 +29,7 @@ from quadlib.diagnosis.subject import Unavailable
 from quadlib.diagnosis.words import some
 
 MOST_CHANNELS = 64
+FEWEST_FRAMES = 4
 RAW = 50  # root mean square of pixels that are still bytes; scaled ones are below 5
 FAR_OFF = 100  # mean over deviation from which float32 sums lose two digits of the variation
 
@@ -104,6 +105,50 @@ def dead_channels(x: Examination) -> Iterator[Finding]:
             ruled_out=("the model: the channel is constant as the loader gives it",),
             scope=mark,
         )
+
+
+@check(D23, "the channels and frames of an input differ", phase="observed")
+def copied_channels(x: Examination) -> Iterator[Finding]:
+    for mark, values in inputs(x.record).items():
+        n = values[0].shape[1] if values[0].ndim >= 3 else 0
+        if not FEWEST_FRAMES <= n <= MOST_CHANNELS or len(values[0]) < 4:
+            continue
+        if any(value.shape[1:2] != (n,) for value in values):
+            continue
+        first = [_first_equal(values, k) for k in range(n)]
+        kinds = len(set(first))
+        grey = first == [3 * (k // 3) for k in range(n)]
+        if kinds > n / 2 or grey:
+            continue
+        yield D23.broken(
+            "warning",
+            f"{n - kinds} of {n} channels of batch{mark} are copies of others",
+            f"batch{mark}, {sum(map(len, values))} rows of the watched batches",
+            (
+                f"only {kinds} of {n} differ: in every row channel {_copy_of(first)[0]} equals "
+                f"channel {_copy_of(first)[1]}, value for value",
+            ),
+            ruled_out=("the model: the copies come out of the loader",),
+            scope=mark,
+        )
+
+
+def _first_equal(values: list[torch.Tensor], channel: int) -> int:
+    """The first channel that equals this one in all rows; itself where it holds one value."""
+    own = [value[:, channel] for value in values]
+    if all(bool((part == part.flatten()[0]).all()) for part in own):
+        return channel
+    return next(
+        k
+        for k in range(channel + 1)
+        if all(torch.equal(value[:, k], part) for value, part in zip(values, own, strict=True))
+        or k == channel
+    )
+
+
+def _copy_of(first: list[int]) -> tuple[int, int]:
+    """A channel that is a copy, and of which."""
+    return next((k, other) for k, other in enumerate(first) if k != other)
 
 
 @check(D21, "inputs come in a range that a network can learn from", phase="observed")
