@@ -92,7 +92,7 @@ def run_fault(
         },
     )
     run = Run.create(settings, kind=f"fault-{name}")
-    run.update(fault=name)
+    run.update(fault=name, settings=settings.model_dump())  # also where training never starts
     say(
         f"{name}: {fault.title} ({fault.occurrence})\ninjected at stage: {fault.stage}; run "
         f"{run.folder}\n"

@@ -106,6 +106,9 @@ def test_a_fault_around_training_is_examined_without_it(tmp_path):
     said: list[str] = []
     assert run_fault("E1", source="mfeat", outputs=str(tmp_path), say=said.append) == 1
     assert "error[QL-E01]" in "\n".join(said)
+    (run,) = tmp_path.glob("*fault-E1*")
+    page = (run / "reports" / "03_diagnose.html").read_text()
+    assert "QL-E01" in page and not (tmp_path / "data").exists()  # nothing else was opened
 
 
 def test_an_unknown_fault_is_refused_with_the_nearest():

@@ -136,4 +136,4 @@ class LaterHooks(Patches):
 
     def _after_step(self, optimiser: Any, args: Any, kwargs: Any) -> None:
         if self.watch.watching():
-            self.watch.stepped()
+            self.watch.stepped(optimiser)

@@ -92,12 +92,13 @@ class LaterWatch:
 
     # steps
 
-    def stepped(self) -> None:
+    def stepped(self, optimiser: Any) -> None:
         """An optimiser stepped: what came before it was training, and an evaluation is over."""
         self.later.steps = max(self.later.steps, self.later.first_step) + 1
         self._pairs.stop()
         self._pending.clear()
-        self._modes.stepped(self._evaluating)
+        watched = any(known is optimiser for known in self.record.optimisers)
+        self._modes.stepped(self._evaluating and watched)
         if self._run is not None:
             with self.journal.looking():
                 self._trained_on(self._run)

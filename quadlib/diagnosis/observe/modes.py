@@ -37,7 +37,7 @@ class ModeWatch:
             self._calls[id(module)] = module, self._calls.get(id(module), (module, 0))[1] + 1
 
     def stepped(self, evaluated: bool) -> None:
-        """An optimiser stepped; evaluated: an evaluation came before the step."""
+        """An optimiser stepped; evaluated: one of the watched steps, after an evaluation."""
         self._steps += 1
         if evaluated and self._layers and not any(layer.training for layer in self._layers):
             self.later.stayed = True

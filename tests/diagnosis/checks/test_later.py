@@ -356,6 +356,26 @@ def test_a_model_that_stays_in_evaluation_mode_after_an_evaluation_is_named(back
     assert alarms_of(run) == ([] if back else ["QL-E03"])
 
 
+def test_another_model_that_is_trained_in_evaluation_mode_was_so_from_the_start():
+    """As of a frozen copy whose prompts are learned after the first model was trained."""
+    task = Task()
+
+    def run():
+        task.train()
+        copied = copy.deepcopy(task.model).eval().requires_grad_(False)
+        shift = nn.Parameter(torch.zeros(WIDTH))
+        optimiser = Adam([shift], 1e-2)
+        with torch.no_grad():
+            for x, *_ in task.test:
+                copied(x + shift)
+        for x, _ in loader_of(task.x, task.y):
+            optimiser.zero_grad()
+            info(copied(x + shift), copied(x + shift + 0.1)).backward()
+            optimiser.step()
+
+    assert "QL-E03" not in alarms_of(run)
+
+
 @pytest.mark.parametrize("moved", [True, False])
 def test_an_average_that_is_evaluated_follows_the_weights(moved):
     task = Task()
