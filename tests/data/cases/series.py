@@ -250,7 +250,7 @@ TEXTS = [
     text("metadata rows above", above("Logger,ACME 3000", "Serial,0815", "Start,2023-06-14 09:30:00", ""), at(says=("4",))),
     text("metadata rows above, one field each", above("Measurement of weld 12", "Exported by DataView 2.1"), READ),
     text("LabVIEW measurement", lambda row: [*LVM, "X_Value\tpressure\tflow\tComment", *(line + "\t" for line in lines(row, "\t")[1:])], READ, ending=".txt"),
-    text("TwinCAT export", lambda row: ["Name;Scope Project", "File;C:\\data\\x.tcscope", "Starttime of export;133310358000000000", "", "Name;pressure;flow", "Data-Type;REAL64;REAL64", "SampleTime[ms];10;10", *german(row)[1:], "EOF"], Refused(("REAL64", "twice"))),
+    text("TwinCAT export", lambda row: ["Name;Scope Project", "File;C:\\data\\x.tcscope", "Starttime of export;133310358000000000", "", "Name;pressure;flow", "Data-Type;REAL64;REAL64", "SampleTime[ms];10;10", *german(row)[1:], "EOF"], Refused(("SampleTime[ms]", "line 7"))),
     text("rows to skip by setting", above("a,b,c", "1,2,3"), READ, series_skip_rows=2),
     text("separator by setting", lambda row: lines(row, ";"), READ, series_separator=";"),
     text("decimal sign by setting", lambda row: lines(row, ";", ","), READ, series_decimal=","),
