@@ -172,6 +172,8 @@ def _numbers(
         if numbers.problem:
             word = column.iloc[numbers.row].strip()
             line = f'{REMEDY}, or bridge what stands for no reading: series_missing=["{word}"]'
+            if numbers.row == 0 and numbers.problem.startswith("1 value"):
+                line = "leave that line out: it stands above the readings and is none"
             if decimal == "?":
                 line = 'set series_decimal="," or series_decimal="."'
             raise DamageError(
