@@ -199,19 +199,11 @@ class Recorder(Journal):
             if self._depth == 0 or has_parts:
                 outputs = tuple(describe(path, tensor) for path, tensor in pairs)
                 finite = all(bool(t.isfinite().all()) for _, t in pairs if t.is_floating_point())
-                self.record.events.append(
-                    ModuleCall(
-                        self._step,
-                        name,
-                        type(module).__name__,
-                        self._depth,
-                        inputs,
-                        outputs,
-                        module.training,
-                        gradient,
-                        finite,
-                    )  # fmt: skip
-                )
+                call = ModuleCall(
+                    self._step, name, type(module).__name__, self._depth, inputs, outputs,
+                    module.training, gradient, finite,
+                )  # fmt: skip
+                self.record.events.append(call)
 
     def left_call(self) -> None:
         """A call that raised."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from quadlib.diagnosis.checks.batch.contracts import B04
 from quadlib.diagnosis.checks.modality.contracts import M01
+from quadlib.diagnosis.contract import Contract
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.collated import places
 from quadlib.diagnosis.finding import Finding
@@ -21,12 +23,10 @@ FEWEST = 4
 @check(B04, "the labels of a watched batch stand beside their own items", phase="observed")
 def labels_in_order(x: Examination) -> Iterator[Finding]:
     for path, wrong in _aside(x, whole=True):
-        yield B04.broken(
-            "error",
-            f"batch{path} is in another order than the rest of the batch",
-            f"batch{path}, as the loader's collate function gives it",
-            _evidence(path, wrong),
-            "build every part of the batch in one loop over the items; sort the items, not a part",
+        yield _moved(
+            B04,
+            path,
+            wrong,
             ruled_out=("the dataset: an item read and collated alone has its own label",),
             explains=("a loss that learns as if labels were shuffled",),
         )
@@ -35,15 +35,28 @@ def labels_in_order(x: Examination) -> Iterator[Finding]:
 @check(M01, "the streams of a watched batch stand beside their own items", phase="observed")
 def streams_in_order(x: Examination) -> Iterator[Finding]:
     for path, wrong in _aside(x, whole=False):
-        yield M01.broken(
-            "error",
-            f"batch{path} is in another order than the rest of the batch",
-            f"batch{path}, as the loader's collate function gives it",
-            _evidence(path, wrong),
-            "build every part of the batch in one loop over the items; sort the items, not a part",
+        yield _moved(
+            M01,
+            path,
+            wrong,
             ruled_out=("the dataset: an item read and collated alone is whole",),
             scope=path,
         )
+
+
+def _moved(contract: Contract, path: str, wrong: float, **more: Any) -> Finding:
+    """The finding on a part of the batch that holds its items in another order."""
+    return contract.broken(
+        "error",
+        f"batch{path} is in another order than the rest of the batch",
+        f"batch{path}, as the loader's collate function gives it",
+        (
+            f"each item of the first batch was read and collated alone: {wrong:.0%} of them stand "
+            f"in batch{path} at another place than in the rest of the batch",
+        ),
+        "build every part of the batch in one loop over the items; sort the items, not a part",
+        **more,
+    )
 
 
 def _aside(x: Examination, *, whole: bool) -> Iterator[tuple[str, float]]:
@@ -73,10 +86,3 @@ def _aside(x: Examination, *, whole: bool) -> Iterator[tuple[str, float]]:
 def _kept(equal: np.ndarray) -> float:
     """Share of the items that stand at their own place."""
     return float(np.diagonal(equal).mean())
-
-
-def _evidence(path: str, wrong: float) -> tuple[str, ...]:
-    return (
-        f"each item of the first batch was read and collated alone: {wrong:.0%} of them stand in "
-        f"batch{path} at another place than in the rest of the batch",
-    )

@@ -23,16 +23,14 @@ NEGLIGIBLE = 1e-4  # of the strongest pull of a comparison, as float32 leaves of
 class Attraction:
     """Pairs of compared rows, without those of a row with itself. pull: (k,) 1 where a step draws
     the pair together, -1 where it drives it apart, 0 where it does neither. own: (k,) both rows are
-    of one row of the batch. alike: for each leaf of whole numbers that reaches the loss, by mark,
-    (k,) both rows have one value there. codes: for each, the two values, (k, 2). anchor: (k,)
-    the pass and the row of the batch that the pair's first is made of. gated: something may leave
-    pairs out. both: gradient reaches both sides of every comparison. unread: marks of other leaves,
-    one number a row, that reach it.
+    of one row of the batch. codes: for each leaf of whole numbers that reaches the loss, by mark,
+    the two rows' values there, (k, 2). anchor: (k,) the pass and the row of the batch that the
+    pair's first is made of. gated: something may leave pairs out. both: gradient reaches both sides
+    of every comparison. unread: marks of other leaves, one number a row, that reach it.
     """
 
     pull: np.ndarray
     own: np.ndarray
-    alike: Mapping[str, np.ndarray]
     codes: Mapping[str, np.ndarray]
     anchor: np.ndarray
     gated: bool
@@ -46,6 +44,11 @@ class Attraction:
     def driven(self, chosen: np.ndarray) -> float:
         """Share of these pairs that are driven apart; NaN where there are too few."""
         return _share(self.pull[chosen] < 0)
+
+    @property
+    def alike(self) -> dict[str, np.ndarray]:
+        """For each leaf, by mark, (k,) both rows have one value there."""
+        return {mark: pair[:, 0] == pair[:, 1] for mark, pair in self.codes.items()}
 
     @property
     def strangers(self) -> np.ndarray:
@@ -103,13 +106,11 @@ def attraction(record: Record) -> Attraction:
                 codes[mark].append(np.stack([whole[mark][left], whole[mark][right]], 1))
     if sum(map(len, pulls)) < FEWEST_PAIRS:
         raise Unavailable("too few pairs of the batch's rows were compared")
-    pairs = {mark: np.concatenate(parts) for mark, parts in codes.items()}
     forces = [force for item in usable for force in item.forces]
     return Attraction(
         np.concatenate(pulls),
         np.concatenate(own),
-        {mark: pair[:, 0] == pair[:, 1] for mark, pair in pairs.items()},
-        pairs,
+        {mark: np.concatenate(parts) for mark, parts in codes.items()},
         np.concatenate(anchors),
         any(force.gated for force in forces),
         all(force.both for force in forces),
