@@ -63,7 +63,8 @@ def build_optimiser(
                 "weight_decay": 0.0,
             }
         )
-    return torch.optim.AdamW(groups)
+    # one kernel an update in place of a dozen a tensor: a fifth of the step of a small model
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def learning_rate_factor(step: int, total_steps: int, settings: OptimiserSettings) -> float:

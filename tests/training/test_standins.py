@@ -20,12 +20,22 @@ def made(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("name", ["one_good", "all_good", "session_shift", "half_missing"])
-def test_a_seed_makes_one_table_of_2000_recordings_in_sessions(made, name):
+@pytest.mark.parametrize(
+    "name, rows, sessions",
+    [
+        ("one_good", 2000, 90),
+        ("all_good", 2000, 90),
+        ("session_shift", 2000, 90),
+        ("half_missing", 2000, 90),
+        ("many_sessions", 1551, 122),
+        ("cycles", 2205, 100),
+    ],
+)
+def test_a_seed_makes_one_table_of_recordings_in_sessions(made, name, rows, sessions):
     read = getattr(made, name)
     table = read(seed=3)
     assert table.fingerprint == read(seed=3).fingerprint != read(seed=4).fingerprint
-    assert len(table) == 2000 and 80 < table.frame["group"].nunique() <= 90
+    assert len(table) == rows and sessions - 10 < table.frame["group"].nunique() <= sessions
     assert [spec.shape for spec in table.modalities.values()] == [(17,), (60,), (43,), (36,)]
     assert all(np.isfinite(values).all() for values in table.arrays.values())
     assert (0.4 if name == "half_missing" else 0.99) < table.present[:, 0].mean() <= 1.0

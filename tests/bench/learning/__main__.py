@@ -17,7 +17,14 @@ from scored import score_baselines, score_run
 
 from quadlib.registry import SOURCES, register_source
 
-MADE = (made.one_good, made.all_good, made.session_shift, made.half_missing)
+MADE = (
+    made.one_good,
+    made.all_good,
+    made.session_shift,
+    made.half_missing,
+    made.many_sessions,
+    made.cycles,
+)
 MEASURED = (
     measured.digits,
     measured.htad,
@@ -48,7 +55,9 @@ def main() -> None:
     print(COLUMNS)
     print("|" + " --- |" * (COLUMNS.count("|") - 1))
     for name in asked.sets:
-        print(line_of(name, range(asked.first, asked.first + asked.seeds), asked, changes))
+        print(
+            line_of(name, range(asked.first, asked.first + asked.seeds), asked, changes), flush=True
+        )
 
 
 def line_of(name: str, seeds: range, asked: argparse.Namespace, changes: dict[str, str]) -> str:

@@ -20,7 +20,7 @@ def one_good(path: str | None = None, *, seed: int = 0) -> SampleTable:
     A class is two opposite sectors of a plane, which no linear rule tells apart: the view is slow
     to be understood, and the three others have long reached the plateau by then.
     """
-    random, y, group = _drawn(seed, classes=4)
+    random, y, group = _drawn(seed, np.full(4, 0.25))
     arrays = {}
     for view, width in zip(VIEWS, WIDTHS, strict=True):
         hidden = random.standard_normal((ROWS, 10))
@@ -50,6 +50,39 @@ def half_missing(path: str | None = None, *, seed: int = 0) -> SampleTable:
     return table.with_columns(a=np.where(lacking, -1, np.arange(len(table))))
 
 
+def many_sessions(path: str | None = None, *, seed: int = 0) -> SampleTable:
+    """1,551 recordings of 122 sessions in 7 classes of unequal size, a session mostly of one.
+
+    A class takes three forms, and views tell them apart unequally well.
+    """
+    shares = np.array([0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05])
+    random, y, group = _drawn(seed, shares, rows=1551, sessions=122, own=0.8)
+    form = random.integers(0, 3, len(y))
+    arrays = {}
+    for view, width, of_class in zip(VIEWS, WIDTHS, (1.2, 1.0, 0.9, 0.9), strict=True):
+        hidden = random.standard_normal((len(y), 12))
+        hidden[:, :6] += 2 * of_class * random.standard_normal((7, 3, 6))[y, form]
+        hidden[:, 6:] += 1.2 * random.standard_normal((122, 6))[group]
+        arrays[view] = _mixed(random, hidden, width, tails=1.0)
+    return table_of("many_sessions", y, _named(group), arrays)
+
+
+def cycles(path: str | None = None, *, seed: int = 0) -> SampleTable:
+    """2,205 cycles of a machine: one view tells the classes, each of two forms; three hold nothing
+    but the session.
+    """
+    random, y, group = _drawn(seed, np.full(4, 0.25), rows=2205, sessions=100)
+    form = random.integers(0, 2, len(y))
+    arrays = {}
+    for view, width in zip(VIEWS, WIDTHS, strict=True):
+        hidden = random.standard_normal((len(y), 10))
+        if view == "a":
+            hidden[:, :5] += 2.5 * random.standard_normal((4, 2, 5))[y, form]
+        hidden[:, 5:] += (1 if view == "a" else 2) * random.standard_normal((100, 5))[group]
+        arrays[view] = _mixed(random, hidden, width, tails=0.7)
+    return table_of("cycles", y, _named(group), arrays)
+
+
 def _made(
     name: str, seed: int, class_shift: Sequence[float], session_shift: Sequence[float]
 ) -> SampleTable:
@@ -57,7 +90,7 @@ def _made(
 
     A class differs in four directions of a view, a session in six others.
     """
-    random, y, group = _drawn(seed, classes=CLASSES)
+    random, y, group = _drawn(seed, np.full(CLASSES, 1 / CLASSES))
     arrays = {}
     for view, width, of_class, of_session in zip(
         VIEWS, WIDTHS, class_shift, session_shift, strict=True
@@ -69,12 +102,16 @@ def _made(
     return table_of(name, y, _named(group), arrays)
 
 
-def _drawn(seed: int, classes: int) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
-    """Codes and sessions (n,); half of a session is of one class, as recordings of one day are."""
+def _drawn(
+    seed: int, shares: np.ndarray, rows: int = ROWS, sessions: int = SESSIONS, own: float = 0.5
+) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
+    """Codes and sessions (rows,), classes by their shares; the part `own` of a session is of one
+    class, as recordings of one day are.
+    """
     random = np.random.default_rng([seed, 0])
-    group = np.sort(random.integers(0, SESSIONS, ROWS))
-    main = random.integers(0, classes, SESSIONS)
-    y = np.where(random.random(ROWS) < 0.5, main[group], random.integers(0, classes, ROWS))
+    group = np.sort(random.integers(0, sessions, rows))
+    main = random.choice(len(shares), sessions, p=shares)
+    y = np.where(random.random(rows) < own, main[group], random.choice(len(shares), rows, p=shares))
     return random, y, group
 
 
