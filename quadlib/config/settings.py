@@ -18,6 +18,8 @@ from quadlib.config.media import MediaSettings as MediaSettings
 from quadlib.config.media import SeriesSettings as SeriesSettings
 from quadlib.registry import LOSSES, MODELS, SOURCES
 
+MEDIA = "put frames and sound of the recordings that it shows into the report"
+
 
 def read_fold(text: str) -> tuple[int, int]:
     """Which fold of how many: 2/5 is (2, 5). Raises ValueError."""
@@ -317,6 +319,7 @@ class DiagnoseSettings(RunSettings):
         "latest", description="which checkpoint is examined"
     )
     deep: bool = Field(False, description="read every file in full for content checks")
+    media: bool = Field(False, description=MEDIA)
 
 
 class CompareSettings(RunSettings):
@@ -356,3 +359,4 @@ class EvaluateSettings(RunSettings):
     device: str = Field(
         "", description="auto, cpu, cuda or cuda:N; empty takes the device setting of the run"
     )
+    media: bool = Field(False, description=MEDIA)

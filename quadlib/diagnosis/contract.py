@@ -72,6 +72,7 @@ class Contract:
         decide: str = "",
         step: int | None = None,
         symptom: bool = False,
+        alike: tuple[tuple[str, ...], ...] = (),
     ) -> Finding:
         """A breach of this contract, as `Finding` describes it; help is the contract's fix and
         predicts its own list where they are left out.
@@ -91,6 +92,7 @@ class Contract:
             decide=decide,
             step=step,
             symptom=symptom,
+            alike=alike,
         )
 
     def to_text(self) -> str:

@@ -36,6 +36,7 @@ class Finding:
     one predicts and would fold, as its contract says. scope: the part it is about (a modality, a
     module), so that a fault of one part does not explain another's. candidates: where the evidence
     cannot separate several faults, their names, and `decide` is the one observation that would.
+    alike: names of samples that are copies of each other, for a viewer to put side by side.
     """
 
     code: str
@@ -52,6 +53,7 @@ class Finding:
     decide: str = ""
     step: int | None = None
     symptom: bool = False
+    alike: tuple[tuple[str, ...], ...] = ()
     folded: tuple[Finding, ...] = field(default=())
 
     @property
@@ -99,6 +101,7 @@ class Finding:
             "help": self.help,
             "scope": self.scope,
             "step": self.step,
+            "alike": [list(names) for names in self.alike],
             "folded": [item.to_dict() for item in self.folded],
         }
 
@@ -113,7 +116,13 @@ class Finding:
             name: tuple(values[name])
             for name in ("evidence", "ruled_out", "explains", "candidates")
         }
-        return cls(**known, **lists, folded=tuple(cls.from_dict(item) for item in values["folded"]))
+        alike = tuple(tuple(names) for names in values.get("alike", ()))
+        return cls(
+            **known,
+            **lists,
+            alike=alike,
+            folded=tuple(cls.from_dict(item) for item in values["folded"]),
+        )
 
 
 def fold(found: list[Finding]) -> list[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -264,21 +266,49 @@ def _recall_bounds(score: ClassScore) -> tuple[float, float]:
     return float(bound.low), float(bound.high)
 
 
+class Neighbour(NamedTuple):
+    """A training recording: its row in the table, its name and class, its cosine to another."""
+
+    row: int
+    sample_id: str
+    label: str
+    cosine: float
+
+
+def neighbours_of(evaluation: Evaluation, row: int, count: int) -> list[Neighbour]:
+    """The training recordings whose fused embeddings lie nearest to that of an evaluated one,
+    which is named by its row in the table.
+    """
+    arrays, names = evaluation.arrays, evaluation.class_names
+    (place,) = np.flatnonzero((arrays["rows"] == row) & (arrays["split"] == evaluation.split))
+    cosines = arrays["fused"][: evaluation.n_gallery] @ arrays["fused"][place]
+    return [
+        Neighbour(
+            int(arrays["rows"][near]),
+            str(arrays["sample_id"][near]),
+            names[arrays["labels"][near]],
+            float(cosines[near]),
+        )
+        for near in np.argsort(-cosines, kind="stable")[:count]
+    ]
+
+
 def worst_recordings(evaluation: Evaluation) -> pd.DataFrame:
-    """The recordings that lie deepest in another class, worst first: to listen to and look at."""
-    return pd.DataFrame(
-        index=pd.RangeIndex(1, len(evaluation.worst) + 1),
-        data=[
-            {
-                "recording": item.sample_id,
-                "session": item.group,
-                "class": item.label,
-                "predicted": item.predicted,
-                "margin": None if item.margin is None else round(item.margin, 3),
-                "heaviest modality": max(
-                    item.weights, key=lambda name: item.weights[name], default=""
-                ),
-            }
-            for item in evaluation.worst
-        ],
-    )
+    """The recordings that lie deepest in another class, worst first, with the training recording
+    that each lies nearest to: to listen to and look at.
+    """
+    rows = []
+    for item in evaluation.worst:
+        row = {
+            "recording": item.sample_id,
+            "session": item.group,
+            "class": item.label,
+            "predicted": item.predicted,
+            "margin": None if item.margin is None else round(item.margin, 3),
+            "heaviest modality": max(item.weights, key=item.weights.__getitem__, default=""),
+        }
+        for near in neighbours_of(evaluation, item.row, 1):
+            row |= {"nearest in training": near.sample_id, "its class": near.label}
+            row |= {"cosine": round(near.cosine, 3)}
+        rows.append(row)
+    return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1))

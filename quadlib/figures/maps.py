@@ -41,6 +41,7 @@ def embedding_map(evaluation: Evaluation) -> go.Figure:
             mode="markers",
             marker=marker,
             text=hover[rows],
+            customdata=np.flatnonzero(rows),
             hovertemplate="%{text}<extra></extra>",
             showlegend=False,
             visible=view == "class",

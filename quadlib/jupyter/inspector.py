@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 import torch
 
 from quadlib.figures.batches import batch_inspection, batch_overview, batch_table, worst_first
-from quadlib.figures.style import in_batch, many
+from quadlib.figures.style import in_batch, label, many
 from quadlib.figures.verdicts import judge_batches
 from quadlib.jupyter.live import live, refresh, reported, with_picture
 from quadlib.sampler.plan import BatchPlan, PlanError
@@ -78,19 +78,14 @@ class PlanInspector:
     @cached_property
     def widget(self) -> widgets.VBox:
         """The controls and the figure; give values to `controls` to drive it without a browser."""
-        box = widgets.VBox(
-            [
-                widgets.HBox(
-                    [*self.controls.values(), self.worst_button], layout={"flex_flow": "row wrap"}
-                ),
-                self.status,
-                self.figure,
-                self.recordings,
-            ]
+        controls = widgets.HBox(
+            [*self.controls.values(), self.worst_button], layout={"flex_flow": "row wrap"}
         )
+        box = widgets.VBox([controls, self.status, self.figure, *self._below()])
         box.add_class("quad-inspector")
         self.worst_button.on_click(self._on_worst)
-        self.figure.data[0].on_click(self._on_click)
+        for trace in self.figure.data[:2]:
+            trace.on_click(self._on_click)
         self._show_batch()
         return box
 
@@ -127,6 +122,10 @@ class PlanInspector:
     def figure(self) -> go.FigureWidget:
         return live(batch_inspection(self.plan, self.temperature, self.batch))
 
+    def _below(self) -> list[widgets.Widget]:
+        """What stands below the figure."""
+        return [self.recordings]
+
     def _batch_options(self) -> list[tuple[str, int]]:
         table = batch_table(self.plan, self.temperature)
         return [
@@ -152,13 +151,25 @@ class PlanInspector:
         self.controls["batch"].value = self._worst()
 
     @reported
-    def _on_click(self, _trace: Any, points: Any, _state: Any) -> None:
-        if points.xs:  # plotly calls the handler of every trace; only the clicked one has points
+    def _on_click(self, trace: Any, points: Any, _state: Any) -> None:
+        if (
+            not points.xs
+        ):  # plotly calls the handler of every trace; only the clicked one has points
+            return
+        if trace.type == "heatmap":
             self.controls["batch"].value = int(points.xs[0])
+        self._open_class([label(name) for name in self.plan.class_names].index(points.ys[0]))
+
+    def _open_class(self, code: int) -> None:
+        """What a click on a class of the opened batch does beside opening the batch."""
 
     def _show_batch(self) -> None:
         refresh(self.figure, batch_inspection(self.plan, self.temperature, self.batch))
         self.status.value = judge_batches(self.plan, self.temperature).to_html()
+        self._list()
+
+    def _list(self) -> None:
+        """Lists what is chosen."""
         self.recordings.value = self._listing()
 
     def _listing(self) -> str:

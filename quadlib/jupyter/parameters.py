@@ -36,7 +36,7 @@ def settings_from(model: type[Model], namespace: Mapping[str, Any]) -> Model:
 
     Example:
         >>> from quadlib.config import DiagnoseSettings
-        >>> run, outputs, seed, checkpoint, deep = "", "", 0, "best", False
+        >>> run, outputs, seed, checkpoint, deep, media = "", "", 0, "best", False, False
         >>> settings_from(DiagnoseSettings, locals()).checkpoint
         'best'
     """

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 
-from quadlib.config import BatchesSettings
+from quadlib.config import BatchesSettings, TrainSettings
 from quadlib.data.batches import SplitBatches
 from quadlib.data.samples import SampleTable
 from quadlib.faults.lab import batches_of, faults_of_batches
@@ -21,6 +21,7 @@ from quadlib.figures.style import many
 from quadlib.jupyter.inspector import FIELD, PlanInspector, Selection, listing
 from quadlib.jupyter.live import reported
 from quadlib.jupyter.monitor import TrainingMonitor as TrainingMonitor
+from quadlib.jupyter.viewer import RecordingViewer, choices_of
 from quadlib.sampler.plan import BatchPlan
 
 SAMPLERS = ("stratified", "random", "sequential")
@@ -64,16 +65,18 @@ def _plan(
 
 
 class BatchInspector(PlanInspector):
-    """Looks into the batches before training: choose a sampler and its settings, click a batch,
-    read what it holds.
+    """Looks into the batches before training: choose a sampler and its settings, click a cell, see
+    and hear the recordings of that class in that batch.
 
     `plan` is the plan shown, `table` its table, with the fault that is chosen, and `selection` the
-    recordings of the chosen batch; your code acts on them. Shows controls and one live figure in
-    JupyterLab, and the figures of `batch_overview` in batch. `widget` is made on first use.
+    recordings of the chosen batch, or of one class in it; your code acts on them. Shows controls,
+    one live figure and a viewer in JupyterLab, and the figures of `batch_overview` in batch.
+    `widget` is made on first use.
     """
 
     def __init__(self, table: SampleTable, settings: BatchesSettings) -> None:
         self._healthy, self.settings = table, settings
+        self._media = TrainSettings(**settings.model_dump())
         super().__init__(self._dealt(settings), settings.temperature)
 
     def _dealt(
@@ -87,7 +90,11 @@ class BatchInspector(PlanInspector):
 
     @property
     def selection(self) -> Selection:
-        rows = self.train_rows[np.asarray(self.plan.batches[self.batch])]
+        places = np.asarray(self.plan.batches[self.batch])
+        code = self.controls["class"].value
+        if code is not None:
+            places = places[self.plan.codes[places] == code]
+        rows = self.train_rows[places]
         return Selection(self.batch, rows, self.table.frame["sample_id"].iloc[rows].tolist())
 
     @cached_property
@@ -138,7 +145,43 @@ class BatchInspector(PlanInspector):
         }
         for control in made.values():
             control.observe(self._on_settings, names="value")
-        return made | super().controls
+        classes = widgets.Dropdown(
+            description="class",
+            options=[
+                ("all", None),
+                *((name, code) for code, name in enumerate(self._healthy.class_names)),
+            ],
+            tooltip="whose recordings of the batch are listed and opened",
+            layout={"width": "18em"},
+            style={"description_width": "auto"},
+        )
+        classes.observe(self._on_class, names="value")
+        return made | super().controls | {"class": classes}
+
+    @cached_property
+    def viewer(self) -> RecordingViewer:
+        return RecordingViewer(self.table, self._media)
+
+    def _below(self) -> list[widgets.Widget]:
+        return [*super()._below(), self.viewer.widget]
+
+    def _open_class(self, code: int) -> None:
+        self.controls["class"].value = code
+        self._list(open_first=True)
+
+    @reported
+    def _on_class(self, _change: Any) -> None:
+        self._list()
+
+    def _show_batch(self) -> None:
+        self.controls["class"].value = None
+        super()._show_batch()
+
+    def _list(self, open_first: bool = False) -> None:
+        """Lists the chosen recordings, and offers them to the viewer."""
+        super()._list()
+        self.viewer.table = self.table
+        self.viewer.offer(choices_of(self.table, self.selection.rows), open_first)
 
     @reported
     def _on_settings(self, _change: Any) -> None:

@@ -19,6 +19,7 @@ from nbconvert.filters.highlight import Highlight2HTML
 from traitlets.config import Config
 
 from quadlib.config import TrainSettings
+from quadlib.figures import viewer
 from quadlib.figures.terms import explained, terms_in
 from quadlib.files import write_text
 from quadlib.reports.engine import engine as engine_of_plotly
@@ -31,6 +32,7 @@ from quadlib.reports.preprocess import Clean, Figures, Outline, Picture, Verdict
 from quadlib.runs import Run, RunError
 from quadlib.runs.commands import notebook_command
 
+PLAY = 'document.querySelectorAll(".quad-recording").forEach(playRecording);'
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -52,7 +54,7 @@ def render_report(notebook_path: Path, run: Run) -> Path:
         environment()
         .get_template("page.html.j2")
         .render(
-            **shell(engine=resources["figures"] > 0),
+            **shell(engine=resources["figures"] > 0, recordings='"quad-recording"' in body),
             page_title=f"{resources['title'] or name} · {run.name}",
             title=resources["title"] or name,
             overline=f"{name.replace('_', ' ')} · {run.name}",
@@ -136,15 +138,18 @@ def environment() -> Environment:
     return made
 
 
-def shell(engine: bool, script: str = "report.js") -> dict[str, Any]:
+def shell(engine: bool, script: str = "report.js", *, recordings: bool = False) -> dict[str, Any]:
     """What every page has: style sheet, its one script, and the content policy that lets only that
-    script run.
+    script run; where it shows recordings, the script plays them.
     """
     text = (TEMPLATES / script).read_text(encoding="utf-8").strip()
+    if recordings:
+        text += f"\n{viewer.script()}{PLAY}"
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8") + viewer.style()
     packed, engine_hash = engine_of_plotly() if engine else ("", "")
     sources = [f"'sha256-{sha256(text)}'", *([f"'sha256-{engine_hash}'"] if engine else [])]
     return {
-        "css": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        "css": Markup(style),
         "script": Markup(text),
         "engine": Markup(packed),
         "script_sources": Markup(" ".join(sources)),

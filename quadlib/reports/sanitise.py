@@ -19,11 +19,12 @@ STYLES = set(
     """
     background-color border border-bottom border-left border-radius border-top color display flex
     flex-wrap font-family font-size font-style font-variant-numeric font-weight gap
-    grid-template-columns height line-height margin margin-bottom margin-left margin-right
+    grid-template-columns height left line-height margin margin-bottom margin-left margin-right
     margin-top max-width min-width opacity overflow-x padding padding-left text-align
     text-decoration vertical-align white-space width
     """.split()  # noqa: SIM905 - a word a line would take a page
 )
+PLAYER_TAGS = {"button", "input", "output"}  # of a recording; the page lets no form send anything
 MEDIA_TAGS = {"img": "image", "audio": "audio", "video": "video"}
 ATTRIBUTES = {
     "*": {"class", "title", "lang", "dir", "style", "role", "aria-label", "aria-hidden"},
@@ -34,6 +35,11 @@ ATTRIBUTES = {
     "details": {"open"},
     "time": {"datetime"},
     **{tag: {"src", "alt", "width", "height", "controls"} for tag in MEDIA_TAGS},
+    "audio": {"src", "controls", "preload", "data-start"},
+    "section": {"data-start", "data-end"},
+    "p": {"hidden"},
+    "button": {"type"},
+    "input": {"type", "min", "max", "step", "value"},
 }
 DROPPED_WITH_CONTENT = {
     "script",
@@ -58,7 +64,7 @@ def sanitise(html: str) -> str:
     """
     clean = nh3.clean(
         html,
-        tags=TEXT_TAGS | set(MEDIA_TAGS),
+        tags=TEXT_TAGS | PLAYER_TAGS | set(MEDIA_TAGS),
         clean_content_tags=DROPPED_WITH_CONTENT,
         attributes=ATTRIBUTES,
         attribute_filter=_checked,

@@ -17,7 +17,8 @@ CELL = """run: str = ""
 outputs: str = ""
 seed: int = 0
 checkpoint: str = "latest"
-deep: bool = False"""
+deep: bool = False
+media: bool = False"""
 
 
 def read(*cells: str) -> DiagnoseSettings:

@@ -127,12 +127,22 @@ def test_the_worst_batch_button(inspector: BatchInspector) -> None:
     assert inspector.batch == inspector.controls["batch"].value == worst
 
 
-def test_a_click_opens_the_recordings(inspector: BatchInspector) -> None:
-    inspector._on_click(None, SimpleNamespace(xs=["2"]), None)
-    assert inspector.selection.batch == 2
-    assert inspector.recordings.value.startswith("<details open><summary>Batch 2: 12 recordings")
-    inspector._on_click(None, SimpleNamespace(xs=[]), None)  # a click on another trace
-    assert inspector.selection.batch == 2
+def test_a_click_opens_the_recordings_of_a_class_in_a_batch(
+    inspector: BatchInspector, table: SampleTable
+) -> None:
+    heatmap, bars = inspector.figure.data
+    inspector._on_click(heatmap, SimpleNamespace(xs=["2"], ys=["good"]), None)
+    rows = inspector.selection.rows
+    assert inspector.selection.batch == 2 and len(rows) == inspector.plan.counts[2][1]
+    assert set(table.frame["label"].iloc[rows]) == {"good"}
+    assert f"Batch 2: {len(rows)} recordings, 1 class" in inspector.recordings.value
+    assert "Recording good-train" in inspector.viewer.panel.html  # named, though nowhere on disk
+    spatter = html.escape("<i>spatter</i>", quote=False)
+    inspector._on_click(bars, SimpleNamespace(xs=[4], ys=[spatter]), None)
+    assert inspector.selection.batch == 2 and inspector.controls["class"].value == 0
+    inspector._on_click(bars, SimpleNamespace(xs=[], ys=[]), None)  # a click on another trace
+    inspector.controls["batch"].value = 1
+    assert len(inspector.selection.rows) == 12 and inspector.viewer.panel.html == ""
 
 
 def test_recordings_are_listed_with_what_is_missing_and_escaped(

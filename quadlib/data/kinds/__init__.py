@@ -19,6 +19,7 @@ from quadlib.data.decoding.damage import DamageError as DamageError
 from quadlib.data.decoding.damage import open_regular as open_regular
 from quadlib.data.decoding.job import Decoded as Decoded
 from quadlib.data.decoding.job import Job as Job
+from quadlib.data.decoding.look import Look
 from quadlib.registry import KINDS, RegistryError, register_kind
 
 Change = Callable[[np.ndarray, np.random.Generator], None]
@@ -55,6 +56,9 @@ class Kind:
         takes_arc: ... and whether this kind is cut to that window.
         channels: (a modality's files, settings) to the names of its channels, where no source says.
         seconds: how long a file lasts, by its header.
+        look: one job, to what a human sees and hears of its files; raises DamageError. None: a
+            viewer says that it cannot show this kind.
+        look_at: one raw array, to what a human sees of it.
 
     Example:
         >>> from quadlib.data.kinds import KINDS
@@ -79,6 +83,8 @@ class Kind:
     takes_arc: bool = False
     channels: Callable[[Sequence[Path], MediaSettings], tuple[str, ...]] | None = None
     seconds: Callable[[Path], float] | None = None
+    look: Callable[[Job], Look] | None = None
+    look_at: Callable[[np.ndarray], Look] | None = None
 
     def __post_init__(self) -> None:
         decode = self.decode

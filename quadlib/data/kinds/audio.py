@@ -27,6 +27,7 @@ from quadlib.data.decoding.container import (
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.lengths import length_notes
+from quadlib.data.decoding.look import Sound
 from quadlib.data.decoding.misread import read_instead
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import span
@@ -38,6 +39,7 @@ FLOOR_DB = -100.0  # about the quantisation noise of 16 bits
 LEVEL = 0.15
 TIME_MASK = 0.15  # widest mask, as a share of the axis (SpecAugment, Park et al. 2019)
 BAND_MASK = 0.15
+SHOWN_BANDS, SHOWN_TIMES = 64, 480  # of a spectrogram that is looked at
 
 
 def decode_audio(
@@ -286,6 +288,22 @@ def decode(job: Job) -> Decoded:
     return Decoded(array, facts={**facts, "notes": length_notes(job.path)})
 
 
+def look(job: Job) -> Sound:
+    """The sound as it is resampled for the model, to be played, and its spectrogram."""
+    total, powers = _read_through(job.path)
+    _, facts = window_of(job, total, lambda: _levels_of(total, powers))
+    rate = job.settings.audio_sample_rate_hz
+    finer = {"audio_mel_bins": SHOWN_BANDS, "audio_frames": SHOWN_TIMES}
+    levels = decode_audio(job.path, job.settings.model_copy(update=finer), None, total)
+    samples = np.concatenate([block.mean(axis=1) for block in _resampled(job.path, rate)])
+    return Sound(samples, rate, levels[1], seconds=total, offset_s=facts.get("offset_s"))
+
+
+def look_at(spectrogram: np.ndarray) -> Sound:
+    """(2, mel, frames): the loudest of each bin."""
+    return Sound(np.zeros(0, np.float32), 0, spectrogram[1])
+
+
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
     """Mean and maximum, mel bands, time bins."""
     return 2, settings.audio_mel_bins, settings.audio_frames
@@ -314,4 +332,6 @@ KIND = Kind(
     vary=vary,
     takes_arc=True,
     seconds=length_seconds,
+    look=look,
+    look_at=look_at,
 )

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError, open_regular
 from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.decoding.look import Photos
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import relight, shift
 
@@ -25,6 +26,7 @@ BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError),
     *(ArithmeticError, AttributeError),
 )
+SHOWN_PX = 320  # longer side of a photo that is looked at
 HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # brands of a phone's photos
 
 
@@ -66,6 +68,14 @@ def masked_pixels(settings: MediaSettings) -> np.ndarray:
 
 def _decode(path: Path, settings: MediaSettings, notes: list[str]) -> np.ndarray:
     size = (settings.image_width_px, settings.image_height_px)
+    photo = _upright(path, settings, notes, max(size))
+    return np.array(photo.resize(size, Image.Resampling.BILINEAR))
+
+
+def _upright(path: Path, settings: MediaSettings, notes: list[str], longest: int) -> Image.Image:
+    """The photo in RGB of eight bits, not much larger than twice `longest` where its format can be
+    read so.
+    """
     with open_regular(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of EXIF data that are broken, and of many pixels
         head = file.read(12)
@@ -77,7 +87,6 @@ def _decode(path: Path, settings: MediaSettings, notes: list[str]) -> np.ndarray
         try:
             with _of_any_size(), Image.open(file, formats=formats) as image:
                 _check_one_picture(path, image)
-                longest = max(size)
                 # JPEG decodes at a fraction of its size, where that is enough.
                 image.draft("RGB", (2 * longest, 2 * longest))
                 _check_pixels(path, image)
@@ -87,8 +96,7 @@ def _decode(path: Path, settings: MediaSettings, notes: list[str]) -> np.ndarray
                 grey = _eight_bits(path, image, settings.image_white, notes)
                 if deep:
                     _check_colours(path, image, settings.image_white)
-                upright = ImageOps.exif_transpose(_seen(grey))
-                return np.array(upright.convert("RGB").resize(size, Image.Resampling.BILINEAR))
+                return ImageOps.exif_transpose(_seen(grey)).convert("RGB")
         except DamageError:
             raise
         except BROKEN as error:
@@ -232,6 +240,19 @@ def decode(job: Job) -> Decoded:
     return Decoded(array, facts={"notes": list(dict.fromkeys(notes))})
 
 
+def look(job: Job) -> Photos:
+    """Every photo, upright and in its own proportions."""
+    photos = [_upright(path, job.settings, [], SHOWN_PX) for path in job.paths]
+    for photo in photos:
+        photo.thumbnail((SHOWN_PX, SHOWN_PX))
+    return Photos(tuple(np.array(photo) for photo in photos))
+
+
+def look_at(views: np.ndarray) -> Photos:
+    """(V, 3, H, W): every view."""
+    return Photos(tuple(views.transpose(0, 2, 3, 1)))
+
+
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
     """Views, colours, height, width."""
     return settings.image_views, 3, settings.image_height_px, settings.image_width_px
@@ -260,4 +281,6 @@ KIND = Kind(
     move=move,
     vary=relight,
     several_files=True,
+    look=look,
+    look_at=look_at,
 )

@@ -13,6 +13,7 @@ import numpy as np
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.decoding.look import Curves
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import span
 from quadlib.data.logs.files import ENDINGS
@@ -141,6 +142,29 @@ def common_channels(files: Sequence[Path], settings: MediaSettings) -> tuple[str
     return tuple(name for key, name in names.items() if counts[key] * 2 > readable)
 
 
+def look(job: Job) -> Curves:
+    """Every channel of the file, and the window of the one that crops."""
+    readings = read_readings(job.path, job.settings)
+    above = job.settings.series_crop_above
+    window = crop_window(readings, job.crop, above) if job.crop and readings.clock else None
+    times = readings.seconds - readings.seconds[0]
+    return Curves(
+        times,
+        readings.values,
+        readings.channels,
+        readings.units,
+        window and _between_readings(readings, window),
+        seconds=float(times[-1]) if readings.clock else 0.0,
+        offset_s=0.0,
+    )
+
+
+def look_at(series: np.ndarray) -> Curves:
+    """(channels, steps): the channels by number."""
+    numbers = tuple(f"channel {number}" for number in range(1, len(series) + 1))
+    return Curves(np.arange(series.shape[1]), series.T, numbers, ("",) * len(series))
+
+
 def vary(series: np.ndarray, random: np.random.Generator) -> None:
     """(channels, steps): noise, a small change of scale and of time, one masked span of time."""
     steps = series.shape[1]
@@ -163,4 +187,6 @@ KIND = Kind(
     vary=vary,
     gives_arc=True,
     channels=common_channels,
+    look=look,
+    look_at=look_at,
 )

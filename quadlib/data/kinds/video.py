@@ -8,6 +8,7 @@ import struct
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -22,12 +23,14 @@ from quadlib.data.decoding.clocks import window_of
 from quadlib.data.decoding.container import decoded_frames, open_container, promised_seconds
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
+from quadlib.data.decoding.look import Frames as FramesSeen
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import relight, shift
 
 BIN_DROPOUT = 0.3  # chance that one time bin is masked in training
 KEPT_BYTES = 256 * 2**20  # of frames between finding the clock and binning
 JUMP_SECONDS = 10.0  # a broadcast's clock that leaps farther was set anew
+SHOWN, SHOWN_PX = 16, 240  # frames that are looked at, and their longer side
 HIDING = ("vp8", "vp9", "av1")  # codecs with packets that show no frame
 
 
@@ -214,8 +217,7 @@ class _Picture:
             self.height, self.width = frame.height, frame.width
             self.total = np.zeros((self.bins, self.height, self.width), dtype=np.uint32)
             self.peak = np.zeros(self.total.shape, dtype=np.uint8)
-            matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
-            self.matrix = b"" if matrix is None else bytes(matrix)
+            self.matrix = _display_matrix(frame)
         grey = _grey(self.reformatter, frame, self.width, self.height)
         for place in places:
             self.total[place] += grey
@@ -232,16 +234,25 @@ class _Picture:
         return np.array(frames, dtype=np.uint8)
 
     def _upright(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Turned by the display matrix, which says where the pixel (x, y) is shown: at
-        (a x + c y, b x + d y).
-        """
-        if len(self.matrix) == 36:
-            a, b, _, c, d = struct.unpack("=5i", self.matrix[:20])
-            if abs(b) > abs(a):
-                frame, a, d = frame.T, c, b
-            frame = frame[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-        picture = Image.fromarray(np.ascontiguousarray(frame))
+        picture = Image.fromarray(np.ascontiguousarray(_turned(frame, self.matrix)))
         return np.asarray(picture.resize(size, Image.Resampling.BOX))
+
+
+def _display_matrix(frame: av.VideoFrame) -> bytes:
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
+    return b"" if matrix is None else bytes(matrix)
+
+
+def _turned(picture: np.ndarray, matrix: bytes) -> np.ndarray:
+    """(H, W, ...) turned by the display matrix, which says where the pixel (x, y) is shown: at
+    (a x + c y, b x + d y).
+    """
+    if len(matrix) != 36:
+        return picture
+    a, b, _, c, d = struct.unpack("=5i", matrix[:20])
+    if abs(b) > abs(a):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def seconds(path: Path) -> float:
@@ -254,6 +265,34 @@ def decode(job: Job) -> Decoded:
     frames = Frames(job.path)
     window, facts = window_of(job, frames.timeline.seconds, frames.brightness)
     return Decoded(decode_video(job.path, job.settings, window, frames), facts=facts)
+
+
+def look(job: Job) -> FramesSeen:
+    """Evenly spaced frames of the whole file, in colour: each the one that is shown at the middle
+    of its share of the time.
+    """
+    frames = Frames(job.path)
+    seconds = frames.timeline.seconds
+    _, facts = window_of(job, seconds, frames.brightness)
+    wanted = list((np.arange(SHOWN) + 0.5) / SHOWN * seconds)
+    picked: list[np.ndarray] = []
+    previous, scale, reformatter = None, 0.0, VideoReformatter()
+    for time, frame in chain(frames, [(float("inf"), None)]):
+        while wanted and previous is not None and wanted[0] < time:
+            scale = scale or SHOWN_PX / max(previous.width, previous.height, SHOWN_PX)
+            width, height = (
+                max(1, round(side * scale)) for side in (previous.width, previous.height)
+            )
+            small = reformatter.reformat(previous, width, height, "rgb24", threads=1).to_ndarray()
+            picked.append(_turned(small, _display_matrix(previous)))
+            wanted.pop(0)
+        previous = frame
+    return FramesSeen(np.stack(picked), seconds=seconds, offset_s=facts.get("offset_s"))
+
+
+def look_at(frames: np.ndarray) -> FramesSeen:
+    """(T, 2, H, W): the mean of each time bin."""
+    return FramesSeen(np.repeat(frames[:, 0, :, :, None], 3, axis=3))
 
 
 def shape(_: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
@@ -291,4 +330,6 @@ KIND = Kind(
     vary=vary,
     takes_arc=True,
     seconds=seconds,
+    look=look,
+    look_at=look_at,
 )

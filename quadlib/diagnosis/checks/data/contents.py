@@ -190,11 +190,12 @@ def _duplicates(x: Examination, contents: dict[str, Contents], how: str) -> Iter
     if not extra:
         return
     few = extra <= max(x.limits.few_duplicates * len(own), x.limits.stray_copies)
-    groups = [x.train_rows[own == code][:3] for code in found[counts > 1][:3]]
+    copied = found[counts > 1][:3]
+    alike = tuple(tuple(sample_ids(x, x.train_rows[own == code][:3])) for code in copied)
     yield D03.broken(
         "note" if few else "warning",
         f"{extra} of {len(own)} training samples are copies of another one",
-        where=f"split train: {'; '.join(' = '.join(sample_ids(x, group)) for group in groups)}",
+        where=f"split train: {'; '.join(' = '.join(names) for names in alike)}",
         evidence=(
             f"contents that appear more than once: {int((counts > 1).sum())}, the most frequent "
             f"{int(counts.max())} times; distinct contents: {len(own) - extra} of {len(own)}",
@@ -203,6 +204,7 @@ def _duplicates(x: Examination, contents: dict[str, Contents], how: str) -> Iter
         ruled_out=("a failed decode (the contents vary)",),
         help='keep one of each; to draw a class more often use the sampler (balance="equal")   '
         "[changes the data; retrain]",
+        alike=alike,
     )
 
 

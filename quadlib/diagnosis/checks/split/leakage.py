@@ -35,10 +35,8 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
         total = len(x.splits[second])
         twin = {int(codes[row]): int(row) for row in x.splits[first]}
         originals = sample_ids(x, [twin[int(codes[row])] for row in rows[:3]])
-        pairs = [
-            f"{own} = {other}"
-            for own, other in zip(sample_ids(x, rows[:3]), originals, strict=True)
-        ]
+        alike = tuple(zip(sample_ids(x, rows[:3]), originals, strict=True))
+        pairs = [f"{own} = {other}" for own, other in alike]
         many = len(rows) > x.limits.few_copies * total
         yield S03.broken(
             "error" if many else "note",
@@ -55,6 +53,7 @@ def _copies(x: Examination, codes: np.ndarray) -> Iterator[Finding]:
                 "a failed decode (the contents vary)",
             ),
             help="delete the copies from train, then evaluate again   [changes the split; retrain]",
+            alike=alike,
         )
 
 
