@@ -16,6 +16,7 @@ from quadlib.evaluation.score import Score
 MOST_CLUSTERS = 500  # more are put together at random, which a jackknife allows
 
 Statistic = Callable[[np.ndarray], np.ndarray]
+Area = Callable[[SessionBootstrap, np.ndarray, np.ndarray], np.ndarray]
 
 
 def class_sums(
@@ -88,6 +89,36 @@ def session_interval(
         return replace(score, reason="no interval: all recordings are of one session")
     known = crossed_interval([answers], [bootstrap.session], n_classes, statistic)
     return replace(score, low=known.low, high=known.high)
+
+
+def alarm_interval(
+    score: Score, bootstrap: SessionBootstrap, defect: np.ndarray, suspicion: np.ndarray, area: Area
+) -> Score:
+    """AUROC or AUPRC with its interval over the bootstrap's sessions, by leaving one out.
+
+    Its degrees of freedom are those of the side with fewer sessions: two normal sessions say little
+    however many others there are. Unchanged where no interval is asked for, or the score is
+    undefined.
+
+    Args:
+        score: the area itself.
+        bootstrap: its sessions count, no resample is drawn.
+        defect: (n,) bool, recordings that are not of the normal class.
+        suspicion: (n,), higher for defect.
+        area: `resampled.auroc` or `resampled.auprc`.
+    """
+    if not score.defined or not bootstrap.resamples:
+        return score
+    fewest = min(len(np.unique(bootstrap.session[defect == side])) for side in (True, False))
+    if fewest < 2:
+        return replace(
+            score,
+            reason="no interval: it needs two sessions of the normal class and two of the others",
+        )
+    left = area(SessionBootstrap.leaving_one_out(_at_most(bootstrap.session)), defect, suspicion)
+    half = float(stats.t.ppf(1 - bootstrap.tail, fewest - 1)) * _variance(left) ** 0.5
+    value = score.value or 0.0
+    return replace(score, low=max(value - half, 0.0), high=min(value + half, 1.0))
 
 
 def crossed_interval(
@@ -166,7 +197,11 @@ def mean_of_folds(scores: Sequence[Score], folds: int, confidence: float = 0.95)
 
 def _jackknife(sums: np.ndarray, measure: Statistic) -> float:
     """Variance of a measure of the sums over all clusters, from those with one left out."""
-    left = measure(sums.sum(axis=0) - sums)
+    return _variance(measure(sums.sum(axis=0) - sums))
+
+
+def _variance(left: np.ndarray) -> float:
+    """The jackknife's variance of a score, of its values with one cluster left out, (clusters,)."""
     return float((len(left) - 1) / len(left) * ((left - left.mean()) ** 2).sum())
 
 

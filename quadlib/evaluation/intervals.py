@@ -36,6 +36,13 @@ class SessionBootstrap:
         self.times = times_drawn(self.n_sessions, resamples if self.n_sessions > 1 else 0, seed)
         self.resamples = resamples
 
+    @classmethod
+    def leaving_one_out(cls, groups: np.ndarray) -> SessionBootstrap:
+        """All sessions but one, each left out once, in place of resamples."""
+        result = cls(groups, 0, 0)
+        result.times = 1 - np.eye(result.n_sessions, dtype=np.uint16)
+        return result
+
     def totals(self, values: np.ndarray) -> np.ndarray:
         """Sums over the recordings of every resample, (R, k), of values (n, k)."""
         sums = np.zeros((self.n_sessions, values.shape[1]))

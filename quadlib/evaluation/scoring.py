@@ -12,7 +12,13 @@ import numpy as np
 from quadlib.config import EvaluateSettings
 from quadlib.data.samples import SampleTable
 from quadlib.evaluation import resampled
-from quadlib.evaluation.crossed import accuracy_of, class_f1_of, f1_of, session_interval
+from quadlib.evaluation.crossed import (
+    accuracy_of,
+    alarm_interval,
+    class_f1_of,
+    f1_of,
+    session_interval,
+)
 from quadlib.evaluation.embed import EmbeddingSet
 from quadlib.evaluation.intervals import SessionBootstrap
 from quadlib.evaluation.metrics import (
@@ -90,13 +96,12 @@ def score_fused(
         scores[name] = session_interval(
             scores[name], bootstrap, (truth, predictions), len(class_names), statistic
         )
-    values = {
-        "map_at_r": resampled.mean(bootstrap, ranking.average_precision_at_r),
-    }
-    if defect is not None:
-        values["auroc"] = resampled.auroc(bootstrap, defect, suspicion)
-        values["auprc"] = resampled.auprc(bootstrap, defect, suspicion)
-    scores |= {name: bootstrap.interval(scores[name], drawn) for name, drawn in values.items()}
+    scores["map_at_r"] = bootstrap.interval(
+        scores["map_at_r"], resampled.mean(bootstrap, ranking.average_precision_at_r)
+    )
+    for name, area in (("auroc", resampled.auroc), ("auprc", resampled.auprc)):
+        if defect is not None:
+            scores[name] = alarm_interval(scores[name], bootstrap, defect, suspicion, area)
     scores |= {
         "alignment": alignment(queries.fused, truth),
         "uniformity": uniformity(queries.fused),
