@@ -91,6 +91,16 @@ def session_interval(
     return replace(score, low=known.low, high=known.high)
 
 
+def standard_error(
+    truth: np.ndarray, predictions: np.ndarray, sessions: np.ndarray, n_classes: int
+) -> float | None:
+    """Of macro-F1, by leaving out one session at a time; None with a single session."""
+    codes = _at_most(np.unique(sessions, return_inverse=True)[1])
+    if codes.max(initial=0) < 1:
+        return None
+    return _jackknife(class_sums(truth, predictions, codes, n_classes), f1_of) ** 0.5
+
+
 def alarm_interval(
     score: Score, bootstrap: SessionBootstrap, defect: np.ndarray, suspicion: np.ndarray, area: Area
 ) -> Score:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from quadlib.config import TrainSettings
+from quadlib.evaluation.crossed import standard_error
 from quadlib.evaluation.embed import EmbeddingSet, embed
 from quadlib.evaluation.metrics import classification
 from quadlib.evaluation.neighbours import knn_predict
@@ -21,7 +22,8 @@ STANDARD_ERRORS = 2.0  # above chance, from which a modality counts as telling t
 class KnnValidator:
     """Scores the validation split against a gallery of the training split.
 
-    Gives val_accuracy and val_macro_f1 of kNN, val_map_at_r, and val_excess: SupCon of the whole
+    Gives val_accuracy and val_macro_f1 of kNN, the latter's standard error over sessions as
+    val_macro_f1_error, val_map_at_r, and val_excess: SupCon of the whole
     validation split as ONE batch above the floor of that batch, so that neither batch order nor
     composition can move it; where the loss is another one, there is no excess. `val_skill.NAME` is
     what the embedding of one modality alone is worth, see `skill`. A figure that is undefined is
@@ -40,7 +42,7 @@ class KnnValidator:
         >>> dataset = open_dataset(settings)
         >>> model = QuadModel.from_table(dataset.table, settings)
         >>> sorted(KnnValidator(settings)(model, dataset))
-        ['val_accuracy', 'val_excess', 'val_macro_f1', 'val_map_at_r', 'val_skill.fou', ...]
+        ['val_accuracy', 'val_excess', 'val_macro_f1', 'val_macro_f1_error', 'val_map_at_r', ...]
     """
 
     def __init__(self, settings: TrainSettings) -> None:
@@ -67,6 +69,14 @@ class KnnValidator:
         figures = {
             "val_accuracy": scores.accuracy.value,
             "val_macro_f1": scores.macro_f1.value,
+            "val_macro_f1_error": standard_error(
+                queries.labels,
+                predictions,
+                table.frame["group"].to_numpy()[queries.rows],
+                len(table.class_names),
+            )
+            if scores.macro_f1.defined
+            else None,
             "val_map_at_r": ranking.means()["map_at_r"].value,
             "val_excess": self._excess(queries.fused, queries.labels),
         }

@@ -127,8 +127,8 @@ def judge_training(history: Sequence[Mapping[str, Any]], epochs_planned: int = 0
     ]
     signs = training_signs(epochs, shown[0], term) if shown else ()
     where = (
-        f"best validation {SCORES[shown[0]][0]} {score(float(best[shown[0]]))} in epoch "
-        f"{int(best['epoch'])}; trained to {stopped}."
+        f"validation {SCORES[shown[0]][0]} {score(float(best[shown[0]]))} in epoch "
+        f"{int(best['epoch'])}, which was kept; trained to {stopped}."
         if shown
         else f"trained to {stopped}."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,15 +44,26 @@ def keep_epoch(trainer: Trainer, record: dict[str, Any], seconds: Mapping[str, f
             f"({trainer.settings.batch_size})"
         )
     value = trainer.sign * record[trainer.monitor]
-    # Of equal epochs the later one is kept: scores saturate on few recordings while embeddings
-    # still improve.
-    best, better = (
-        value >= trainer.best_value or trainer.best_epoch == 0,
-        value > trainer.best_value,
-    )
-    record["best"] = best
-    trainer.epochs_without_better = 0 if better else trainer.epochs_without_better + 1
-    if best:
-        trainer.best_epoch, trainer.best_value = trainer.epoch, value
+    # Of epochs within a standard error of the highest the latest is kept (Breiman et al. 1984): the
+    # highest of many is luck, while the embeddings still improve.
+    error = record.get(f"{trainer.monitor}_error", 0.0)
+    record["best"] = value >= trainer.best_value - error or trainer.best_epoch == 0
+    trainer.epochs_without_better += 1
+    if value > trainer.best_value:
+        trainer.best_value, trainer.epochs_without_better = value, 0
+    if record["best"]:
+        trainer.best_epoch = trainer.epoch
     trainer.history.append(record)
-    save_epoch(trainer, seconds, best)
+    save_epoch(trainer, seconds, record["best"])
+
+
+def kept_value(trainer: Trainer) -> float:
+    """The monitor of the epoch that is kept, NaN where there is none."""
+    return next(
+        (
+            line[trainer.monitor]
+            for line in trainer.history
+            if line["kind"] == "epoch" and line["epoch"] == trainer.best_epoch
+        ),
+        math.nan,
+    )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from quadlib.training.best import kept_value
 from quadlib.training.state import record_start
 from quadlib.training.whole import take_whole
 
@@ -38,7 +39,7 @@ def begin_refit(trainer: Trainer) -> bool:
             "began": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "epochs": epochs,
             "monitor": monitor,
-            "value": trainer.sign * trainer.best_value,
+            "value": kept_value(trainer),
             "recordings": recordings,
         }
     )

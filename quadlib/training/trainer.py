@@ -19,7 +19,7 @@ from quadlib.data.dataset import QuadDataset, make_loader
 from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run
 from quadlib.training import step
-from quadlib.training.best import HIGHER_IS_BETTER, keep_epoch, validate
+from quadlib.training.best import HIGHER_IS_BETTER, keep_epoch, kept_value, validate
 from quadlib.training.checkpoint import LATEST, load_checkpoint, remove_leftovers
 from quadlib.training.collapse import RESTART_RATE, FirstWeights, heed_collapse
 from quadlib.training.device import (
@@ -206,7 +206,7 @@ class Trainer:
                 self.epoch,
                 self.best_epoch,
                 self.monitor,
-                self.sign * self.best_value,
+                kept_value(self),
                 self.epoch < self.last_epoch,
                 time.perf_counter() - started,
                 stopped,

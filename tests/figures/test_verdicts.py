@@ -63,8 +63,8 @@ def test_training(history: list[dict[str, Any]]) -> None:
     verdict = judge_training(history, epochs_planned=10)
     assert verdict.level == "fine"
     assert verdict.sentence.startswith(
-        "Learned: the loss is 89 % of the way from collapse to its floor; best validation macro-F1 "
-        ".800 in epoch 3;"
+        "Learned: the loss is 89 % of the way from collapse to its floor; validation macro-F1 "
+        ".800 in epoch 3, which was kept;"
     )
     assert verdict.sentence.endswith("trained to epoch 4 of 10 (stopped early).")
     assert judge_training(history[:3]).sentence == "No epoch was completed."

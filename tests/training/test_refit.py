@@ -155,7 +155,9 @@ def test_a_finished_run_may_be_refitted_later_but_not_the_other_way(settings):
 def test_the_verdict_judges_what_val_saw_and_names_the_refit(settings):
     run, _, result = fit(settings)
     verdict = judge_training(run.history(), 3)
-    assert f"in epoch {result.best_epoch}; trained to epoch 3 of 3" in verdict.sentence
+    assert (
+        f"in epoch {result.best_epoch}, which was kept; trained to epoch 3 of 3" in verdict.sentence
+    )
     assert verdict.notes == (
         f"best_model.pth was trained anew on train and val for {result.best_epoch} epochs, which "
         "were best on val; no recording is left that could judge it before test.",

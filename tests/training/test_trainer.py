@@ -171,6 +171,32 @@ def test_patience_stops_early_and_stays_stopped(settings):
     assert train(stuck)[2].epochs == 3
 
 
+@pytest.mark.parametrize(
+    ("scores", "error", "kept"),
+    [
+        ([0.5, 0.9, 0.88, 0.89], 0.02, 4),  # within an error of the highest: the latest
+        ([0.5, 0.9, 0.88, 0.87], 0.02, 3),
+        ([0.5, 0.9, 0.89, 0.88, 0.87, 0.86], 0.015, 3),  # of the highest, not of the last kept
+        ([0.5, 0.9, 0.88, 0.9], None, 4),  # of equals the latest
+        ([0.5, 0.9, 0.88, 0.89], None, 2),
+    ],
+)
+def test_of_epochs_within_a_standard_error_the_latest_is_kept(settings, scores, error, kept):
+    figures = iter([scores[0], *scores])  # the first is asked for before training
+
+    def validator(model, dataset):
+        known = {} if error is None else {"val_macro_f1_error": error}
+        return {"val_macro_f1": next(figures)} | known
+
+    dataset = open_dataset(settings)
+    changed = settings.model_copy(update={"epochs": len(scores)})
+    trainer = Trainer(dataset, changed, Run.create(changed), validator=validator)
+    result = trainer.fit()
+    assert (result.best_epoch, result.best_value) == (kept, scores[kept - 1])
+    assert trainer.best_value == max(scores)
+    assert restore(trainer.run).checkpoint["epoch"] == kept
+
+
 def test_a_split_with_one_class_is_refused_before_any_step(settings, features, tmp_path):
     with np.load(features) as arrays:
         content = dict(arrays)

@@ -177,6 +177,14 @@ def test_best_is_the_worst():
     assert alarms(diagnose(Subject(settings={"monitor": "val_loss", "mode": "min"}))) == []
 
 
+def test_an_epoch_within_a_standard_error_of_the_best_may_be_kept():
+    history = [line | {"val_macro_f1_error": 0.1} for line in epochs(0.5, 0.9, 0.85, best=2)]
+    settings = {"monitor": "val_macro_f1"}
+    assert alarms(diagnose(Subject(history=history, settings=settings))) == []
+    narrow = [line | {"val_macro_f1_error": 0.01} for line in history]
+    assert alarms(diagnose(Subject(history=narrow, settings=settings))) == ["QL-C05"]
+
+
 def test_best_by_raw_loss_is_a_note():
     diagnosis = diagnose(Subject(settings={"monitor": "val_loss", "temperature": 0.1}))
     assert alarms(diagnosis) == [] and severity(diagnosis, "QL-C06") == "note"

@@ -78,7 +78,8 @@ def best_epoch(x: Examination) -> Iterator[Finding]:
             else f"too few epochs with {name}"
         )
     values = [natural * float(item[name]) for item in records]
-    if values[marked] == max(values) or min(values) == max(values):
+    slack = float(records[marked].get(f"{name}_error") or 0.0)  # as good within a standard error
+    if values[marked] >= max(values) - slack or min(values) == max(values):
         return
     shown = (
         f"epoch {marked + 1} with {name} {records[marked][name]:.4g}; the best was "
