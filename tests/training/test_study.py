@@ -19,13 +19,14 @@ SPECS = {"a": ("vector", (3,)), "b": ("vector", (7,))}
 @pytest.fixture
 def study(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
-    import study
+    import trained as study
 
     return study
 
 
 def test_stacked_runs_are_the_runs_one_by_one(study):
     import stacked
+    import variants
 
     settings = TrainSettings(source="mfeat", width=16, embedding_dim=8)
     models = [QuadModel(SPECS, settings).eval() for _ in range(2)]
@@ -42,7 +43,7 @@ def test_stacked_runs_are_the_runs_one_by_one(study):
     trust = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
     out = stacked.forward(stacked.stack(models), wide, present.expand(2, -1, -1), trust)
     loss, own, _ = study.objective(
-        study.Variant(cross_gate=0.0),
+        variants.Variant(cross_gate=0.0),
         {},
         out,
         codes.expand(2, -1),

@@ -163,3 +163,7 @@ def ends(codes: Tensor, kept: Tensor, n_classes: int, temperature: float) -> tup
     values = counts * (counts - 1 + (total - counts) * apart).clamp(min=1e-30).log()
     used = (counts * several).sum(1).clamp(min=1)
     return (total[:, 0] - 1).log(), (values * several).sum(1) / used
+
+
+def copied(weights: Weights) -> Weights:
+    return {key: value.detach().clone() for key, value in weights.items()}
