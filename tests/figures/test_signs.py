@@ -8,23 +8,27 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from quadlib.data.samples import SampleTable
 from quadlib.diagnosis.registry import contracts
 from quadlib.evaluation.compare import Compared, Difference
+from quadlib.evaluation.crossed import session_interval
 from quadlib.evaluation.crossval import CrossValidation, FoldScore, Rival
-from quadlib.evaluation.metrics import ClassScore
+from quadlib.evaluation.intervals import SessionBootstrap
+from quadlib.evaluation.metrics import ClassScore, macro_f1
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score
 from quadlib.evaluation.subsets import SubsetScore
 from quadlib.figures.compare import judge_compare
 from quadlib.figures.crossval import fold_scores, judge_crossval, rival_scores
-from quadlib.figures.signs import evaluation_signs, where_from
+from quadlib.figures.signs import evaluation_signs, training_signs, where_from
 from quadlib.figures.verdicts import Verdict, judge_batches, judge_evaluation, judge_training
 from quadlib.sampler.plan import BatchPlan
 
@@ -242,6 +246,60 @@ def test_signs_in_words(scored: Evaluation, history: list[dict[str, Any]]) -> No
     assert "validation fell too, from .717 to .550 (means of 3 epochs)" in (
         judge_training(falling(history)).sentence
     )
+
+
+def epochs_of(random: np.random.Generator, fall: float) -> pd.DataFrame:
+    """24 epochs of which a twentieth of 160 predictions flips from one to the next, about .85 that
+    falls by so much in the second half, while the loss falls.
+    """
+    flips = random.binomial(160, 0.05, 24) / 160 - 0.05
+    score = 0.85 + flips - fall * np.clip(np.arange(24) - 12, 0, None) / 11
+    return pd.DataFrame(
+        {"val_macro_f1": score, "fused": np.linspace(3, 1, 24), "val_macro_f1_error": 0.03}
+    )
+
+
+def test_a_score_that_stands_still_is_rarely_said_to_fall() -> None:
+    random = np.random.default_rng(0)
+
+    def share(fall: float, known: bool) -> float:
+        tables = [epochs_of(random, fall) for _ in range(100)]
+        tables = tables if known else [t.drop(columns="val_macro_f1_error") for t in tables]
+        return float(np.mean([bool(training_signs(t, "val_macro_f1", "fused")) for t in tables]))
+
+    assert share(0, known=False) <= 0.05 and share(0, known=True) <= 0.05
+    assert share(0.1, known=True) >= 0.9
+    # within the standard error of the validation split a fall is none
+    wide = epochs_of(random, 0.1).assign(val_macro_f1_error=0.2)
+    assert not training_signs(wide, "val_macro_f1", "fused")
+
+
+def test_the_best_of_equal_subsets_is_rarely_said_to_be_better(scored: Evaluation) -> None:
+    """15 subsets of 288 recordings of 24 sessions, right alike often; or one by 10 points more."""
+    random = np.random.default_rng(1)
+    session = np.repeat(np.arange(24), 12)
+    truth = session % 6
+    bootstrap = SessionBootstrap(session, 1, 0)
+    names = [part for n in (1, 2, 3, 4) for part in combinations(("a", "b", "c", "d"), n)]
+
+    def scored_as(gain: float, whole: bool) -> Score:
+        right = common + random.normal(0, 0.3, len(truth)) < 1.2 + 4 * gain
+        said = np.where(right, truth, (truth + 1) % 6)
+        score = Score(macro_f1(truth, said, 6))
+        return session_interval(score, bootstrap, (truth, said), 6) if whole else score
+
+    shown = {0.0: 0, 0.1: 0}
+    for gain in shown:
+        for _ in range(60):
+            common = random.normal(0, 0.3, 24)[session] + random.normal(0, 1, len(truth))
+            parts = [
+                SubsetScore(name, 288, score, score, score)
+                for name in names
+                for score in [scored_as(gain if name == ("a", "b") else 0, len(name) == 4)]
+            ]
+            four = replace(scored, modalities=list("abcd"), subsets=parts, per_class=[])
+            shown[gain] += bool(evaluation_signs(four))
+    assert shown[0.0] <= 3 and shown[0.1] >= 40
 
 
 def test_sessions_that_it_never_saw_are_claimed_only_where_that_is_true(
