@@ -7,7 +7,7 @@ const playRecording = (root) => {
   const sounds = [...root.querySelectorAll("audio")];
   sounds.forEach((sound) => { sound.controls = false; });
   root.querySelector(".quad-controls").hidden = false;
-  let [time, playing, before, frame] = [start, false, 0, 0];
+  let [time, playing, before, frame] = [Number(slider.value), false, 0, 0];
 
   const place = (sound) => time - Number(sound.dataset.start);
   const draw = () => {

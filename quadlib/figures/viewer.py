@@ -56,7 +56,7 @@ def recording_html(recording: Recording) -> str:
         middle = frames.pictures[len(frames.pictures) // 2]
         first = f"{frames.modality}, the frame at the time that is chosen"
         stage = f'<img class="quad-now" alt="{escape(first)}" src="{address(middle, 70)}">' + stage
-    time = "" if axis is None else _controls(axis)
+    time = "" if axis is None else _controls(axis, recording.arc[0] if recording.arc else axis[0])
     return (
         f'<section class="quad-recording" aria-label="Recording {escape(recording.sample_id)}"'
         + ("" if axis is None else f' data-start="{axis[0]:.4f}" data-end="{axis[1]:.4f}"')
@@ -113,12 +113,12 @@ def _notes(recording: Recording) -> str:
     return "".join(f'<p class="quad-note">{escape(text)}</p>' for text in said)
 
 
-def _controls(axis: tuple[float, float]) -> str:
+def _controls(axis: tuple[float, float], first: float) -> str:
     return (
         '<p class="quad-controls" hidden><button type="button" class="quad-play">Play</button>'
         f'<input type="range" class="quad-time" min="{axis[0]:.3f}" max="{axis[1]:.3f}" step="0.01"'
-        f' value="{axis[0]:.3f}" aria-label="Time in the recording">'
-        f'<output class="quad-clock">{seconds_text(axis[0])}</output></p>'
+        f' value="{first:.3f}" aria-label="Time in the recording">'
+        f'<output class="quad-clock">{seconds_text(first)}</output></p>'
     )
 
 

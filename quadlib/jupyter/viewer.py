@@ -79,7 +79,16 @@ class RecordingViewer:
 
     def open(self, *rows: int) -> None:
         """Opens these rows, whatever is offered."""
-        self.panel.html = self.page(rows)
+        # A new one each time: anywidget gives a model two seconds to load, and one that a busy
+        # page has failed to load would stay empty for ever.
+        before, self.panel = self.panel, Panel(html=self.page(rows))
+        self.widget.children = [self.chooser, self.status, self.panel]
+        before.close()
+
+    def close(self) -> None:
+        """Shows no recording."""
+        self.widget.children = [self.chooser, self.status]
+        self.panel.html = ""
 
     def page(self, rows: Sequence[int], make: Callable[..., str] = pages.recording_html) -> str:
         """The recordings of these rows as HTML."""
@@ -100,16 +109,15 @@ class RecordingViewer:
         if in_batch():
             display({"text/html": self.static()}, raw=True)
         else:
+            self.chooser.value = 0
             first = self.choices[:1]
             page = "".join(self.page(choice.rows, pages.poster_html) for choice in first)
             display({**self.widget._repr_mimebundle_(), "text/html": page}, raw=True)
 
     @cached_property
     def widget(self) -> widgets.VBox:
-        box = widgets.VBox([self.chooser, self.status, self.panel])
+        box = widgets.VBox([self.chooser, self.status])
         box.add_class("quad-viewer")
-        if self.choices:
-            self.chooser.value = 0
         return box
 
     @cached_property
@@ -131,6 +139,7 @@ class RecordingViewer:
 
     @cached_property
     def panel(self) -> Panel:
+        """What is open."""
         return Panel()
 
     def _options(self) -> list[tuple[str, int | None]]:
@@ -142,7 +151,7 @@ class RecordingViewer:
         self.status.value = ""
         place = change["new"]
         if place is None:
-            self.panel.html = ""
+            self.close()
         else:
             self.open(*self.choices[place].rows)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from quadlib.config import DataSettings, RunSettings
+from quadlib.config import DataSettings, RunSettings, TrainSettings
 from quadlib.files import FileError, outputs_folder, read_record, write_text
 from quadlib.reports.headline import ENDINGS
 from quadlib.reports.render import environment, shell
@@ -19,14 +19,18 @@ from quadlib.runs.commands import compare_command, demo_command
 
 # Whose verdict stands for the whole run: how good it is, else how it trained, else what was found.
 SPOKESMEN = ("06", "05", "04", "02", "03", "01")
-UNCOMPARED = {*RunSettings.model_fields} - {"seed"} | {"path"}
+PLACES = {*RunSettings.model_fields} - {"seed"}
+UNCOMPARED = PLACES | {"path"}
+_DEFAULTS = {name: field.default for name, field in TrainSettings.model_fields.items()}
 WIDTH, HEIGHT, MARGIN = 200, 74, 12
 
 
 @dataclass(frozen=True)
 class Card:
     """One run as the gallery shows it; `changed` is what differs from the run before it on the same
-    source, as (setting, before, now).
+    source, as (setting, before, now). `compared` is what the page lays beside that of other runs:
+    score, progress by epoch, settings that are not defaults; empty where there is neither score nor
+    progress.
     """
 
     name: str
@@ -40,7 +44,7 @@ class Card:
     previous: str
     changed: tuple[tuple[str, str, str], ...]
     reports: tuple[tuple[str, str, str], ...]
-    comparable: bool = False
+    compared: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_gallery(outputs: str | Path = "") -> Path:
@@ -72,6 +76,12 @@ def write_gallery(outputs: str | Path = "") -> Path:
             cards=cards,
             demo=demo_command(folder),
             compare=compare_command(folder),
+            compared=_inert(
+                {
+                    "runs": {card.name: card.compared for card in cards if card.compared},
+                    "defaults": {name: _text(value) for name, value in _DEFAULTS.items()},
+                }
+            ),
         )
     )
     path = folder / "index.html"
@@ -83,10 +93,40 @@ def scored(run: Run) -> str:
     """The headline of a run's cross-validation or evaluation, "" before either; raises FileError
     for a damaged file.
     """
+    return str(_evaluation(run).get("headline", ""))
+
+
+def _evaluation(run: Run) -> dict[str, Any]:
     for kind in ("crossval", "evaluation"):
         if (path := run.path(f"{kind}.json")).exists():
-            return str(read_record(path, kind).get("headline", ""))
-    return ""
+            return dict(read_record(path, kind))
+    return {}
+
+
+def _compared(run: Run, evaluation: Mapping[str, Any], history: Sequence[Mapping]) -> dict:
+    """What the page lays beside that of other runs."""
+    progress = [
+        [record["epoch"], round(record["progress"], 4)]
+        for record in history
+        if record.get("kind") == "epoch" and record.get("progress") is not None
+    ]
+    headline = str(evaluation.get("headline", ""))
+    if not headline and len(progress) < 2:
+        return {}
+    score = evaluation.get("scores", {}).get("macro_f1", {})
+    settings = {
+        name: _text(value)
+        for name, value in run.record["settings"].items()
+        if name not in PLACES and value != _DEFAULTS.get(name)
+    }
+    value = {"score": score.get("value"), "words": headline.partition(" | ")[0]}
+    return {**value, "progress": progress, "settings": settings}
+
+
+def _inert(value: Any) -> Markup:
+    """JSON that no HTML parser can mistake for the end of its script element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def loss_curve(history: Sequence[Mapping[str, Any]]) -> Markup:
@@ -178,7 +218,7 @@ def _card(run: Run, before: Run | None) -> Card:
     if record["status"] == "done" and spoken is not None:
         tone, sign = spoken["tone"], spoken["sign"]
         word += "" if tone == "fine" else f": {spoken['word'].lower()}"
-    error = record["error"] or {}
+    error, evaluation, history = record["error"] or {}, _evaluation(run), run.history()
     verdict = (
         spoken["sentence"]
         if spoken and not error
@@ -192,13 +232,13 @@ def _card(run: Run, before: Run | None) -> Card:
         status=f"{sign} {word}",
         source=record["source"] or record["settings"].get("source", ""),
         verdict=verdict,
-        score=scored(run),
+        score=str(evaluation.get("headline", "")),
         created=record["created"][:16].replace("T", " ") + " UTC",
-        curve=loss_curve(run.history()),
+        curve=loss_curve(history),
         previous=before.name if before else "",
         changed=_changed(before.record["settings"] if before else {}, record["settings"]),
         reports=_reports(run, headlines),
-        comparable=bool(scored(run)),
+        compared=_compared(run, evaluation, history),
     )
 
 

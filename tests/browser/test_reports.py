@@ -160,19 +160,40 @@ def test_the_gallery_filters_and_links(run, open_page):
     assert opened.complaints == []
 
 
-def test_pinned_runs_stay_and_give_the_command_that_compares_them(tmp_path, open_page):
-    for name in ("one", "a second", "third"):
+def test_pinned_runs_stay_and_are_compared(tmp_path, open_page):
+    for number, name in enumerate(("one", "a second", "third")):
         run = Run.create(TrainSettings(run=name, outputs=str(tmp_path)))
-        run.update(status="done")
+        settings = TrainSettings(epochs=10 + number).model_dump()
+        run.update(status="done", settings=settings, created=f"2026-01-0{3 - number}T10:00")
+        epochs = [{"kind": "epoch", "epoch": n, "progress": n / 5} for n in (1, 2, 3)]
         if name != "third":
-            write_record(run.path("evaluation.json"), "evaluation", {"headline": "macro-F1 .9"})
-    page = open_page(write_gallery(tmp_path)).page
+            scores = {"macro_f1": {"value": 0.9 - 0.1 * number}}
+            content = {"headline": "macro-F1 .9 [.8, 1]", "scores": scores}
+            write_record(run.path("evaluation.json"), "evaluation", content)
+            run.path("history.jsonl").write_text(lines_text(epochs))
+    opened = open_page(write_gallery(tmp_path))
+    page = opened.page
+    page.get_by_label("Sort").select_option("score")
+    assert page.locator(".run h2").all_inner_texts() == ["one", "a second", "third"]
+    page.get_by_label("Sort").select_option("name")
+    assert page.locator(".run h2").all_inner_texts()[0] == "a second"
     pins = page.get_by_label("Pin to compare")
-    assert pins.count() == 2  # what has no score cannot be compared
+    assert pins.count() == 2  # one has neither a score nor a curve
     pins.first.check()
-    assert not page.locator(".pinned").is_visible()
+    compare = page.get_by_role("button", name="Compare")
+    assert compare.is_disabled()
     pins.nth(1).check()
     page.get_by_label("Filter").fill("third")
     assert page.locator(".run:visible").count() == 3
-    command = page.locator(".pinned code").inner_text()
-    assert command == f"{compare_command(tmp_path)} 'a second' one"
+    compare.focus()
+    page.keyboard.press("Enter")  # by the keyboard alone
+    compared = page.get_by_role("dialog")
+    assert compared.locator("polyline").count() == 2
+    assert compared.locator("tbody tr, tr").all_inner_texts()[1:] == [
+        "score\tmacro-F1 .9 [.8, 1]\tmacro-F1 .9 [.8, 1]",
+        "epochs\t10\t11",
+    ]
+    command = compared.locator("code").inner_text()
+    assert command == f"{compare_command(tmp_path)} one 'a second'"
+    page.keyboard.press("Escape")
+    assert not compared.is_visible() and opened.complaints == []

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from quadlib.jupyter.live import PICTURE_MIME
 from quadlib.jupyter.monitor import TrainingMonitor
 
 
@@ -38,20 +38,42 @@ def trainer(epochs: int) -> Any:
         began=0,
         steps_before=0,
         steps_per_epoch=5,
-        run=SimpleNamespace(record={}),
+        run=SimpleNamespace(record={}, folder=Path("nowhere")),
     )
 
 
-def test_the_monitor_follows_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every page that a monitor puts into its cell."""
+    pages: list[str] = []
+
+    def display(bundle: dict[str, str], **_: Any) -> Any:
+        pages.append(bundle["text/html"])
+        return SimpleNamespace(update=lambda later, raw: pages.append(later["text/html"]))
+
+    monkeypatch.setattr("IPython.display.display", display)
     monkeypatch.delenv("QUADLIB_BATCH", raising=False)
-    monitor = TrainingMonitor()
-    figure = monitor.widget.children[1]
-    for epoch in (1, 2, 3):
-        monitor.on_epoch(trainer(epoch), trainer(epoch).history[-1])
-    assert monitor.figure is figure
-    assert "Epoch 3 of 9: macro-F1 .600" in monitor.status.value
-    means = next(trace for trace in figure.data if trace.name == "epoch mean")
-    assert len(means.y) == 3
+    return pages
+
+
+def test_the_monitor_follows_a_run_and_leaves_its_state_in_the_folder(
+    shown: list[str], tmp_path: Path
+) -> None:
+    monitor, made = TrainingMonitor(), trainer(3)
+    made.run.folder = tmp_path
+    monitor.SECONDS = 0.0
+    monitor._ipython_display_()
+    assert "not begun" in shown[-1]
+    monitor.on_start(made)
+    monitor.on_epoch(made, made.history[-1])
+    assert "Epoch 3 of 9: macro-F1 .600" in shown[-1] and shown[-1].count("<polyline") == 3
+    assert f'data-place="{tmp_path.as_posix()}/monitor.html"' in shown[-1]
+    assert "<script>" in shown[-1] and "__ID__" not in shown[-1]
+    kept = (tmp_path / "monitor.html").read_text()
+    assert kept in shown[-1] and "<script" not in kept and "data-ended" not in kept
+    monitor.on_end(made)
+    assert "data-ended" in (tmp_path / "monitor.html").read_text()
+    assert "<script" not in shown[-1] and "<polyline" in shown[-1]  # what a stored notebook keeps
 
 
 def test_the_monitor_never_stops_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +87,7 @@ def test_the_monitor_is_silent_in_batch(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("QUADLIB_BATCH", "1")
     monitor = TrainingMonitor()
     monitor.on_epoch(trainer(1), trainer(1).history[-1])
-    assert not {"widget", "figure", "status"} & set(vars(monitor))
+    assert "not begun" in monitor.status.value
 
 
 def test_within_an_epoch_it_says_how_far_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +108,7 @@ def test_a_finished_run_shows_its_curve(monkeypatch: pytest.MonkeyPatch) -> None
     monitor.on_start(trainer(9))
     monitor.on_end(trainer(9))
     assert "Ended after epoch 9; best: epoch 9." in monitor.status.value
-    assert any(trace.name == "epoch mean" for trace in monitor.figure.data)
+    assert "<polyline" in monitor.content()
 
 
 def test_a_stopped_run_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,17 +117,3 @@ def test_a_stopped_run_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     made.run.record["stopped"] = "stopped after epoch 1, step 2; and <so> on"
     monitor.on_end(made)
     assert "Stopped after epoch 1, step 2; and &lt;so&gt; on." in monitor.status.value
-
-
-def test_the_notebook_keeps_the_curve(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[Any] = []
-    handle = SimpleNamespace(update=lambda bundle, raw: kept.append(bundle))
-    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
-    monkeypatch.setattr("IPython.display.display", lambda *_, **__: handle)
-    monitor = TrainingMonitor()
-    monitor._ipython_display_()
-    monitor.on_start(trainer(3))
-    monitor.on_end(trainer(3))
-    (bundle,) = kept
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert any(trace.get("name") == "epoch mean" for trace in bundle[PICTURE_MIME]["data"])

@@ -4,6 +4,7 @@ system.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,7 +13,7 @@ from bs4 import BeautifulSoup
 from quadlib.config import TrainSettings
 from quadlib.files import write_record
 from quadlib.reports.gallery import loss_curve, write_gallery
-from quadlib.runs import Run
+from quadlib.runs import Run, lines_text
 
 HOSTILE = "<script>alert(1)</script>"
 HEADLINE = {"tone": "fine", "sign": "✓", "word": "Fine", "sentence": f"Good {HOSTILE}."}
@@ -68,7 +69,25 @@ def test_runs_newest_first_with_verdict_score_and_difference(tmp_path):
         and "DeadKernel" in cards[1].text
     )
     assert (tmp_path / unquote(cards[0].a["href"])).exists()
-    assert len(soup.find_all("script")) == 1 and "alert" not in soup.script.text
+    data, script = soup.find_all("script")
+    assert data["type"] == "application/json" and "<" not in data.text  # no way out of its element
+    assert "alert" not in script.text
+
+
+def test_what_the_page_compares_of_each_run(tmp_path):
+    scored = make_run(tmp_path, HOSTILE[1:7], "2026-01-01T10:00:00+00:00", epochs=10)
+    scores = {"macro_f1": {"value": 0.862, "low": 0.8, "high": 0.9}}
+    content = {"headline": "macro-F1 .862 [.80, .90] | rest", "scores": scores}
+    write_record(scored.path("evaluation.json"), "evaluation", content)
+    epochs = [record | {"progress": 0.1 * record["epoch"]} for record in history(3)]
+    scored.path("history.jsonl").write_text(lines_text(epochs))
+    make_run(tmp_path, "bare", "2026-01-02T10:00:00+00:00")
+    soup = BeautifulSoup(write_gallery(tmp_path).read_text(encoding="utf-8"), "html.parser")
+    known = json.loads(soup.script.text)
+    (run,) = known["runs"].values()  # neither score nor progress: nothing to compare
+    assert run["words"] == "macro-F1 .862 [.80, .90]" and run["score"] == 0.862
+    assert run["progress"] == [[1, 0.1], [2, 0.2], [3, 0.3]]
+    assert run["settings"] == {"epochs": "10"} and known["defaults"]["epochs"] == "24"
 
 
 def test_a_run_is_compared_with_the_one_before_it_on_the_same_source(tmp_path):
