@@ -92,7 +92,9 @@ def find_decimal(columns: list[pd.Series]) -> str:
     """
     if not columns:
         return "."
-    places = np.unique(np.linspace(0, len(columns[0]) - 1, LOOKED_AT).astype(int))
+    if len(columns[0]) <= LOOKED_AT:
+        return _decimal(columns)
+    places = np.linspace(0, len(columns[0]) - 1, LOOKED_AT).astype(int)
     sign = _decimal([column.iloc[places] for column in columns])
     return sign if sign != "?" else _decimal(columns)
 
@@ -100,10 +102,10 @@ def find_decimal(columns: list[pd.Series]) -> str:
 def _decimal(columns: list[pd.Series]) -> str:
     either = grouped = False
     for column in columns:
-        commas = column[column.str.contains(",", regex=False)]
-        if commas.empty:
+        has_comma = column.str.contains(",", regex=False)
+        if not has_comma.any():
             continue
-        commas = commas.str.strip().str.replace("\u2212", "-")
+        commas = column[has_comma].str.strip().str.replace("\u2212", "-")
         # a column of times or texts says nothing about numbers
         numbers = commas.str.fullmatch(rf"{COMMA_DECIMAL}|[+-]?[\d.,]+(?:\s*[^\d\s.,]+)?")
         commas = commas[numbers].str.extract(r"^([+-]?[\d.,]+(?:[eE][+-]?\d+)?)")[0]

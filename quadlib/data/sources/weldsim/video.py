@@ -5,6 +5,7 @@ the power, and sparks.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import av
@@ -16,8 +17,10 @@ from quadlib.data.sources.weldsim.process import REFERENCE_POWER_W, Process
 from quadlib.data.sources.weldsim.settings import Geometry
 
 ASPECT = 1.6
-CHUNK_FRAMES = 64
+CHUNK_FRAMES = 16  # a chunk stays in the cache
 CHROMA = (130, 126)
+# Black is 16 and white 235 in this format: a reader would clip what is darker or brighter.
+LUMA = np.round(16 + np.arange(256, dtype=np.float32) * (219 / 255)).astype(np.uint8)
 
 
 def write_video(path: Path, recording: Recording, process: Process, geometry: Geometry) -> None:
@@ -41,8 +44,7 @@ def write_video(path: Path, recording: Recording, process: Process, geometry: Ge
 def _frame(grey: np.ndarray, width: int, height: int) -> av.VideoFrame:
     rows, columns = grey.shape
     planes = np.empty((rows * 3 // 2, columns), dtype=np.uint8)
-    # Black is 16 and white 235 in this format: a reader would clip what is darker or brighter.
-    planes[:rows] = np.round(16 + grey.astype(np.float32) * (219 / 255))
+    np.take(LUMA, grey, out=planes[:rows], mode="clip")
     planes[rows : rows * 5 // 4], planes[rows * 5 // 4 :] = CHROMA
     frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
     return (
@@ -200,45 +202,37 @@ class _Scene:
         arc, bright = self.arc[part], self.brightness[part]
         lit = (8 * self.session.light + 26 * arc * bright).astype(np.float32)
         picture = lit[:, None, None] * self.background
+        layer = np.empty_like(picture)  # one for all blobs: fresh memory costs more than they do
+        blob = partial(self._blob, out=layer)
+        half_width, half_height = self.half_width[part], self.half_height[part]
         pool_level = 105 * self.pool[part] * bright
-        picture += self._blob(cx, cy, self.half_width[part], self.half_height[part], pool_level)
+        picture += blob(cx, cy, half_width, half_height, level=pool_level)
         # A sinking pool shows a dark middle, a rolling one runs ahead of its arc, a long arc stands
         # above it.
         sink = np.clip(0.75 * cues["sink"] + 0.7 * self.drop[part], -0.3, 1.2)
-        picture -= self._blob(
-            cx,
-            cy + 0.02,
-            0.5 * self.half_width[part],
-            0.55 * self.half_height[part],
-            0.75 * pool_level * sink,
-        )
+        level = 0.75 * pool_level * sink
+        picture -= blob(cx, cy + 0.02, 0.5 * half_width, 0.55 * half_height, level=level)
         if cues["roll"] > 0:
-            picture += self._blob(
-                cx + 0.26, cy + 0.03, 0.13, 0.07, 80 * cues["roll"] * self.pool[part] * bright
-            )
+            level = 80 * cues["roll"] * self.pool[part] * bright
+            picture += blob(cx + 0.26, cy + 0.03, 0.13, 0.07, level=level)
         if cues["fume"] > -0.1:
-            picture += self._blob(
-                cx + 0.05, cy - 0.36, 0.34, 0.22, 58 * self.fume[part] * arc * bright
-            )
-        hole = 150 * self.hole[part] * (self.pool[part] > 0.05)
-        picture -= self._blob(
-            cx, cy, 0.75 * self.half_width[part], 0.8 * self.half_height[part], hole
-        )
+            level = 58 * self.fume[part] * arc * bright
+            picture += blob(cx + 0.05, cy - 0.36, 0.34, 0.22, level=level)
+        if (hole := 150 * self.hole[part] * (self.pool[part] > 0.05)).any():
+            picture -= blob(cx, cy, 0.75 * half_width, 0.8 * half_height, level=hole)
         long = np.clip(cues["arc_length"], -0.5, 1.5)
-        picture += self._blob(
-            cx,
-            cy - 0.11 - 0.07 * long,
-            0.05,
-            0.06 * np.exp(0.75 * long),
-            230 * arc * np.minimum(1.5, bright),
-        )
-        picture += self.rng.standard_normal(picture.shape, dtype=np.float32) * 2.5
+        level = 230 * arc * np.minimum(1.5, bright)
+        above = cy - 0.11 - 0.07 * long
+        picture += blob(cx, above, 0.05, 0.06 * np.exp(0.75 * long), level=level)
+        self.rng.standard_normal(dtype=np.float32, out=layer)
+        layer *= 2.5
+        picture += layer
         first = part.start
         for frame, rows, columns in self.sparks:
             if first <= frame < part.stop:
                 for shift in (0, 1):
                     picture[frame - first, rows + shift, columns] = 240
-        return np.clip(picture, 0, 255).astype(np.uint8)
+        return np.clip(picture, 0, 255, out=picture).astype(np.uint8)
 
     def _blob(
         self,
@@ -247,9 +241,10 @@ class _Scene:
         half_width: np.ndarray | float,
         half_height: np.ndarray | float,
         level: np.ndarray,
+        out: np.ndarray,
     ) -> np.ndarray:
-        """Gaussian blobs, one a frame: a product of a row and a column, so that whole chunks cost
-        two small exponentials.
+        """Gaussian blobs, one a frame, in `out`: a product of a row and a column, so that whole
+        chunks cost two small exponentials.
         """
         across = np.exp(
             -0.5 * ((self.x[None, :] - cx[:, None]) / np.reshape(half_width, (-1, 1))) ** 2
@@ -258,4 +253,5 @@ class _Scene:
             np.exp(-0.5 * ((self.y[None, :] - cy[:, None]) / np.reshape(half_height, (-1, 1))) ** 2)
             * level[:, None]
         )
-        return down.astype(np.float32)[:, :, None] * across.astype(np.float32)[:, None, :]
+        down, across = down.astype(np.float32), across.astype(np.float32)
+        return np.multiply(down[:, :, None], across[:, None, :], out=out)
