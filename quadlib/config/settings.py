@@ -275,6 +275,9 @@ class TrainSettings(OptimiserSettings, ObjectiveSettings, ModelSettings, PlanSet
         True,
         description="random changes of training recordings, keyed by seed, epoch and recording",
     )
+    vector_scale: Literal["soft", "standard"] = Field(
+        "soft", description="features of vectors: far values by their logarithm, or as they are"
+    )
     monitor: Literal["val_macro_f1", "val_map_at_r", "val_excess"] = Field(
         "val_macro_f1",
         description="picks the best model: kNN macro-F1, MAP@R, or excess loss",

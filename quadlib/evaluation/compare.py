@@ -16,6 +16,7 @@ from quadlib.evaluation.crossed import accuracy_of, crossed_interval, f1_of
 from quadlib.evaluation.record import Evaluation
 from quadlib.evaluation.score import Score, points
 from quadlib.runs import Run, RunError
+from quadlib.runs.earlier import as_recorded
 from quadlib.runs.memory import FREE_TO_CHANGE
 
 # Settings in which runs of one variant may differ: seeds, folds, and what changes no result.
@@ -146,7 +147,7 @@ def _settings(run: Run) -> dict[str, Any]:
     defaults = {name: field.default for name, field in TrainSettings.model_fields.items()}
     own = {
         name: value
-        for name, value in (defaults | record["settings"]).items()
+        for name, value in (defaults | as_recorded(record["settings"])).items()
         if name not in WITHIN_A_VARIANT
     }
     return own | {"folds": (record.get("crossval") or {}).get("folds", 0)}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from quadlib.config import DataSettings, RunSettings, SettingsError, read_settings
 from quadlib.files import outputs_folder
+from quadlib.runs.earlier import as_recorded
 from quadlib.runs.run import Run
 
 # Settings that may differ between the two halves of an interrupted run without changing its result.
@@ -71,7 +72,7 @@ def started_with(run: Run) -> dict[str, Any]:
         given |= entry.get("parameters", {}) if name.startswith(("01", "02")) else {}
     return {
         name: value
-        for name, value in (given | record["settings"]).items()
+        for name, value in (given | as_recorded(record["settings"])).items()
         if name not in OF_ONE_START
     }
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from quadlib.config import RunSettings, Settings, SettingsError, read_settings
 from quadlib.files import FileError, outputs_folder, read_record, write_record
 from quadlib.runs.commands import train_command
+from quadlib.runs.earlier import as_recorded
 from quadlib.runs.provenance import code_commit, package_versions
 
 Status = Literal["queued", "running", "done", "stopped", "failed", "killed", "timed-out"]
@@ -204,7 +205,7 @@ class Run:
         """
         place = {"run": self.name, "outputs": str(self.folder.parent)}
         try:
-            return read_settings(model, self.record["settings"] | place)
+            return read_settings(model, as_recorded(self.record["settings"]) | place)
         except SettingsError as error:
             raise SettingsError(
                 f"{self.path('run.json')} does not fit this version of quadlib; {error}"

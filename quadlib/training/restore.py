@@ -70,7 +70,11 @@ def open_dataset(settings: TrainSettings) -> QuadDataset:
     examined.raise_problems()
     store = MediaStore.checked(examined.store, settings)
     normaliser = Normaliser.fit(
-        store.arrays, store.present, store.table.modalities, store.table.rows("train")
+        store.arrays,
+        store.present,
+        store.table.modalities,
+        store.table.rows("train"),
+        soft=settings.vector_scale == "soft",
     )
     return QuadDataset(store, normaliser, augment=settings.augment, seed=settings.seed)
 

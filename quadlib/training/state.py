@@ -19,6 +19,7 @@ from quadlib.data.store.store import MediaStore
 from quadlib.files import read_record, write_record, write_text
 from quadlib.model.quad import build_model
 from quadlib.runs import Run, lines_text, read_lines
+from quadlib.runs.earlier import as_recorded
 from quadlib.runs.memory import FREE_TO_CHANGE
 from quadlib.training.checkpoint import (
     BEST,
@@ -80,7 +81,7 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
         take_whole(trainer)
     fields, before, now = (
         type(trainer.settings).model_fields,
-        content["settings"],
+        as_recorded(content["settings"]),
         trainer.settings.model_dump(),
     )
     # a setting that is younger than the checkpoint had its default when that was written

@@ -24,7 +24,13 @@ def take_whole(trainer: Trainer) -> None:
     before = trainer.dataset
     store = replace(before.store, table=whole(before.table))
     table = store.table
-    scale = Normaliser.fit(store.arrays, store.present, table.modalities, table.rows("train"))
+    scale = Normaliser.fit(
+        store.arrays,
+        store.present,
+        table.modalities,
+        table.rows("train"),
+        soft=trainer.settings.vector_scale == "soft",
+    )
     trainer.dataset = QuadDataset(store, scale, augment=before.augment, seed=before.seed)
     trainer.batches = SplitBatches(table, trainer.settings)
     trainer.count_steps()

@@ -165,3 +165,23 @@ def test_replaced_media_are_refused_by_name(settings, tmp_path):
         evaluate(run)
     with pytest.raises(CheckpointError, match=r"the contents of 1 file\(s\): 3.png"):
         Trainer(open_dataset(photos), photos, run).fit()
+
+
+def test_a_run_of_a_version_without_soft_vectors_goes_on_as_it_was(settings):
+    plain = settings.model_copy(update={"vector_scale": "standard", "epochs": 1})
+    run = Run.create(plain)
+    Trainer(open_dataset(plain), plain, run, validator=KnnValidator(plain)).fit()
+    record = read_json(run.path("run.json"))
+    del record["settings"]["vector_scale"]
+    write_json(run.path("run.json"), record)
+    for path in run.checkpoints.glob("*.pth"):
+        content = load_checkpoint(path)
+        del content["settings"]["vector_scale"]
+        save_checkpoint(path, content)
+    assert run.settings(type(settings)).vector_scale == "standard"
+    assert not restore(run).dataset.normaliser.middles
+    soft = plain.model_copy(update={"vector_scale": "soft"})
+    with pytest.raises(CheckpointError, match="vector_scale: 'standard' then, 'soft' now"):
+        Trainer(open_dataset(soft), soft, run, validator=KnnValidator(soft)).fit()
+    result = Trainer(open_dataset(plain), plain, run, validator=KnnValidator(plain)).fit()
+    assert result.epochs == 1

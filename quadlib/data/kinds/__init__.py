@@ -49,6 +49,8 @@ class Kind:
         dtype: of its raw arrays, "float32" or "uint8".
         kept_axes: those with a scale of their own; the others are pooled.
         clipped: whether the outer 0.5 % at each end are left out of the scale.
+        heavy_tails: whether values far out are softened, where vector_scale says so; arrays of one
+            axis alone.
         move: a random change of one raw array, in place, before it is normalised.
         vary: a random change of one normalised array (standard deviations of train), in place.
         several_files: whether a recording may have more than one file.
@@ -76,6 +78,7 @@ class Kind:
     dtype: str = "float32"
     kept_axes: tuple[int, ...] = (0,)
     clipped: bool = False
+    heavy_tails: bool = False
     move: Change | None = None
     vary: Change | None = None
     several_files: bool = False

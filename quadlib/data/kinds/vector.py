@@ -22,4 +22,11 @@ def look_at(vector: np.ndarray) -> Values:
     return Values(vector)
 
 
-KIND = Kind(axes=("d",), encoder="vector", extensions=(".npy",), vary=vary, look_at=look_at)
+KIND = Kind(
+    axes=("d",),
+    encoder="vector",
+    extensions=(".npy",),
+    vary=vary,
+    heavy_tails=True,
+    look_at=look_at,
+)

@@ -143,14 +143,9 @@ def _inputs(
                 n_quantiles=min(200, len(known)), output_distribution="normal"
             ).fit(arrays[name][known])
             arrays[name] = np.clip(ranks.transform(arrays[name]), -3, 3).astype(np.float32)
-    if variant.soft:
-        for m, name in enumerate(arrays):
-            known = train[table.present[train, m]]
-            low, middle, high = np.percentile(arrays[name][known], [25, 50, 75], axis=0)
-            spread = np.where(high > low, high - low, arrays[name][known].std(axis=0) + 1e-9)
-            values = np.arcsinh((arrays[name] - middle) / spread * 1.35)
-            arrays[name] = values.astype(np.float32)
-    normaliser = Normaliser.fit(arrays, table.present, table.modalities, train)
+    normaliser = Normaliser.fit(
+        arrays, table.present, table.modalities, train, soft=variant.vector_scale == "soft"
+    )
     result = np.zeros((len(arrays), len(rows), width), dtype=np.float32)
     for m, name in enumerate(arrays):
         values = normaliser.apply(name, arrays[name][rows]).clip(-variant.clip, variant.clip)

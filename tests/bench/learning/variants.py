@@ -27,7 +27,7 @@ class Variant:
     masked: float = 0.0  # augmentation: share of features set to their mean
     clip: float = math.inf  # normalised features beyond it are brought back to it
     quantiles: bool = False  # features by their rank, normally distributed
-    soft: bool = False  # features by their median and quartiles, then asinh
+    vector_scale: str = "soft"
 
     def label(self) -> str:
         changed = [
@@ -41,9 +41,8 @@ class Variant:
 VARIANTS = {
     "defaults": Variant(),
     "clip 3": Variant(clip=3.0),
-    "quantiles": Variant(quantiles=True),
-    "quantiles and temperature .2": Variant(quantiles=True, temperature=0.2),
-    "soft": Variant(soft=True),
+    "standard": Variant(vector_scale="standard"),
+    "quantiles": Variant(vector_scale="standard", quantiles=True),
     "noise 0": Variant(noise=0.0),
     "noise .3": Variant(noise=0.3),
     "masked .2": Variant(masked=0.2),
