@@ -58,7 +58,8 @@ def recording_html(recording: Recording) -> str:
         stage = f'<img class="quad-now" alt="{escape(first)}" src="{address(middle, 70)}">' + stage
     time = "" if axis is None else _controls(axis, recording.arc[0] if recording.arc else axis[0])
     return (
-        f'<section class="quad-recording" aria-label="Recording {escape(recording.sample_id)}"'
+        '<div class="quad-recording" role="group" '
+        f'aria-label="Recording {escape(recording.sample_id)}"'
         + ("" if axis is None else f' data-start="{axis[0]:.4f}" data-end="{axis[1]:.4f}"')
         + f">{_head(recording)}"
         + (f'<div class="quad-stage">{stage}</div>' if stage else "")
@@ -68,7 +69,7 @@ def recording_html(recording: Recording) -> str:
         + "</div>"
         + ("" if axis is None else _ticks(axis))
         + "".join(_sound(part.name, part.look) for part in recording.parts if part.look)
-        + f"{_notes(recording)}</section>"
+        + f"{_notes(recording)}</div>"
     )
 
 

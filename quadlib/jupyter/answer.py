@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
     from quadlib.figures.verdict import Verdict
 
+# No one grey reads on JupyterLab's light and dark pages alike: figures there take the page's ink.
+INK = """<style>
+.js-plotly-plot :is(.xtick, .ytick, .g-gtitle, .legend, .colorbar, [class*="title"]) text,
+.js-plotly-plot text:is([class*="title"]) {
+  fill: var(--jp-content-font-color1, #797979) !important;
+}
+</style>"""
 WAITING = "<p>The answer appears here once the cells below have run.</p>"
 
 
@@ -29,6 +36,8 @@ class Answer:
         from IPython.display import HTML, display
 
         text = "" if started_by_quadlib() else WAITING
+        if not started_by_quadlib():
+            display(HTML(INK))
         self._verdict = display(HTML(text), display_id=True)
         self._picture = display(HTML(""), display_id=True)
 

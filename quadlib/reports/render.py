@@ -5,6 +5,7 @@ printable.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +65,7 @@ def render_report(notebook_path: Path, run: Run) -> Path:
             picture=Markup(resources["picture"]),
             terms=terms_in(" ".join([first.sentence, _words(resources["picture"] + body)])),
             contents=resources["contents"],
-            body=Markup(body),
+            body=Markup(reachable(body)),
             figures=resources["figures"],
             changed=changed,
             defaults=defaults,
@@ -82,6 +83,19 @@ def render_report(notebook_path: Path, run: Run) -> Path:
     link_each_other(run)
     _remember(run, name, first, reported=not entry.get("error"))
     return path
+
+
+def reachable(page: str) -> str:
+    """The page with a frame around every table, and with all that scrolls in reach of the
+    keyboard.
+    """
+    framed = re.sub(
+        r"(?<!\"0\">)<table.*?</table>",
+        r'<div class="scroll" tabindex="0">\g<0></div>',
+        page,
+        flags=re.S,
+    )
+    return re.sub(r"<pre(?![^>]*tabindex)", '<pre tabindex="0"', framed)
 
 
 def _words(page: str) -> str:
@@ -142,7 +156,8 @@ def shell(engine: bool, script: str = "report.js", *, recordings: bool = False) 
     """What every page has: style sheet, its one script, and the content policy that lets only that
     script run; where it shows recordings, the script plays them.
     """
-    text = (TEMPLATES / script).read_text(encoding="utf-8").strip()
+    scripts = [script] if script == "gallery.js" else [script, "tables.js"]
+    text = "\n".join((TEMPLATES / name).read_text(encoding="utf-8").strip() for name in scripts)
     if recordings:
         text += f"\n{viewer.script()}{PLAY}"
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8") + viewer.style()
@@ -177,7 +192,7 @@ def _code(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
             seconds = cell.metadata.get("papermill", {}).get("duration")
             cells.append(
                 {
-                    "html": Markup(highlight(cell.source)),
+                    "html": Markup(reachable(highlight(cell.source))),
                     "seconds": f"{seconds:.1f} s" if seconds is not None else "",
                 }
             )

@@ -36,7 +36,7 @@ ATTRIBUTES = {
     "time": {"datetime"},
     **{tag: {"src", "alt", "width", "height", "controls"} for tag in MEDIA_TAGS},
     "audio": {"src", "controls", "preload", "data-start"},
-    "section": {"data-start", "data-end"},
+    "div": {"data-start", "data-end"},
     "p": {"hidden"},
     "button": {"type"},
     "input": {"type", "min", "max", "step", "value"},

@@ -5,9 +5,12 @@ nothing run that should not.
 from __future__ import annotations
 
 import json
+from importlib.resources import files
+from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from plotly.io.json import to_json_plotly
@@ -25,6 +28,9 @@ pytestmark = pytest.mark.browser
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 MEGABYTE = 1e6
+LONG = "porosity_with_excessive_penetration_of_the_root"
+AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text()
+MILD = ("minor", "moderate")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +41,7 @@ def run(tmp_path_factory):
     )
     random = np.random.default_rng(0)
     names = ["good", HOSTILE, "porosity"]
+    long_names = [*names[:2], LONG]
     line = go.Figure(go.Scatter(x=[1, 2, 3], y=[3, 2, 1], line={"color": INK}, name=HOSTILE))
     heat = go.Figure(go.Heatmap(z=random.integers(0, 5, (3, 4)), y=names, colorscale=SEQUENTIAL))
     cloud = go.Figure(
@@ -50,7 +57,7 @@ def run(tmp_path_factory):
             }
         ]
     )
-    bars = go.Figure(go.Bar(x=[1, 2, 3], y=names, orientation="h"))
+    bars = go.Figure(go.Bar(x=[1, 2, 3], y=long_names, orientation="h"))
     cells = [
         nbformat.v4.new_markdown_cell(f"# Is it good?\n\nLead {HOSTILE}"),
         nbformat.v4.new_markdown_cell("## Pictures"),
@@ -70,6 +77,11 @@ def run(tmp_path_factory):
                 "figure", outputs=[nbformat.v4.new_output("display_data", data=data)]
             )
         )
+    table = pd.DataFrame({f"column {n}": [f"{LONG}/{n:08d}", "word " * 20] for n in range(6)})
+    shown = {"text/html": table.to_html(), "text/plain": "table"}
+    printed = nbformat.v4.new_output("stream", name="stdout", text="a line " * 60 + "\nand another")
+    outputs = [nbformat.v4.new_output("display_data", data=shown), printed]
+    cells.append(nbformat.v4.new_code_cell("t", outputs=outputs))
     verdict = Verdict(
         "fine", f"All is well {HOSTILE}", (("macro-F1", ".86 [.81, .90]"),)
     )._repr_mimebundle_()
@@ -137,10 +149,49 @@ def test_without_script_the_numbers_are_still_there(run, open_page):
     assert page.locator("figure.plot figcaption").count() == 4
 
 
-def test_nothing_overflows_a_narrow_screen(run, open_page):
+CUT = Path(__file__).with_name("cut.js").read_text()
+PRINTED_PX = 672  # between the margins of A4
+
+
+def test_a_phone_and_paper_show_every_text_whole(run, open_page, tmp_path):
     opened = open_page(run.path("reports", "02_train.html"), viewport={"width": 390, "height": 800})
+    page = opened.page
     opened.drawn()
-    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate(CUT, 390) == []
+    ticks = page.locator("#figure-4 .ytick text").all_text_contents()
+    assert f"{LONG[:17]}…" in ticks  # it is whole in the data table
+    page.set_viewport_size({"width": PRINTED_PX, "height": 900})
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_timeout(500)
+    assert page.evaluate(CUT, PRINTED_PX) == []
+    assert len(page.pdf(format="A4")) > 10_000
+    assert opened.complaints == []
+
+
+@pytest.mark.parametrize("name", ["report", "gallery"])
+def test_axe_finds_nothing_serious(run, open_page, name):
+    path = (
+        run.path("reports", "02_train.html")
+        if name == "report"
+        else run.folder.parent / "index.html"
+    )
+    page = open_page(path, color_scheme="dark", viewport={"width": 390, "height": 800}).page
+    page.wait_for_timeout(500)
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    page.evaluate(f"{AXE};0")
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+    assert [(item["id"], item["impact"]) for item in found if item["impact"] not in MILD] == []
+
+
+def test_a_table_is_taken_along_as_csv(run, open_page):
+    page = open_page(run.path("reports", "02_train.html")).page
+    page.locator("figure.plot summary").first.click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").first.click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines == ["class,value", "good,1", f"{HOSTILE},1", "porosity,1"]
 
 
 def test_the_gallery_filters_and_links(run, open_page):

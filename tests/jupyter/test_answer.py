@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 
 from quadlib.config import TrainSettings
 from quadlib.figures.verdict import Verdict
-from quadlib.jupyter.answer import Answer
+from quadlib.jupyter.answer import INK, Answer
 from quadlib.reports.render import render_report
 from quadlib.runs import Run
 
@@ -74,7 +74,7 @@ def test_until_then_it_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -
         def update(self, item: Any, raw: bool = False) -> None:
             shown.append(item)
 
-    def display(item: Any, display_id: bool) -> Handle:
+    def display(item: Any, display_id: bool = False) -> Handle:
         shown.append(item.data)
         return Handle()
 
@@ -82,8 +82,9 @@ def test_until_then_it_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("IPython.display.display", display)
     answer = Answer()
     answer._ipython_display_()
-    assert shown == ["<p>The answer appears here once the cells below have run.</p>", ""]
+    waiting = "<p>The answer appears here once the cells below have run.</p>"
+    assert shown == [INK, waiting, ""]
     verdict = Verdict("fine", "All is well.")
     assert answer.give(verdict, go.Figure()) is verdict
-    assert shown[2] is verdict and "application/vnd.plotly.v1+json" in shown[3]
+    assert shown[3] is verdict and "application/vnd.plotly.v1+json" in shown[4]
     assert Answer().give(verdict) is verdict  # whose cell was not run
