@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -149,7 +150,19 @@ def test_the_commands_of_a_page_and_of_messages_go_on(trained: Run, tmp_path: Pa
         said = execute(command + shorter, elsewhere, tmp_path / "other outputs")
         if " 02_train " in command:
             assert "run a run goes on with source=mfeat, epochs=1" in said
+    twin = trained.folder.with_name("a twin")
+    shutil.copytree(trained.folder, twin)
+    settings = trained.record["settings"] | {"learning_rate": 0.01}
+    Run(twin).update(name=twin.name, settings=settings)
+    said = execute(f"{compare_command(twin.parent)} 'a run' 'a twin'", elsewhere, tmp_path)
+    assert "compare" in said
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_folder_below_home_is_named_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/reader"))
+    assert doctor_command(Run(Path("/home/reader/my runs/a"))) == "quadlib doctor ~/'my runs/a'"
+    assert doctor_command(Run(Path("/data/a"))) == "quadlib doctor /data/a"
 
 
 @pytest.mark.slow

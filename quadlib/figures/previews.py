@@ -11,7 +11,15 @@ from quadlib.data.preview import first_look as first_look
 from quadlib.data.samples import SampleTable
 from quadlib.data.store.store import MediaStore, clock_lines
 from quadlib.figures.inventory import inventory_table as inventory_table
-from quadlib.figures.style import finish
+from quadlib.figures.style import Gallery, finish
+
+
+def previews(store: MediaStore, table: SampleTable, settings: BatchesSettings) -> Gallery:
+    """The clocks and the mask, where these recordings have clocks and photos."""
+    shown = [clock_preview(store)] if clock_offsets(store) else []
+    if masked_photo(table, settings) is not None:
+        shown.append(mask_preview(table, settings))
+    return Gallery(shown)
 
 
 def clock_preview(store: MediaStore) -> go.Figure:

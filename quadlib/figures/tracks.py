@@ -48,7 +48,7 @@ def spectrogram(levels: np.ndarray, size: tuple[int, int]) -> Image.Image:
     """Levels in dB (bands, times), the lowest band at the bottom, the quietest twentieth dark."""
     low, high = np.percentile(levels, 5), levels.max()
     shade = np.clip((levels - low) / max(high - low, 1e-9), 0, 1)
-    colours = _palette()[(255 * shade[::-1]).astype(np.uint8)]
+    colours = palette()[(255 * shade[::-1]).astype(np.uint8)]
     return Image.fromarray(colours).resize(size, Image.Resampling.BILINEAR)
 
 
@@ -89,6 +89,7 @@ def bars(values: np.ndarray, size: tuple[int, int], colour: str) -> Image.Image:
 
 
 @cache
-def _palette() -> np.ndarray:
+def palette() -> np.ndarray:
+    """The one sequential map: uint8 (256, 3)."""
     colours = sample_colorscale(SEQUENTIAL, np.linspace(0, 1, 256).tolist(), colortype="tuple")
     return (255 * np.array(colours)).round().astype(np.uint8)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from quadlib.files import digest_file, outputs_folder, read_json, write_json
 
+# JupyterLab's own export would leave every figure out, as nbconvert does
+EXPORT = "--HTMLExporter.preprocessors=quadlib.reports.export.PlotlyFigures"
 ORIGINALS = ".originals.json"  # digests of the notebooks that the copies were made from
 
 
@@ -43,7 +45,7 @@ def start_lab(notebook: Path, outputs: str = "", options: tuple[str, ...] = ()) 
     waits until it ends; returns its exit code.
     """
     place = outputs_folder(outputs)
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={place.parent}"]
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={place.parent}", EXPORT]
     server = subprocess.Popen(
         [*command, *options, str(notebook)], env=os.environ | {"QUADLIB_OUTPUTS": str(place)}
     )

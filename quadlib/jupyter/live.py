@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import ipywidgets as widgets
 import plotly.graph_objects as go
 from plotly.io.json import to_json_plotly
 
+from quadlib.figures.still import still
 from quadlib.figures.style import CONFIG
 
 PICTURE_MIME = "application/vnd.quadlib.picture+json"  # which no front end shows by itself
@@ -47,10 +49,11 @@ def live(figure: go.Figure) -> go.FigureWidget:
 
 def with_picture(widget: widgets.Widget, figure: go.Figure) -> dict[str, Any]:
     """A widget as an output that also holds a figure, which a notebook keeps when its kernel has
-    ended: JupyterLab shows the widget, an export the figure.
+    ended: JupyterLab shows the widget, an export the figure, and what runs no script a picture.
     """
+    picture = base64.b64encode(still(figure)).decode()
     content = json.loads(to_json_plotly(figure)) | {"config": CONFIG}
-    return {**widget._repr_mimebundle_(), PICTURE_MIME: content}
+    return {**widget._repr_mimebundle_(), PICTURE_MIME: content, "image/png": picture}
 
 
 def reported(handler: Callable[..., None]) -> Callable[..., None]:

@@ -73,7 +73,7 @@ def cross_validate(
         for seed in range(settings.seed, settings.seed + seeds)
         for fold in range(1, folds + 1)
     ]
-    say(f"{run.name}: {folds} folds x {seeds} seed{'s' * (seeds > 1)} in {run.folder}")
+    say(f"{folds} folds x {seeds} seed{'s' * (seeds > 1)} in {run.folder}")
     began, trained = time.monotonic(), 0
     for number, (seed, fold) in enumerate(cells, start=1):
         part = _part(run, settings, seed, fold, folds)

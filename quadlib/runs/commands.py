@@ -21,9 +21,7 @@ def notebook_command(name: str, run: Run, parameters: Mapping[str, Any] | None =
         >>> notebook_command("04_evaluate", Run(Path("/data/my runs/a")), {"deep": True})
         "quadlib run 04_evaluate --run '/data/my runs/a' -p deep=true"
     """
-    return " ".join(
-        ["quadlib run", name, "--run", shlex.quote(str(run.folder)), *_given(parameters or {})]
-    )
+    return " ".join(["quadlib run", name, "--run", _place(run.folder), *_given(parameters or {})])
 
 
 def train_command(outputs: Path) -> str:
@@ -34,17 +32,17 @@ def train_command(outputs: Path) -> str:
 def demo_command(outputs: Path, fault: str = "") -> str:
     """The command that makes, trains and reports two runs, or one with a fault in it."""
     shown = f" --fault {fault}" if fault else ""
-    return f"quadlib demo --outputs {shlex.quote(str(outputs))}{shown}"
+    return f"quadlib demo --outputs {_place(outputs)}{shown}"
 
 
 def crossval_command(outputs: Path) -> str:
     """The command that trains and tests every fold of the default source."""
-    return f"quadlib crossval --outputs {shlex.quote(str(outputs))}"
+    return f"quadlib crossval --outputs {_place(outputs)}"
 
 
 def compare_command(outputs: Path) -> str:
     """The command that compares the runs whose names are put behind it."""
-    return f"quadlib compare --outputs {shlex.quote(str(outputs))}"
+    return f"quadlib compare --outputs {_place(outputs)}"
 
 
 def table_command(folder: Path) -> str:
@@ -54,7 +52,7 @@ def table_command(folder: Path) -> str:
 
 def doctor_command(run: Run) -> str:
     """The command that examines a run."""
-    return f"quadlib doctor {shlex.quote(str(run.folder))}"
+    return f"quadlib doctor {_place(run.folder)}"
 
 
 def check_command(settings: Mapping[str, Any]) -> str:
@@ -62,6 +60,16 @@ def check_command(settings: Mapping[str, Any]) -> str:
     training.
     """
     return " ".join(["quadlib data check", *_given(settings)])
+
+
+def _place(path: Path) -> str:
+    """A path as one word of a shell, from any folder: below the home folder by `~`, so that a page
+    that is passed on does not name its writer.
+    """
+    home = Path.home()
+    if path != home and path.is_relative_to(home):
+        return f"~/{shlex.quote(path.relative_to(home).as_posix())}"
+    return shlex.quote(str(path))
 
 
 def _given(parameters: Mapping[str, Any]) -> list[str]:

@@ -40,16 +40,16 @@ def test_the_inspector_answers_its_controls_and_opens_recordings(
     label = inspector.get_by_label("class").locator("option:checked").inner_text()
     assert f"{label} · session" in opened.inner_text()
     opened.scroll_into_view_if_needed()
-    picture = tmp_path / "inspector.png"
-    page.screenshot(path=str(picture))
-    if os.environ.get("QUADLIB_PICTURES"):
-        shutil.copy(picture, Path(os.environ["QUADLIB_PICTURES"]) / "inspector.png")
     play, slider = opened.get_by_role("button"), opened.get_by_role("slider")
     play.focus()
     page.keyboard.press("Enter")  # by the keyboard alone
     lab.until(lambda: opened.locator("audio").evaluate("sound => sound.currentTime > 0.2"), 20)
     assert play.inner_text() == "Pause"
     page.keyboard.press("Enter")
+    picture = tmp_path / "inspector.png"
+    page.screenshot(path=str(picture))
+    if os.environ.get("QUADLIB_PICTURES"):
+        shutil.copy(picture, Path(os.environ["QUADLIB_PICTURES"]) / "inspector.png")
     slider.focus()
     page.keyboard.press("Home")
     assert slider.get_attribute("aria-valuetext") == opened.locator(".quad-clock").inner_text()

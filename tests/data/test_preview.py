@@ -6,7 +6,7 @@ import pytest
 from quadlib.config import BatchesSettings
 from quadlib.data.preview import clock_offsets, first_look, masked_photo
 from quadlib.data.samples import Modality, SampleTable
-from quadlib.figures.previews import clock_preview, mask_preview
+from quadlib.figures.previews import clock_preview, mask_preview, previews
 
 
 def welds(media) -> SampleTable:
@@ -49,4 +49,8 @@ def test_the_mask_on_the_first_photo(media):
     assert "set image_mask" in mask_preview(welds(media), BatchesSettings()).layout.meta["caption"]
     silent = media.table(2).with_modalities(["audio"])
     assert masked_photo(silent, settings) is None
+    look = first_look(silent, kept_in(media))
+    assert [figure.layout.title.text for figure in previews(look, silent, settings)] == (
+        ["Clocks of one recording"] if clock_offsets(look) else []
+    )
     assert np.array_equal(hidden, masked_photo(welds(media), settings)[1])

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from quadlib.cli import app
-from quadlib.jupyter.lab import working_copies
+from quadlib.jupyter.lab import EXPORT, working_copies
 
 
 @pytest.fixture
@@ -69,5 +69,5 @@ def test_the_command_opens_a_copy_with_its_outputs(
     (command, environment), outputs = calls[0], tmp_path / "outputs"
     assert command[-2:] == ["--no-browser", str(outputs / "notebooks" / "02_train.ipynb")]
     assert environment["QUADLIB_OUTPUTS"] == str(outputs)
-    assert f"--ServerApp.root_dir={tmp_path}" in command
+    assert {f"--ServerApp.root_dir={tmp_path}", EXPORT} <= set(command)
     assert str(outputs / "notebooks") in done.output

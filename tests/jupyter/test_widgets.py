@@ -186,7 +186,7 @@ def test_the_static_twin_is_what_batch_mode_displays(
     monkeypatch.setenv("QUADLIB_BATCH", "0")
     made._ipython_display_()
     (bundle,) = displayed[-1:]
-    assert {"application/vnd.jupyter.widget-view+json", PICTURE_MIME} <= set(bundle)
+    assert {"application/vnd.jupyter.widget-view+json", PICTURE_MIME, "image/png"} <= set(bundle)
 
 
 def test_refresh_keeps_the_widget_and_its_traces() -> None:
