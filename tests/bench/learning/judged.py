@@ -11,7 +11,7 @@ from together import Data
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from quadlib.evaluation.crossed import standard_error
+from quadlib.evaluation.crossed import crossed_interval, standard_error
 from quadlib.evaluation.validation import skill
 
 
@@ -44,6 +44,7 @@ def judge(data: Data, weights: Weights, trust: Tensor) -> list[dict[str, Any]]:
                 "val": f1(codes[shown], named),
                 "val_error": error_of(codes[shown], named, groups),
                 "halves": [f1(codes[shown][part], named[part]) for part in (half, ~half)],
+                "answers": (codes[shown].numpy(), named.numpy(), groups.numpy(), half.numpy()),
                 "errors": [
                     error_of(codes[shown][part], named[part], groups[part])
                     for part in (half, ~half)
@@ -90,6 +91,42 @@ def kept_epoch(scores: np.ndarray, errors: np.ndarray) -> int:
     return int(np.flatnonzero(scores >= best - errors)[-1])
 
 
+def within_an_error(log: list[dict[str, Any]], scores: np.ndarray, part: int) -> int:
+    return kept_epoch(scores, np.array([line["errors"][part] for line in log]))
+
+
+def within_half(log: list[dict[str, Any]], scores: np.ndarray, part: int) -> int:
+    return kept_epoch(scores, np.array([line["errors"][part] / 2 for line in log]))
+
+
+def within_difference(log: list[dict[str, Any]], scores: np.ndarray, part: int) -> int:
+    """The last epoch that is within a standard error of its difference from the best before it."""
+    kept = 0
+    for epoch, line in enumerate(log):
+        best = int(scores[: epoch + 1].argmax())
+        codes, named, sessions, half = line["answers"]
+        chosen = half if part == 0 else ~half
+        pairs = [(codes[chosen], other[chosen]) for other in (log[best]["answers"][1], named)]
+        score = crossed_interval(pairs, [sessions[chosen]], int(codes.max()) + 1, confidence=0.683)
+        error = 0.0 if score.low is None else (score.high - score.low) / 2
+        kept = epoch if scores[epoch] >= scores[best] - error else kept
+    return kept
+
+
+def smoothed(log: list[dict[str, Any]], scores: np.ndarray, part: int) -> int:
+    """The epoch at the end of the three whose mean is highest."""
+    means = np.convolve(scores, np.ones(3) / 3, mode="valid")
+    return len(scores) - 1 - int(means[::-1].argmax())
+
+
+RULES = {
+    "1se": within_an_error,
+    "half": within_half,
+    "difference": within_difference,
+    "smoothed": smoothed,
+}
+
+
 def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
     """What the epochs of a run come to: `score` with the epoch chosen on the other half of val."""
     figures = {}
@@ -97,9 +134,10 @@ def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
         halves = np.array([line[key] for line in log])
         best = len(log) - 1 - halves[::-1].argmax(0)  # of equal epochs the later one
         figures[name] = float((halves[best[1], 0] + halves[best[0], 1]) / 2)
-    halves, errors = (np.array([line[key] for line in log]) for key in ("halves", "errors"))
-    kept = [kept_epoch(halves[:, part], errors[:, part]) for part in (0, 1)]
-    figures["score_1se"] = float((halves[kept[1], 0] + halves[kept[0], 1]) / 2)
+    halves = np.array([line["halves"] for line in log])
+    for name, rule in RULES.items():
+        kept = [rule(log, halves[:, part], part) for part in (0, 1)]
+        figures[f"score_{name}"] = float((halves[kept[1], 0] + halves[kept[0], 1]) / 2)
     figures["last"] = float(np.mean(log[-1]["halves"]))
     figures["view"] = max(log[-1]["views"])
     return figures

@@ -29,6 +29,9 @@ from quadlib.training.collapse import PLATEAU_PROGRESS
 WAYS = {
     "highest": ("plain", "score"),  # the epoch of the highest score
     "within an error": ("plain", "score_1se"),  # the latest within a standard error of it
+    "within half": ("plain", "score_half"),
+    "within its difference's": ("plain", "score_difference"),
+    "mean of 3 epochs": ("plain", "score_smoothed"),
     "last": ("plain", "last"),
     "running mean": ("running mean", "last"),
     "mean of 6 epochs": ("mean of the last 6", "last"),
