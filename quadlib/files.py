@@ -211,6 +211,16 @@ def outputs_folder(outputs: str = "") -> Path:
     return Path(chosen).expanduser().resolve() if chosen else project_root() / "outputs"
 
 
+def patient_environment() -> dict[str, str]:
+    """The environment of a child process whose torch threads sleep while they wait for each other,
+    unless it says otherwise.
+
+    By default they spin, and where other programs want the cores too, one that spins keeps out the
+    one that is waited for: a training step of a small model took twenty times as long.
+    """
+    return {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+
+
 def usable_cores() -> int:
     """The cores that this process may use, 1 at least; where the system knows no affinity (macOS),
     all of the machine's.

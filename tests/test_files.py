@@ -12,6 +12,7 @@ from quadlib.files import (
     digest_bytes,
     digest_file,
     outputs_folder,
+    patient_environment,
     project_root,
     read_json,
     read_record,
@@ -20,6 +21,13 @@ from quadlib.files import (
     write_record,
     write_text,
 )
+
+
+def test_threads_of_a_child_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert patient_environment() == {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert patient_environment()["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from quadlib.files import digest_file, outputs_folder, read_json, write_json
+from quadlib.files import (
+    digest_file,
+    outputs_folder,
+    patient_environment,
+    read_json,
+    write_json,
+)
 
 # JupyterLab's own export would leave every figure out, as nbconvert does
 EXPORT = "--HTMLExporter.preprocessors=quadlib.reports.export.PlotlyFigures"
@@ -47,7 +52,8 @@ def start_lab(notebook: Path, outputs: str = "", options: tuple[str, ...] = ()) 
     place = outputs_folder(outputs)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={place.parent}", EXPORT]
     server = subprocess.Popen(
-        [*command, *options, str(notebook)], env=os.environ | {"QUADLIB_OUTPUTS": str(place)}
+        [*command, *options, str(notebook)],
+        env=patient_environment() | {"QUADLIB_OUTPUTS": str(place)},
     )
     while True:
         try:

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from quadlib.files import read_json
+from quadlib.files import patient_environment, read_json
 from quadlib.runs import Run
 
 # What an interrupted cell gets to end its step and save before everything is killed.
@@ -49,7 +49,7 @@ def run_child(
         "parameters": parameters,
         "timeout_seconds": round(timeout_seconds),
     }
-    environment = os.environ | {
+    environment = patient_environment() | {
         "QUADLIB_BATCH": "1",
         "PYTHONUNBUFFERED": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
