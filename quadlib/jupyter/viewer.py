@@ -15,9 +15,10 @@ from quadlib.config import MediaSettings
 from quadlib.data.recording import open_recording
 from quadlib.data.samples import SampleTable
 from quadlib.figures import viewer as pages
-from quadlib.figures.style import in_batch
+from quadlib.figures.style import in_batch, many
 from quadlib.jupyter.live import reported
 
+MOST_CHARACTERS = 700_000  # of posters: a report stays below 3 MB, the engine of its figures in it
 RENDER = """
 function render({ model, el }) {
   let stops = [];
@@ -53,11 +54,9 @@ class RecordingViewer:
     """Opens the recordings of a table: choose one, see its frames, photos, waveform and sensors on
     one axis of time, and play it.
 
-    In batch it shows the first `MOST` choices as posters, which hold no media, or with `media`
-    everything. `widget` is made on first use. `names` is what one choice is called.
+    In batch it shows the choices as posters, which hold no media, or with `media` everything.
+    `widget` is made on first use. `names` is what one choice is called.
     """
-
-    MOST = 10
 
     def __init__(
         self,
@@ -96,10 +95,18 @@ class RecordingViewer:
         return pages.side_by_side(make(recording) for recording in opened)
 
     def static(self) -> str:
-        """What a page without a kernel shows of the choices."""
+        """What a page without a kernel shows of the choices: posters as far as a report has room,
+        or with `media` all of them.
+        """
         make = pages.recording_html if self.media else pages.poster_html
-        shown = self.choices[: self.MOST]
-        return "".join(self.page(choice.rows, make) for choice in shown)
+        shown: list[str] = []
+        for choice in self.choices:
+            if sum(map(len, shown)) > MOST_CHARACTERS and not self.media:
+                left = many(len(self.choices) - len(shown), "further choice")
+                shown.append(f"<p>{left} can be opened in JupyterLab.</p>")
+                break
+            shown.append(self.page(choice.rows, make))
+        return "".join(shown)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

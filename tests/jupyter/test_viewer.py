@@ -83,6 +83,14 @@ def embeddings(table: SampleTable, tmp_path) -> EmbeddingMap:
     return made
 
 
+def test_a_report_has_room_for_so_many_posters(
+    table: SampleTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quadlib.jupyter.viewer.MOST_CHARACTERS", 1)
+    page = RecordingViewer(table, MediaSettings(), choices_of(table, np.arange(3))).static()
+    assert page.count("<figure") == 1 and "2 further choices can be opened" in page
+
+
 def test_points_of_the_map_open_and_choose_recordings(embeddings: EmbeddingMap) -> None:
     assert "quad-map" in embeddings.widget._dom_classes
     shown = [trace for trace in embeddings.figure.data if trace.visible is not False]
