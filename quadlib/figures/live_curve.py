@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from quadlib.figures.history import Record
-from quadlib.figures.style import INK, number
+from quadlib.figures.style import number
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, FOOT = 680, 240, 60, 60, 14, 30
 MOST_POINTS = 400
@@ -53,7 +53,7 @@ def loss_svg(history: Sequence[Record]) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" style="max-width:{WIDTH}px;width:100%" role="img" '
         f'aria-label="{escape(words)}"><g font-family="system-ui, sans-serif" font-size="12" '
-        f'fill="{INK}">{"".join(drawn)}<text x="0" y="{TOP + 4}">{number(high)}</text>'
+        f'fill="currentColor">{"".join(drawn)}<text x="0" y="{TOP + 4}">{number(high)}</text>'
         f'<text x="0" y="{HEIGHT - FOOT + 4}">{number(low)}</text>'
         f'<text x="{LEFT}" y="{HEIGHT - 6}">{ends}</text></g></svg>'
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # No one grey reads on JupyterLab's light and dark pages alike: figures there take the page's ink.
 INK = """<style>
-.js-plotly-plot :is(.xtick, .ytick, .g-gtitle, .legend, .colorbar, [class*="title"]) text,
+.js-plotly-plot :is([class$="tick"], .legend, .colorbar, [class*="title"]) text,
 .js-plotly-plot text:is([class*="title"]) {
   fill: var(--jp-content-font-color1, #797979) !important;
 }

@@ -32,7 +32,7 @@ def test_the_inspector_answers_its_controls_and_opens_recordings(
     lab.until(lambda: lab.idle(), 120)
     inspector.scroll_into_view_if_needed()
     ink = "text => getComputedStyle(text).fill"
-    for text in (".xtick text", ".xtitle", ".gtitle"):  # the page's own ink, in either theme
+    for text in (".xtick text", ".ytick text"):  # the page's own ink, in either theme
         assert inspector.locator(text).first.evaluate(ink) != "rgb(121, 121, 121)"
     opened = inspector.locator(".quad-recording")
     cell = inspector.locator(".heatmap-label text").first
