@@ -18,7 +18,6 @@ from quadlib.figures import viewer as pages
 from quadlib.figures.style import in_batch, many
 from quadlib.jupyter.live import reported
 
-MOST_CHARACTERS = 700_000  # of posters: a report stays below 3 MB, the engine of its figures in it
 RENDER = """
 function render({ model, el }) {
   let stops = [];
@@ -54,9 +53,11 @@ class RecordingViewer:
     """Opens the recordings of a table: choose one, see its frames, photos, waveform and sensors on
     one axis of time, and play it.
 
-    In batch it shows the choices as posters, which hold no media, or with `media` everything.
-    `widget` is made on first use. `names` is what one choice is called.
+    In batch it shows the first `MOST` choices as posters, which hold no media, or with `media`
+    everything. `widget` is made on first use. `names` is what one choice is called.
     """
+
+    MOST = 5  # a report stays below 3 MB, with the engine of its figures in it
 
     def __init__(
         self,
@@ -95,17 +96,11 @@ class RecordingViewer:
         return pages.side_by_side(make(recording) for recording in opened)
 
     def static(self) -> str:
-        """What a page without a kernel shows of the choices: posters as far as a report has room,
-        or with `media` all of them.
-        """
+        """What a page without a kernel shows: the first choices, as posters or with `media`."""
         make = pages.recording_html if self.media else pages.poster_html
-        shown: list[str] = []
-        for choice in self.choices:
-            if sum(map(len, shown)) > MOST_CHARACTERS and not self.media:
-                left = many(len(self.choices) - len(shown), "further choice")
-                shown.append(f"<p>{left} can be opened in JupyterLab.</p>")
-                break
-            shown.append(self.page(choice.rows, make))
+        shown = [self.page(choice.rows, make) for choice in self.choices[: self.MOST]]
+        if left := len(self.choices) - len(shown):
+            shown.append(f"<p>{many(left, 'further choice')} can be opened in JupyterLab.</p>")
         return "".join(shown)
 
     def _ipython_display_(self) -> None:

@@ -86,7 +86,7 @@ def embeddings(table: SampleTable, tmp_path) -> EmbeddingMap:
 def test_a_report_has_room_for_so_many_posters(
     table: SampleTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quadlib.jupyter.viewer.MOST_CHARACTERS", 1)
+    monkeypatch.setattr(RecordingViewer, "MOST", 1)
     page = RecordingViewer(table, MediaSettings(), choices_of(table, np.arange(3))).static()
     assert page.count("<figure") == 1 and "2 further choices can be opened" in page
 
