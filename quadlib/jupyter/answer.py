@@ -36,10 +36,10 @@ class Answer:
         from IPython.display import HTML, display
 
         text = "" if started_by_quadlib() else WAITING
-        if not started_by_quadlib():
-            display(HTML(INK))
         self._verdict = display(HTML(text), display_id=True)
         self._picture = display(HTML(""), display_id=True)
+        if not started_by_quadlib():
+            display(HTML(INK))
 
     def give(self, verdict: Verdict, picture: go.Figure | None = None) -> Verdict:
         """Fills the place at the top, and returns the verdict, to be shown here as well."""

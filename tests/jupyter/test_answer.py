@@ -83,7 +83,7 @@ def test_until_then_it_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -
     answer = Answer()
     answer._ipython_display_()
     waiting = "<p>The answer appears here once the cells below have run.</p>"
-    assert shown == [INK, waiting, ""]
+    assert shown == [waiting, "", INK]
     verdict = Verdict("fine", "All is well.")
     assert answer.give(verdict, go.Figure()) is verdict
     assert shown[3] is verdict and "application/vnd.plotly.v1+json" in shown[4]
