@@ -52,6 +52,11 @@ class Bystanders:
             if parameter is not None and id(parameter) not in known
         }
 
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """All of their weights, under names of no meaning."""
+        return {f"copy {n}": kept for n, (kept, _) in enumerate(self._first.values())}
+
     def still(self, module: nn.Module) -> bool:
         """Whether all weights of a module are the ones that it had."""
         own = list(module.parameters())

@@ -24,6 +24,7 @@ from quadlib.diagnosis.observe.record import (
     Unscale,
     ZeroGrad,
 )
+from quadlib.diagnosis.observe.run_log import RunLogWatch
 
 
 class Journal:
@@ -32,6 +33,7 @@ class Journal:
     def __init__(self) -> None:
         self.record = Record()
         self._names = Names(self.record)
+        self._log = RunLogWatch(self.record.log, self.watching)
         self._thread, self._process = threading.get_ident(), os.getpid()
         self._busy = False
         self._step = 0
@@ -73,6 +75,12 @@ class Journal:
     def clipped(self, norm: Any, limit: Any) -> None:
         with self.looking():
             self.record.events.append(Clip(self._step, float(norm), float(limit)))
+
+    def functional_gradient(self, inputs: Any) -> None:
+        """torch.autograd.grad with respect to parameters: a step made by hand may follow."""
+        wanted = inputs if isinstance(inputs, (tuple, list)) else [inputs]
+        if any(isinstance(item, nn.Parameter) for item in wanted):
+            self.record.functional_gradients += 1
 
     def unscaled(self) -> None:
         self.record.events.append(Unscale(self._step))

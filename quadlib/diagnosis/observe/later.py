@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from quadlib.diagnosis.observe.evaluations import Evaluated
+
 
 @dataclass
 class Run:
@@ -66,8 +68,8 @@ class LaterLoad:
 
 @dataclass(frozen=True)
 class Save:
-    """An object was written with torch.save. keys: those at its top. live: names of the living
-    parameters, as the record knows them, whose values it holds. lacks: names of parameters that an
+    """An object was written with torch.save. keys: those at its top. live: ids of the living
+    parameters, those of copies too, whose values it holds. lacks: names of parameters that an
     optimiser's state in it belongs to, of which it holds neither the values nor any others of their
     shape. resumable: it holds an optimiser's state; schedule: and a scheduler's. without: the names
     of running statistics that it leaves out of a module all of whose parameters it holds.
@@ -76,7 +78,7 @@ class Save:
     step: int
     file: str
     keys: tuple[str, ...]
-    live: frozenset[str]
+    live: frozenset[int]
     lacks: frozenset[str] = frozenset()
     resumable: bool = False
     schedule: bool = False
@@ -105,7 +107,8 @@ class Later:
     modules that were called several times without gradients in training mode between two steps, as
     rarely as an evaluation is. stayed: after an evaluation a step was taken with every layer in
     evaluation mode that had been in training mode. still: modules that were evaluated with the very
-    weights that they had when the watched steps were over.
+    weights that they had when the watched steps were over. evaluated_on: what trained modules were
+    given in evaluations. known: ids of the parameters that `Save.live` can name.
     """
 
     first_step: int
@@ -122,3 +125,5 @@ class Later:
     bursts: list[nn.Module] = field(default_factory=list)
     stayed: bool = False
     still: list[nn.Module] = field(default_factory=list)
+    evaluated_on: list[Evaluated] = field(default_factory=list)
+    known: frozenset[int] = frozenset()

@@ -54,7 +54,7 @@ class LaterHooks(Patches):
             try:
                 result = old(module, *args, **kwargs)
             finally:
-                watch.called(module, result)
+                watch.called(module, (args, kwargs), result)
             return result
 
         return __call__

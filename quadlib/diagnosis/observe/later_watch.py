@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from quadlib.diagnosis.observe.digests import Bystanders
+from quadlib.diagnosis.observe.evaluations import EvaluationWatch
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.later import Kept, Later, LaterLoad, Run, Save
 from quadlib.diagnosis.observe.later_hooks import LaterHooks
@@ -64,7 +65,10 @@ class LaterWatch:
         self._kept: dict[int, tuple[Mapping[str, Any], Kept]] = {}
         self._saved: set[int] = set()
         self._modes = ModeWatch(later, self.record.modules.values())
+        self._inputs = EvaluationWatch(later.evaluated_on)
         self._others = Bystanders(self.record)
+        self._living = {**self._others.parameters, **self.record.parameters, **self.trained}
+        later.known = frozenset(map(id, self._living.values()))
         self._modules: dict[int, bool] = {}
 
     def install(self) -> None:
@@ -186,8 +190,10 @@ class LaterWatch:
 
     def calling(self) -> None:
         self._depth += 1
+        if self._depth == 1:
+            self._inputs.before()
 
-    def called(self, module: nn.Module, result: Any) -> None:
+    def called(self, module: nn.Module, args: Any, result: Any) -> None:
         """A module was called without gradients."""
         self._depth -= 1
         if self._depth or result is None:
@@ -199,8 +205,11 @@ class LaterWatch:
                 self._begins([module])
             elif len(self._pending) < MOST_MODULES:
                 self._pending.append(module)
-            if self._run is None and self._is_trained(module):
-                self._modes.called(module)
+            if self._is_trained(module):
+                if self._run is None:
+                    self._modes.called(module)
+                if not module.training:
+                    self._inputs.after(module, args)
         if time.monotonic() > self._deadline:
             self.leave("limit")
 
@@ -262,7 +271,7 @@ class LaterWatch:
             tensors = list(weights_in(content))
             keys = tuple(map(str, content)) if isinstance(content, Mapping) else ()
             stepped = self._stepped(content)
-            live = held_by(tensors, {**self.record.parameters, **self.trained})
+            live = frozenset(id(self._living[held]) for held in held_by(tensors, self._living))
             lacks = lacking(tensors, live, {name: self.trained[name] for name in stepped})
             name = (
                 str(file) if isinstance(file, (str, bytes)) or hasattr(file, "__fspath__") else ""

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
 
-from quadlib.diagnosis.observe.record import Leaf
-
 MOST_LEAVES = 64
 MOST_DEPTH = 6
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A tensor inside a nested value: where it lies ("[0]['video']"), its shape and dtype."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.startswith(("float", "bfloat", "complex"))
 
 
 def tensors_in(value: Any) -> list[tuple[str, Tensor]]:

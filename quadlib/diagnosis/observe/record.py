@@ -15,19 +15,8 @@ from torch import Tensor, nn
 
 from quadlib.diagnosis.observe.graph import Comparison
 from quadlib.diagnosis.observe.later import Later
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A tensor inside a nested value: where it lies ("[0]['video']"), its shape and dtype."""
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def is_float(self) -> bool:
-        return self.dtype.startswith(("float", "bfloat", "complex"))
+from quadlib.diagnosis.observe.leaves import Leaf as Leaf
+from quadlib.diagnosis.observe.run_log import RunLog
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,8 @@ class ModuleCall(Event):
 
     module: its name in `Record.modules`. depth: how many modules were calling it. inputs: argument
     path -> the mark of the batch leaf that it is, "" where it is none. training: the module's flag.
-    gradient: whether gradients were enabled. finite: whether its outputs are.
+    gradient: whether gradients were enabled. finite: whether its outputs are. scales: of the traced
+    steps, mean and spread of each sample that it was given (`scales_of`).
     """
 
     module: str
@@ -79,6 +69,7 @@ class ModuleCall(Event):
     training: bool
     gradient: bool
     finite: bool = True
+    scales: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -160,6 +151,29 @@ class Force(Event):
     how: str
     gated: bool
     both: bool
+
+
+@dataclass(frozen=True)
+class OddLogits(Event):
+    """A softmax of a traced pass's loss is given what are no logits over classes: what `by` gave,
+    or, where by is empty, logits of which it takes the rows for the classes. softmax: its node's
+    name. shape: of what it is given.
+    """
+
+    by: str
+    softmax: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Crossed(Event):
+    """An operation of a traced pass set what modules gave for every row of a batch against what the
+    batch says of every row, where one of them was spread along the other's rows.
+    """
+
+    operation: str
+    given: tuple[int, ...]
+    wanted: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -258,12 +272,12 @@ class Record:
 
     ended: "enough" after the wanted steps, "finished" when the loop ended by itself, or the
     exception that ended it. parameters: name -> parameter of every module that took part and of
-    what the optimisers hold. idle: living optimisers that never
-    stepped. bystanders: loaders at hand in the loop that gave no batch. named_loaders: the
-    loaders among its variables, by name. counts: its variables that
-    say how long the run is meant to be (`epochs`, `max_steps`). buffers and parameters in
-    no optimiser have digests: name -> checksums of the first backward pass and of the end. later:
-    what was seen after the watched steps. facts: what was concluded from the record. faults: errors
+    what the optimisers hold. idle: living optimisers that never stepped. bystanders: loaders at
+    hand in the loop that gave no batch. named_loaders: the loaders among its variables, by name.
+    counts: its variables that say how long the run is meant to be (`epochs`, `max_steps`). buffers
+    and parameters in no optimiser have digests: name -> checksums of the first backward pass and of
+    the end. later: what was seen after the watched steps; log: what was noted of every step of
+    both. facts: what was concluded from the record. faults: errors
     of the recorder's own, which are bugs.
     """
 
@@ -285,6 +299,7 @@ class Record:
     seconds_watching: float = 0.0
     faults: list[str] = field(default_factory=list)
     later: Later | None = None
+    log: RunLog = field(default_factory=RunLog)
     facts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def of(self, kind: type[E], *, step: int | None = None) -> Iterator[E]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from quadlib.diagnosis.conventions import EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.batches import BatchWatch
 from quadlib.diagnosis.observe.digests import note_digests
+from quadlib.diagnosis.observe.evaluations import scales_of
 from quadlib.diagnosis.observe.forces import ForceWatch
 from quadlib.diagnosis.observe.gradients import GradientWatch, RowWatch, parameter_step
 from quadlib.diagnosis.observe.graph import read_comparison
@@ -26,6 +27,7 @@ from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.layers import LayerWatch
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
 from quadlib.diagnosis.observe.leaving import AlreadyObserving, EnoughSeen, observing
+from quadlib.diagnosis.observe.logits import read_logits
 from quadlib.diagnosis.observe.names import (
     counts_at_hand,
     frames_of,
@@ -41,15 +43,13 @@ from quadlib.diagnosis.observe.record import (
     OptimiserStep,
     ScalerStep,
 )
-from quadlib.diagnosis.observe.trace import Trace
+from quadlib.diagnosis.observe.trace import MODULE, Trace
 
 MOST_CALLS_A_STEP = 4000
 # A loop that accumulates, or whose scaler skips every step, is left all the same.
 MOST_PASSES_A_STEP = 32
 # Traced passes keep their tensors: so many, and no more.
 MOST_TRACED_PASSES = 8
-
-MODULE = "module "  # in front of a module's name among the marks
 
 
 class Recorder(Journal):
@@ -101,6 +101,7 @@ class Recorder(Journal):
                 "leave the outer `observe` first"
             )
         self.record.arguments = tuple(sys.argv[1:])
+        self._log.install()
         self._hooks.install()
         if self.traced_steps:
             self._trace = Trace()
@@ -135,6 +136,7 @@ class Recorder(Journal):
 
     def release(self) -> None:
         """Another loop may be observed from now on."""
+        self._log.remove()
         observing.release()
 
     def look_at_hand(self, frames: Iterable[FrameType]) -> None:
@@ -191,7 +193,8 @@ class Recorder(Journal):
                 if tensor.grad_fn is not None:
                     self._outputs[tensor.grad_fn] = (name, path, tensor)
             has_parts = next(module.children(), None) is not None
-            if self._trace is not None and not has_parts:
+            leaf = not has_parts or isinstance(module, nn.MultiheadAttention)
+            if self._trace is not None and leaf:
                 self._layers.saw(name, module, args, result, gradient, self._trace.rows)
                 if next(module.parameters(False), None) is not None:
                     for _, tensor in pairs:
@@ -202,6 +205,7 @@ class Recorder(Journal):
                 call = ModuleCall(
                     self._step, name, type(module).__name__, self._depth, inputs, outputs,
                     module.training, gradient, finite,
+                    scales_of(args) if self._trace is not None else {},
                 )  # fmt: skip
                 self.record.events.append(call)
 
@@ -250,6 +254,8 @@ class Recorder(Journal):
                     alone,
                 )
             )
+            if trace is not None:
+                self.record.events += [*read_logits(self._step, loss), *trace.crossed(self._step)]
             if trace is not None and comparison is not None:
                 self._rows.watch(self._step, comparison, self._outputs)
         if self._trace is not None:
@@ -268,12 +274,6 @@ class Recorder(Journal):
                 self._end_trace()
         if self._passes >= MOST_PASSES_A_STEP * self.steps:
             self._end()
-
-    def functional_gradient(self, inputs: Any) -> None:
-        """torch.autograd.grad with respect to parameters: a step made by hand may follow."""
-        wanted = inputs if isinstance(inputs, (tuple, list)) else [inputs]
-        if any(isinstance(item, nn.Parameter) for item in wanted):
-            self.record.functional_gradients += 1
 
     def scaler_stepped(self, scaler: Any, skipped: bool) -> None:
         with self.looking():

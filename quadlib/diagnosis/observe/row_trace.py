@@ -72,6 +72,23 @@ class RowTrace:
         rows = self._get(tensor)
         return None if rows is None or rows.dim != dim % max(tensor.ndim, 1) else rows.numbers
 
+    def across(self, one: Tensor, other: Tensor) -> bool:
+        """Whether the rows of two tensors lie along different dimensions of what they broadcast to,
+        one value of each a row: (n, 1) against (n,).
+        """
+        n = max(one.ndim, other.ndim)
+        dims = []
+        for tensor in (one, other):
+            rows = self._get(tensor)
+            if rows is None or rows.dim is None or len(rows.numbers.unique()) < 2:
+                return False
+            if tensor.numel() != len(rows.numbers):
+                strides = [s for d, s in enumerate(tensor.stride()) if d != rows.dim]
+                if any(strides):  # more than one value a row
+                    return False
+            dims.append(rows.dim + n - tensor.ndim)
+        return n == 2 and dims[0] != dims[1]
+
     def torn(self, tensor: Tensor, dim: int | None) -> bool:
         """Whether rows along a dimension (None: all but the last one) hold parts of several rows of
         the batch, each of which lies in several of them: what a reshape in place of a transpose

@@ -106,14 +106,14 @@ def held_by(tensors: Iterable[Tensor], parameters: Mapping[str, Tensor]) -> froz
 
 
 def lacking(
-    tensors: Iterable[Tensor], live: frozenset[str], wanted: Mapping[str, Tensor]
+    tensors: Iterable[Tensor], live: frozenset[int], wanted: Mapping[str, Tensor]
 ) -> frozenset[str]:
-    """Names of the wanted parameters of which a saved object holds neither the values (those are
-    named by live) nor, left over, others of their shape.
+    """Names of the wanted parameters of which a saved object holds neither the values (of those the
+    ids are live) nor, left over, others of their shape.
     """
     shapes = Counter(tuple(tensor.shape) for tensor in tensors)
-    shapes.subtract(tuple(wanted[name].shape) for name in live & set(wanted))
-    missing = [name for name in wanted if name not in live]
+    shapes.subtract(tuple(part.shape) for part in wanted.values() if id(part) in live)
+    missing = [name for name, part in wanted.items() if id(part) not in live]
     return frozenset(name for name in missing if shapes[tuple(wanted[name].shape)] <= 0)
 
 

@@ -16,8 +16,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from quadlib.diagnosis.observe.forces import Comparisons
+from quadlib.diagnosis.observe.record import Crossed
 from quadlib.diagnosis.observe.row_trace import RowTrace
 
+MODULE = "module "  # in front of a module's name among the marks
+# Operations that set one value against another.
+PAIRING = (
+    "aten::sub",
+    "aten::mse_loss",
+    "aten::l1_loss",
+    "aten::smooth_l1_loss",
+    "aten::huber_loss",
+)
 # The operation behind .item() and bool(tensor): what leaves the tensors cannot be followed.
 INTO_PYTHON = "aten::_local_scalar_dense"
 
@@ -40,6 +50,7 @@ class Trace(TorchDispatchMode):
         self._kept: list[Tensor] = []
         self._touched = 0
         self._hidden = 0
+        self._crossed: list[tuple[str, Tensor, Tensor]] = []
 
     def mark(self, tensor: Tensor, mark: str) -> None:
         """Adds a mark to a tensor and to whatever shares its storage."""
@@ -52,6 +63,26 @@ class Trace(TorchDispatchMode):
     def leave(self, tensor: Tensor) -> None:
         """Notes that a tensor was read into Python or numpy."""
         self._hidden |= self._marks.get(_storage(tensor), 0)
+
+    def crossed(self, step: int) -> list[Crossed]:
+        """Where every row that modules gave was set against every row of the batch, since the last
+        question.
+        """
+        events = [
+            Crossed(step, name.removeprefix("aten::"), tuple(given.shape), tuple(wanted.shape))
+            for name, given, wanted in self._crossed
+        ]
+        self._crossed.clear()
+        return events
+
+    def _note_crossing(self, name: str, args: Any) -> None:
+        sides = [value for value in args[:2] if isinstance(value, Tensor)]
+        if len(sides) < 2 or not self.rows.across(*sides):
+            return
+        learned = [any(mark.startswith(MODULE) for mark in self.of(side)) for side in sides]
+        if learned[0] != learned[1]:
+            given, wanted = sides if learned[0] else sides[::-1]
+            self._crossed.append((name, given, wanted))
 
     @property
     def hidden(self) -> frozenset[str]:
@@ -98,6 +129,8 @@ class Trace(TorchDispatchMode):
             self._add(value, reached)
         self.rows.follow(func, args, kwargs, results)
         self.comparisons.note(schema.name, args, results)
+        if schema.name in PAIRING:
+            self._note_crossing(schema.name, args)
         for place, argument in enumerate(schema.arguments):  # changed in place, or out=
             if argument.alias_info is not None and argument.alias_info.is_write:
                 value = args[place] if place < len(args) else kwargs.get(argument.name)

@@ -86,3 +86,24 @@ B22 = Contract(
         )
     ),
 )
+
+B23 = Contract(
+    "QL-B23",
+    title="the weights of the draw make rare classes rarer",
+    what="A sampler that draws by weights gives a rare class less than its share of the data.",
+    why=(
+        "The weights are the classes' counts where their inverse was meant: rare classes all but "
+        "vanish from the batches, and have no positives there."
+    ),
+    fix="WeightedRandomSampler(1 / counts[labels], len(labels)): one weight a sample.",
+    predicts=("QL-B02", "QL-B03", "QL-P10"),
+    example=watched(
+        "loss(model(x), y)",
+        before=(
+            "labels[:40] = 0\n"
+            "weights = labels.bincount()[labels].double()\n"
+            "sampler = torch.utils.data.WeightedRandomSampler(weights, 64)\n"
+            "loader = DataLoader(TensorDataset(inputs, labels), batch_size=16, sampler=sampler)\n"
+        ),
+    ),
+)

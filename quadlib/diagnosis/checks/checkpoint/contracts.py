@@ -203,3 +203,27 @@ C22 = Contract(
         after=("    torch.save({n: p.detach() for n, p in model.named_parameters()}, 'best.pth')\n")
     ),
 )
+
+C23 = Contract(
+    "QL-C23",
+    title="what is evaluated is not saved",
+    what=(
+        "An average or a teacher of the trained model is evaluated, and the files that are saved "
+        "hold the trained model's weights and none of its own."
+    ),
+    why="The scores belong to weights that are gone when the script ends.",
+    fix="Save the state_dict of the average too. Seen in ai2cm/ace issue 349, DiT issue 35.",
+    predicts=("QL-C05",),
+    example=watched_on(
+        each_epoch=(
+            "        for slow, fast in zip(average.parameters(), model.parameters()):\n"
+            "            slow.data.lerp_(fast.data, 0.1)\n"
+        ),
+        after=(
+            "    torch.save(model.state_dict(), 'last.pth')\n"
+            "    with torch.no_grad():\n        average(inputs)\n"
+        ),
+    ).replace(
+        "import quadlib\n", "import copy\nimport quadlib\naverage = copy.deepcopy(model).eval()\n"
+    ),
+)

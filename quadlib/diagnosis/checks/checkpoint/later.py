@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import nn
+
 from quadlib.diagnosis import conventions
-from quadlib.diagnosis.checks.checkpoint.contracts import C01, C03, C20, C21, C22
+from quadlib.diagnosis.checks.checkpoint.contracts import C01, C03, C20, C21, C22, C23
 from quadlib.diagnosis.checks.checkpoint.observed import misfit
 from quadlib.diagnosis.evidence.examination import Examination
-from quadlib.diagnosis.evidence.observed.later import later
+from quadlib.diagnosis.evidence.observed.later import later, shaped_alike
 from quadlib.diagnosis.evidence.observed.roles import parts
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -107,6 +109,41 @@ def with_statistics(x: Examination) -> Iterator[Finding]:
                 explains=("scores that are worse after loading than before saving",),
             )
             return
+
+
+@check(C23, "what the watched loop evaluates is what it saves", phase="later")
+def unsaved_weights(x: Examination) -> Iterator[Finding]:
+    seen = later(x)
+    saves = [save for save in seen.saves if save.live]
+    moved = {id(p) for o in x.record.optimisers for g in o.param_groups for p in g["params"]}
+    trained = [m for m in x.record.modules.values() if _matrices(m) & moved]
+    copies = [
+        module
+        for module in seen.evaluating
+        if not _matrices(module) & moved and any(shaped_alike(module, m) for m in trained)
+    ]
+    if not saves or not copies:
+        raise Unavailable("no copy of a trained model was evaluated beside files of weights")
+    for module in copies:
+        own = _matrices(module)
+        if own and own <= seen.known and not any(save.live & own for save in saves):
+            kind = type(module).__name__
+            yield C23.broken(
+                "warning",
+                f"the {kind} that is evaluated is in no saved file",
+                saves[-1].file or "torch.save",
+                (
+                    f"{len(saves)} files hold weights of the trained model; of the one that is "
+                    "evaluated, which no optimiser moves, they hold no matrix",
+                ),
+                explains=("a score that the saved file cannot reach",),
+            )
+            return
+
+
+def _matrices(module: nn.Module) -> set[int]:
+    """Parameters of two dimensions or more; vectors may be equal by chance, as zeros are."""
+    return {id(p) for p in module.parameters() if p.ndim > 1}
 
 
 @check(C03, "a file to resume from holds the schedule", phase="later")

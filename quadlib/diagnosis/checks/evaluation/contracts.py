@@ -157,3 +157,21 @@ E21 = Contract(
         after="    fresh = Model().eval()\n    with torch.no_grad():\n        fresh(inputs)\n"
     ),
 )
+
+E22 = Contract(
+    "QL-E22",
+    title="evaluation and training prepare their inputs differently",
+    what=(
+        "The samples that a module is given in evaluation have another mean or spread than those "
+        "of training, so that hardly one of them is like those."
+    ),
+    why=(
+        "A normalisation is missing or another one on one side. The model meets inputs that it "
+        "never learned from; the score is low, and the loss shows nothing."
+    ),
+    fix="One function prepares the inputs of both; only random changes belong to training alone.",
+    predicts=("QL-E10", "QL-C05"),
+    example=watched_on(
+        after="    model.eval()\n    with torch.no_grad():\n        model(inputs * 255)\n"
+    ),
+)

@@ -217,3 +217,44 @@ P27 = Contract(
         )
     ),
 )
+
+P28 = Contract(
+    "QL-P28",
+    title="a cross-entropy is given something else than logits",
+    what=(
+        "The softmax inside a cross-entropy is given what a softmax, a sigmoid or a ReLU gave, or "
+        "it sums over the rows of the batch in place of the classes."
+    ),
+    why=(
+        "Probabilities differ by 1 at most: a softmax of them is nearly even, the loss stays near "
+        "ln C and its gradient is small. A ReLU makes every logit below 0 alike."
+    ),
+    fix=(
+        "Hand the last layer's output to the cross-entropy as it is; it holds the softmax, over "
+        "dimension 1. Seen in PyTorch forum threads on CrossEntropyLoss after Softmax."
+    ),
+    predicts=("QL-P10",),
+    example=watched("cross_entropy(model(x).softmax(1), y)"),
+)
+
+P29 = Contract(
+    "QL-P29",
+    title="every output is compared with every sample's target",
+    what=(
+        "Outputs of shape (n, 1) are set against targets of shape (n,), which broadcasting makes "
+        "(n, n) of."
+    ),
+    why=(
+        "The best answer is the targets' mean for every sample: the loss falls, and nothing is "
+        "learned."
+    ),
+    fix="Give both one shape: output.squeeze(1), or target[:, None].",
+    predicts=("QL-P10",),
+    example=watched(
+        "(head(model(x)) - y.float()).square().mean()",
+        before=(
+            "head = nn.Linear(16, 1)\n"
+            "optimizer.add_param_group({'params': list(head.parameters())})\n"
+        ),
+    ),
+)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.observe.later import Later
 from quadlib.diagnosis.subject import Unavailable
+
+
+def shaped_alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules have parameters of the same shapes, in order."""
+    return [p.shape for p in one.parameters()] == [p.shape for p in other.parameters()]
 
 
 def later(x: Examination) -> Later:

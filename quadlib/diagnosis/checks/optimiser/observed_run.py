@@ -1,0 +1,121 @@
+"""Contracts of the rates over the epochs of a watched run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.optimiser.observed_rates import CYCLIC
+from quadlib.diagnosis.checks.optimiser.watched_contracts import O16, O17, O18
+from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.subject import Unavailable
+
+FEWEST_STEPS = 4  # of an epoch whose rates are compared
+CHANGE = 1.5  # of the rate within an epoch
+
+
+def _epochs(x: Examination) -> list[tuple[int, int]]:
+    """First step and end of each whole epoch of the dataset that most epochs go through."""
+    starts: dict[int, list[int]] = {}
+    for start in x.record.log.epochs:
+        starts.setdefault(id(start.dataset), []).append(start.step)
+    steps = max(starts.values(), key=len, default=[])
+    return [(a, b) for a, b in zip(steps, steps[1:], strict=False) if b > a]
+
+
+@check(O16, "the rates of an epoch are not those of the epoch before", phase="later")
+def sawtooth(x: Examination) -> Iterator[Finding]:
+    epochs, rates = _epochs(x), x.record.log.rates
+    whole = [rates[a:b] for a, b in epochs if b - a >= FEWEST_STEPS]
+    if len(whole) < 2:
+        raise Unavailable("fewer than two whole epochs of several steps were seen")
+    if any(type(item).__name__ in CYCLIC for item in x.record.schedulers):
+        return  # it comes back by design
+    first, second = (np.array([rate for _, rate in epoch]) for epoch in whole[-2:])
+    places = {place for epoch in whole[-2:] for place, _ in epoch}
+    if len(places) > 1 or len(first) != len(second) or not np.allclose(first, second, rtol=1e-6):
+        return
+    if first.max() < CHANGE * first.min() or first.max() == first.min():
+        return
+    yield O16.broken(
+        "warning",
+        "the learning rate goes through the same course in every epoch",
+        f"{len(first)} steps an epoch",
+        (
+            f"from {first[0]:.3g} to {first[-1]:.3g} in an epoch, and from {second[0]:.3g} to "
+            f"{second[-1]:.3g} in the next, equal step by step",
+        ),
+        ruled_out=("a cyclic schedule: no such scheduler drives the optimiser",),
+    )
+
+
+@check(O17, "a scheduler that waits for a plateau is told figures of its sense", phase="later")
+def wrong_sense(x: Examination) -> Iterator[Finding]:
+    told = x.record.log.told
+    if not told:
+        raise Unavailable("no scheduler was told a figure")
+    for item in told:
+        higher, lower = (
+            sorted(word for word in item.words if _has(word, names))
+            for names in (conventions.HIGHER_IS_BETTER, conventions.LOWER_IS_BETTER)
+        )
+        mode = item.scheduler.mode
+        wrong = higher if mode == "min" else lower
+        if not wrong or (lower if mode == "min" else higher):
+            continue
+        figures = [one.figure for one in told if one.scheduler is item.scheduler]
+        yield O17.broken(
+            "warning",
+            f"ReduceLROnPlateau(mode={mode!r}) is told {wrong[0]}, of which "
+            f"{'the highest' if mode == 'min' else 'the lowest'} is best",
+            f"scheduler.step({wrong[0]})",
+            (
+                f"figures so far: {', '.join(f'{figure:.4g}' for figure in figures[:6])}",
+                f"epochs that it counts as bad: {item.scheduler.num_bad_epochs}; "
+                f"rate now {item.scheduler.optimizer.param_groups[0]['lr']:.3g}",
+            ),
+            f"give it mode={'max' if mode == 'min' else 'min'}",
+        )
+        return
+
+
+def _has(word: str, names: tuple[str, ...]) -> bool:
+    return any(name in word.lower() for name in names)
+
+
+@check(O18, "the schedulers of the watched optimisers are called", phase="later")
+def never_called(x: Examination) -> Iterator[Finding]:
+    if not x.record.schedulers:
+        raise Unavailable("no scheduler was seen")
+    epochs = _epochs(x)
+    if len(epochs) < 2:
+        raise Unavailable("fewer than two whole epochs were seen")
+    driven = {id(item.optimizer) for item in x.record.schedulers if _calls(item)}
+    for item in x.record.schedulers:  # one that another one calls in its turn is driven too
+        if id(item.optimizer) in driven:
+            continue
+        kind = type(item).__name__
+        yield O18.broken(
+            "warning",
+            f"{kind} was made and is never called",
+            kind,
+            (
+                f"{epochs[-1][1]} steps and {len(epochs)} whole epochs were seen; "
+                f"the rate is {item.optimizer.param_groups[0]['lr']:.3g} as at the start",
+            ),
+            "call step() on it",
+        )
+        return
+
+
+def _calls(scheduler: object) -> int:
+    """How often it was called, or what an earlier run's state says of it."""
+    last = int(getattr(scheduler, "last_epoch", 0))
+    if isinstance(scheduler, ReduceLROnPlateau):
+        return last
+    return max(last, int(getattr(scheduler, "_step_count", 1)) - 1)

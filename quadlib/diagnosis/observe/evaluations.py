@@ -1,0 +1,76 @@
+"""What trained modules are given where they are evaluated, and whether they draw random numbers."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quadlib.diagnosis.observe.leaves import tensors_in
+
+MOST_CALLS = 8  # of a module, whose inputs are measured
+MOST_SAMPLES = 128  # of a call
+FEWEST_VALUES = 8  # of a sample, from which it has a spread
+
+
+@dataclass
+class Evaluated:
+    """A trained module that was called in evaluation mode and without gradients. scales: argument
+    path -> of each measured call what `scales_of` gives. random: it drew from torch's generator of
+    the CPU, which alone is watched.
+    """
+
+    module: nn.Module
+    calls: int = 0
+    scales: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    random: bool = False
+
+
+class EvaluationWatch:
+    """Fills a list of `Evaluated`."""
+
+    def __init__(self, evaluated: list[Evaluated]) -> None:
+        self.evaluated = evaluated
+        self._state = 0
+
+    def before(self) -> None:
+        self._state = _random_state()
+
+    def after(self, module: nn.Module, args: Any) -> None:
+        known = next((item for item in self.evaluated if item.module is module), None)
+        if known is None:
+            known = Evaluated(module)
+            self.evaluated.append(known)
+        known.random |= _random_state() != self._state
+        known.calls += 1
+        if known.calls <= MOST_CALLS:
+            for path, scale in scales_of(args).items():
+                known.scales.setdefault(path, []).append(scale)
+
+
+def scales_of(args: Any) -> Mapping[str, np.ndarray]:
+    """Path of each tensor of numbers among a call's arguments -> (n, 2): mean of each sample, and
+    the natural logarithm of its standard deviation, -inf where it is constant.
+    """
+    return {
+        path: _scale(tensor[:MOST_SAMPLES])
+        for path, tensor in tensors_in(args)
+        if tensor.ndim >= 2
+        and len(tensor)
+        and tensor[0].numel() >= FEWEST_VALUES
+        and (tensor.is_floating_point() or tensor.dtype == torch.uint8)
+    }
+
+
+def _scale(tensor: Tensor) -> np.ndarray:
+    flat = tensor.detach().flatten(1).double()
+    return torch.stack([flat.mean(1), flat.std(1).log()], 1).cpu().numpy()
+
+
+def _random_state() -> int:
+    return zlib.crc32(torch.get_rng_state().numpy().data)

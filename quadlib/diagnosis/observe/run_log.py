@@ -1,0 +1,171 @@
+"""What a loop does over its whole watched life, step by step: rates, random states, epochs' first
+rows, and the figures that its schedulers are told. It costs microseconds a step.
+"""
+
+from __future__ import annotations
+
+import linecache
+import random
+import re
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from quadlib.diagnosis.observe.hooks import rows_of
+from quadlib.diagnosis.observe.patches import Patches
+
+MOST_STEPS = 100_000
+MOST_EPOCHS = 1000
+MOST_FIGURES = 1000
+# Generators of random numbers: name -> (owner, its function that sets a seed, state as bytes).
+GENERATORS: dict[str, tuple[Any, str, Callable[[], Any]]] = {
+    "torch": (torch, "manual_seed", lambda: torch.get_rng_state().numpy().data),
+    "numpy": (np.random, "seed", lambda: _bytes_of(np.random.get_state(legacy=False))),  # noqa: NPY002
+    "random": (random, "seed", lambda: repr(random.getstate()).encode()),
+}
+
+
+@dataclass(frozen=True)
+class Seeding:
+    """The seed of a generator was set; state: a checksum of the state that it has since."""
+
+    generator: str
+    step: int
+    seed: str
+    state: int
+
+
+@dataclass(frozen=True)
+class EpochStart:
+    """A dataset began to be gone through with gradients enabled, in the order of a sampler. rows:
+    of its first batch, None where they are not numbered.
+    """
+
+    dataset: Any
+    sampler: Any
+    step: int
+    rows: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Told:
+    """A scheduler that waits for a plateau was told a figure. words: the names in the call's own
+    line of code, and those of the variables that hold the figure.
+    """
+
+    scheduler: Any
+    step: int
+    figure: float
+    words: frozenset[str]
+
+
+@dataclass
+class RunLog:
+    """rates: (place of the optimiser among those met here, rate of its first group) a step.
+    states: generator -> a checksum of its state after each step, of those whose seed was set.
+    """
+
+    rates: list[tuple[int, float]] = field(default_factory=list)
+    states: dict[str, dict[int, int]] = field(default_factory=dict)
+    seedings: list[Seeding] = field(default_factory=list)
+    epochs: list[EpochStart] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+
+
+class RunLogWatch(Patches):
+    """Fills a log from `install` until `remove`. watching: whether an event is the loop's own."""
+
+    def __init__(self, log: RunLog, watching: Callable[[], bool]) -> None:
+        super().__init__()
+        self.log, self.watching = log, watching
+        self._optimisers: list[Any] = []
+
+    def install(self) -> None:
+        self.installed = True
+        for name, (owner, function, _) in GENERATORS.items():
+            self._replace(owner, function, partial(self._seed, name))
+        self._replace(_BaseDataLoaderIter, "_next_index", self._next_index)
+        self._replace(_BaseDataLoaderIter, "_reset", self._reset)
+        self._replace(ReduceLROnPlateau, "step", self._plateau)
+        self._undo.append(register_optimizer_step_post_hook(self._after_step).remove)
+
+    def _seed(self, name: str, old: Any) -> Any:
+        def seed(*args: Any, **kwargs: Any) -> Any:
+            result = old(*args, **kwargs)
+            if self.watching() and len(self.log.seedings) < MOST_STEPS:
+                value = str(args[0] if args else next(iter(kwargs.values()), None))
+                self.log.seedings.append(Seeding(name, self._step, value, _state_of(name)))
+            return result
+
+        return seed
+
+    def _next_index(self, old: Any) -> Any:
+        def _next_index(iterator: Any) -> Any:
+            index = old(iterator)
+            if "_logged" not in vars(iterator) and self.watching():
+                iterator._logged = True
+                if torch.is_grad_enabled() and len(self.log.epochs) < MOST_EPOCHS:
+                    start = iterator._dataset, iterator._index_sampler, self._step, rows_of(index)
+                    self.log.epochs.append(EpochStart(*start))
+            return index
+
+        return _next_index
+
+    def _reset(self, old: Any) -> Any:
+        def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> Any:
+            vars(iterator).pop("_logged", None)  # workers that persist begin another epoch
+            return old(iterator, loader, first_iter)
+
+        return _reset
+
+    def _plateau(self, old: Any) -> Any:
+        def step(scheduler: Any, metrics: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.watching() and len(self.log.told) < MOST_FIGURES:
+                words = _words(sys._getframe(1), metrics)
+                self.log.told.append(Told(scheduler, self._step, float(metrics), words))
+            return old(scheduler, metrics, *args, **kwargs)
+
+        return step
+
+    def _after_step(self, optimiser: Any, args: Any, kwargs: Any) -> None:
+        if not self.watching() or self._step >= MOST_STEPS:
+            return
+        if not any(known is optimiser for known in self._optimisers):
+            self._optimisers.append(optimiser)
+        place = next(n for n, known in enumerate(self._optimisers) if known is optimiser)
+        self.log.rates.append((place, float(optimiser.param_groups[0].get("lr", 0.0))))
+        for name in {seeding.generator for seeding in self.log.seedings}:
+            self.log.states.setdefault(name, {})[self._step] = _state_of(name)
+
+    @property
+    def _step(self) -> int:
+        return len(self.log.rates)
+
+
+def _state_of(generator: str) -> int:
+    return zlib.crc32(GENERATORS[generator][2]())
+
+
+def _bytes_of(state: Any) -> bytes:
+    inner = state["state"]
+    return bytes(np.asarray(inner["key"]).data) + str(inner["pos"]).encode()
+
+
+def _words(frame: FrameType, figure: Any) -> frozenset[str]:
+    """What a call's line of code and its variables name a figure; nothing where it is turned."""
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    inside = line.partition(".step(")[2]
+    if "-" in inside:
+        return frozenset()
+    same = {name for name, value in frame.f_locals.items() if value is figure}
+    return frozenset(re.findall(r"[A-Za-z_]\w*", inside)) | same

@@ -1,0 +1,214 @@
+"""Mistakes that a run over several epochs shows, each beside a healthy one that looks like it."""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, dropout, mse_loss, nll_loss, normalize, sigmoid
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+
+from quadlib.diagnosis.doors import observe
+from tests.diagnosis.observe.test_healthy_loops import CLASSES, data, network
+from tests.diagnosis.observe.test_recorder import contrast
+
+EPOCHS, BATCH, LENGTH = 5, 24, 8
+
+
+def alarms_of(train) -> list[str]:
+    with observe(steps=8, seconds=60) as seen:
+        train()
+    assert not seen.record.faults and not seen.diagnosis.crashed
+    return [root.code for root in seen.diagnosis.roots if root.severity != "note"]
+
+
+class Encoder(nn.Module):
+    """Rows of unit norm and logits; always: dropout in evaluation too."""
+
+    def __init__(self, always: bool = False) -> None:
+        super().__init__()
+        self.body, self.classes, self.always = network(), nn.Linear(16, CLASSES), always
+
+    def forward(self, x):
+        rows = self.body(x)
+        if self.always:
+            rows = dropout(rows, 0.2)
+        rows = normalize(rows, dim=1)
+        return rows, self.classes(8 * rows)
+
+
+def run(
+    *,
+    model=None,
+    loss=lambda rows, logits, y: contrast(rows, y) + cross_entropy(logits, y),
+    step=lambda optimiser, i: None,
+    start=lambda epoch, generator: None,
+    schedule=lambda optimiser: None,
+    epoch_ends=lambda schedule, accuracy: None,
+    evaluated=lambda x: x,
+    sampler=None,
+    after=lambda model: None,
+    judge=None,
+):
+    """Trains and evaluates for some epochs, with one part of it exchanged."""
+
+    def train():
+        x, y = data()
+        generator = torch.Generator().manual_seed(1)
+        order = {"shuffle": True} if sampler is None else {"sampler": sampler(y)}
+        loader = DataLoader(TensorDataset(x, y), BATCH, generator=generator, **order)
+        trained = model or Encoder()
+        optimiser = torch.optim.AdamW(trained.parameters(), 1e-3)
+        scheduler = schedule(optimiser)
+        for epoch in range(EPOCHS):
+            trained.train()
+            start(epoch, generator)
+            for i, (part, labels) in enumerate(loader):
+                step(optimiser, i)
+                optimiser.zero_grad()
+                loss(*trained(part + 0.1 * torch.randn_like(part)), labels).backward()
+                optimiser.step()
+                after(trained)
+            judged = (judge or trained).eval()
+            with torch.no_grad():
+                accuracy = (judged(evaluated(x))[1].argmax(1) == y).float().mean().item()
+            epoch_ends(scheduler, accuracy)
+
+    return train
+
+
+def seeds(epoch: int):
+    torch.manual_seed(epoch)
+
+
+CASES = {
+    "plain": ({}, []),
+    "a seed set anew in every step": ({"step": lambda o, i: torch.manual_seed(0)}, ["QL-B07"]),
+    "a seed of its own for every epoch": ({"start": lambda epoch, g: seeds(epoch)}, []),
+    "a seed set once": ({"start": lambda epoch, g: epoch or seeds(0)}, []),
+    "a seed where nothing draws": ({"step": lambda o, i: random.seed(0)}, []),
+    "a generator made anew": ({"start": lambda epoch, g: g.manual_seed(0)}, ["QL-B07"]),
+    "a generator told the epoch": ({"start": lambda epoch, g: g.manual_seed(epoch)}, []),
+    "a warm-up in every epoch": (
+        {"step": lambda o, i: o.param_groups[0].update(lr=1e-3 * (i + 1) / LENGTH)},
+        ["QL-O16"],
+    ),
+    "warm restarts": (
+        {
+            "schedule": lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, LENGTH),
+            "step": lambda o, i: None,
+            "epoch_ends": lambda s, a: s.step(),
+        },
+        [],
+    ),
+    "a scheduler that nobody calls": (
+        {"schedule": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, EPOCHS)},
+        ["QL-O18"],
+    ),
+    "a scheduler that is called": (
+        {
+            "schedule": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, EPOCHS),
+            "epoch_ends": lambda s, a: s.step(),
+        },
+        [],
+    ),
+    "a plateau of the wrong sense": (
+        {
+            "schedule": lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, "min"),
+            "epoch_ends": lambda s, accuracy: s.step(accuracy),
+        },
+        ["QL-O17"],
+    ),
+    "a plateau of the right sense": (
+        {
+            "schedule": lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, "max"),
+            "epoch_ends": lambda s, accuracy: s.step(accuracy),
+        },
+        [],
+    ),
+    "a plateau of a turned figure": (
+        {
+            "schedule": lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, "min"),
+            "epoch_ends": lambda s, accuracy: s.step(-accuracy),
+        },
+        [],
+    ),
+    "dropout in evaluation": ({"model": Encoder(always=True)}, ["QL-E02"]),
+    "another scale in evaluation": ({"evaluated": lambda x: 255 * x}, ["QL-E22"]),
+    "another mean in evaluation": ({"evaluated": lambda x: 12 + x}, ["QL-E22"]),
+    "other samples in evaluation": ({"evaluated": lambda x: x.flip(0) * 1.2}, []),
+    "softmax before the cross-entropy": (
+        {"loss": lambda r, z, y: contrast(r, y) + cross_entropy(z.softmax(1), y)},
+        ["QL-P28"],
+    ),
+    "sigmoid before the cross-entropy": (
+        {"loss": lambda r, z, y: contrast(r, y) + cross_entropy(sigmoid(z), y)},
+        ["QL-P28"],
+    ),
+    "softmax over the batch": (
+        {"loss": lambda r, z, y: contrast(r, y) + nll_loss(z.log_softmax(0), y)},
+        ["QL-P28"],
+    ),
+    "distillation": (
+        {
+            "loss": lambda r, z, y: (
+                contrast(r, y) - (z.log_softmax(1) * (z.detach() / 4).softmax(1)).sum(1).mean()
+            )
+        },
+        [],
+    ),
+    "outputs (n, 1) against targets (n,)": (
+        {"loss": lambda r, z, y: contrast(r, y) + mse_loss(z[:, :1], y.float())},
+        ["QL-P29"],
+    ),
+    "outputs (n,) against targets (n,)": (
+        {"loss": lambda r, z, y: contrast(r, y) + mse_loss(z[:, 0], y.float())},
+        [],
+    ),
+    "outputs against each other": (
+        {
+            "loss": lambda r, z, y: (
+                contrast(r, y) + (z[:, :1] - z[:, 0] - (y[:, None] - y).float()).square().mean()
+            )
+        },
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_a_run_is_named_for_what_it_does_and_for_nothing_else(name):
+    changes, expected = CASES[name]
+    assert alarms_of(run(**changes)) == expected
+
+
+@pytest.mark.parametrize("power", [1, 0, -1])
+def test_weights_of_the_draw_that_make_rare_classes_rarer(power):
+    def sampler(y):
+        y[: len(y) // 2] = 0
+        return WeightedRandomSampler(y.bincount()[y].double() ** power, len(y))
+
+    assert alarms_of(run(sampler=sampler)) == (["QL-B23"] if power == 1 else [])
+
+
+@pytest.mark.parametrize("saved", ["trained", "both"])
+def test_an_average_that_is_evaluated_is_saved(saved, tmp_path):
+    model = Encoder()
+    average = copy.deepcopy(model).requires_grad_(False).eval()
+
+    def follow(trained):
+        for slow, fast in zip(average.parameters(), trained.parameters(), strict=True):
+            slow.data.lerp_(fast.data, 0.1)
+
+    def save(schedule, accuracy):
+        content = {"model": model.state_dict()}
+        if saved == "both":
+            content["average"] = average.state_dict()
+        torch.save(content, tmp_path / "last.pth")
+
+    found = alarms_of(run(model=model, after=follow, epoch_ends=save, judge=average))
+    assert found == (["QL-C23"] if saved == "trained" else [])
