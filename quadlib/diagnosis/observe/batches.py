@@ -22,6 +22,7 @@ class BatchWatch:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.fetched = 0  # since the last backward pass
+        self._size = 0  # rows of the first of them
         self._marks: dict[int, str] = {}  # id of a batch's tensor -> its mark
         self._tensors: list[Tensor] = []
 
@@ -70,12 +71,16 @@ class BatchWatch:
         if self.fetched > MOST_BATCHES_A_PASS:
             self.forget(trace)
             self.fetched = 1
+        if self.fetched == 1:
+            self._size = size
+        # no loader: what modules are handed one after the other are the parts of one batch
+        follows = self.fetched == 1 or (place < 0 and size == self._size)
         for path, tensor in pairs:
             self._marks[id(tensor)] = event.mark(path)
             self._tensors.append(tensor)
             if trace is not None:
                 trace.mark(tensor, event.mark(path))
-                if self.fetched == 1 and tensor.ndim and len(tensor) == size:
+                if follows and tensor.ndim and len(tensor) == size:
                     trace.rows.begin(tensor)
 
     def note_arguments(

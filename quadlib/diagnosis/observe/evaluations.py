@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,15 +53,19 @@ class EvaluationWatch:
                 known.scales.setdefault(path, []).append(scale)
 
 
-def scales_of(args: Any) -> Mapping[str, np.ndarray]:
-    """Path of each tensor of numbers among a call's arguments -> (n, 2): mean of each sample, and
-    the natural logarithm of its standard deviation, -inf where it is constant.
+def scales_of(
+    args: Any, computed: Callable[[Tensor], bool] = lambda tensor: False
+) -> Mapping[str, np.ndarray]:
+    """Of the tensors of numbers that a module is handed and no other one has computed: path -> (n, 2)
+    mean of each sample, and the natural logarithm of its standard deviation, -inf where it is
+    constant.
     """
     return {
         path: _scale(tensor[:MOST_SAMPLES])
         for path, tensor in tensors_in(args)
         if tensor.ndim >= 2
         and len(tensor)
+        and not computed(tensor)
         and tensor[0].numel() >= FEWEST_VALUES
         and (tensor.is_floating_point() or tensor.dtype == torch.uint8)
     }

@@ -109,6 +109,7 @@ class Later:
     evaluation mode that had been in training mode. still: modules that were evaluated with the very
     weights that they had when the watched steps were over. evaluated_on: what trained modules were
     given in evaluations. known: ids of the parameters that `Save.live` can name.
+    lost: the step at which trained weights were first found not to be finite, and the name of one.
     """
 
     first_step: int
@@ -127,3 +128,4 @@ class Later:
     still: list[nn.Module] = field(default_factory=list)
     evaluated_on: list[Evaluated] = field(default_factory=list)
     known: frozenset[int] = frozenset()
+    lost: tuple[int, str] | None = None

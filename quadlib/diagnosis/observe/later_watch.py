@@ -299,8 +299,13 @@ class LaterWatch:
         )
 
     def _look_at_states(self, frames: Iterable[FrameType]) -> None:
-        """Which mappings of the living weights the loop keeps in its variables."""
+        """Whether the weights are finite, and which mappings of the living ones the loop keeps in
+        its variables.
+        """
         self._looks += 1
+        lost = (n for n, p in self.trained.items() if not bool(p.detach().isfinite().all()))
+        if self.later.lost is None and (name := next(lost, None)) is not None:
+            self.later.lost = self._now, name
         frames = list(frames)
         if self._looks > MOST_LOOKS or not frames:
             return

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from quadlib.diagnosis.observe.nodes import kept, passing, plain
-from quadlib.diagnosis.observe.record import OddLogits
+from quadlib.diagnosis.observe.loss_events import OddLogits
+from quadlib.diagnosis.observe.nodes import kept, nodes_behind, passing, plain
 
-MOST_NODES = 4000
 # Functions of a result that has lost what a softmax reads: that of a softmax lies between 0 and 1.
 SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "relu"}
 TAKES_LOGITS = ("LogSoftmax", "BinaryCrossEntropyWithLogits")
@@ -18,7 +17,7 @@ TAKES_LOGITS = ("LogSoftmax", "BinaryCrossEntropyWithLogits")
 
 def read_logits(step: int, loss: Tensor) -> Iterator[OddLogits]:
     """The softmaxes of a loss that are given something else than logits over classes."""
-    for node in _nodes(loss.grad_fn):
+    for node in nodes_behind(loss.grad_fn):
         name = plain(node)
         if name in TAKES_LOGITS:
             before = _before(node)
@@ -49,16 +48,3 @@ def _shape(node: Any) -> tuple[int, ...]:
         if isinstance(value, Tensor):
             return tuple(value.shape)
     return ()
-
-
-def _nodes(root: Any) -> Iterator[Any]:
-    queue, known = [root], {root}
-    while queue and len(known) < MOST_NODES:
-        node = queue.pop()
-        if node is None:
-            continue
-        yield node
-        for following, _ in node.next_functions:
-            if following is not None and following not in known:
-                known.add(following)
-                queue.append(following)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from quadlib.diagnosis.conventions import EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.record import Record
 
 Kind = TypeVar("Kind")
@@ -69,6 +70,21 @@ class Names:
         names[unique] = part
 
 
+def note_at_hand(record: Record, frames: Iterable[FrameType]) -> None:
+    """What the variables of these frames hold beside the parts that took part."""
+    pairs = variables_at_hand(frames)
+    record.named_loaders = loaders_at_hand(pairs)
+    record.bystanders = record.unused_loaders()
+    record.counts = counts_at_hand(pairs, (*EPOCHS, *RUN_STEPS))
+
+
+def note_living(record: Record) -> None:
+    """What lives beside the parts that took part: schedulers, optimisers, keepers of the best."""
+    record.schedulers = schedulers_of(record.optimisers)
+    record.idle = idle_optimisers(record)
+    record.monitors = monitors()
+
+
 def schedulers_of(optimisers: Iterable[Any]) -> list[LRScheduler]:
     """The schedulers that change the rates of these optimisers."""
     known = {id(unwrapped(item)) for item in optimisers}
@@ -96,6 +112,24 @@ def idle_optimisers(record: Record) -> list[Optimizer]:
         if id(item) not in stepped
         and any(id(p) in known for group in item.param_groups for p in group["params"])
     ]
+
+
+def monitors() -> list[tuple[str, str, bool]]:
+    """(class, figure, whether the highest is best) of what keeps the best weights or stops early:
+    the callbacks of Lightning, the arguments of transformers' Trainer.
+    """
+    found = []
+    for item in gc.get_objects():
+        kind = type(item).__name__
+        if kind in ("ModelCheckpoint", "EarlyStopping"):
+            name, mode = getattr(item, "monitor", None), getattr(item, "mode", None)
+            if isinstance(name, str) and mode in ("min", "max"):
+                found.append((kind, name, mode == "max"))
+        elif kind.endswith("TrainingArguments") and getattr(item, "load_best_model_at_end", False):
+            name, higher = item.metric_for_best_model, item.greater_is_better
+            if isinstance(name, str) and isinstance(higher, bool):
+                found.append((kind, name, higher))
+    return found
 
 
 def frames_of(traceback: TracebackType | None) -> Iterator[FrameType]:

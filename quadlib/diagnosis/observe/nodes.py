@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 # Nodes that rearrange what passes through them and leave its values as they are.
@@ -10,6 +11,7 @@ REARRANGING = (
     "Slice", "Clone", "MaskedFill", "Where", "Select", "ToCopy", "Reshape", "Expand", "Sub", "Neg",
     "Sum",
 )  # fmt: skip
+MOST_NODES = 4000
 IN_PLACE = ("View", "UnsafeView", "Clone", "ToCopy", "Reshape", "Neg")
 
 
@@ -29,3 +31,17 @@ def kept(node: Any, attribute: str) -> Any:
         return getattr(node, attribute)
     except (AttributeError, RuntimeError):
         return None
+
+
+def nodes_behind(root: Any) -> Iterator[Any]:
+    """The nodes from which a value was computed, itself first."""
+    queue, known = [root], {root}
+    while queue and len(known) < MOST_NODES:
+        node = queue.pop()
+        if node is None:
+            continue
+        yield node
+        for following, _ in node.next_functions:
+            if following is not None and following not in known:
+                known.add(following)
+                queue.append(following)

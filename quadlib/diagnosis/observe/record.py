@@ -154,29 +154,6 @@ class Force(Event):
 
 
 @dataclass(frozen=True)
-class OddLogits(Event):
-    """A softmax of a traced pass's loss is given what are no logits over classes: what `by` gave,
-    or, where by is empty, logits of which it takes the rows for the classes. softmax: its node's
-    name. shape: of what it is given.
-    """
-
-    by: str
-    softmax: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Crossed(Event):
-    """An operation of a traced pass set what modules gave for every row of a batch against what the
-    batch says of every row, where one of them was spread along the other's rows.
-    """
-
-    operation: str
-    given: tuple[int, ...]
-    wanted: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class ZeroGrad(Event):
     """An optimiser's or a module's gradients were cleared."""
 
@@ -272,7 +249,8 @@ class Record:
 
     ended: "enough" after the wanted steps, "finished" when the loop ended by itself, or the
     exception that ended it. parameters: name -> parameter of every module that took part and of
-    what the optimisers hold. idle: living optimisers that never stepped. bystanders: loaders at
+    what the optimisers hold. idle: living optimisers that never stepped. monitors: (class,
+    figure, whether the highest is best) of what keeps the best weights. bystanders: loaders at
     hand in the loop that gave no batch. named_loaders: the loaders among its variables, by name.
     counts: its variables that say how long the run is meant to be (`epochs`, `max_steps`). buffers
     and parameters in no optimiser have digests: name -> checksums of the first backward pass and of
@@ -288,6 +266,7 @@ class Record:
     schedulers: list[Any] = field(default_factory=list)
     parameters: dict[str, nn.Parameter] = field(default_factory=dict)
     idle: list[Any] = field(default_factory=list)
+    monitors: list[tuple[str, str, bool]] = field(default_factory=list)
     bystanders: list[Any] = field(default_factory=list)
     named_loaders: list[tuple[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadlib.diagnosis.conventions import EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.batches import BatchWatch
 from quadlib.diagnosis.observe.digests import note_digests
 from quadlib.diagnosis.observe.evaluations import scales_of
@@ -29,12 +28,9 @@ from quadlib.diagnosis.observe.leaves import describe, tensors_in
 from quadlib.diagnosis.observe.leaving import AlreadyObserving, EnoughSeen, observing
 from quadlib.diagnosis.observe.logits import read_logits
 from quadlib.diagnosis.observe.names import (
-    counts_at_hand,
     frames_of,
-    idle_optimisers,
-    loaders_at_hand,
-    schedulers_of,
-    variables_at_hand,
+    note_at_hand,
+    note_living,
 )
 from quadlib.diagnosis.observe.record import (
     Backward,
@@ -43,6 +39,7 @@ from quadlib.diagnosis.observe.record import (
     OptimiserStep,
     ScalerStep,
 )
+from quadlib.diagnosis.observe.singular import read_singular
 from quadlib.diagnosis.observe.trace import MODULE, Trace
 
 MOST_CALLS_A_STEP = 4000
@@ -141,15 +138,11 @@ class Recorder(Journal):
 
     def look_at_hand(self, frames: Iterable[FrameType]) -> None:
         """What the loop's variables hold beside the parts that took part."""
-        pairs = variables_at_hand(frames)
-        self.record.named_loaders = loaders_at_hand(pairs)
-        self.record.bystanders = self.record.unused_loaders()
-        self.record.counts = counts_at_hand(pairs, (*EPOCHS, *RUN_STEPS))
+        note_at_hand(self.record, frames)
 
     def look_round(self) -> None:
         """Once at the end: what lives beside the parts that took part."""
-        self.record.schedulers = schedulers_of(self.record.optimisers)
-        self.record.idle = idle_optimisers(self.record)
+        note_living(self.record)
         note_digests(self.record)
 
     # what the hooks call
@@ -205,7 +198,7 @@ class Recorder(Journal):
                 call = ModuleCall(
                     self._step, name, type(module).__name__, self._depth, inputs, outputs,
                     module.training, gradient, finite,
-                    scales_of(args) if self._trace is not None else {},
+                    {} if self._trace is None else scales_of(args, self._trace.computed),
                 )  # fmt: skip
                 self.record.events.append(call)
 
@@ -256,6 +249,7 @@ class Recorder(Journal):
             )
             if trace is not None:
                 self.record.events += [*read_logits(self._step, loss), *trace.crossed(self._step)]
+                self.record.events += read_singular(self._step, loss)
             if trace is not None and comparison is not None:
                 self._rows.watch(self._step, comparison, self._outputs)
         if self._trace is not None:

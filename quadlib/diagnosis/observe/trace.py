@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from quadlib.diagnosis.observe.forces import Comparisons
-from quadlib.diagnosis.observe.record import Crossed
+from quadlib.diagnosis.observe.loss_events import Crossed
 from quadlib.diagnosis.observe.row_trace import RowTrace
 
 MODULE = "module "  # in front of a module's name among the marks
@@ -64,6 +64,10 @@ class Trace(TorchDispatchMode):
         """Notes that a tensor was read into Python or numpy."""
         self._hidden |= self._marks.get(_storage(tensor), 0)
 
+    def computed(self, tensor: Tensor) -> bool:
+        """Whether a module with weights has had a part in a tensor."""
+        return any(mark.startswith(MODULE) for mark in self.of(tensor))
+
     def crossed(self, step: int) -> list[Crossed]:
         """Where every row that modules gave was set against every row of the batch, since the last
         question.
@@ -79,7 +83,7 @@ class Trace(TorchDispatchMode):
         sides = [value for value in args[:2] if isinstance(value, Tensor)]
         if len(sides) < 2 or not self.rows.across(*sides):
             return
-        learned = [any(mark.startswith(MODULE) for mark in self.of(side)) for side in sides]
+        learned = [self.computed(side) for side in sides]
         if learned[0] != learned[1]:
             given, wanted = sides if learned[0] else sides[::-1]
             self._crossed.append((name, given, wanted))

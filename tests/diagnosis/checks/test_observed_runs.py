@@ -168,6 +168,18 @@ CASES = {
         {"loss": lambda r, z, y: contrast(r, y) + mse_loss(z[:, 0], y.float())},
         [],
     ),
+    "a root that reaches 0": (
+        {"loss": lambda r, z, y: contrast(r, y) + (r - r.detach()).square().sum(1).sqrt().mean()},
+        ["QL-P12"],
+    ),
+    "a root that is kept off 0": (
+        {
+            "loss": lambda r, z, y: (
+                contrast(r, y) + ((r - r.detach()).square().sum(1) + 1e-6).sqrt().mean()
+            )
+        },
+        [],
+    ),
     "outputs against each other": (
         {
             "loss": lambda r, z, y: (
@@ -212,3 +224,57 @@ def test_an_average_that_is_evaluated_is_saved(saved, tmp_path):
 
     found = alarms_of(run(model=model, after=follow, epoch_ends=save, judge=average))
     assert found == (["QL-C23"] if saved == "trained" else [])
+
+
+@pytest.mark.parametrize("axes", ["moved", "reshaped", "noise"])
+@pytest.mark.parametrize("channels", [3, 6])
+def test_channels_that_were_reshaped_into_the_last_axis(axes, channels):
+    phase = torch.linspace(0, 9, 48)[:, None] + 6 * torch.rand(96, 1, channels)
+    series = phase.sin() + 0.1 * torch.randn(96, 48, channels)
+    if axes == "noise":
+        series = torch.randn_like(series)
+    x = series.reshape(96, channels, 48) if axes == "reshaped" else series.transpose(1, 2)
+    y = torch.arange(96) % CLASSES
+    model = nn.Sequential(nn.Conv1d(channels, 16, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1))
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+
+    def train():
+        for part, labels in DataLoader(TensorDataset(x.contiguous(), y), 24, shuffle=True):
+            optimiser.zero_grad()
+            contrast(normalize(model(part).flatten(1), dim=1), labels).backward()
+            optimiser.step()
+
+    found = [code for code in alarms_of(train) if code == "QL-D24"]
+    assert found == (["QL-D24"] if axes == "reshaped" else [])
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_callback_that_keeps_the_worst(mode):
+    class ModelCheckpoint:  # as Lightning's, by its name
+        monitor = "val_loss"
+
+        def __init__(self, mode):
+            self.mode = mode
+
+    keeper = ModelCheckpoint(mode)
+    assert alarms_of(run()) == (["QL-C05"] if keeper.mode == "max" else [])
+
+
+def test_zeros_in_front_of_a_queue_are_no_labels():
+    x, _ = data()
+    model, queue = network(), normalize(torch.randn(64, 16), dim=1)
+    optimiser, criterion = torch.optim.AdamW(model.parameters(), 1e-3), nn.CrossEntropyLoss()
+
+    def train():
+        for step in range(10):
+            part = x[24 * (step % 8) : 24 * (step % 8) + 24]
+            q = normalize(model(part + 0.1 * torch.randn_like(part)), dim=1)
+            with torch.no_grad():
+                k = normalize(model(part + 0.1 * torch.randn_like(part)), dim=1)
+            logits = torch.cat([(q * k).sum(1, keepdim=True), q @ queue.T], dim=1) / 0.2
+            optimiser.zero_grad()
+            criterion(logits, torch.zeros(24, dtype=torch.long)).backward()
+            optimiser.step()
+            queue[24 * (step % 2) : 24 * (step % 2) + 24] = k.detach()
+
+    assert "QL-L13" not in alarms_of(train)

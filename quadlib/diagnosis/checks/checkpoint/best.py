@@ -61,6 +61,18 @@ def declared_direction(x: Examination) -> Iterator[Finding]:
         )
 
 
+@check(C05, "what keeps the best weights follows its figure's direction", "observed")
+def watched_direction(x: Examination) -> Iterator[Finding]:
+    if not x.record.monitors:
+        raise Unavailable("nothing was seen that keeps the best weights by a figure")
+    for kind, name, highest in x.record.monitors:
+        if direction(name) and (direction(name) > 0) != highest:
+            yield _wrong(
+                x, name, f"{kind} keeps the {'highest' if highest else 'lowest'} {name}", ()
+            )
+            return
+
+
 @check(C05, "the best epoch of the history is the best by its figure", "epoch")
 def best_epoch(x: Examination) -> Iterator[Finding]:
     name = monitored(x)

@@ -7,6 +7,32 @@ from __future__ import annotations
 from quadlib.diagnosis.catalogue.examples import END, TABLE, watched
 from quadlib.diagnosis.contract import Contract
 
+D24 = Contract(
+    "QL-D24",
+    title="the axes of an input were reshaped where they should have been moved",
+    what=(
+        "Along the last axis, a value resembles the one as many places on as there are channels, "
+        "and not its neighbour: what lay along the channels lies along time, or a row of pixels."
+    ),
+    why=(
+        "reshape(channels, length) of (length, channels) keeps the numbers' order and mixes the "
+        "channels. The shape is right, and every sample is a mixture. Seen in CARLA issue 16."
+    ),
+    fix="transpose or permute moves axes; reshape and view only split or join them.",
+    predicts=("QL-N04", "QL-P06", "QL-P10", "QL-E10"),
+    example=watched(
+        "loss(model(x.mean(2).repeat(1, 4)), y)",
+        before=(
+            "waves = torch.linspace(0, 9, 40)[:, None] + 5 * torch.randn(64, 1, 3)\n"
+            "series = waves.sin().reshape(64, 3, 40)[:, :3]\n"
+            "model = Model()\n"
+            "model.body[0] = nn.Linear(12, 32)\n"
+            "optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)\n"
+            "loader = DataLoader(TensorDataset(series, labels), batch_size=16)\n"
+        ),
+    ),
+)
+
 D01 = Contract(
     "QL-D01",
     title="samples hold a constant, or another sample's content, in one modality",

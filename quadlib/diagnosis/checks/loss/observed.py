@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from quadlib.diagnosis.checks.loss.contracts import P01, P02, P03, P06, P10, P12, P13, P16
+from quadlib.diagnosis.checks.loss.contracts import P01, P02, P03, P06, P10, P13, P16
 from quadlib.diagnosis.checks.loss.watched_contracts import P20, P21, P22, P23
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.loss_kind import loss_kind
-from quadlib.diagnosis.evidence.observed.passes import lost_losses, passes, traced
+from quadlib.diagnosis.evidence.observed.passes import passes, traced
 from quadlib.diagnosis.evidence.observed.roles import owners, roles
 from quadlib.diagnosis.evidence.observed.rows import compared, measured_scale, spreads, unit
 from quadlib.diagnosis.finding import Finding
@@ -141,37 +141,6 @@ def wrong_sign(x: Examination) -> Iterator[Finding]:
         ),
         "return the negative mean of the log-odds of the positives",
         ruled_out=("the data", "the temperature: the formula holds with the one in the graph"),
-    )
-
-
-@check(P12, "the watched losses are finite", phase="observed")
-def not_finite(x: Examination) -> Iterator[Finding]:
-    losses = x.record.losses
-    bad = lost_losses(x.record)
-    if not bad:
-        return
-    item = passes(x.record)[bad[0]]
-    layer = next((n for n in item.backward.layers if math.isnan(n.leaving)), None)
-    calls = next((c for c in item.calls if not c.finite), None)
-    if layer is not None:
-        place, text = layer.module, f"the first output that is not finite is that of {layer.module}"
-        if math.isnan(layer.entering):
-            text = f"what enters {layer.module} is not finite already"
-    elif calls is not None:
-        place, text = calls.module, f"the output of {calls.module} is not finite"
-    else:
-        place, text = "the loss", "the models' outputs are finite: the loss itself makes it"
-    earlier = f"; {bad[0]} finite losses before it" if bad[0] else ", from the first pass on"
-    yield P12.broken(
-        "error",
-        f"the loss is not finite, from pass {bad[0] + 1} on",
-        place,
-        (f"{len(bad)} of {len(losses)} losses are NaN or infinite{earlier}", text),
-        "look at what is divided, exponentiated or logged there: a mean over 0 positives, norms "
-        "of 0, logits beyond +-88",
-        ruled_out=("the inputs: they are finite",)
-        if not item.fetches or not any(f.not_finite for f in item.fetches)
-        else (),
     )
 
 

@@ -8,7 +8,7 @@ from quadlib.diagnosis.checks.loss.watched_contracts import P28, P29
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.passes import traced
 from quadlib.diagnosis.finding import Finding
-from quadlib.diagnosis.observe.record import Crossed, OddLogits
+from quadlib.diagnosis.observe.loss_events import Crossed, OddLogits
 from quadlib.diagnosis.registry import check
 
 

@@ -40,6 +40,8 @@ def labels(record: Record) -> Labels:
             if not whole or mark not in reached(record) or leaf.dtype == "bool":
                 continue
             values = fetch.values[leaf.path].numpy()
+            if fetch.loader < 0 and _columns_of_rows(record, values):
+                continue
             if fetch.rows is None or tuple(values.tolist()) != fetch.rows or len(values) < 2:
                 candidates.setdefault(mark, []).append((fetch, values))
     if not candidates:
@@ -72,6 +74,18 @@ def by_class_columns(record: Record) -> bool:
         return targets.shape == first.shape
     same = first[:, None] == first
     return len(first.unique()) < len(first) and torch.equal(targets[:, None] == targets, same)
+
+
+def _columns_of_rows(record: Record, values: np.ndarray) -> bool:
+    """Whether numbers that a loss's module was handed are the columns of the rows' own positives,
+    as zeros are in front of a queue: made for the loss, and no labels.
+    """
+    comparison = traced(record)[0].backward.comparison
+    if comparison is None or comparison.by != "product" or comparison.targets is None:
+        return False
+    own = torch.as_tensor(values)
+    counted = not own.any() or torch.equal(own, torch.arange(len(own)).to(own.dtype))
+    return counted and torch.equal(comparison.targets.to(own.dtype), own)
 
 
 def _variety(kept: list[tuple[Fetch, np.ndarray]]) -> float:
