@@ -56,9 +56,9 @@ class EvaluationWatch:
 def scales_of(
     args: Any, computed: Callable[[Tensor], bool] = lambda tensor: False
 ) -> Mapping[str, np.ndarray]:
-    """Of the tensors of numbers that a module is handed and no other one has computed: path -> (n, 2)
-    mean of each sample, and the natural logarithm of its standard deviation, -inf where it is
-    constant.
+    """Of the tensors of numbers that a module is handed and no other one has computed: path ->
+    (n, 2) mean of each sample, and the natural logarithm of its standard deviation, -inf where it
+    is constant.
     """
     return {
         path: _scale(tensor[:MOST_SAMPLES])

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from quadlib.diagnosis.observe.evaluations import Evaluated
+from quadlib.diagnosis.observe.probes import Probe
 
 
 @dataclass
@@ -110,6 +111,7 @@ class Later:
     weights that they had when the watched steps were over. evaluated_on: what trained modules were
     given in evaluations. known: ids of the parameters that `Save.live` can name.
     lost: the step at which trained weights were first found not to be finite, and the name of one.
+    probes: estimators that were fitted meanwhile.
     """
 
     first_step: int
@@ -129,3 +131,4 @@ class Later:
     evaluated_on: list[Evaluated] = field(default_factory=list)
     known: frozenset[int] = frozenset()
     lost: tuple[int, str] | None = None
+    probes: list[Probe] = field(default_factory=list)

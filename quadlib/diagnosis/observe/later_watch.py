@@ -20,6 +20,7 @@ from quadlib.diagnosis.observe.leaves import tensors_in
 from quadlib.diagnosis.observe.modes import ModeWatch
 from quadlib.diagnosis.observe.names import frames_within, variables_at_hand
 from quadlib.diagnosis.observe.pairings import PairWatch, checksums
+from quadlib.diagnosis.observe.probes import ProbeWatch
 from quadlib.diagnosis.observe.states import (
     addresses_of,
     held_by,
@@ -52,7 +53,7 @@ class LaterWatch:
         self._outermost: FrameType | None = outermost
         self._started = time.monotonic()
         self._deadline = self._started + later.seconds
-        self._hooks = LaterHooks(self)
+        self._hooks, self._probes = LaterHooks(self), ProbeWatch(later.probes, self.watching)
         self._pairs = PairWatch(later)
         self._run: Run | None = None  # the one that delivered the last batch
         self._iterators: dict[int, tuple[Any, Run]] = {}
@@ -75,10 +76,12 @@ class LaterWatch:
         with self.journal.looking():
             self._look_at_states(frames_within(sys._getframe(), self._frame))
         self._hooks.install()
+        self._probes.install()
 
     def remove(self, frames: Iterable[FrameType] = ()) -> None:
         """Ends the watch; frames: those that an exception left, whose variables are looked at."""
         self._pairs.stop()
+        self._probes.remove()
         self._hooks.remove()
         with self.journal.looking():
             for module in self._pending:

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from quadlib.diagnosis.observe.hooks import rows_of
+from quadlib.diagnosis.observe.leaves import tensors_in
 from quadlib.diagnosis.observe.patches import Patches
 
 MOST_STEPS = 100_000
@@ -45,16 +47,19 @@ class Seeding:
     state: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class EpochStart:
     """A dataset began to be gone through with gradients enabled, in the order of a sampler. rows:
-    of its first batch, None where they are not numbered.
+    of its first batch, None where they are not numbered. digest: a checksum of that batch's
+    tensors. shown: rows of its tensors of numbers, of all batches so far.
     """
 
     dataset: Any
     sampler: Any
     step: int
     rows: tuple[int, ...] | None
+    digest: int = 0
+    shown: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class RunLogWatch(Patches):
             self._replace(owner, function, partial(self._seed, name))
         self._replace(_BaseDataLoaderIter, "_next_index", self._next_index)
         self._replace(_BaseDataLoaderIter, "_reset", self._reset)
+        self._replace(_BaseDataLoaderIter, "__next__", self._next)
         self._replace(ReduceLROnPlateau, "step", self._plateau)
         self._undo.append(register_optimizer_step_post_hook(self._after_step).remove)
 
@@ -113,13 +119,26 @@ class RunLogWatch(Patches):
         def _next_index(iterator: Any) -> Any:
             index = old(iterator)
             if "_logged" not in vars(iterator) and self.watching():
-                iterator._logged = True
+                iterator._logged = None
                 if torch.is_grad_enabled() and len(self.log.epochs) < MOST_EPOCHS:
                     start = iterator._dataset, iterator._index_sampler, self._step, rows_of(index)
-                    self.log.epochs.append(EpochStart(*start))
+                    iterator._logged = EpochStart(*start)
+                    self.log.epochs.append(iterator._logged)
             return index
 
         return _next_index
+
+    def _next(self, old: Any) -> Any:
+        def __next__(iterator: Any) -> Any:
+            batch = old(iterator)
+            start = vars(iterator).get("_logged")
+            if start is not None and start.rows is None and self.watching():
+                floats = [t for _, t in tensors_in(batch) if t.is_floating_point() and t.ndim > 1]
+                start.shown += sum(map(len, floats))
+                start.digest = start.digest or _digest(floats)
+            return batch
+
+        return __next__
 
     def _reset(self, old: Any) -> Any:
         def _reset(iterator: Any, loader: Any, first_iter: bool = False) -> Any:
@@ -154,6 +173,15 @@ class RunLogWatch(Patches):
 
 def _state_of(generator: str) -> int:
     return zlib.crc32(GENERATORS[generator][2]())
+
+
+def _digest(tensors: list[Tensor]) -> int:
+    """Of a batch: the same for the same numbers, bit for bit; 0 of none."""
+    total = 0
+    for tensor in tensors:
+        flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        total = zlib.crc32(flat.numpy().data, total)
+    return total
 
 
 def _bytes_of(state: Any) -> bytes:

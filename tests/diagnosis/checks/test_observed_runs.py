@@ -7,9 +7,12 @@ import random
 
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn.functional import cross_entropy, dropout, mse_loss, nll_loss, normalize, sigmoid
-from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from quadlib.diagnosis.doors import observe
 from tests.diagnosis.observe.test_healthy_loops import CLASSES, data, network
@@ -278,3 +281,62 @@ def test_zeros_in_front_of_a_queue_are_no_labels():
             queue[24 * (step % 2) : 24 * (step % 2) + 24] = k.detach()
 
     assert "QL-L13" not in alarms_of(train)
+
+
+class Triplets(IterableDataset):
+    """Anchors, positives and negatives, of which an epoch shows a few."""
+
+    def __init__(self, again: bool, anchors_among_negatives: bool = False) -> None:
+        self.x, self.y = data()
+        self.again, self.mixed, self.epoch = again, anchors_among_negatives, 0
+
+    def __iter__(self):
+        draw = torch.Generator().manual_seed(0 if self.again else self.epoch)
+        self.epoch += 1
+        for n in range(48):
+            a, p, other = torch.randint(len(self.x), (3,), generator=draw).tolist()
+            own = torch.nonzero(self.y == self.y[a]).flatten()
+            others = torch.nonzero(self.y != self.y[a]).flatten()
+            negative = a if self.mixed and n % 3 == 0 else int(others[other % len(others)])
+            p = int(own[own != a][p % (len(own) - 1)])
+            yield self.x[a], self.x[p], self.x[negative]
+
+
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_a_stream_of_triplets_goes_on_and_keeps_its_parts_apart(again, mixed):
+    model, loader = network(norm=False), DataLoader(Triplets(again, mixed), 16)
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+
+    def train():
+        for _ in range(5):
+            for parts in loader:
+                optimiser.zero_grad()
+                a, p, n = (normalize(model(part), dim=1) for part in parts)
+                nn.functional.triplet_margin_loss(a, p, n, 2.0).backward()
+                optimiser.step()
+
+    found = set(alarms_of(train))
+    assert ("QL-B07" in found) == again
+    assert ("QL-B20" in found) == mixed
+
+
+@pytest.mark.parametrize("fitted_on", ["train", "all"])
+def test_a_probe_that_is_scored_on_the_rows_it_was_fitted_on(fitted_on):
+    model = Encoder()
+
+    def probe(schedule, accuracy):
+        x, y = data()
+        with torch.no_grad():
+            rows = model(x)[0].numpy()
+        known = slice(None) if fitted_on == "all" else slice(96)
+        classifier = make_pipeline(StandardScaler(), LogisticRegression()).fit(
+            rows[known], y[known]
+        )
+        classifier.score(rows[:96], y[:96])
+        if fitted_on == "train":
+            classifier.score(rows[96:], y[96:])
+
+    assert alarms_of(run(model=model, epoch_ends=probe)) == (
+        ["QL-E11"] if fitted_on == "all" else []
+    )

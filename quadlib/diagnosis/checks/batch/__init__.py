@@ -7,5 +7,6 @@ from quadlib.diagnosis.checks.batch import observed as observed
 from quadlib.diagnosis.checks.batch import observed_graphs as observed_graphs
 from quadlib.diagnosis.checks.batch import observed_items as observed_items
 from quadlib.diagnosis.checks.batch import observed_repeats as observed_repeats
+from quadlib.diagnosis.checks.batch import observed_triplets as observed_triplets
 from quadlib.diagnosis.checks.batch import observed_weights as observed_weights
 from quadlib.diagnosis.checks.batch import observed_workers as observed_workers

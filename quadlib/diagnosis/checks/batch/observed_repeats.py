@@ -57,6 +57,40 @@ def _returns(steps: list[int], seeds: list[Seeding]) -> int:
     return len(between)
 
 
+@check(B07, "a watched stream that shows a part of what it holds shows another one", phase="later")
+def same_part_again(x: Examination) -> Iterator[Finding]:
+    streams: dict[int, list[EpochStart]] = {}
+    for start in x.record.log.epochs:
+        if start.rows is None and start.digest:
+            streams.setdefault(id(start.dataset), []).append(start)
+    judged = [starts for starts in streams.values() if len(starts) >= FEWEST]
+    if not judged:
+        raise Unavailable(f"fewer than {FEWEST} epochs of a stream were seen")
+    for starts in judged:
+        _, n = Counter(start.digest for start in starts).most_common(1)[0]
+        shown, held = max(start.shown for start in starts), _rows_held(starts[0].dataset)
+        if n <= len(starts) // 2 or n < FEWEST or shown >= held:
+            continue
+        yield B07.broken(
+            "warning",
+            f"{n} of {len(starts)} epochs of the stream begin with the very same batch",
+            type(starts[0].dataset).__name__,
+            (
+                f"an epoch shows at most {shown} rows, the stream holds {held}: what it does not "
+                "show in the first epoch it never shows",
+            ),
+            "seed the stream's generator with the epoch, or make it once",
+            ruled_out=("a stream that shows all that it holds, in its own order",),
+        )
+        return
+
+
+def _rows_held(dataset: object) -> int:
+    """Rows of the longest table among a stream's own attributes."""
+    tables = [part for part in vars(dataset).values() if getattr(part, "ndim", 0) >= 2]
+    return max((len(table) for table in tables), default=0)
+
+
 @check(B07, "every watched epoch has batches of its own", phase="later")
 def same_order_again(x: Examination) -> Iterator[Finding]:
     epochs: dict[int, list[EpochStart]] = {}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from quadlib.diagnosis.checks.evaluation.contracts import E02, E03, E20, E21, E22
+from quadlib.diagnosis.checks.evaluation.contracts import E02, E03, E11, E20, E21, E22
 from quadlib.diagnosis.checks.evaluation.observed import in_training_mode
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.later import later, shaped_alike
@@ -18,6 +18,8 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 JUDGED_WEIGHTS = 256  # of a matrix, from which two random ones are told from two alike
+FEWEST_ASKED = 20
+ALL_KNOWN = 0.95  # share of the rows of a question that were fitted on
 JUDGED_SAMPLES = 16  # of training and of evaluation
 RATIO = 1.6  # of standard deviations: half the values masked, or dropped out, make 1.4
 SHIFT = 0.75  # of means, in standard deviations within a sample
@@ -131,6 +133,30 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
     width = [np.median(np.abs(part - m)) for part, m in zip((one, other), middle, strict=True)]
     distance = abs(middle[0] - middle[1])
     return float(distance / max(1.4826 * max(width), TINY)) if np.isfinite(distance) else 0.0
+
+
+@check(E11, "a classifier is asked about rows that it was not fitted on", phase="later")
+def fitted_on_the_test(x: Examination) -> Iterator[Finding]:
+    probes = [probe for probe in later(x).probes if probe.asked]
+    if not probes:
+        raise Unavailable("no classifier of scikit-learn was fitted and asked after training")
+    for probe in probes:
+        if sum(n for n, _ in probe.asked) < FEWEST_ASKED:
+            continue
+        if all(share > ALL_KNOWN for _, share in probe.asked):
+            kind = type(probe.estimator).__name__
+            yield E11.broken(
+                "warning",
+                f"{kind} is scored on rows that it was fitted on",
+                f"{kind}.fit on {probe.fitted} rows",
+                (
+                    f"asked {len(probe.asked)} times, about {probe.asked[0][0]} rows at first: "
+                    f"{probe.asked[0][1]:.0%} of them are among the rows of fit, value for value",
+                ),
+                "fit on the rows of train alone, and score those of test",
+                explains=("a score that is too good, of untrained embeddings too",),
+            )
+            return
 
 
 @check(E20, "an evaluation compares rows with what is their own", phase="later")

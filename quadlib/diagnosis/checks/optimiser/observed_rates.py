@@ -23,6 +23,7 @@ FEWEST_STEPS = 4
 COLLAPSED = 0.02
 TINY = 1e-7  # of a weight in one step: float32 resolves 6e-8
 BURST = 0.5  # of all weights in one step
+FALLEN = 0.9  # share of the first loss
 LARGE = 0.1  # of all weights in one step: ten times what training usually does
 CYCLIC = ("CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR")  # they come back by design
 STARTED = 5e-3  # root mean square of a matrix that was not initialised with 0
@@ -53,7 +54,8 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
     losses = x.record.losses
     finite = losses[np.isfinite(losses)]
     burst = max(largest) > 4 * BURST or sum(ratio > BURST for ratio in largest) >= 3
-    if burst and len(finite) > 1:
+    # small weights may be replaced in a few steps, of a scaled softmax too, while the loss falls
+    if burst and (len(finite) < len(losses) or _no_lower(finite)):
         evidence.append(f"the loss went from {finite[0]:.4g} to {losses[-1]:.4g}")
     if not evidence:
         return
@@ -70,6 +72,11 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
         ruled_out=("the data and the first weights: the rows were apart before the first step",),
         explains=("a loss that stays on its plateau from then on",),
     )
+
+
+def _no_lower(losses: np.ndarray) -> bool:
+    """Whether a loss has not fallen by a tenth of what it was; of one that is negative, nothing."""
+    return len(losses) > 1 and (losses[0] <= 0 or losses[-1] > FALLEN * losses[0])
 
 
 def _relative_updates(record: Record) -> list[float]:
