@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from quadlib.diagnosis.conventions import EPOCHS, RUN_STEPS
+from quadlib.diagnosis.conventions import BATCH_LABELS, EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.record import Record
 
 Kind = TypeVar("Kind")
@@ -76,6 +76,7 @@ def note_at_hand(record: Record, frames: Iterable[FrameType]) -> None:
     record.named_loaders = loaders_at_hand(pairs)
     record.bystanders = record.unused_loaders()
     record.counts = counts_at_hand(pairs, (*EPOCHS, *RUN_STEPS))
+    record.named_labels = labels_at_hand(pairs)
 
 
 def note_living(record: Record) -> None:
@@ -170,6 +171,15 @@ def variables_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
 def loaders_at_hand(pairs: list[tuple[str, Any]]) -> list[tuple[str, DataLoader[Any]]]:
     """The loaders among the loop's variables, by name."""
     return [(name, value) for name, value in pairs if issubclass(type(value), DataLoader)]
+
+
+def labels_at_hand(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The columns among the loop's variables whose name has a word for labels in it."""
+    return [
+        (name, value)
+        for name, value in pairs
+        if set(name.lower().split("_")) & set(BATCH_LABELS) and getattr(value, "ndim", 0) == 1
+    ]
 
 
 def counts_at_hand(pairs: list[tuple[str, Any]], names: Iterable[str]) -> dict[str, int]:

@@ -252,7 +252,8 @@ class Record:
     what the optimisers hold. idle: living optimisers that never stepped. monitors: (class,
     figure, whether the highest is best) of what keeps the best weights. bystanders: loaders at
     hand in the loop that gave no batch. named_loaders: the loaders among its variables, by name.
-    counts: its variables that say how long the run is meant to be (`epochs`, `max_steps`). buffers
+    counts: its variables that say how long the run is meant to be (`epochs`, `max_steps`).
+    named_labels: likewise columns of labels, by name. buffers
     and parameters in no optimiser have digests: name -> checksums of the first backward pass and of
     the end. later: what was seen after the watched steps; log: what was noted of every step of
     both. facts: what was concluded from the record. faults: errors
@@ -270,6 +271,7 @@ class Record:
     bystanders: list[Any] = field(default_factory=list)
     named_loaders: list[tuple[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    named_labels: list[tuple[str, Any]] = field(default_factory=list)
     digests: dict[str, tuple[int, int]] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     ended: str = ""

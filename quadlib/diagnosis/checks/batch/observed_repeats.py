@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from quadlib.diagnosis.checks.batch.contracts import B07
 from quadlib.diagnosis.evidence.examination import Examination
@@ -15,6 +17,7 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 FEWEST = 3  # equal states or epochs; a second one may be a look at the data before training
+DRAWING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler)
 FEWEST_ROWS = 4  # of a first batch: fewer coincide by chance
 
 
@@ -108,7 +111,7 @@ def same_order_again(x: Examination) -> Iterator[Finding]:
         sampler = starts[0].sampler
         sampler = getattr(sampler, "sampler", sampler)
         yield B07.broken(
-            "warning",
+            "warning" if isinstance(sampler, DRAWING) else "note",  # an order may be meant
             f"{n} of {len(starts)} epochs begin with the very same batch, in a shuffled order",
             f"{type(sampler).__name__}, rows {', '.join(map(str, rows[:6]))} ...",
             (f"{len(rows)} rows in one order {n} times",),

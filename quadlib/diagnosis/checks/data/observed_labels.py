@@ -28,7 +28,7 @@ MINORITY = 0.5  # share of columns up to which they stand among features
 @check(D22, "no feature behind the watched loader is the label itself", phase="observed")
 def label_among_features(x: Examination) -> Iterator[Finding]:
     items = training_items(x.record)
-    name, labels = _labels(items, training_loader(x.record).dataset)
+    name, labels = _labels(items, training_loader(x.record).dataset, x.record.named_labels)
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(labels) < FEWEST_ROWS or len(classes) < 2 or counts.min() < FEWEST_OF_A_CLASS:
         raise Unavailable("too few rows of each class are known")
@@ -56,20 +56,24 @@ def label_among_features(x: Examination) -> Iterator[Finding]:
         )
 
 
-def _labels(items: Items, dataset: object) -> tuple[str, np.ndarray]:
-    """The labels that are trained on, else those that the dataset keeps under a usual name."""
+def _labels(
+    items: Items, dataset: object, at_hand: list[tuple[str, object]]
+) -> tuple[str, np.ndarray]:
+    """The labels that are trained on, else those that the dataset keeps under a usual name, or the
+    loop among its variables.
+    """
     if items.label is not None:
         return f"item{items.label}", items.labels
     root, rows = root_rows(dataset)
     length = len(dataset) if rows is None else None  # type: ignore[arg-type]
-    for name in BATCH_LABELS:
-        value = getattr(root, name, None)
+    kept_by = [(f"dataset.{name}", getattr(root, name, None)) for name in BATCH_LABELS]
+    for name, value in (*kept_by, *(at_hand if rows is None else ())):
         if value is None or not hasattr(value, "__len__") or length not in (None, len(value)):
             continue
         values = as_array(value)
         if values.ndim == 1 and len(np.unique(values)) <= len(values) / FEWEST_OF_A_CLASS:
             kept = values if rows is None else values[rows]
-            return f"dataset.{name}", kept[items.rows]
+            return name, kept[items.rows]
     raise Unavailable("the labels of the training dataset are not known")
 
 

@@ -51,7 +51,10 @@ def not_finite(x: Examination) -> Iterator[Finding]:
 def infinite_derivative(x: Examination) -> Iterator[Finding]:
     for item in traced(x.record):
         norms = [norm for norm in item.gradients.values() if norm is not None]
-        if math.isfinite(item.backward.loss) and not all(map(math.isfinite, norms)):
+        scaled = item.backward.scale != 1  # a scaler finds its factor by gradients that overflow
+        if scaled or all(map(math.isfinite, norms)):
+            continue
+        if math.isfinite(item.backward.loss):
             yield P12.broken(
                 "error",
                 f"the loss of pass {item.backward.step + 1} is finite and its gradient is not",

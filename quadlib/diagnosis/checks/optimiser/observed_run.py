@@ -16,6 +16,8 @@ from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
 
 FEWEST_STEPS = 4  # of an epoch whose rates are compared
+FEWEST_EPOCHS, MANY_EPOCHS = 2, 10  # of a run that ended, and of one that goes on
+LATE = ("SWALR",)  # begins when most of the run is over, by design
 CHANGE = 1.5  # of the rate within an epoch
 
 
@@ -92,12 +94,12 @@ def _has(word: str, names: tuple[str, ...]) -> bool:
 def never_called(x: Examination) -> Iterator[Finding]:
     if not x.record.schedulers:
         raise Unavailable("no scheduler was seen")
-    epochs = _epochs(x)
-    if len(epochs) < 2:
-        raise Unavailable("fewer than two whole epochs were seen")
+    epochs, finished = _epochs(x), x.record.later is not None and x.record.later.ended == "finished"
+    if len(epochs) < (FEWEST_EPOCHS if finished else MANY_EPOCHS):
+        raise Unavailable("too few whole epochs were seen: some schedulers wait for a few")
     driven = {id(item.optimizer) for item in x.record.schedulers if _calls(item)}
     for item in x.record.schedulers:  # one that another one calls in its turn is driven too
-        if id(item.optimizer) in driven:
+        if id(item.optimizer) in driven or type(item).__name__ in LATE:
             continue
         kind = type(item).__name__
         yield O18.broken(

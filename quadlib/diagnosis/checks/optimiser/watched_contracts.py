@@ -69,7 +69,7 @@ O17 = Contract(
 O18 = Contract(
     "QL-O18",
     title="a scheduler is never called",
-    what="A scheduler was made for a watched optimiser, and two epochs later was not called once.",
+    what="A scheduler was made for a watched optimiser and was not called once in a whole run.",
     why="The rate stays what it was: where it begins with a warm-up, near 0.",
     fix="scheduler.step() after the optimiser's step, or at the end of the epoch, as it was made.",
     predicts=("QL-P10", "QL-O02"),
