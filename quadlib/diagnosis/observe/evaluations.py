@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.diagnosis.observe.leaves import tensors_in
+from quadlib.diagnosis.observe.patches import Patches
 
+DROPOUTS = ("dropout", "dropout_", "feature_dropout", "feature_dropout_", "alpha_dropout")
 MOST_CALLS = 8  # of a module, whose inputs are measured
 MOST_SAMPLES = 128  # of a call
 FEWEST_VALUES = 8  # of a sample, from which it has a spread
@@ -22,24 +24,37 @@ FEWEST_VALUES = 8  # of a sample, from which it has a spread
 class Evaluated:
     """A trained module that was called in evaluation mode and without gradients. scales: argument
     path -> of each measured call what `scales_of` gives. random: it drew from torch's generator of
-    the CPU, which alone is watched.
+    the CPU, which alone is watched; dropped: by a dropout that was told to.
     """
 
     module: nn.Module
     calls: int = 0
     scales: dict[str, list[np.ndarray]] = field(default_factory=dict)
     random: bool = False
+    dropped: bool = False
 
 
-class EvaluationWatch:
+class EvaluationWatch(Patches):
     """Fills a list of `Evaluated`."""
 
     def __init__(self, evaluated: list[Evaluated]) -> None:
+        super().__init__()
         self.evaluated = evaluated
-        self._state = 0
+        self._state, self._dropped = 0, False
+
+    def install(self) -> None:
+        for name in DROPOUTS:  # where every way to drop out ends, imported by whatever name
+            self._replace(torch._VF, name, self._dropout)
+
+    def _dropout(self, old: Any) -> Any:
+        def dropout(tensor: Tensor, p: float, training: bool) -> Any:
+            self._dropped |= training and p > 0
+            return old(tensor, p, training)
+
+        return dropout
 
     def before(self) -> None:
-        self._state = _random_state()
+        self._state, self._dropped = _random_state(), False
 
     def after(self, module: nn.Module, args: Any) -> None:
         known = next((item for item in self.evaluated if item.module is module), None)
@@ -47,6 +62,7 @@ class EvaluationWatch:
             known = Evaluated(module)
             self.evaluated.append(known)
         known.random |= _random_state() != self._state
+        known.dropped |= self._dropped
         known.calls += 1
         if known.calls <= MOST_CALLS:
             for path, scale in scales_of(args).items():

@@ -77,10 +77,12 @@ class LaterWatch:
             self._look_at_states(frames_within(sys._getframe(), self._frame))
         self._hooks.install()
         self._probes.install()
+        self._inputs.install()
 
     def remove(self, frames: Iterable[FrameType] = ()) -> None:
         """Ends the watch; frames: those that an exception left, whose variables are looked at."""
         self._pairs.stop()
+        self._inputs.remove()
         self._probes.remove()
         self._hooks.remove()
         with self.journal.looking():

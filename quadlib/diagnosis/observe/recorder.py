@@ -230,6 +230,9 @@ class Recorder(Journal):
             alone = trace is not None and self._forces.watch(
                 self._step, loss, trace.comparisons, self._outputs
             )
+            if trace is not None:
+                self.record.events += [*read_logits(self._step, loss), *trace.crossed(self._step)]
+                self.record.events += read_singular(self._step, loss)
             self.record.events.append(
                 Backward(
                     self._step,
@@ -247,9 +250,6 @@ class Recorder(Journal):
                     alone,
                 )
             )
-            if trace is not None:
-                self.record.events += [*read_logits(self._step, loss), *trace.crossed(self._step)]
-                self.record.events += read_singular(self._step, loss)
             if trace is not None and comparison is not None:
                 self._rows.watch(self._step, comparison, self._outputs)
         if self._trace is not None:

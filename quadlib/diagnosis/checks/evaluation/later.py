@@ -67,10 +67,14 @@ def random_evaluation(x: Examination) -> Iterator[Finding]:
         if item.random:
             kind = type(item.module).__name__
             yield E02.broken(
-                "warning",
+                "warning" if item.dropped else "note",  # others may be part of the method
                 f"{kind} draws random numbers although it is in evaluation mode",
                 f"{kind}, called without gradients, training=False",
-                ("torch's generator had moved on after the call",),
+                (
+                    "a dropout in it is told that it trains"
+                    if item.dropped
+                    else "torch's generator had moved on after the call",
+                ),
                 "nn.functional.dropout(x, p, training=self.training), or nn.Dropout as a layer; "
                 "augment in training only",
                 ruled_out=("a forgotten eval(): the module is in evaluation mode",),

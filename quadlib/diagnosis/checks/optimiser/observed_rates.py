@@ -23,7 +23,7 @@ FEWEST_STEPS = 4
 COLLAPSED = 0.02
 TINY = 1e-7  # of a weight in one step: float32 resolves 6e-8
 BURST = 0.5  # of all weights in one step
-FALLEN = 0.9  # share of the first loss
+FALLEN = 0.5  # share of the first loss: less than that is left of one that truly falls
 LARGE = 0.1  # of all weights in one step: ten times what training usually does
 CYCLIC = ("CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR")  # they come back by design
 STARTED = 5e-3  # root mean square of a matrix that was not initialised with 0
@@ -75,7 +75,7 @@ def rate_too_high(x: Examination) -> Iterator[Finding]:
 
 
 def _no_lower(losses: np.ndarray) -> bool:
-    """Whether a loss has not fallen by a tenth of what it was; of one that is negative, nothing."""
+    """Whether a loss has not fallen by half of what it was; of one that is negative, nothing."""
     return len(losses) > 1 and (losses[0] <= 0 or losses[-1] > FALLEN * losses[0])
 
 
