@@ -255,9 +255,10 @@ class Record:
     counts: its variables that say how long the run is meant to be (`epochs`, `max_steps`).
     named_labels: likewise columns of labels, by name. buffers
     and parameters in no optimiser have digests: name -> checksums of the first backward pass and of
-    the end. later: what was seen after the watched steps; log: what was noted of every step of
-    both. facts: what was concluded from the record. faults: errors
-    of the recorder's own, which are bugs.
+    the end. goes_on: what
+    the watched steps leave open is watched further. later: what was seen after the watched steps;
+    log: what was noted of every step of both. facts: what was concluded from the record. faults:
+    errors of the recorder's own, which are bugs.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -279,6 +280,7 @@ class Record:
     functional_gradients: int = 0
     seconds_watching: float = 0.0
     faults: list[str] = field(default_factory=list)
+    goes_on: bool = False
     later: Later | None = None
     log: RunLog = field(default_factory=RunLog)
     facts: dict[str, Any] = field(default_factory=dict, repr=False)

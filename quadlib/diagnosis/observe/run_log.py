@@ -76,11 +76,11 @@ class Told:
 
 @dataclass
 class RunLog:
-    """rates: (place of the optimiser among those met here, rate of its first group) a step.
+    """rates: (place of the optimiser in the order of first steps, rates of its groups) a step.
     states: generator -> a checksum of its state after each step, of those whose seed was set.
     """
 
-    rates: list[tuple[int, float]] = field(default_factory=list)
+    rates: list[tuple[int, tuple[float, ...]]] = field(default_factory=list)
     states: dict[str, dict[int, int]] = field(default_factory=dict)
     seedings: list[Seeding] = field(default_factory=list)
     epochs: list[EpochStart] = field(default_factory=list)
@@ -162,7 +162,8 @@ class RunLogWatch(Patches):
         if not any(known is optimiser for known in self._optimisers):
             self._optimisers.append(optimiser)
         place = next(n for n, known in enumerate(self._optimisers) if known is optimiser)
-        self.log.rates.append((place, float(optimiser.param_groups[0].get("lr", 0.0))))
+        rates = tuple(float(group.get("lr", 0.0)) for group in optimiser.param_groups)
+        self.log.rates.append((place, rates))
         for name in {seeding.generator for seeding in self.log.seedings}:
             self.log.states.setdefault(name, {})[self._step] = _state_of(name)
 

@@ -67,6 +67,7 @@ class WatchingOn(Recorder):
         self.take_out()
         with self.looking():
             self.look_at_hand(frames_within(sys._getframe(), self._outermost))
+        self.record.goes_on = True
         if self.settled is not None and self._is_settled():
             self._leave()
             return

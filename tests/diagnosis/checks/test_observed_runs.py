@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import random
 
 import pytest
@@ -88,6 +89,12 @@ def seeds(epoch: int):
     torch.manual_seed(epoch)
 
 
+def resting():
+    """A rate of 0 in the first ten steps, by hand."""
+    count = itertools.count()
+    return lambda optimiser, i: optimiser.param_groups[0].update(lr=1e-3 * (next(count) >= 10))
+
+
 CASES = {
     "plain": ({}, []),
     "a seed set anew in every step": ({"step": lambda o, i: torch.manual_seed(0)}, ["QL-B07"]),
@@ -99,6 +106,10 @@ CASES = {
     "a warm-up in every epoch": (
         {"step": lambda o, i: o.param_groups[0].update(lr=1e-3 * (i + 1) / LENGTH)},
         ["QL-O16"],
+    ),
+    "a rate that rests at 0 for ten steps": (
+        {"step": resting()},
+        [],
     ),
     "warm restarts": (
         {

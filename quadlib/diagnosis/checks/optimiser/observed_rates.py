@@ -104,31 +104,10 @@ def no_rate(x: Examination) -> Iterator[Finding]:
     taken = steps(x.record)
     if len(taken) < FEWEST_STEPS:
         raise Unavailable(f"{len(taken)} steps were seen; a warm-up may start from 0")
-    for place, optimiser in enumerate(x.record.optimisers):
-        mine = [step for step in taken if step.optimiser == place]
-        if len(mine) < FEWEST_STEPS:
-            continue
-        for group in range(len(mine[0].rates)):
-            rates = [step.rates[group] for step in mine if group < len(step.rates)]
-            members = {id(p) for p in optimiser.param_groups[group]["params"]}
-            names = {n for n, p in x.record.parameters.items() if id(p) in members}
-            if max(rates) != 0 or not names & roles(x.record).gradient:
-                continue
-            whole = len(mine[0].rates) == 1
-            yield O02.broken(
-                "error" if whole else "warning",
-                "the learning rate is 0 in every watched step"
-                if whole
-                else f"the learning rate of group {group} never leaves 0",
-                f"{type(optimiser).__name__}: {parts(names)}",
-                (
-                    f"rate 0 in {len(rates)} of {len(rates)} steps; gradients arrive",
-                    *_schedulers(x.record, optimiser),
-                ),
-                "set the rate of this group, or call scheduler.step() after every optimiser step",
-                ruled_out=("the gradient: it arrives", "a frozen part: requires_grad is True"),
-                scope="" if whole else f"group {group}",
-            )
+    if not x.record.goes_on:
+        resting = list(_resting(x, [(step.optimiser, step.rates) for step in taken]))
+        if resting:
+            yield resting[0]
             return
     ratios = [r for step in taken[1:] for r in _ratios(step).values()]
     rate = max(max(step.rates, default=0) for step in taken)
@@ -141,6 +120,44 @@ def no_rate(x: Examination) -> Iterator[Finding]:
             "raise the rate; 1e-3 is usual for Adam, 0.05 for SGD",
             ruled_out=("the gradient: it arrives",),
         )
+
+
+@check(O02, "a rate that rests at 0 in the watched steps rises later", phase="later")
+def rests_on(x: Examination) -> Iterator[Finding]:
+    if not x.record.log.rates:
+        raise Unavailable("no rates were noted")
+    yield from list(_resting(x, x.record.log.rates))[:1]
+
+
+def _resting(x: Examination, taken: list[tuple[int, tuple[float, ...]]]) -> Iterator[Finding]:
+    """The groups whose rate is 0 in all of these steps (place of the optimiser, rates), although
+    gradients arrive.
+    """
+    for place, optimiser in enumerate(x.record.optimisers):
+        mine = [rates for number, rates in taken if number == place]
+        if len(mine) < FEWEST_STEPS:
+            continue
+        for group in range(len(mine[0])):
+            rates = [each[group] for each in mine if group < len(each)]
+            members = {id(p) for p in optimiser.param_groups[group]["params"]}
+            names = {n for n, p in x.record.parameters.items() if id(p) in members}
+            if max(rates) != 0 or not names & roles(x.record).gradient:
+                continue
+            whole = len(mine[0]) == 1
+            yield O02.broken(
+                "error" if whole else "warning",
+                f"the learning rate is 0 in every one of {len(rates)} steps"
+                if whole
+                else f"the learning rate of group {group} never leaves 0",
+                f"{type(optimiser).__name__}: {parts(names)}",
+                (
+                    f"rate 0 in {len(rates)} of {len(rates)} steps; gradients arrive",
+                    *_schedulers(x.record, optimiser),
+                ),
+                "set the rate of this group, or call scheduler.step() after every optimiser step",
+                ruled_out=("the gradient: it arrives", "a frozen part: requires_grad is True"),
+                scope="" if whole else f"group {group}",
+            )
 
 
 def _warming(taken: list[OptimiserStep]) -> bool:

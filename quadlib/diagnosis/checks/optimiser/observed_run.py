@@ -38,7 +38,7 @@ def sawtooth(x: Examination) -> Iterator[Finding]:
         raise Unavailable("fewer than two whole epochs of several steps were seen")
     if any(type(item).__name__ in CYCLIC for item in x.record.schedulers):
         return  # it comes back by design
-    first, second = (np.array([rate for _, rate in epoch]) for epoch in whole[-2:])
+    first, second = (np.array([rates[0] for _, rates in epoch]) for epoch in whole[-2:])
     places = {place for epoch in whole[-2:] for place, _ in epoch}
     if len(places) > 1 or len(first) != len(second) or not np.allclose(first, second, rtol=1e-6):
         return
