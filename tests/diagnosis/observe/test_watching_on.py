@@ -17,7 +17,7 @@ class Whole(Loop):
     def __init__(self, folder=None, rate: float = 0.01) -> None:
         super().__init__()
         self.folder, self.epochs = folder, 0
-        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.defaults["lr"] = self.optimiser.param_groups[0]["lr"] = rate
 
     def evaluate(self) -> None:
         self.model.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -104,11 +105,10 @@ def no_rate(x: Examination) -> Iterator[Finding]:
     taken = steps(x.record)
     if len(taken) < FEWEST_STEPS:
         raise Unavailable(f"{len(taken)} steps were seen; a warm-up may start from 0")
-    if not x.record.goes_on:
-        resting = list(_resting(x, [(step.optimiser, step.rates) for step in taken]))
-        if resting:
-            yield resting[0]
-            return
+    resting = list(_resting(x, [(step.optimiser, step.rates) for step in taken], rising=True))
+    if resting:
+        yield resting[0]
+        return
     ratios = [r for step in taken[1:] for r in _ratios(step).values()]
     rate = max(max(step.rates, default=0) for step in taken)
     if ratios and rate > 0 and max(ratios) < TINY * 100 and not _warming(taken):
@@ -126,12 +126,15 @@ def no_rate(x: Examination) -> Iterator[Finding]:
 def rests_on(x: Examination) -> Iterator[Finding]:
     if not x.record.log.rates:
         raise Unavailable("no rates were noted")
-    yield from list(_resting(x, x.record.log.rates))[:1]
+    yield from list(_resting(x, x.record.log.rates, rising=False))[:1]
 
 
-def _resting(x: Examination, taken: list[tuple[int, tuple[float, ...]]]) -> Iterator[Finding]:
+def _resting(
+    x: Examination, taken: list[tuple[int, tuple[float, ...]]], *, rising: bool
+) -> Iterator[Finding]:
     """The groups whose rate is 0 in all of these steps (place of the optimiser, rates), although
-    gradients arrive.
+    gradients arrive. rising: those are left to the steps that follow whose rate is seen to be set
+    by something, which may raise it yet.
     """
     for place, optimiser in enumerate(x.record.optimisers):
         mine = [rates for number, rates in taken if number == place]
@@ -142,6 +145,8 @@ def _resting(x: Examination, taken: list[tuple[int, tuple[float, ...]]]) -> Iter
             members = {id(p) for p in optimiser.param_groups[group]["params"]}
             names = {n for n, p in x.record.parameters.items() if id(p) in members}
             if max(rates) != 0 or not names & roles(x.record).gradient:
+                continue
+            if x.record.goes_on and rising == _is_set(x.record, optimiser):
                 continue
             whole = len(mine[0]) == 1
             yield O02.broken(
@@ -158,6 +163,14 @@ def _resting(x: Examination, taken: list[tuple[int, tuple[float, ...]]]) -> Iter
                 ruled_out=("the gradient: it arrives", "a frozen part: requires_grad is True"),
                 scope="" if whole else f"group {group}",
             )
+
+
+def _is_set(record: Record, optimiser: Any) -> bool:
+    """Whether something sets an optimiser's rates: a scheduler, or the loop, where they are not
+    those that it was made with.
+    """
+    made_with = float(getattr(optimiser, "defaults", {}).get("lr", 0.0) or 0.0)
+    return made_with > 0 or bool(_schedulers(record, optimiser))
 
 
 def _warming(taken: list[OptimiserStep]) -> bool:
