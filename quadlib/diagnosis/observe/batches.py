@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quadlib.diagnosis.observe.digests import checksum
+from quadlib.diagnosis.observe.checksums import checksum
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
 from quadlib.diagnosis.observe.record import Fetch, Record
 from quadlib.diagnosis.observe.trace import Trace

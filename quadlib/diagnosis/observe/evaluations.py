@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quadlib.diagnosis.observe.checksums import random_state
 from quadlib.diagnosis.observe.leaves import tensors_in
 from quadlib.diagnosis.observe.patches import Patches
 
@@ -54,14 +54,14 @@ class EvaluationWatch(Patches):
         return dropout
 
     def before(self) -> None:
-        self._state, self._dropped = _random_state(), False
+        self._state, self._dropped = random_state("torch"), False
 
     def after(self, module: nn.Module, args: Any) -> None:
         known = next((item for item in self.evaluated if item.module is module), None)
         if known is None:
             known = Evaluated(module)
             self.evaluated.append(known)
-        known.random |= _random_state() != self._state
+        known.random |= random_state("torch") != self._state
         known.dropped |= self._dropped
         known.calls += 1
         if known.calls <= MOST_CALLS:
@@ -90,7 +90,3 @@ def scales_of(
 def _scale(tensor: Tensor) -> np.ndarray:
     flat = tensor.detach().flatten(1).double()
     return torch.stack([flat.mean(1), flat.std(1).log()], 1).cpu().numpy()
-
-
-def _random_state() -> int:
-    return zlib.crc32(torch.get_rng_state().numpy().data)

@@ -33,7 +33,7 @@ class Journal:
     def __init__(self) -> None:
         self.record = Record()
         self._names = Names(self.record)
-        self._log = RunLogWatch(self.record.log, self.watching)
+        self._log = RunLogWatch(self.record.log, self.watching, self.looking)
         self._thread, self._process = threading.get_ident(), os.getpid()
         self._busy = False
         self._step = 0

@@ -53,7 +53,10 @@ class LaterWatch:
         self._outermost: FrameType | None = outermost
         self._started = time.monotonic()
         self._deadline = self._started + later.seconds
-        self._hooks, self._probes = LaterHooks(self), ProbeWatch(later.probes, self.watching)
+        self._hooks, self._probes = (
+            LaterHooks(self),
+            ProbeWatch(later.probes, self.watching, journal.looking),
+        )
         self._pairs = PairWatch(later)
         self._run: Run | None = None  # the one that delivered the last batch
         self._iterators: dict[int, tuple[Any, Run]] = {}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
+
+Watching = Callable[[], bool]  # whether an event is the observed loop's own
+Looking = Callable[[], AbstractContextManager[None]]  # around our own work
 
 
 class Patches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import wraps
 from types import FunctionType
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from quadlib.diagnosis.observe.patches import Patches
+from quadlib.diagnosis.observe.patches import Looking, Patches, Watching
 
 MOST_PROBES = 64
 MOST_ROWS = 20_000
@@ -33,9 +33,9 @@ class Probe:
 class ProbeWatch(Patches):
     """Fills a list of probes from `install` to `remove`; without scikit-learn, does nothing."""
 
-    def __init__(self, probes: list[Probe], watching: Callable[[], bool]) -> None:
+    def __init__(self, probes: list[Probe], watching: Watching, looking: Looking) -> None:
         super().__init__()
-        self.probes, self.watching = probes, watching
+        self.probes, self.watching, self.looking = probes, watching, looking
 
     def install(self) -> None:
         base = sys.modules.get("sklearn.base")
@@ -50,9 +50,10 @@ class ProbeWatch(Patches):
         @wraps(old)
         def fit(estimator: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
             if self.watching() and len(self.probes) < MOST_PROBES:
-                rows = _rows(X)
-                if rows is not None:
-                    self.probes.append(Probe(estimator, len(X), rows=set(rows)))
+                with self.looking():
+                    rows = _rows(X)
+                    if rows is not None:
+                        self.probes.append(Probe(estimator, len(rows), rows=set(rows)))
             return old(estimator, X, *args, **kwargs)
 
         return fit
@@ -61,9 +62,11 @@ class ProbeWatch(Patches):
         @wraps(old)
         def ask(estimator: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
             probe = next((p for p in self.probes[::-1] if p.estimator is estimator), None)
-            rows = _rows(X) if probe is not None and self.watching() else None
-            if probe is not None and rows:
-                probe.asked.append((len(rows), sum(row in probe.rows for row in rows) / len(rows)))
+            if probe is not None and self.watching():
+                with self.looking():
+                    if rows := _rows(X):
+                        known = sum(row in probe.rows for row in rows)
+                        probe.asked.append((len(rows), known / len(rows)))
             return old(estimator, X, *args, **kwargs)
 
         return ask

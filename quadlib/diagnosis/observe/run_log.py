@@ -8,8 +8,6 @@ import linecache
 import random
 import re
 import sys
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
@@ -17,23 +15,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+from quadlib.diagnosis.observe.checksums import checksum, random_state
 from quadlib.diagnosis.observe.hooks import rows_of
 from quadlib.diagnosis.observe.leaves import tensors_in
-from quadlib.diagnosis.observe.patches import Patches
+from quadlib.diagnosis.observe.patches import Looking, Patches, Watching
 
 MOST_STEPS = 100_000
 MOST_EPOCHS = 1000
 MOST_FIGURES = 1000
-# Generators of random numbers: name -> (owner, its function that sets a seed, state as bytes).
-GENERATORS: dict[str, tuple[Any, str, Callable[[], Any]]] = {
-    "torch": (torch, "manual_seed", lambda: torch.get_rng_state().numpy().data),
-    "numpy": (np.random, "seed", lambda: _bytes_of(np.random.get_state(legacy=False))),  # noqa: NPY002
-    "random": (random, "seed", lambda: repr(random.getstate()).encode()),
+# Where the seed of each generator is set: its owner, and the function.
+SEEDS: dict[str, tuple[Any, str]] = {
+    "torch": (torch, "manual_seed"),
+    "numpy": (np.random, "seed"),
+    "random": (random, "seed"),
 }
 
 
@@ -88,16 +86,18 @@ class RunLog:
 
 
 class RunLogWatch(Patches):
-    """Fills a log from `install` until `remove`. watching: whether an event is the loop's own."""
+    """Fills a log from `install` until `remove`. watching: whether an event is the loop's own;
+    looking: what our own work stands in, whose errors never reach the loop.
+    """
 
-    def __init__(self, log: RunLog, watching: Callable[[], bool]) -> None:
+    def __init__(self, log: RunLog, watching: Watching, looking: Looking) -> None:
         super().__init__()
-        self.log, self.watching = log, watching
+        self.log, self.watching, self.looking = log, watching, looking
         self._optimisers: list[Any] = []
 
     def install(self) -> None:
         self.installed = True
-        for name, (owner, function, _) in GENERATORS.items():
+        for name, (owner, function) in SEEDS.items():
             self._replace(owner, function, partial(self._seed, name))
         self._replace(_BaseDataLoaderIter, "_next_index", self._next_index)
         self._replace(_BaseDataLoaderIter, "_reset", self._reset)
@@ -109,8 +109,9 @@ class RunLogWatch(Patches):
         def seed(*args: Any, **kwargs: Any) -> Any:
             result = old(*args, **kwargs)
             if self.watching() and len(self.log.seedings) < MOST_STEPS:
-                value = str(args[0] if args else next(iter(kwargs.values()), None))
-                self.log.seedings.append(Seeding(name, self._step, value, _state_of(name)))
+                with self.looking():
+                    value = str(args[0] if args else next(iter(kwargs.values()), None))
+                    self.log.seedings.append(Seeding(name, self._step, value, random_state(name)))
             return result
 
         return seed
@@ -133,9 +134,12 @@ class RunLogWatch(Patches):
             batch = old(iterator)
             start = vars(iterator).get("_logged")
             if start is not None and start.rows is None and self.watching():
-                floats = [t for _, t in tensors_in(batch) if t.is_floating_point() and t.ndim > 1]
-                start.shown += sum(map(len, floats))
-                start.digest = start.digest or _digest(floats)
+                with self.looking():
+                    pairs = tensors_in(batch)
+                    floats = [t for _, t in pairs if t.is_floating_point() and t.ndim > 1]
+                    start.shown += sum(map(len, floats))
+                    if floats and not start.digest:
+                        start.digest = hash(tuple(map(checksum, floats)))
             return batch
 
         return __next__
@@ -150,8 +154,10 @@ class RunLogWatch(Patches):
     def _plateau(self, old: Any) -> Any:
         def step(scheduler: Any, metrics: Any, *args: Any, **kwargs: Any) -> Any:
             if self.watching() and len(self.log.told) < MOST_FIGURES:
-                words = _words(sys._getframe(1), metrics)
-                self.log.told.append(Told(scheduler, self._step, float(metrics), words))
+                caller = sys._getframe(1)
+                with self.looking():
+                    words = _words(caller, metrics)
+                    self.log.told.append(Told(scheduler, self._step, float(metrics), words))
             return old(scheduler, metrics, *args, **kwargs)
 
         return step
@@ -165,29 +171,11 @@ class RunLogWatch(Patches):
         rates = tuple(float(group.get("lr", 0.0)) for group in optimiser.param_groups)
         self.log.rates.append((place, rates))
         for name in {seeding.generator for seeding in self.log.seedings}:
-            self.log.states.setdefault(name, {})[self._step] = _state_of(name)
+            self.log.states.setdefault(name, {})[self._step] = random_state(name)
 
     @property
     def _step(self) -> int:
         return len(self.log.rates)
-
-
-def _state_of(generator: str) -> int:
-    return zlib.crc32(GENERATORS[generator][2]())
-
-
-def _digest(tensors: list[Tensor]) -> int:
-    """Of a batch: the same for the same numbers, bit for bit; 0 of none."""
-    total = 0
-    for tensor in tensors:
-        flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        total = zlib.crc32(flat.numpy().data, total)
-    return total
-
-
-def _bytes_of(state: Any) -> bytes:
-    inner = state["state"]
-    return bytes(np.asarray(inner["key"]).data) + str(inner["pos"]).encode()
 
 
 def _words(frame: FrameType, figure: Any) -> frozenset[str]:

@@ -62,14 +62,8 @@ def _returns(steps: list[int], seeds: list[Seeding]) -> int:
 
 @check(B07, "a watched stream that shows a part of what it holds shows another one", phase="later")
 def same_part_again(x: Examination) -> Iterator[Finding]:
-    streams: dict[int, list[EpochStart]] = {}
-    for start in x.record.log.epochs:
-        if start.rows is None and start.digest:
-            streams.setdefault(id(start.dataset), []).append(start)
-    judged = [starts for starts in streams.values() if len(starts) >= FEWEST]
-    if not judged:
-        raise Unavailable(f"fewer than {FEWEST} epochs of a stream were seen")
-    for starts in judged:
+    streams = [start for start in x.record.log.epochs if start.rows is None and start.digest]
+    for starts in _of_one_dataset(streams, "a stream"):
         _, n = Counter(start.digest for start in starts).most_common(1)[0]
         shown, held = max(start.shown for start in starts), _rows_held(starts[0].dataset)
         if n <= len(starts) // 2 or n < FEWEST or shown >= held:
@@ -88,6 +82,17 @@ def same_part_again(x: Examination) -> Iterator[Finding]:
         return
 
 
+def _of_one_dataset(epochs: list[EpochStart], what: str) -> list[list[EpochStart]]:
+    """The epochs of each dataset that has enough of them; raises Unavailable where none has."""
+    groups: dict[int, list[EpochStart]] = {}
+    for start in epochs:
+        groups.setdefault(id(start.dataset), []).append(start)
+    judged = [starts for starts in groups.values() if len(starts) >= FEWEST]
+    if not judged:
+        raise Unavailable(f"fewer than {FEWEST} epochs of {what} were seen")
+    return judged
+
+
 def _rows_held(dataset: object) -> int:
     """Rows of the longest table among a stream's own attributes."""
     tables = [part for part in vars(dataset).values() if getattr(part, "ndim", 0) >= 2]
@@ -96,14 +101,8 @@ def _rows_held(dataset: object) -> int:
 
 @check(B07, "every watched epoch has batches of its own", phase="later")
 def same_order_again(x: Examination) -> Iterator[Finding]:
-    epochs: dict[int, list[EpochStart]] = {}
-    for start in x.record.log.epochs:
-        if start.rows is not None and len(start.rows) >= FEWEST_ROWS:
-            epochs.setdefault(id(start.dataset), []).append(start)
-    judged = [starts for starts in epochs.values() if len(starts) >= FEWEST]
-    if not judged:
-        raise Unavailable(f"fewer than {FEWEST} epochs of numbered rows were seen")
-    for starts in judged:
+    numbered = [s for s in x.record.log.epochs if s.rows is not None and len(s.rows) >= FEWEST_ROWS]
+    for starts in _of_one_dataset(numbered, "numbered rows"):
         rows, n = Counter(start.rows or () for start in starts).most_common(1)[0]
         shuffled = bool((np.diff(np.array(rows)) < 0).any())
         if n < FEWEST or n <= len(starts) // 2 or not shuffled:
