@@ -20,6 +20,41 @@ TRAIN_NAMES = ("train", "training")
 # splits whose scores the history holds
 VALIDATION_SPLITS = ("val", "valid", "validation", "test")
 
+# words in the names of a loop's variables that hold what is trained on
+TRAINED_WORDS = ("train", "training", "trn", "tr")
+# words in the names of those that hold what evaluates
+EVALUATED_WORDS = (
+    "test",
+    "testing",
+    "tst",
+    "te",
+    "val",
+    "valid",
+    "validation",
+    "va",
+    "eval",
+    "evaluation",
+    "dev",
+    "holdout",
+    "heldout",
+    "unseen",
+)
+# words in the names of those that say whose each sample is
+GROUP_WORDS = (
+    "subject",
+    "subjects",
+    "patient",
+    "patients",
+    "participant",
+    "participants",
+    "session",
+    "sessions",
+    "recording",
+    "recordings",
+    "group",
+    "groups",
+)
+
 # columns of a table that hold no modality
 TABLE_COLUMNS = ("sample_id", "label", "group", "split")
 # columns that hold class indices beside the label

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from quadlib.diagnosis.observe.evaluations import Evaluated
+from quadlib.diagnosis.observe.neighbours import SelfMatch
 from quadlib.diagnosis.observe.probes import Probe
 
 
@@ -111,7 +112,7 @@ class Later:
     weights that they had when the watched steps were over. evaluated_on: what trained modules were
     given in evaluations. known: ids of the parameters that `Save.live` can name.
     lost: the step at which trained weights were first found not to be finite, and the name of one.
-    probes: estimators that were fitted meanwhile.
+    probes: estimators that were fitted meanwhile. own_best: rows that were their own neighbours.
     """
 
     first_step: int
@@ -132,3 +133,4 @@ class Later:
     known: frozenset[int] = frozenset()
     lost: tuple[int, str] | None = None
     probes: list[Probe] = field(default_factory=list)
+    own_best: list[SelfMatch] = field(default_factory=list)

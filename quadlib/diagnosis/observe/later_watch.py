@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from quadlib.diagnosis.observe.at_hand import frames_within, variables_at_hand
 from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.evaluations import EvaluationWatch
 from quadlib.diagnosis.observe.journal import Journal
@@ -18,7 +19,7 @@ from quadlib.diagnosis.observe.later_hooks import LaterHooks
 from quadlib.diagnosis.observe.layers import differs_in_training, gathers_statistics
 from quadlib.diagnosis.observe.leaves import tensors_in
 from quadlib.diagnosis.observe.modes import ModeWatch
-from quadlib.diagnosis.observe.names import frames_within, variables_at_hand
+from quadlib.diagnosis.observe.neighbours import NeighbourWatch
 from quadlib.diagnosis.observe.pairings import PairWatch, checksums
 from quadlib.diagnosis.observe.probes import ProbeWatch
 from quadlib.diagnosis.observe.states import (
@@ -53,10 +54,9 @@ class LaterWatch:
         self._outermost: FrameType | None = outermost
         self._started = time.monotonic()
         self._deadline = self._started + later.seconds
-        self._hooks, self._probes = (
-            LaterHooks(self),
-            ProbeWatch(later.probes, self.watching, journal.looking),
-        )
+        self._hooks = LaterHooks(self)
+        own = self.watching, journal.looking
+        self._also = ProbeWatch(later.probes, *own), NeighbourWatch(later.own_best, *own)
         self._pairs = PairWatch(later)
         self._run: Run | None = None  # the one that delivered the last batch
         self._iterators: dict[int, tuple[Any, Run]] = {}
@@ -79,14 +79,16 @@ class LaterWatch:
         with self.journal.looking():
             self._look_at_states(frames_within(sys._getframe(), self._frame))
         self._hooks.install()
-        self._probes.install()
+        for patches in self._also:
+            patches.install()
         self._inputs.install()
 
     def remove(self, frames: Iterable[FrameType] = ()) -> None:
         """Ends the watch; frames: those that an exception left, whose variables are looked at."""
         self._pairs.stop()
         self._inputs.remove()
-        self._probes.remove()
+        for patches in self._also:
+            patches.remove()
         self._hooks.remove()
         with self.journal.looking():
             for module in self._pending:

@@ -253,7 +253,7 @@ class Record:
     figure, whether the highest is best) of what keeps the best weights. bystanders: loaders at
     hand in the loop that gave no batch. named_loaders: the loaders among its variables, by name.
     counts: its variables that say how long the run is meant to be (`epochs`, `max_steps`).
-    named_labels: likewise columns of labels, by name. buffers
+    named_labels: likewise columns of labels, by name; named_arrays: all arrays. buffers
     and parameters in no optimiser have digests: name -> checksums of the first backward pass and of
     the end. goes_on: what
     the watched steps leave open is watched further. later: what was seen after the watched steps;
@@ -273,6 +273,7 @@ class Record:
     named_loaders: list[tuple[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     named_labels: list[tuple[str, Any]] = field(default_factory=list)
+    named_arrays: list[tuple[str, Any]] = field(default_factory=list, repr=False)
     digests: dict[str, tuple[int, int]] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     ended: str = ""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quadlib.diagnosis.observe.at_hand import frames_of, note_at_hand
 from quadlib.diagnosis.observe.batches import BatchWatch
 from quadlib.diagnosis.observe.digests import note_digests
 from quadlib.diagnosis.observe.evaluations import scales_of
@@ -27,11 +28,7 @@ from quadlib.diagnosis.observe.layers import LayerWatch
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
 from quadlib.diagnosis.observe.leaving import AlreadyObserving, EnoughSeen, observing
 from quadlib.diagnosis.observe.logits import read_logits
-from quadlib.diagnosis.observe.names import (
-    frames_of,
-    note_at_hand,
-    note_living,
-)
+from quadlib.diagnosis.observe.names import note_living
 from quadlib.diagnosis.observe.record import (
     Backward,
     Gradients,

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+from quadlib.diagnosis.observe.at_hand import frames_of, frames_within
 from quadlib.diagnosis.observe.later import Later
 from quadlib.diagnosis.observe.later_watch import LaterWatch
 from quadlib.diagnosis.observe.leaving import EnoughSeen
-from quadlib.diagnosis.observe.names import frames_of, frames_within
 from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.observe.recorder import Recorder
 

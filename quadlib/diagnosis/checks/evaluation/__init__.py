@@ -1,6 +1,9 @@
 """Contracts of the stage evaluation."""
 
-from quadlib.diagnosis.checks.evaluation import later as later
+from quadlib.diagnosis.checks.evaluation import later_comparisons as later_comparisons
+from quadlib.diagnosis.checks.evaluation import later_inputs as later_inputs
+from quadlib.diagnosis.checks.evaluation import later_modes as later_modes
+from quadlib.diagnosis.checks.evaluation import later_weights as later_weights
 from quadlib.diagnosis.checks.evaluation import observed as observed
 from quadlib.diagnosis.checks.evaluation import protocol as protocol
 from quadlib.diagnosis.checks.evaluation import scores as scores

@@ -4,7 +4,7 @@ breaks it.
 
 from __future__ import annotations
 
-from quadlib.diagnosis.catalogue.examples import END, TABLE
+from quadlib.diagnosis.catalogue.examples import END, TABLE, watched
 from quadlib.diagnosis.contract import Contract
 
 S01 = Contract(
@@ -164,5 +164,27 @@ S12 = Contract(
     example=(
         "from quadlib import Subject, diagnose\n\n"
         'diagnosis = diagnose(Subject(labels=[0, 1] * 20, splits={"train": range(40), "val": []}))'
+    ),
+)
+
+S13 = Contract(
+    "QL-S13",
+    title="the inputs were scaled by what is tested too",
+    what=(
+        "Mean and deviation, or lowest and highest value, that the inputs were scaled by are those "
+        "of train. Judged where the loop's variables hold the samples of both: over all together "
+        "every column has mean 0 and variance 1, or runs from 0 to 1, and over those of train not."
+    ),
+    why=(
+        "What is tested has taken part in the preparation: the score is not that of samples which "
+        "are met for the first time. With few samples or groups that differ it is far too good."
+    ),
+    fix="Divide first; fit the scaler on train, and apply it to the other parts.",
+    example=watched(
+        "loss(model(x), y)",
+        before=(
+            "series = (inputs - inputs.mean(0)) / inputs.std(0)\n"
+            "x_train, x_test = series[:48], series[48:]\n"
+        ),
     ),
 )

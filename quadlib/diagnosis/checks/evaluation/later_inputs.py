@@ -1,0 +1,79 @@
+"""Whether an evaluation's inputs are prepared as those of training are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import nn
+
+from quadlib.diagnosis.checks.evaluation.contracts import E22
+from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.later import later
+from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.observe.record import ModuleCall
+from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.subject import Unavailable
+
+JUDGED_SAMPLES = 16  # of training and of evaluation
+RATIO = 1.6  # of standard deviations: half the values masked, or dropped out, make 1.4
+SHIFT = 0.75  # of means, in standard deviations within a sample
+APART = 4.0  # standard deviations over the samples: hardly a sample of one is like the other's
+TINY = 1e-12
+
+
+@check(E22, "an evaluation's inputs have the scale of training's", phase="later")
+def other_inputs(x: Examination) -> Iterator[Finding]:
+    pairs = [
+        (item.module, path, scale, np.concatenate(item.scales[path]))
+        for item in later(x).evaluated_on
+        for path, scale in _trained_scales(x, item.module).items()
+        if path in item.scales
+    ]
+    pairs = [pair for pair in pairs if min(len(pair[2]), len(pair[3])) >= JUDGED_SAMPLES]
+    if not pairs:
+        raise Unavailable("no module was seen with inputs in training and in evaluation")
+    for module, path, trained, evaluated in pairs:
+        (mean, spread), (other_mean, other_spread) = _typical(trained), _typical(evaluated)
+        ratio = max(spread, other_spread) / max(min(spread, other_spread), TINY)
+        shift = abs(mean - other_mean) / max(spread, other_spread, TINY)
+        apart = [_apart(trained[:, n], evaluated[:, n]) for n in (0, 1)]
+        if not (shift > SHIFT and apart[0] > APART) and not (ratio > RATIO and apart[1] > APART):
+            continue
+        kind = type(module).__name__
+        yield E22.broken(
+            "warning",
+            f"{kind} is evaluated on inputs of another scale than those it was trained on",
+            f"{kind}, argument {path}",
+            (
+                f"a sample in training: mean {mean:.3g}, standard deviation {spread:.3g}; "
+                f"in evaluation: mean {other_mean:.3g}, standard deviation {other_spread:.3g}",
+                f"{len(trained)} samples against {len(evaluated)}: they hardly overlap",
+            ),
+            ruled_out=("single odd samples: nearly all of them differ so",),
+            explains=("scores below what the loss promises",),
+        )
+        return
+
+
+def _trained_scales(x: Examination, module: nn.Module) -> dict[str, np.ndarray]:
+    """Of the samples that a module was given in the traced training steps."""
+    scales: dict[str, list[np.ndarray]] = {}
+    for call in x.record.of(ModuleCall):
+        if call.gradient and call.training and x.record.modules[call.module] is module:
+            for path, scale in call.scales.items():
+                scales.setdefault(path, []).append(scale)
+    return {path: np.concatenate(parts) for path, parts in scales.items()}
+
+
+def _typical(scales: np.ndarray) -> tuple[float, float]:
+    """Median mean and median standard deviation of the samples."""
+    return float(np.median(scales[:, 0])), float(np.exp(np.median(scales[:, 1])))
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    """How far two sets of numbers lie apart, in their own robust standard deviations."""
+    middle = [np.median(part) for part in (one, other)]
+    width = [np.median(np.abs(part - m)) for part, m in zip((one, other), middle, strict=True)]
+    distance = abs(middle[0] - middle[1])
+    return float(distance / max(1.4826 * max(width), TINY)) if np.isfinite(distance) else 0.0

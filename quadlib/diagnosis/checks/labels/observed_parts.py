@@ -1,0 +1,76 @@
+"""Whether the labels that a loop's variables hold for train still belong to its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from quadlib.diagnosis.checks.labels.contracts import L12
+from quadlib.diagnosis.conventions import BATCH_LABELS
+from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed.parts import Array, arrays
+from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.subject import Unavailable
+
+JUDGED = 1000  # samples, the first of an array
+FEWEST_ROWS, FEWEST_OF_A_CLASS = 60, 5
+DEPENDS, CHANCE = 8.0, 2.5  # standard deviations above labels in any order
+MOST_VALUES = 1 << 22
+
+
+@check(L12, "the labels at hand of train are those of its samples", phase="observed")
+def labels_of_parts(x: Examination) -> Iterator[Finding]:
+    pairs = list(_pairs(arrays(x.record)))
+    known = [(_agreement(*pair), pair) for pair in pairs if not pair[0].role]
+    before, (table, labels) = max(known, key=lambda entry: entry[0], default=(0.0, (None, None)))
+    if before < DEPENDS or table is None or labels is None:
+        raise Unavailable("no variables hold all samples beside labels that go with them")
+    for part, own in (pair for pair in pairs if pair[0].role):
+        agreement = _agreement(part, own)
+        if agreement <= CHANCE and part.values.shape[1:] == table.values.shape[1:]:
+            yield L12.broken(
+                "error",
+                f"{own.name} holds the labels of other samples than {part.name}",
+                f"the variables {part.name} and {own.name}",
+                (
+                    "a sample and its nearest neighbour have one label as often as labels in any "
+                    f"order would ({agreement:+.1f} standard deviations)",
+                    f"in {table.name} and {labels.name}, before they were divided, they agree: "
+                    f"{before:+.0f} standard deviations",
+                ),
+                "divide samples and labels in one call, or by one list of rows",
+                ruled_out=("features that say nothing of the label: before the split they do",),
+            )
+            return
+
+
+def _pairs(every: list[Array]) -> Iterator[tuple[Array, Array]]:
+    """(samples, labels) of one length and part."""
+    columns = [a for a in every if a.values.ndim == 1 and a.has_word(BATCH_LABELS)]
+    for table in every:
+        values = table.values
+        if values.ndim < 2 or values.dtype.kind != "f" or values.size > MOST_VALUES:
+            continue
+        for labels in columns:
+            if len(labels.values) == len(values) and labels.role == table.role:
+                yield table, labels
+
+
+def _agreement(table: Array, labels: Array) -> float:
+    """By how many standard deviations more samples have the label of their nearest neighbour than
+    in any order; NaN where the labels are no classes or the samples too few.
+    """
+    rows = table.values[:JUDGED].reshape(min(len(table.values), JUDGED), -1)
+    rows = (rows - rows.mean(0)) / np.where(rows.std(0) > 0, rows.std(0), 1)
+    codes, counts = np.unique(labels.values[:JUDGED], return_inverse=True, return_counts=True)[1:]
+    scarce = len(counts) < 2 or len(rows) / len(counts) < FEWEST_OF_A_CLASS
+    if len(rows) < FEWEST_ROWS or scarce or not np.isfinite(rows).all():
+        return float("nan")
+    nearest = NearestNeighbors(n_neighbors=1).fit(rows).kneighbors(return_distance=False)[:, 0]
+    share = counts / counts.sum()
+    expected = float((share**2).sum())
+    found = float((codes[nearest] == codes).mean())
+    return (found - expected) / float(np.sqrt(expected * (1 - expected) / len(rows)))

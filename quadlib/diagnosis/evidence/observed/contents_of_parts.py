@@ -1,0 +1,72 @@
+"""How much of what evaluates was trained on, by the values of the samples."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+FEWEST_DISTINCT = 8  # values of a sample, so that two that are equal are so by no chance
+MOST_VALUES = 1 << 24  # of what is trained on
+STRETCH = 8  # samples in a row that are equal in both
+LONGEST = 1 << 21  # stretches of what is trained on
+MOST_JUDGED = 256  # samples of what evaluates, whose stretches are looked for
+OVERLAP = 0.2  # share of a sample's stretches, from which it overlaps
+
+
+def copies(trained: np.ndarray, evaluated: np.ndarray) -> np.ndarray:
+    """(m,) which samples that evaluate are trained on, value for value."""
+    if trained.size > MOST_VALUES:
+        return np.zeros(len(evaluated), bool)
+    known = set(_rows(trained))
+    equal = np.array([row in known for row in _rows(evaluated)], bool)
+    rich = [len(np.unique(evaluated[k])) >= FEWEST_DISTINCT for k in np.flatnonzero(equal)]
+    equal[equal] = rich
+    return equal
+
+
+def overlaps(trained: np.ndarray, evaluated: np.ndarray) -> float:
+    """The share of the samples that evaluate, copies aside, of which a part is a part of one that
+    is trained on; 0 of what is no series: (n, time), (n, channels, time) or (n, time, channels).
+    """
+    rows = np.linspace(0, len(evaluated) - 1, min(len(evaluated), MOST_JUDGED)).astype(int)
+    judged = evaluated[rows][~copies(trained, evaluated[rows])]
+    if not len(judged) or trained.dtype.kind != "f":
+        return 0.0
+    return max(
+        (
+            _overlap(one, other)
+            for one, other in zip(_series(trained), _series(judged), strict=True)
+        ),
+        default=0.0,
+    )
+
+
+def _overlap(trained: np.ndarray, judged: np.ndarray) -> float:
+    length = trained.shape[1] - STRETCH + 1
+    if length < 2 * STRETCH or len(trained) * length > LONGEST:
+        return 0.0
+    (known, alive), (asked, moving) = _stretches(trained), _stretches(judged)
+    shared = np.isin(asked, known[alive]) & moving
+    enough = moving.sum(1) >= STRETCH
+    return float((enough & (shared.sum(1) >= OVERLAP * moving.sum(1).clip(1))).mean())
+
+
+def _stretches(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, positions): a number that tells a stretch by its values, and whether they all move."""
+    windows = sliding_window_view(np.asarray(series, np.float64), STRETCH, axis=1)
+    number = np.zeros(windows.shape[:2])
+    for place in range(STRETCH):  # in one order, so that equal values give equal numbers
+        number += windows[..., place] * np.cos(place + 1.0)
+    moving = (np.diff(windows, axis=-1) != 0).all(-1)
+    return number, moving & np.isfinite(number)
+
+
+def _series(table: np.ndarray) -> list[np.ndarray]:
+    """(n, time) candidates: time is the last axis, or the one before."""
+    if table.ndim == 2:
+        return [table]
+    return [table[:, 0, :], table[:, :, 0]] if table.ndim == 3 else []
+
+
+def _rows(table: np.ndarray) -> list[bytes]:
+    return [row.tobytes() for row in np.ascontiguousarray(table)]

@@ -1,0 +1,87 @@
+"""What the variables of an observed loop hold, beside the parts that took part in its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from quadlib.diagnosis.conventions import BATCH_LABELS, EPOCHS, RUN_STEPS
+from quadlib.diagnosis.observe.arrays import arrays_at_hand
+from quadlib.diagnosis.observe.record import Record
+
+OURS = "quadlib.diagnosis"  # what watches the loop has counts of its own
+
+
+def note_at_hand(record: Record, frames: Iterable[FrameType]) -> None:
+    """What the variables of these frames hold beside the parts that took part."""
+    frames = list(frames)
+    pairs = variables_at_hand(frames)
+    record.named_loaders = loaders_at_hand(pairs)
+    record.bystanders = record.unused_loaders()
+    record.counts = counts_at_hand(pairs, (*EPOCHS, *RUN_STEPS))
+    record.named_labels = labels_at_hand(pairs)
+    record.named_arrays = arrays_at_hand(frames)
+
+
+def frames_of(traceback: TracebackType | None) -> Iterator[FrameType]:
+    """The frames that an exception left, outermost first."""
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def frames_within(frame: FrameType | None, outermost: FrameType) -> list[FrameType]:
+    """The frames from the outermost one inwards to this one."""
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = None if frame is outermost else frame.f_back
+    return frames[::-1]
+
+
+def variables_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
+    """The variables of these frames, and what their values hold, by name."""
+    pairs: list[tuple[str, Any]] = []
+    for frame in frames:
+        variables = {**frame.f_globals, **frame.f_locals}
+        if variables.get("__name__", "").startswith(OURS):
+            variables = {}
+        for name, value in list(variables.items()):
+            pairs.append((name, value))
+            module = type(value).__module__
+            if module.startswith(OURS):
+                continue
+            if module.split(".")[0] not in ("torch", "numpy", "builtins"):
+                pairs += list(getattr(value, "__dict__", {}).items())
+            elif type(value) is dict:
+                pairs += [(key, item) for key, item in value.items() if isinstance(key, str)]
+    return pairs
+
+
+def loaders_at_hand(pairs: list[tuple[str, Any]]) -> list[tuple[str, DataLoader[Any]]]:
+    """The loaders among the loop's variables, by name."""
+    return [(name, value) for name, value in pairs if issubclass(type(value), DataLoader)]
+
+
+def labels_at_hand(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The columns among the loop's variables whose name has a word for labels in it."""
+    return [
+        (name, value)
+        for name, value in pairs
+        if set(name.lower().split("_")) & set(BATCH_LABELS) and getattr(value, "ndim", 0) == 1
+    ]
+
+
+def counts_at_hand(pairs: list[tuple[str, Any]], names: Iterable[str]) -> dict[str, int]:
+    """The positive whole numbers among the loop's variables that have these names; a name with two
+    values says nothing.
+    """
+    wanted, values = set(names), dict[str, set[int]]()
+    for name, value in pairs:
+        number = type(value) is int or (type(value) is float and value.is_integer())
+        if name in wanted and number and value > 0:
+            values.setdefault(name, set()).add(int(value))
+    return {name: next(iter(kept)) for name, kept in values.items() if len(kept) == 1}

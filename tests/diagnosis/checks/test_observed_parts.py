@@ -1,0 +1,225 @@
+"""What a loop's variables say of train and test, each mistake beside a healthy look-alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.model_selection import train_test_split
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+from quadlib.diagnosis.doors import observe
+from quadlib.diagnosis.observe.arrays import arrays_at_hand
+from tests.diagnosis.checks.test_observed_runs import alarms_of
+
+CLASSES, LENGTH = 4, 40
+
+
+def samples(n=320, *, seed=0):
+    """(n, 12) features of four classes, and their labels."""
+    random = np.random.default_rng(seed)
+    y = random.integers(0, CLASSES, n)
+    x = random.normal(size=(CLASSES, 12))[y] + 0.5 * random.normal(size=(n, 12))
+    return x.astype("float32") * np.float32(3) + np.float32(1), y
+
+
+def recordings(step, *, people=8):
+    """Windows (n, 3, LENGTH) cut every so many moments from walks of several people, and whose."""
+    random = np.random.default_rng(0)
+    walks = random.normal(size=(people, 3, 600)).cumsum(2).astype("float32") / 5
+    starts = range(0, 600 - LENGTH + 1, step)
+    cut = [walk[:, start : start + LENGTH] for walk in walks for start in starts]
+    return np.stack(cut), np.repeat(np.arange(people), len(starts))
+
+
+def fit(x, y=None, *, epochs=3):
+    """A few steps of a classifier over rows of x."""
+    x = torch.tensor(np.asarray(x)).flatten(1)
+    y = torch.arange(len(x)) % CLASSES if y is None else torch.tensor(np.asarray(y))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(x.shape[1], 32), nn.ReLU(), nn.Linear(32, CLASSES))
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x)).split(32):
+            optimiser.zero_grad()
+            cross_entropy(model(x[rows]), y[rows]).backward()
+            optimiser.step()
+    return model
+
+
+@pytest.mark.parametrize(("step", "random_split", "expected"), [(10, True, 1), (10, False, 0)])
+def test_windows_that_overlap_are_told_by_their_values(step, random_split, expected):
+    def train():
+        windows, people = recordings(step)
+        order = np.random.default_rng(1).permutation(len(windows))
+        held = order % 4 == 0 if random_split else people >= 6
+        x_train, x_test = windows[~held], windows[held]
+        fit(x_train)
+        return x_test
+
+    assert alarms_of(train) == ["QL-S05"] * expected
+
+
+@pytest.mark.parametrize("random_split", [True, False])
+def test_groups_in_both_parts_are_told_by_their_column(random_split):
+    def train():
+        windows, subjects = recordings(LENGTH)
+        order = np.random.default_rng(1).permutation(len(windows))
+        held = order % 4 == 0 if random_split else subjects >= 6
+        train, test = np.flatnonzero(~held), np.flatnonzero(held)
+        fit(windows[train])
+        return test
+
+    assert alarms_of(train) == ["QL-S04"] * random_split
+
+
+def test_groups_of_a_table_and_of_subsets_are_found_too():
+    def train():
+        x, _ = samples()
+        frame = pd.DataFrame(x).assign(patient_id=np.arange(len(x)) // 4).sample(frac=1)
+        train_frame, val_frame = frame[:200], frame[200:]
+        fit(train_frame.drop(columns="patient_id").to_numpy())
+        return val_frame
+
+    assert alarms_of(train) == ["QL-S04"]
+
+    class Sessions(TensorDataset):
+        def __init__(self, x, sessions):
+            super().__init__(torch.from_numpy(x))
+            self.sessions = sessions
+
+    def subsets(rows, others):
+        x, _ = samples()
+        dataset = Sessions(x, np.arange(len(x)) // 4)
+        train_set, val_set = Subset(dataset, rows), Subset(dataset, others)
+        model = nn.Linear(12, CLASSES)
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+        for (part,) in DataLoader(train_set, 20, shuffle=True):
+            optimiser.zero_grad()
+            model(part).square().mean().backward()
+            optimiser.step()
+        return val_set
+
+    order = np.random.default_rng(0).permutation(320).tolist()
+    assert alarms_of(lambda: subsets(order[:200], order[200:])) == ["QL-S04"]
+    assert alarms_of(lambda: subsets(range(200), range(200, 320))) == []
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_copies_made_before_the_split_are_found(repeated):
+    def train():
+        x, y = samples()
+        if repeated:  # rare classes oversampled, and divided afterwards
+            more = np.concatenate([np.arange(len(x)), np.repeat(np.flatnonzero(y == 0), 3)])
+            x, y = x[more], y[more]
+        x_tr, x_te, y_tr, _y_te = train_test_split(x, y, random_state=0)
+        fit(x_tr, y_tr)
+        return x_te
+
+    assert alarms_of(train) == ["QL-S03"] * repeated
+
+
+def test_rows_of_codes_may_well_be_equal():
+    def train():
+        codes = np.random.default_rng(0).integers(0, 3, (300, 10)).astype("float32")
+        x_train, x_test = codes[:200], codes[200:]
+        fit(x_train)
+        return x_test
+
+    assert alarms_of(train) == []
+
+
+def test_row_numbers_in_both_parts_are_found():
+    def train(train_idx, val_idx):
+        x, y = samples()
+        fit(x[train_idx], y[train_idx])
+        return val_idx
+
+    order = np.random.default_rng(0).permutation(320)
+    assert "QL-S10" in alarms_of(lambda: train(order[:240], order[200:]))
+    assert alarms_of(lambda: train(order[:240], order[240:])) == []
+
+
+def test_orders_of_two_arrays_are_no_split():
+    def train():
+        x, y = samples(480)
+        x_train, x_test, y_train = x[:300], x[300:], y[:300]
+        train_order = np.random.default_rng(0).permutation(len(x_train))
+        test_order = np.random.default_rng(1).permutation(len(x_test))[:60]
+        fit(x_train[train_order], y_train[train_order])
+        return test_order
+
+    assert alarms_of(train) == []
+
+
+@pytest.mark.parametrize("how", ["deviation", "range"])
+@pytest.mark.parametrize("together", [True, False])
+def test_scaling_by_what_is_tested_shows_in_the_columns(how, together):
+    def scaled(x, by):
+        if how == "range":
+            return (x - by.min(0)) / (by.max(0) - by.min(0))
+        return (x - by.mean(0)) / by.std(0)
+
+    def train():
+        x, y = samples()
+        by = x if together else x[:200]
+        x_train, x_test, y_train = scaled(x[:200], by), scaled(x[200:], by), y[:200]
+        fit(x_train, y_train)
+        return x_test
+
+    assert alarms_of(train) == ["QL-S13"] * together
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_samples_and_labels_that_are_divided_apart_do_not_agree(calls):
+    def train():
+        x, y = samples(400)
+        x_train, x_test = train_test_split(x, random_state=0)
+        y_train, y_test = train_test_split(y, random_state=calls - 1)
+        fit(x_train, y_train)
+        return x_test, y_test
+
+    assert alarms_of(train) == ["QL-L12"] * (calls - 1)
+
+
+def test_labels_that_features_never_showed_are_not_judged():
+    def train():
+        x, y = samples(400)
+        y = np.random.default_rng(3).permutation(y)
+        x_train, x_test, y_train, _y_test = train_test_split(x, y, random_state=0)
+        fit(x_train, y_train)
+        return x_test
+
+    assert alarms_of(train) == []
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [
+        (lambda table: table.argmax(1), 1),
+        (lambda table: torch.topk(table, 1).indices[:, 0], 1),
+        (lambda table: table.fill_diagonal_(-2).max(1).indices, 0),
+        (lambda table: table.topk(2).indices[:, 1], 0),
+    ],
+)
+def test_rows_that_find_themselves_are_told(best, expected):
+    def train():
+        x, y = samples()
+        model = fit(x, y, epochs=4).eval()
+        with torch.no_grad():
+            rows = nn.functional.normalize(model[0](torch.from_numpy(x)), dim=1)
+        return (y[best(rows @ rows.T).numpy()] == y).mean()
+
+    assert alarms_of(train) == ["QL-E01"] * expected
+
+
+def test_arrays_are_named_by_the_way_that_leads_to_them():
+    with observe(steps=2) as seen:
+        parts = {"train": {"x": samples()[0]}, "test": {"x": samples(seed=1)[0]}}
+        fit(parts["train"]["x"])
+    names = [name for name, _ in seen.record.named_arrays]
+    assert "parts.train.x" in names and "parts.test.x" in names
+    assert arrays_at_hand([]) == []
