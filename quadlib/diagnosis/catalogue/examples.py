@@ -94,10 +94,15 @@ def views(x):
 """
 
 
-def watched(value: str, *, before: str = "", after: str = "", clear: str = "yes") -> str:
-    """A loop under `observe` whose loss is this expression of (x, y)."""
+def watched(
+    value: str, *, before: str = "", after: str = "", clear: str = "yes", each_step: str = ""
+) -> str:
+    """A loop under `observe` whose loss is this expression of (x, y); after stands before its
+    optimiser's step, each_step behind it.
+    """
     steps = ["optimizer.zero_grad()"] if clear == "yes" else []
     steps += [f"value = {value}", "value.backward()", *after.splitlines(), "optimizer.step()"]
+    steps += each_step.splitlines()
     body = "".join(f"            {line}\n" for line in steps)
     return (
         PIPELINE

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from quadlib.diagnosis.observe.averages import AverageWatch
 from quadlib.diagnosis.observe.names import Names
 from quadlib.diagnosis.observe.record import (
     Clip,
@@ -32,6 +33,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.record = Record()
+        self.averages = AverageWatch(self.record)
         self._names = Names(self.record)
         self._log = RunLogWatch(self.record.log, self.watching, self.looking)
         self._thread, self._process = threading.get_ident(), os.getpid()

@@ -101,6 +101,19 @@ class Kept:
     early: bool = False
 
 
+@dataclass(frozen=True)
+class Average:
+    """A module with the shapes of a trained one, none of whose weights an optimiser moves. behind:
+    its distance from the trained one, as a share of the way that this one has gone since the first
+    watched backward pass: 1 where it stayed, 0 where it is the same.
+    """
+
+    module: nn.Module
+    trained: str
+    behind: float
+    step: int
+
+
 @dataclass
 class Later:
     """steps: optimiser steps that had been taken at the end. ended: "left" once an evaluation and a
@@ -113,6 +126,7 @@ class Later:
     given in evaluations. known: ids of the parameters that `Save.live` can name.
     lost: the step at which trained weights were first found not to be finite, and the name of one.
     probes: estimators that were fitted meanwhile. own_best: rows that were their own neighbours.
+    averages: those among the evaluated modules, at the end.
     """
 
     first_step: int
@@ -133,4 +147,5 @@ class Later:
     known: frozenset[int] = frozenset()
     lost: tuple[int, str] | None = None
     probes: list[Probe] = field(default_factory=list)
+    averages: list[Average] = field(default_factory=list)
     own_best: list[SelfMatch] = field(default_factory=list)

@@ -97,6 +97,11 @@ class LaterWatch:
             self._modes.end()
             self.later.still = [m for m in self.later.evaluating if self._others.still(m)]
             self._look_at_states(frames)
+            self.later.averages = [
+                average
+                for average in self.journal.averages.measure(self._now)
+                if any(_share(average.module, module) for module in self.later.evaluating)
+            ]
             self.later.steps = max(self.later.steps, self.later.first_step)
             self.later.kept = [kept for _, kept in self._kept.values()]
         self._outermost = None
@@ -348,3 +353,10 @@ class LaterWatch:
             for k, p in enumerate(group["params"])
             if p.requires_grad
         }
+
+
+def _share(one: nn.Module, other: nn.Module) -> bool:
+    """Whether one module is a part of the other, or the other of it."""
+    return any(part is one for part in other.modules()) or any(
+        part is other for part in one.modules()
+    )

@@ -218,6 +218,7 @@ class Recorder(Journal):
             self._names.know_optimisers()
             if not self._passes:
                 note_digests(self.record)
+                self.averages.start()
             self._passes += 1
             discarded = self._gradients.before_backward(self.record.parameters)
             trace = self._trace
@@ -277,6 +278,8 @@ class Recorder(Journal):
         with self.looking():
             if not any(item is optimiser for item in self.record.optimisers):
                 self.record.optimisers.append(optimiser)
+            if self._step == self.steps - 1:  # what follows the weights has followed the last step
+                self.record.averages = list(self.averages.measure(self._step))
             every = [p for group in optimiser.param_groups for p in group["params"]]
             self._before = {id(p): p.detach().clone() for p in every}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,6 +167,7 @@ def test_scaling_by_what_is_tested_shows_in_the_columns(how, together):
 
     def train():
         x, y = samples()
+        x[200:] += 3  # other persons: what is tested is not like what is trained on
         by = x if together else x[:200]
         x_train, x_test, y_train = scaled(x[:200], by), scaled(x[200:], by), y[:200]
         fit(x_train, y_train)
@@ -223,3 +226,45 @@ def test_arrays_are_named_by_the_way_that_leads_to_them():
     names = [name for name, _ in seen.record.named_arrays]
     assert "parts.train.x" in names and "parts.test.x" in names
     assert arrays_at_hand([]) == []
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(0.01, 1), (0.0, 0), (0.9, 0)])
+def test_a_teacher_that_takes_the_weights_over_is_no_average(kept, expected):
+    def train():
+        x, y = (torch.from_numpy(array) for array in samples())
+        model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 8))
+        teacher = copy.deepcopy(model).requires_grad_(False)
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+        for rows in torch.randperm(len(x)).split(16):
+            noisy = x[rows] + 0.1 * torch.randn(len(rows), 12)
+            optimiser.zero_grad()
+            logits = model(noisy) @ teacher(x[rows]).T
+            cross_entropy(logits, torch.arange(len(rows))).backward()
+            optimiser.step()
+            for old, new in zip(teacher.parameters(), model.parameters(), strict=True):
+                old.copy_(kept * old + (1 - kept) * new.detach())
+
+    assert ("QL-N24" in alarms_of(train)) == expected
+
+
+@pytest.mark.parametrize(("decay", "expected"), [(0.9999, 1), (0.9, 0)])
+def test_an_average_that_is_evaluated_has_left_its_start(decay, expected):
+    def train():
+        x, y = (torch.from_numpy(array) for array in samples())
+        model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, CLASSES))
+        average = torch.optim.swa_utils.AveragedModel(
+            model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+        )
+        average.update_parameters(model)
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+        for _ in range(5):
+            for rows in torch.randperm(len(x)).split(16):
+                optimiser.zero_grad()
+                cross_entropy(model(x[rows]), y[rows]).backward()
+                optimiser.step()
+                average.update_parameters(model)
+        average.eval()
+        with torch.no_grad():
+            return average(x).argmax(1)
+
+    assert alarms_of(train) == ["QL-N24"] * expected

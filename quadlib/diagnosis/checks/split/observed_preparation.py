@@ -18,6 +18,7 @@ FEWEST_COLUMNS = 2
 FEWEST_DISTINCT = 10  # values of a column; others may be codes, whose ends are 0 and 1 anyway
 MOST_COLUMNS_OTHERWISE = 0.1  # columns that are constant, or were left as they are
 EXACT = 1e-4  # float32 sums
+MATTERS = 0.1  # from which a score can notice; less is a note
 APART = 10.0  # times that, which train's own figures are away
 
 
@@ -33,10 +34,10 @@ def scaled_together(x: Examination) -> Iterator[Finding]:
         if rows.dtype.kind != "f" or sum(table.size for table in every) > MOST_VALUES:
             continue
         columns = [_columns(table) for table in every]
-        how = _scaled(columns[0], np.concatenate(columns))
+        how, off = _scaled(columns[0], np.concatenate(columns))
         if how:
             yield S13.broken(
-                "warning",
+                "warning" if off > MATTERS else "note",
                 f"the inputs were scaled by the samples of {names} too",
                 f"the variables {own} and {names}",
                 (how,),
@@ -55,29 +56,31 @@ def _columns(table: np.ndarray) -> np.ndarray:
     return np.zeros((len(table), 0))
 
 
-def _scaled(trained: np.ndarray, together: np.ndarray) -> str:
-    """How the columns are scaled where all rows together show it, and those of train do not."""
+def _scaled(trained: np.ndarray, together: np.ndarray) -> tuple[str, float]:
+    """How the columns are scaled where all rows together show it and those of train do not, and by
+    how much train is off: in standard deviations, or of the range.
+    """
     finite = np.isfinite(together).all(0)
     varied = [k for k in np.flatnonzero(finite) if _distinct(together[:, k])]
     if len(varied) < max(FEWEST_COLUMNS, (1 - MOST_COLUMNS_OTHERWISE) * together.shape[1]):
-        return ""
+        return "", 0.0
     one, every = trained[:, varied], together[:, varied]
     few = 2 / len(every)  # of a variance that divides by n - 1
     centred = (abs(every.mean(0)) < EXACT) & (abs(every.var(0) - 1) < EXACT + few)
-    away = np.median(abs(one.mean(0))) > APART * EXACT
-    if centred.mean() > 1 - MOST_COLUMNS_OTHERWISE and away:
+    off = float(np.median(abs(one.mean(0))))
+    if centred.mean() > 1 - MOST_COLUMNS_OTHERWISE and off > APART * EXACT:
         return (
             "over all samples together every column has mean 0 and variance 1; over those of train "
-            f"alone the means are {np.median(abs(one.mean(0))):.2g} off in the middle"
-        )
+            f"alone the means are {off:.2g} standard deviations off in the middle"
+        ), off
     ends = (abs(every.min(0)) < EXACT) & (abs(every.max(0) - 1) < EXACT)
     inside = (one.min(0) > APART * EXACT) | (one.max(0) < 1 - APART * EXACT)
     if ends.mean() > 1 - MOST_COLUMNS_OTHERWISE and inside.mean() > MOST_COLUMNS_OTHERWISE:
         return (
             "over all samples together every column runs from 0 to 1; over those of train alone "
             f"{inside.mean():.0%} of the columns do not"
-        )
-    return ""
+        ), float(np.median(one.min(0) + 1 - one.max(0)))
+    return "", 0.0
 
 
 def _distinct(column: np.ndarray) -> bool:
