@@ -88,10 +88,10 @@ class CrossValidation:
         return min(known, key=lambda item: item.ahead.value or 0.0, default=None)
 
     def headline(self) -> str:
-        """`macro-F1 .885 [.86, .91] | folds .81 to .95 | best rival extra trees .865`."""
+        """`macro-F1 .885 [.86, .91] | folds .812 to .954 | nearest rival extra trees .865`."""
         parts = [f"macro-F1 {self.scores['macro_f1']}"]
         if self.spread is not None:
-            parts.append(f"folds {short(self.spread[0])} to {short(self.spread[1])}")
+            parts.append(f"folds {short(self.spread[0], 3)} to {short(self.spread[1], 3)}")
         if self.best_rival is not None:
             parts.append(
                 f"nearest rival {self.best_rival.name} "

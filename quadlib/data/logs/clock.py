@@ -227,14 +227,19 @@ def _text_times(
 
 def _of_day(times: pd.Series) -> np.ndarray:
     """Seconds of 10:05:23.120, 10:05, 5:23.120 or 0 days 10:05:23."""
-    pointed = times.str.replace(",", ".")
-    short = times.str.count(":") == 1
-    minutes = short & pointed.str.contains(".", regex=False)
-    long = pointed.where(~short, pointed + ":00").where(~minutes, "0:" + pointed)
-    days = long.str.extract(r"^(\d+) days? ")[0].fillna("0").astype(np.float64)
-    parts = long.str.replace(r"^\d+ days? ", "", regex=True).str.split(":", expand=True)
-    hours = parts.astype(np.float64).to_numpy()
-    return days.to_numpy() * 86400 + hours @ np.array([3600.0, 60.0, 1.0])
+    long = times.str.replace(",", ".", regex=False)
+    short = long.str.count(":") == 1
+    if short.any():
+        minutes = short & long.str.contains(".", regex=False)
+        long = long.where(~short, long + ":00").where(~minutes, "0:" + long)
+    days = np.zeros(len(long))
+    if long.str.contains(
+        "day", regex=False
+    ).any():  # each pass over a short log costs as a long one
+        days = long.str.extract(r"^(\d+) days? ")[0].fillna("0").to_numpy(dtype=np.float64)
+        long = long.str.replace(r"^\d+ days? ", "", regex=True)
+    hours = long.str.split(":", expand=True).to_numpy(dtype=np.float64)
+    return days * 86400 + hours @ np.array([3600.0, 60.0, 1.0])
 
 
 def _moments(

@@ -29,6 +29,8 @@ def without_words(column: pd.Series, missing: Sequence[str]) -> pd.Series:
 
 def without_numbers(values: np.ndarray, missing: Sequence[str]) -> np.ndarray:
     """Numbers, NaN where they equal one of these words."""
+    if not missing:
+        return values
     numbers = pd.to_numeric(pd.Series(missing, dtype=str), errors="coerce").to_numpy(np.float64)
     return np.where(np.isin(values, numbers[~np.isnan(numbers)]), np.nan, values)
 
