@@ -22,7 +22,7 @@ from quadlib.evaluation.metrics import classification, one_class_reason
 from quadlib.evaluation.progress import Progress
 from quadlib.evaluation.retrieval import knn_and_retrieval
 from quadlib.evaluation.score import Score
-from quadlib.model.quad import QuadModel, unit
+from quadlib.model.quad import QuadModel
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def fuse(
     kept = present.any(dim=1)
     with evaluation_mode(model):
         parts = [
-            unit(model.fused_head(model.fusion(values, shown)[0]))
+            model.read(values, shown).fused
             for values, shown in zip(
                 tokens.values[kept].split(batch_size), present[kept].split(batch_size), strict=True
             )

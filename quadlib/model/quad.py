@@ -45,6 +45,8 @@ class QuadModel(nn.Module):
     """Named modalities to one fused and one embedding each; an absent modality is masked out
     everywhere.
 
+    `alone` (M,), all False at first, marks the one modality that the fusion trusts, if it is one.
+
     Module names for freezing: `encoders.<name>`, `fusion`, `fused_head`, `modality_heads.<name>`.
 
     Args:
@@ -63,6 +65,8 @@ class QuadModel(nn.Module):
         >>> list(model.modalities)
         ['sensor', 'pose']
     """
+
+    alone: Tensor
 
     def __init__(
         self, specs: Mapping[str, tuple[str, tuple[int, ...]]], settings: ModelSettings
@@ -98,6 +102,7 @@ class QuadModel(nn.Module):
         self.modality_heads = nn.ModuleDict(
             {name: EmbeddingHead(width, settings.embedding_dim) for name in specs}
         )
+        self.register_buffer("alone", torch.zeros(len(specs), dtype=torch.bool))
         self.frozen: tuple[str, ...] = ()
 
     @classmethod
@@ -152,7 +157,11 @@ class QuadModel(nn.Module):
         )
 
     def read(self, tokens: Tensor, present: Tensor) -> Embeddings:
-        """Unit embeddings from the tokens (B, M, width) of those modalities that are present."""
+        """Unit embeddings from the tokens (B, M, width) of those modalities that are present.
+
+        Where one modality stands `alone`, nothing is fused: its own embedding is the fused one of
+        every recording that has it.
+        """
         offered = (
             hide_modalities(present, self.modality_dropout)
             if self.training and self.modality_dropout
@@ -166,9 +175,12 @@ class QuadModel(nn.Module):
             ],
             dim=1,
         )
-        return Embeddings(
-            unit(self.fused_head(fused)), by_modality.masked_fill(~present[..., None], 0.0), weights
+        by_modality = by_modality.masked_fill(~present[..., None], 0.0)
+        own = (self.alone & offered)[..., None]
+        fused = torch.where(
+            own.any(dim=1), (by_modality * own).sum(1), unit(self.fused_head(fused))
         )
+        return Embeddings(fused, by_modality, weights)
 
     def _encode(self, name: str, inputs: Tensor, present: Tensor) -> Tensor:
         # Absent rows become zeros whatever they hold, NaN included, so that no gradient can carry

@@ -16,7 +16,8 @@ from quadlib.files import atomic_write, leftovers_of
 from quadlib.runs.run import BEST, LATEST
 
 FORMAT = 1
-YOUNGER = ("fusion.trust", "progress")  # than some checkpoints; they start where those lack them
+# than some checkpoints; they start where those lack them
+YOUNGER = ("fusion.trust", "alone", "progress")
 NAMES = {"latest": LATEST, "best": BEST}
 
 

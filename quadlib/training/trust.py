@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.model.fusion import Fusion
+from quadlib.model.quad import QuadModel
 from quadlib.training.collapse import PLATEAU_PROGRESS
 
 SKILL = "val_skill."
@@ -33,10 +34,11 @@ def trust_of(figures: Mapping[str, Any], modalities: Sequence[str]) -> Tensor | 
 
 
 def set_trust(model: nn.Module, figures: Mapping[str, Any], modalities: Sequence[str]) -> None:
-    """Gives the fusion the trust that an epoch's figures ask for; all of it where they ask for
-    none, and nothing to a model of another fusion.
+    """Gives the fusion the trust that an epoch's figures ask for, and marks the modality that it
+    leaves alone; all of it where they ask for none, and nothing to a model of another fusion.
     """
-    fusion = getattr(model, "fusion", None)
-    if isinstance(fusion, Fusion):
+    if isinstance(model, QuadModel) and isinstance(model.fusion, Fusion):
         trust = trust_of(figures, modalities)
-        fusion.trust.copy_(torch.ones_like(fusion.trust) if trust is None else trust)
+        trust = torch.ones(len(modalities)) if trust is None else trust
+        model.fusion.trust.copy_(trust)
+        model.alone.copy_((trust > 0) & (trust.sum() == 1) & (len(modalities) > 1))

@@ -56,6 +56,7 @@ def test_stacked_runs_are_the_runs_one_by_one(study):
     gateless = settings.model_copy(update={"cross_gate": 0.0})
     for run, model in enumerate(models):
         model.fusion.trust.copy_(trust[run])
+        model.alone.copy_(torch.tensor([run == 1, False]))
         inputs = {
             name: wide[run, m, :, : shape[0]] for m, (name, (_, shape)) in enumerate(SPECS.items())
         }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from quadlib import QuadModel
 from quadlib.evaluation.embed import embed
 from quadlib.runs import Run
+from quadlib.training.checkpoint import load_weights
 from quadlib.training.restore import open_dataset, restore
 from quadlib.training.trainer import Trainer
 from quadlib.training.trust import trust_of
@@ -44,6 +48,32 @@ def test_the_fusion_reads_what_the_epoch_before_trusts(settings):
     assert restored.model.fusion.trust.tolist() == [1.0, 0.0, 1.0, 0.0]
     rows = restored.dataset.table.rows("test")
     assert (embed(restored.model, restored.dataset, rows).weights[:, [1, 3]] == 0).all()
+
+
+def test_a_modality_that_is_trusted_alone_is_the_fused_embedding(settings):
+    twice = settings.model_copy(update={"epochs": 2})
+    trainer = trained(twice, skills(a=0.6, b=0.0, c=0.1, d=0.0))
+    assert trainer.model.alone.tolist() == [True, False, False, False]
+    restored = restore(trainer.run)
+    embedded = embed(restored.model, restored.dataset, restored.dataset.table.rows("test"))
+    assert embedded.present[:, 0].all()
+    assert (embedded.fused == embedded.by_modality[:, 0]).all()
+    hidden = embed(restored.model, restored.dataset, embedded.rows, hide=["a"])
+    assert np.allclose(np.linalg.norm(hidden.fused, axis=1), 1)
+    assert (hidden.fused != embedded.fused).any()
+
+
+def test_two_that_are_trusted_are_fused(settings):
+    model = trained(settings, skills(a=0.6, b=0.3, c=0.0, d=0.0)).model
+    assert not model.alone.any()
+
+
+def test_a_run_that_knew_of_none_alone_is_restored_as_it_was(settings):
+    trainer = trained(settings, skills(a=0.6, b=0.0, c=0.0, d=0.0))
+    before = {name: value for name, value in trainer.model.state_dict().items() if name != "alone"}
+    model = QuadModel.from_table(trainer.dataset.table, settings)
+    load_weights(model, before, trainer.run.folder)
+    assert not model.alone.any()
 
 
 def test_without_skills_or_where_it_is_switched_off_all_are_read(settings):

@@ -138,6 +138,7 @@ def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
     for name, rule in RULES.items():
         kept = [rule(log, halves[:, part], part) for part in (0, 1)]
         figures[f"score_{name}"] = float((halves[kept[1], 0] + halves[kept[0], 1]) / 2)
+    figures["val"] = log[-1]["val"]
     figures["last"] = float(np.mean(log[-1]["halves"]))
     figures["view"] = max(log[-1]["views"])
     return figures

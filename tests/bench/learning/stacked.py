@@ -129,11 +129,10 @@ def forward(
         weights, "fusion.out", mixed.transpose(1, 2).flatten(1).unflatten(0, (runs, rows))
     )
     fused = linear(weights, "fused_head.2", gelu(linear(weights, "fused_head.0", fused)))
-    return Outputs(
-        normalize(fused, dim=-1),
-        by_modality,
-        attention.mean(dim=(1, 2)).unflatten(0, (runs, rows)),
-    )
+    alone = trust * (trust.sum(1, keepdim=True) == 1)  # (R, M)
+    own = (alone[:, None] * offered).transpose(1, 2)[..., None]  # (R, M, B, 1)
+    fused = torch.where(own.any(1), (by_modality * own).sum(1), normalize(fused, dim=-1))
+    return Outputs(fused, by_modality, attention.mean(dim=(1, 2)).unflatten(0, (runs, rows)))
 
 
 def supcon(

@@ -90,6 +90,8 @@ def train(data: Data, variant: Variant, seeds: range, keep: Keep | None = None) 
                 group["lr"] = variant.learning_rate * factor
             codes, present = take(data.codes, rows), take(data.present, rows) & kept[..., None]
             inputs = torch.stack([x[:, which] for x, which in zip(data.x, rows, strict=True)])
+            if variant.mixed:
+                inputs = mixed(inputs, codes, present, variant.mixed)
             inputs = inputs + variant.noise * torch.randn_like(inputs) * data.columns[:, None]
             if variant.masked:
                 inputs = inputs * (torch.rand_like(inputs) >= variant.masked)
@@ -191,6 +193,19 @@ def objective(
         loss = loss + variant.cross_entropy_weight * values
     top, bottom = ends(codes, kept, n_classes, temperature)
     return loss, own, ((top - fused.detach()) / (top - bottom))
+
+
+def mixed(inputs: Tensor, codes: Tensor, present: Tensor, largest: float) -> Tensor:
+    """Inputs (R, M, B, d) moved towards another recording of the class in the batch that has the
+    view, by a share of at most `largest`, drawn for each recording.
+    """
+    same = (codes[:, :, None] == codes[:, None]) & ~torch.eye(codes.shape[1], dtype=torch.bool)
+    may = same[:, None] & present.transpose(1, 2)[:, :, None]  # (R, M, B, B)
+    has = may.any(-1)
+    other = torch.rand(may.shape).masked_fill(~may, -1).argmax(-1)
+    partner = inputs.gather(2, other[..., None].expand_as(inputs))
+    share = largest * torch.rand(inputs.shape[0], 1, inputs.shape[2], 1) * has[..., None]
+    return inputs + share * (partner - inputs)
 
 
 def clip(weights: Weights, runs: int) -> None:
