@@ -59,7 +59,7 @@ from quadlib.training.telemetry import (
     weights_of,
 )
 from quadlib.training.trial import try_two_batches
-from quadlib.training.trust import set_trust
+from quadlib.training.trust import own_progress, set_trust
 
 log = logging.getLogger(__name__)
 Validator = Callable[[nn.Module, QuadDataset], dict[str, float]]
@@ -273,6 +273,7 @@ class Trainer:
         self.part = {}
         record = epoch_record(self.history, self.epoch, self.step)
         record |= {"gradient_norms": finite(norms), "update_ratios": finite(ratios)}
+        record |= own_progress(self.objective, self.dataset.modalities)
         record |= {"restarts": self.restarts} if self.restarts else {}
         record |= {"refit": True} if self.refit_epochs else {}
         return record, clock

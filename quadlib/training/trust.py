@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from quadlib.model.fusion import Fusion
 from quadlib.model.quad import QuadModel
 from quadlib.training.collapse import PLATEAU_PROGRESS
+from quadlib.training.objective import QuadObjective
 
 SKILL = "val_skill."
 LEAST_SHARE = 0.2
@@ -21,16 +22,27 @@ def trust_of(figures: Mapping[str, Any], modalities: Sequence[str]) -> Tensor | 
     others, since one that is weak alone may complement them.
 
     None where nothing is known of them: where a skill is missing, no modality has any, or the epoch
-    lies on the plateau, where no skill was learned.
+    lies on the plateau, where no skill was learned. A modality may have left its own while views of
+    noise hold the fused embedding there: then its skill is learned, and trust frees the fusion.
     """
     progress = figures.get("progress")
-    if progress is not None and progress < PLATEAU_PROGRESS:
+    own = figures.get("own_progress", {}).values()
+    if progress is not None and max([progress, *own]) < PLATEAU_PROGRESS:
         return None
     skills = [figures.get(SKILL + name) for name in modalities]
     if any(value is None for value in skills) or not any(skills):
         return None
     values = torch.tensor(skills, dtype=torch.float32)
     return (values > LEAST_SHARE * values.max()).float()
+
+
+def own_progress(objective: QuadObjective, modalities: Sequence[str]) -> dict[str, Any]:
+    """`own_progress` of each modality, the running mean that its gate goes by; empty where nothing
+    is gated.
+    """
+    if not objective.gated:
+        return {}
+    return {"own_progress": dict(zip(modalities, objective.progress.tolist(), strict=True))}
 
 
 def set_trust(model: nn.Module, figures: Mapping[str, Any], modalities: Sequence[str]) -> None:

@@ -41,7 +41,9 @@ def test_stacked_runs_are_the_runs_one_by_one(study):
         wide[:, m, :, : shape[0]] = torch.randn(2, 12, shape[0], generator=random)
     wide *= present.T[None, :, :, None]
     trust = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
-    out = stacked.forward(stacked.stack(models), wide, present.expand(2, -1, -1), trust)
+    weights = stacked.stack(models)
+    assert all(value.is_floating_point() for value in weights.values())  # each can be trained
+    out = stacked.forward(weights, wide, present.expand(2, -1, -1), trust)
     loss, own, _ = study.objective(
         variants.Variant(cross_gate=0.0),
         {},

@@ -29,6 +29,13 @@ def test_nothing_is_known_without_skills_nor_on_the_plateau():
     assert trust_of({"progress": 0.1, **skills(a=0.6, b=0.3)}, "ab") is not None
 
 
+def test_a_modality_that_left_its_own_plateau_is_known_while_the_fused_one_lies_on_it():
+    figures = {"progress": 0.001, "own_progress": {"a": 0.03, "b": 0.0}, **skills(a=0.6, b=0.0)}
+    assert trust_of(figures, "ab").tolist() == [1.0, 0.0]
+    figures["own_progress"]["a"] = 0.01
+    assert trust_of(figures, "ab") is None
+
+
 def trained(settings, figures):
     trainer = Trainer(
         open_dataset(settings),

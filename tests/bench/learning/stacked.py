@@ -39,7 +39,8 @@ def stack(models: Sequence[nn.Module]) -> Weights:
     weights = {
         key: torch.stack([state[key] for state in states])
         for key in states[0]
-        if not key.startswith(("encoders.", "modality_heads.")) and key != "fusion.trust"
+        if not key.startswith(("encoders.", "modality_heads."))
+        and key not in ("fusion.trust", "alone")
     }
     for part in ("encoders", "modality_heads"):
         first = f"{part}.{names[0]}."

@@ -20,6 +20,7 @@ class Variant:
     dropout: float = 0.1
     modality_dropout: float = 0.0
     fusion_trust: bool = True
+    trust_by_own: bool = False
     width: int = 96
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
@@ -65,6 +66,7 @@ VARIANTS = {
     "within 1": Variant(within_weight=1.0),
     "gate 0": Variant(cross_gate=0.0),
     "gate .2": Variant(cross_gate=0.2),
+    "own": Variant(trust_by_own=True),
     "no trust": Variant(fusion_trust=False),
     "cross-entropy .5": Variant(cross_entropy_weight=0.5),
     "sessions ignored": Variant(same_session="ignore"),
