@@ -128,16 +128,17 @@ def train(data: Data, variant: Variant, seeds: range, keep: Keep | None = None) 
             continue
         judged = judge(data, weights, trust)
         for run, (log, figures) in enumerate(zip(logs, judged, strict=True)):
-            log.append(figures | {"progress": float(reached[run]), "own": progress[run].tolist()})
+            log.append(figures | {"progress": float(reached[run])})
             if keep is not None:
                 keep(run, log, weights, trust)
             if variant.fusion_trust:
                 names = [str(m) for m in range(views)]
-                skills = {f"val_skill.{m}": figures["skills"][m] for m in range(views)}
-                known = float(reached[run])
-                if variant.trust_by_own:
-                    known = max(known, float(progress[run].max()))
-                asked = trust_of(skills | {"progress": known}, names)
+                skills: dict[str, Any] = {
+                    f"val_skill.{m}": figures["skills"][m] for m in range(views)
+                }
+                skills["progress"] = float(reached[run])
+                skills["own_progress"] = dict(zip(names, progress[run].tolist(), strict=True))
+                asked = trust_of(skills, names)
                 trust[run] = torch.ones(views) if asked is None else asked
     tail = {
         key: torch.stack([part[key] for part in ends_of_epochs]).mean(0)
