@@ -185,6 +185,19 @@ def test_an_epoch_within_a_standard_error_of_the_best_may_be_kept():
     assert alarms(diagnose(Subject(history=narrow, settings=settings))) == ["QL-C05"]
 
 
+def test_a_run_that_began_again_chooses_anew():
+    history = epochs(0.3, 0.5, 0.4, 0.1, 0.2, 0.15, best=4)
+    settings = {"monitor": "val_macro_f1"}
+    assert alarms(diagnose(Subject(history=history, settings=settings))) == ["QL-C05"]
+    for line in history[3:]:
+        line["restarts"] = 1
+    assert alarms(diagnose(Subject(history=history, settings=settings))) == []
+    for line in history[4:]:
+        line["best"] = False
+    worst = alarms(diagnose(Subject(history=history, settings=settings)))
+    assert worst == ["QL-C05"]
+
+
 def test_best_by_raw_loss_is_a_note():
     diagnosis = diagnose(Subject(settings={"monitor": "val_loss", "temperature": 0.1}))
     assert alarms(diagnosis) == [] and severity(diagnosis, "QL-C06") == "note"

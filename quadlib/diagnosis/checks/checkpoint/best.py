@@ -81,6 +81,8 @@ def best_epoch(x: Examination) -> Iterator[Finding]:
         for item in x.history
         if isinstance(item.get(name), (int, float)) and item.get("kind") != "step"
     ]
+    # a collapsed run that begins again chooses anew
+    records = [item for item in records if item.get("restarts") == records[-1].get("restarts")]
     marked = _marked(x, records)
     natural = direction(name)
     if marked is None or not natural or len(records) < 3:
@@ -93,8 +95,9 @@ def best_epoch(x: Examination) -> Iterator[Finding]:
     slack = float(records[marked].get(f"{name}_error") or 0.0)  # as good within a standard error
     if values[marked] >= max(values) - slack or min(values) == max(values):
         return
+    kept = records[marked]
     shown = (
-        f"epoch {marked + 1} with {name} {records[marked][name]:.4g}; the best was "
+        f"epoch {kept.get('epoch', marked + 1)} with {name} {kept[name]:.4g}; the best was "
         f"{natural * max(values):.4g}"
     )
     if values[marked] == min(values):
