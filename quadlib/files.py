@@ -17,14 +17,15 @@ from typing import IO, Any
 # The version of each kind of JSON file that a run holds; raised when an older reader would misread
 # what is written now.
 FORMATS = {
-    "run": 1,
-    "evaluation": 1,
-    "crossval": 1,
-    "diagnosis": 1,
-    "cache": 2,
-    "files": 1,
-    "media": 1,
+    "run": 2,
+    "evaluation": 2,
+    "crossval": 2,
+    "diagnosis": 2,
+    "cache": 3,
+    "files": 2,
+    "media": 2,
 }
+NO_DIGEST = "0" * 64  # what stands in a record's text in the place of its digest while that is made
 
 
 class FileError(OSError):
@@ -100,14 +101,23 @@ def write_json(path: str | Path, content: Any) -> None:
     """Writes JSON atomically, keys in the given order; NaN and infinity are refused, since JSON has
     none.
     """
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _json_text(content))
 
 
 def read_json(path: str | Path) -> Any:
     """Reads a JSON file; a torn or foreign file raises FileError naming it."""
-    path = Path(path)
+    return _parsed(Path(path))[0]
+
+
+def _json_text(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _parsed(path: Path) -> tuple[Any, bytes]:
+    """What a JSON file holds, and its bytes."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        return json.loads(data.decode()), data
     except (ValueError, RecursionError) as error:
         raise FileError(
             f"{path} is not valid JSON ({error}); it was not written by quadlib or was damaged "
@@ -116,11 +126,12 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_record(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
-    """Writes one of a run's JSON files atomically, its format version first.
+    """Writes one of a run's JSON files atomically: its format version first, then the SHA-256 of
+    its own text, so that a byte that changes later is noticed.
 
     Args:
         path: File to replace.
-        kind: What the file is, one of FORMATS; `run` is written as the format `quadlib.run/1`.
+        kind: What the file is, one of FORMATS; `run` is written as the format `quadlib.run/2`.
         content: The entries of the JSON object, kept in their order.
 
     Raises:
@@ -131,23 +142,26 @@ def write_record(path: str | Path, kind: str, content: Mapping[str, Any]) -> Non
         >>> read_record("outputs/a-run/evaluation.json", "evaluation")
         {'headline': 'macro-F1 .9'}
     """
-    write_json(path, {"format": _format(kind), **content})
+    text = _json_text({"format": _format(kind), "sha256": NO_DIGEST, **content})
+    write_text(path, text.replace(NO_DIGEST, hashlib.sha256(text.encode()).hexdigest(), 1))
 
 
 def read_record(path: str | Path, kind: str) -> dict[str, Any]:
-    """Reads what `write_record` wrote as the same kind, in the version that this quadlib knows.
+    """Reads what `write_record` wrote as the same kind, to the last byte, in the version that this
+    quadlib knows; the version before had no digest, and is read without.
 
     Args:
         path: File to read.
         kind: What the file should be, one of FORMATS.
 
     Returns:
-        The entries, without the format.
+        The entries, without format and digest.
 
     Raises:
-        FileError: It is no JSON, no object, or has another format or none.
+        FileError: It is no JSON, no object, has another format or none, or was changed since it was
+            written.
     """
-    content, expected = read_json(path), _format(kind)
+    (content, data), expected = _parsed(Path(path)), _format(kind)
     if not isinstance(content, dict):
         raise FileError(f"{path} holds a {type(content).__name__} where an object was expected.")
     if "format" not in content:
@@ -155,16 +169,28 @@ def read_record(path: str | Path, kind: str) -> dict[str, Any]:
             f"{path} has no format, {expected} was expected; quadlib 0.1.0 or another program "
             "wrote it. Make it again with this version."
         )
-    if content["format"] != expected:
+    stated = content.get("sha256")
+    before_digests = stated is None and content["format"] == _format(kind, before=1)
+    if content["format"] != expected and not before_digests:
         raise FileError(
             f"{path} has the format {content['format']!r}, this version of quadlib reads "
             f"{expected}. Make it again, or read it with the version that wrote it."
         )
-    return {name: value for name, value in content.items() if name != "format"}
+    if not before_digests and stated != _own_digest(data, stated):
+        raise FileError(
+            f"{path} was changed since quadlib wrote it: it does not have the SHA-256 that it "
+            "states. Bring it back from a copy, or make it again."
+        )
+    return {name: value for name, value in content.items() if name not in ("format", "sha256")}
 
 
-def _format(kind: str) -> str:
-    return f"quadlib.{kind}/{FORMATS[kind]}"
+def _own_digest(data: bytes, stated: Any) -> str:
+    """The digest of a record's text as it was before the digest was put into it."""
+    return hashlib.sha256(data.replace(str(stated).encode(), NO_DIGEST.encode(), 1)).hexdigest()
+
+
+def _format(kind: str, before: int = 0) -> str:
+    return f"quadlib.{kind}/{FORMATS[kind] - before}"
 
 
 def digest_bytes(*parts: bytes) -> str:

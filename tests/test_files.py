@@ -21,6 +21,7 @@ from quadlib.files import (
     write_record,
     write_text,
 )
+from tests.helpers.flips import silent
 
 
 def test_threads_of_a_child_sleep_while_they_wait_unless_the_user_says_otherwise(monkeypatch):
@@ -129,12 +130,12 @@ def test_cores_are_counted_with_and_without_an_affinity(monkeypatch):
 def test_a_record_carries_its_format_and_no_other_is_read(tmp_path):
     path = tmp_path / "run.json"
     write_record(path, "run", {"b": 1, "a": 2})
-    assert path.read_text().startswith('{\n "format": "quadlib.run/1"')
+    assert path.read_text().startswith('{\n "format": "quadlib.run/2"')
     assert list(read_record(path, "run")) == ["b", "a"]
-    with pytest.raises(FileError, match="run.json has the format 'quadlib.run/1'.*diagnosis/1"):
+    with pytest.raises(FileError, match="run.json has the format 'quadlib.run/2'.*diagnosis/2"):
         read_record(path, "diagnosis")
     write_json(path, {"b": 1})
-    with pytest.raises(FileError, match="run.json has no format, quadlib.run/1 was expected"):
+    with pytest.raises(FileError, match="run.json has no format, quadlib.run/2 was expected"):
         read_record(path, "run")
     write_json(path, [1])
     with pytest.raises(FileError, match="run.json holds a list where an object was expected"):
@@ -142,3 +143,19 @@ def test_a_record_carries_its_format_and_no_other_is_read(tmp_path):
     path.write_text("[" * 100_000)
     with pytest.raises(FileError, match="run.json is not valid JSON"):
         read_json(path)
+
+
+def test_a_record_with_any_bit_turned_is_refused(tmp_path):
+    path = tmp_path / "run.json"
+    write_record(path, "run", {"name": "größer", "numbers": [1.5, 2], "zeros": "0" * 64})
+    assert silent(path, lambda: read_record(path, "run"), FileError) == []
+    assert read_record(path, "run")["zeros"] == "0" * 64
+
+
+def test_a_record_of_the_version_without_digests_is_read(tmp_path):
+    path = tmp_path / "run.json"
+    write_json(path, {"format": "quadlib.run/1", "name": "a"})
+    assert read_record(path, "run") == {"name": "a"}
+    write_json(path, {"format": "quadlib.run/2", "name": "a"})
+    with pytest.raises(FileError, match="run.json was changed since quadlib wrote it"):
+        read_record(path, "run")

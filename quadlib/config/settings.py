@@ -299,6 +299,14 @@ class TrainSettings(OptimiserSettings, ObjectiveSettings, ModelSettings, PlanSet
         0, ge=0, description="data loading processes; 0 loads in the training process"
     )
     log_every_steps: int = Field(20, ge=1, description="steps between two progress lines")
+    checkpoint_every_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="seconds between saves within an epoch, 1 % of the time at most; 0: none",
+    )
+    checkpoint_every_steps: int = Field(
+        0, ge=0, description="steps between saves within an epoch; 0: by seconds alone"
+    )
     resume: Literal["auto", "never", "always"] = Field(
         "auto",
         description="continue from latest_model.pth: if it is there, never, or it must be there",

@@ -19,6 +19,8 @@ from quadlib.data.augment import generators, move, vary
 from quadlib.data.normalise import Normaliser
 from quadlib.data.store.store import MediaStore
 
+GRACE_SECONDS = 30  # that a loading process lives on after SIGTERM
+
 
 @dataclass
 class Batch:
@@ -131,14 +133,19 @@ def make_loader(
         collate_fn=_as_it_is,
         num_workers=num_workers,
         generator=generator,
-        worker_init_fn=_leave_interrupts,
+        worker_init_fn=_leave_signals,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _leave_interrupts(worker: int) -> None:
-    """An interrupt is for the process that trains, which needs this one to end its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals(worker: int) -> None:
+    """What announces the end is for the process that trains, which needs this one to end its step;
+    a worker that hangs all the same ends by the alarm.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -106,13 +106,22 @@ class CrossValidation:
 
     @classmethod
     def read(cls, folder: Path) -> CrossValidation:
-        """The cross-validation that a run holds; raises FileError where there is none."""
+        """The cross-validation that a run holds; raises FileError where there is none, or where it
+        was changed since.
+        """
         path = folder / FILE
         if not path.is_file():
             raise FileError(
                 f"{path} is not there; this writes it: {crossval_command(folder.parent)}"
             )
-        return _ADAPTER.validate_python(read_record(path, "crossval"))
+        record = read_record(path, "crossval")
+        try:
+            return _ADAPTER.validate_python(record)
+        except ValueError as error:
+            raise FileError(
+                f"{path} does not hold what this version of quadlib writes ({error}); this writes "
+                f"it again: {crossval_command(folder.parent)}"
+            ) from error
 
 
 @dataclass(frozen=True)

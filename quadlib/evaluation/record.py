@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from quadlib.evaluation.leakage import Leakage
 from quadlib.evaluation.metrics import ClassScore
 from quadlib.evaluation.score import Score, short
 from quadlib.evaluation.subsets import SubsetScore
-from quadlib.files import FileError, atomic_write, read_record, write_record
+from quadlib.files import FileError, atomic_write, digest_file, read_record, write_record
 from quadlib.runs import Run
 from quadlib.runs.commands import notebook_command
+
+ARRAYS = "embeddings.npz"
 
 
 @dataclass(frozen=True)
@@ -129,18 +132,17 @@ class Evaluation:
         return " | ".join(parts)
 
     def write(self, folder: Path) -> None:
-        """Writes embeddings.npz, then evaluation.json, each whole or not at all."""
-        with atomic_write(folder / "embeddings.npz") as file:
+        """Writes embeddings.npz, then evaluation.json with its digest, each whole or not at all."""
+        with atomic_write(folder / ARRAYS) as file:
             np.savez(file, allow_pickle=False, **self.arrays)
         content = _ADAPTER.dump_python(self, mode="json", exclude={"arrays"})
-        write_record(
-            folder / "evaluation.json", "evaluation", {"headline": self.headline(), **content}
-        )
+        first = {"headline": self.headline(), "embeddings": digest_file(folder / ARRAYS)}
+        write_record(folder / "evaluation.json", "evaluation", first | content)
 
     @classmethod
     def read(cls, run: Run) -> Evaluation:
-        """The evaluation that a run holds; raises FileError where there is none, or where it was
-        written by another version.
+        """The evaluation that a run holds; raises FileError where there is none, where it was
+        written by another version, and where one of its two files was changed since.
         """
         path = run.path("evaluation.json")
         if not path.is_file():
@@ -148,16 +150,31 @@ class Evaluation:
                 f"{path} is not there; evaluate the run first: "
                 f"{notebook_command('04_evaluate', run)}"
             )
+        record = read_record(path, "evaluation")
         try:
-            evaluation = _ADAPTER.validate_python(read_record(path, "evaluation"))
+            evaluation = _ADAPTER.validate_python(record)
         except ValueError as error:
             raise FileError(
                 f"{path} does not hold what this version of quadlib writes ({error}); evaluate the "
                 "run again"
             ) from error
-        with np.load(run.path("embeddings.npz"), allow_pickle=False) as stored:
-            evaluation.arrays.update({name: stored[name] for name in stored.files})
+        evaluation.arrays.update(_arrays(run, record.get("embeddings")))
         return evaluation
+
+
+def _arrays(run: Run, digest: str | None) -> dict[str, np.ndarray]:
+    """The content of embeddings.npz; earlier versions noted no digest of it. Raises FileError."""
+    path = run.path(ARRAYS)
+    way_out = f"Evaluate the run again: {notebook_command('04_evaluate', run)}"
+    try:
+        if digest is not None and digest_file(path) != digest:
+            raise FileError(f"{path} is not what evaluation.json was written with. {way_out}")
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise FileError(f"{path} cannot be read ({error}). {way_out}") from error
 
 
 _ADAPTER = TypeAdapter(Evaluation)

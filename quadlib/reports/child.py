@@ -8,17 +8,18 @@ code do not.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
-import os
 import re
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from quadlib.files import write_json, write_text
+from quadlib.processes import ENDS, die_with_parent
 from quadlib.reports.streams import merge_streams
 
 DEAD_KERNEL = 138
@@ -26,34 +27,31 @@ TRACEBACK_LINES = 40
 # The kernel dies with this process, so that no orphan goes on writing into a run that somebody else
 # has taken over.
 KERNEL_ARGUMENTS = [
-    "--IPKernelApp.exec_lines=__import__('quadlib.reports.child', fromlist=['']).die_with_parent()",
+    "--IPKernelApp.exec_lines=__import__('quadlib.processes', fromlist=['']).die_with_parent()",
     "--log-level=ERROR",
 ]
-
-
-def die_with_parent() -> None:
-    """Asks Linux to kill this process when the one that started it dies; elsewhere the kernel's own
-    poller has to do.
-    """
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def main() -> int:
     """Runs the job; 0 is success, 1 an error in a cell, 138 a dead kernel."""
     job = json.load(sys.stdin)
-    die_with_parent()
-    if os.getppid() != job["parent"]:
-        return 1
+    die_with_parent(job["parent"])
+    for number in ENDS:  # a scheduler tells every process of a job; here the parent decides
+        signal.signal(number, _leave_to_the_parent)
     commit: dict[str, Any] = {"status": "done", "error": None}
     code = 0
     try:
-        _execute(job)
+        # nbclient ends the kernel on a signal, unless it runs in a thread, where it hears of none
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(_execute, job).result()
     except Exception as error:  # whatever ends the notebook is the record's content
         commit, code = _explain(error, Path(job["output"]))
     write_json(job["commit"], commit)
     return code
+
+
+def _leave_to_the_parent(number: int, frame: FrameType | None) -> None:
+    """Not SIG_IGN, which the kernel would inherit."""
 
 
 def _execute(job: dict[str, Any]) -> None:

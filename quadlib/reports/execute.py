@@ -25,7 +25,7 @@ from quadlib.config import (
     SettingsError,
     TrainSettings,
 )
-from quadlib.files import project_root
+from quadlib.files import digest_file, project_root
 from quadlib.reports.process import run_child
 from quadlib.runs import Run, RunError
 from quadlib.runs.memory import recall
@@ -138,9 +138,10 @@ def execute_notebook(
 
     The parameters are checked before a kernel starts. The notebook runs in a child process with
     QUADLIB_BATCH=1; it counts as done only when that process exits with 0 and left its own commit
-    record. SIGTERM and SIGINT interrupt the kernel's cell, so that training can save, then end
-    everything. `echo` gets the notebook's printed text as it comes. Raises SettingsError for wrong
-    parameters, and RunError when another process is running a notebook in this run.
+    record. SIGTERM, SIGINT, SIGHUP and SIGUSR1 interrupt the kernel's cell, so that training can
+    save, then end everything. `echo` gets the notebook's printed text as it comes. Raises
+    SettingsError for wrong parameters, and RunError when another process is running a notebook in
+    this run.
     """
     place = {"run": run.name, "outputs": str(run.folder.parent)}
     settings = check_parameters(notebook, {**parameters, **place})
@@ -176,10 +177,13 @@ def _record(
     parameters: dict[str, Any] | None = None,
 ) -> None:
     """Writes the run's status and this notebook's own; run.json keeps one entry a notebook under
-    `notebooks`.
+    `notebooks`, with the digest of the executed one once it is over.
     """
     notebooks = run.record.get("notebooks", {})
     entry = notebooks.get(name, {}) | {"status": status, "error": error, "seconds": seconds}
+    executed = run.path("notebooks", f"{name}.ipynb")
+    over = seconds is not None and executed.exists()
+    entry["sha256"] = digest_file(executed) if over else None
     entry |= {} if parameters is None else {"parameters": parameters}
     timings = {} if seconds is None else {name: seconds}
     run.update(status=status, error=error, timings=timings, notebooks=notebooks | {name: entry})

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from quadlib.files import patient_environment, read_json
+from quadlib.processes import ENDS
 from quadlib.runs import Run
 
 # What an interrupted cell gets to end its step and save before everything is killed.
@@ -159,8 +160,8 @@ def _kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def _signals_caught() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT while a notebook runs; only the main thread may do so, elsewhere
-    the list stays empty.
+    """Collects the signals that end a run while a notebook runs, ignored ones left alone; only the
+    main thread may do so, elsewhere the list stays empty.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -170,7 +171,8 @@ def _signals_caught() -> Iterator[list[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         caught.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield caught
     finally:

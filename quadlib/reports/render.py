@@ -22,7 +22,7 @@ from traitlets.config import Config
 from quadlib.config import TrainSettings
 from quadlib.figures import viewer
 from quadlib.figures.terms import explained, terms_in
-from quadlib.files import write_text
+from quadlib.files import FileError, digest_file, write_text
 from quadlib.reports.engine import engine as engine_of_plotly
 from quadlib.reports.engine import sha256
 from quadlib.reports.execute import Outcome, settings_model
@@ -42,11 +42,11 @@ def render_report(notebook_path: Path, run: Run) -> Path:
     its path; of a notebook that ended badly `NAME-failed.html` beside the report that there is.
 
     The page makes no request, needs no kernel, and says on its first screen what came out, or what
-    failed and how to go on.
+    failed and how to go on. Raises FileError where the executed notebook was changed since.
     """
-    notebook = nbformat.read(notebook_path, as_version=4)
     name = notebook_path.stem
     entry = run.record.get("notebooks", {}).get(name, {})
+    notebook = _executed(notebook_path, run, entry)
     code = _code(notebook)
     body, resources = _exporter().from_notebook_node(notebook)
     first = headline(entry.get("status", "done"), resources["verdict"], entry.get("error"))
@@ -83,6 +83,23 @@ def render_report(notebook_path: Path, run: Run) -> Path:
     link_each_other(run)
     _remember(run, name, first, reported=not entry.get("error"))
     return path
+
+
+def _executed(path: Path, run: Run, entry: Mapping[str, Any]) -> nbformat.NotebookNode:
+    """A notebook as it was executed; one of the project's own, which nothing was executed of, is
+    taken as it is.
+    """
+    way_out = f"Execute it again: {notebook_command(path.stem, run)}"
+    digest = entry.get("sha256") if path.parent == run.path("notebooks") else None
+    try:
+        if digest is not None and digest_file(path) != digest:
+            raise FileError(f"{path} was changed since it was executed. {way_out}")
+        return nbformat.read(path, as_version=4)
+    except FileError:
+        raise
+    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise FileError(f"{path} cannot be read as a notebook ({reason}). {way_out}") from error
 
 
 def reachable(page: str) -> str:

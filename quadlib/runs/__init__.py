@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from quadlib.runs.lines import lines_text, read_lines
 from quadlib.runs.run import (
     STATUSES,
     DamagedRun,
@@ -13,10 +14,8 @@ from quadlib.runs.run import (
     RunRecord,
     Status,
     damaged_runs,
-    lines_text,
     list_runs,
     new_name,
-    read_lines,
 )
 
 __all__ = [

@@ -16,6 +16,7 @@ from quadlib.runs.run import Run
 # Settings that may differ between the two halves of an interrupted run without changing its result.
 FREE_TO_CHANGE = (
     *("run", "outputs", "path", "data_root"),
+    *("checkpoint_every_seconds", "checkpoint_every_steps"),
     *("num_workers", "log_every_steps", "resume", "debug", "device", "allow", "refit"),
 )
 # of one start alone: a run that was begun anew is gone on with all the same

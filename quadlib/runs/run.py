@@ -5,10 +5,9 @@ reports.
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from quadlib.config import RunSettings, Settings, SettingsError, read_settings
 from quadlib.files import FileError, outputs_folder, read_record, write_record
 from quadlib.runs.commands import train_command
 from quadlib.runs.earlier import as_recorded
+from quadlib.runs.lines import read_lines
 from quadlib.runs.provenance import code_commit, package_versions
 
 Status = Literal["queued", "running", "done", "stopped", "failed", "killed", "timed-out"]
@@ -105,7 +105,7 @@ class Run:
     @property
     def trained(self) -> bool:
         """Whether there is a checkpoint from which training goes on."""
-        return (self.checkpoints / LATEST).is_file()
+        return any((self.checkpoints / name).is_file() for name in (LATEST, BEST))
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
@@ -319,29 +319,6 @@ def started_by_quadlib() -> bool:
 def new_name(kind: str) -> str:
     """A sortable, readable run name: UTC date, time, kind and four random hex digits."""
     return f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{kind}-{secrets.token_hex(2)}"
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; empty when it is missing. Raises FileError naming the line
-    that is torn.
-    """
-    if not path.exists():
-        return []
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            records += [json.loads(line)] if line else []
-        except ValueError as error:
-            raise FileError(
-                f"{path}, line {number} is not valid JSON ({error}); the file was damaged since "
-                "quadlib wrote it."
-            ) from error
-    return records
-
-
-def lines_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """Records as JSON lines; NaN and infinity are refused, since JSON has none."""
-    return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
 
 
 def _now() -> str:

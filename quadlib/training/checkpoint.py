@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import pickletools
+import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,18 @@ import torch
 from quadlib.files import atomic_write, leftovers_of
 from quadlib.runs.run import BEST, LATEST
 
-FORMAT = 1
+FORMAT = 2  # 1 had no digest
+DIGEST_BYTES = 64  # in hexadecimal, as the archive's comment, which is what a file ends with
+# All that plain types and tensors need, beside storages. Of other names that torch takes for safe,
+# one with a number makes gigabytes.
+NAMED = {
+    *("collections OrderedDict", "torch Size", "torch device", "torch.serialization _get_layout"),
+    *(f"torch._utils _rebuild_{what}" for what in ("tensor_v2", "tensor_v3", "parameter")),
+    *(f"{module} {name}" for module in ("builtins", "__builtin__") for name in ("set", "complex")),
+    "_codecs encode",
+    *(f"torch {name}" for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
+}
+STORAGE = re.compile(r"torch \w+Storage|torch.storage UntypedStorage")
 # than some checkpoints; they start where those lack them
 YOUNGER = ("fusion.trust", "alone", "progress")
 NAMES = {"latest": LATEST, "best": BEST}
@@ -28,38 +43,36 @@ class CheckpointError(RuntimeError):
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> str:
-    """Writes a checkpoint of plain types and tensors atomically and returns its SHA-256; the old
-    file survives any failure.
+    """Writes a checkpoint of plain types and tensors atomically, ending with the SHA-256 of all
+    before it, and returns that of the whole file; the old file survives any failure.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **content}, buffer)
-    data = buffer.getvalue()
+    data = buffer.getvalue()[:-2] + DIGEST_BYTES.to_bytes(2, "little")  # the comment's length
+    data += hashlib.sha256(data).hexdigest().encode()
     with atomic_write(path) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU, refusing what is not one of ours, damaged, or would run
-    code.
+    """Reads a checkpoint onto the CPU, refusing what is not one of ours, changed since, would run
+    code, or would need more memory than the file has bytes.
 
-    torch.load does not check the archive's own checksums, so every entry's CRC is tested first; a
-    compressed entry (never written by torch) is refused before it can expand. Raises
-    CheckpointError.
+    torch.load does not check the archive's own checksums, and expands what is compressed (nothing
+    that torch writes) or repeated; so all of that is looked at first. Raises CheckpointError.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; train first, or name another run")
     try:
         with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise CheckpointError(
-                    f"{path} holds compressed entries, which no checkpoint of ours has; do not "
-                    "trust it"
-                )
-            damaged = archive.testzip()
-        if damaged is not None:
+            sealed = len(archive.comment) == DIGEST_BYTES
+            _check_entries(path, archive)
+            damaged = None if sealed else archive.testzip()
+        if damaged is not None or (sealed and not _is_whole(path)):
+            what = damaged or "its content"
             raise CheckpointError(
-                f"{path} is damaged: the checksum of {damaged} fails. {_other(path)}"
+                f"{path} is damaged: the checksum of {what} fails. {_other(path)}"
             )
         content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
@@ -71,13 +84,60 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} cannot be read as a checkpoint ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}). {_other(path)}"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        written = content.get("format") if isinstance(content, dict) else type(content).__name__
+    written = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if written not in (1, FORMAT):
         raise CheckpointError(
-            f"{path} has format {written}, this version reads format {FORMAT}; use the version "
-            "that wrote it"
+            f"{path} has format {written}, this version reads formats 1 and {FORMAT}; use the "
+            "version that wrote it"
         )
+    if written == FORMAT and not sealed:
+        raise CheckpointError(f"{path} is damaged: its digest is gone. {_other(path)}")
+    size = path.stat().st_size
+    for tensor in _tensors(content):
+        stored = tensor.untyped_storage().nbytes()
+        if tensor.numel() * tensor.element_size() > stored or stored > size:
+            raise CheckpointError(
+                f"{path} of {size} bytes holds a tensor of {tuple(tensor.shape)}, for which it "
+                f"would have to be larger; do not trust it"
+            )
     return content
+
+
+def _check_entries(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuses compressed entries, and names of what no checkpoint of ours is made of."""
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise CheckpointError(
+            f"{path} holds compressed entries, which no checkpoint of ours has; do not trust it"
+        )
+    for name in archive.namelist():
+        if not name.endswith("/data.pkl"):
+            continue
+        for operation, argument, _ in pickletools.genops(archive.read(name)):
+            known = argument in NAMED or STORAGE.fullmatch(str(argument))
+            if operation.name in ("GLOBAL", "STACK_GLOBAL", "INST") and not known:
+                raise CheckpointError(
+                    f"{path} names {argument or 'something'}, which no checkpoint of ours is made "
+                    "of; do not trust it"
+                )
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file's last bytes are the digest of all before them."""
+    sha, left = hashlib.sha256(), os.path.getsize(path) - DIGEST_BYTES
+    with open(path, "rb") as file:
+        while left > 0 and (piece := file.read(min(left, 1 << 20))):
+            sha.update(piece)
+            left -= len(piece)
+        return file.read() == sha.hexdigest().encode()
+
+
+def _tensors(content: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in nested dictionaries and lists."""
+    if isinstance(content, torch.Tensor):
+        yield content
+    elif isinstance(content, dict | list | tuple):
+        for item in content.values() if isinstance(content, dict) else content:
+            yield from _tensors(item)
 
 
 def load_weights(
@@ -124,7 +184,7 @@ def remove_leftovers(folder: Path) -> None:
 def _other(path: Path) -> str:
     other = path.with_name(BEST if path.name == LATEST else LATEST)
     return (
-        f"The other checkpoint is {other}."
+        f"The other checkpoint is {other}; training goes on from it once this one is deleted."
         if other.is_file()
         else "There is no other checkpoint in this run; train it anew."
     )

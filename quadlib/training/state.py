@@ -18,13 +18,15 @@ from quadlib.data.samples import some
 from quadlib.data.store.store import MediaStore
 from quadlib.files import read_record, write_record, write_text
 from quadlib.model.quad import build_model
-from quadlib.runs import Run, lines_text, read_lines
+from quadlib.runs import Run
 from quadlib.runs.earlier import as_recorded
+from quadlib.runs.lines import read_lines, sealed_text
 from quadlib.runs.memory import FREE_TO_CHANGE
 from quadlib.training.checkpoint import (
     BEST,
     LATEST,
     CheckpointError,
+    load_checkpoint,
     load_weights,
     save_checkpoint,
 )
@@ -44,14 +46,15 @@ LOOP_STATE = (
     *("epoch", "step", *YOUNGER),
     *("best_epoch", "best_value", "epochs_without_better"),
 )
+HISTORY, TIMINGS = "history.jsonl", "timings.jsonl"
 MEDIA = "media.json"  # in the run's folder: digests of the files that it is trained on
 # Versions of the files of JSON lines, recorded in run.json: a line has no room for one.
-FORMATS = {"history.jsonl": 1, "timings.jsonl": 1}
+FORMATS = {HISTORY: 2, TIMINGS: 2}
 
 
 def content_of(trainer: Trainer) -> dict[str, Any]:
     """What a checkpoint of this trainer holds: plain types and tensors, all that a resumed run
-    needs.
+    needs beside its files of lines.
     """
     table = trainer.dataset.table
     return {
@@ -71,6 +74,37 @@ def content_of(trainer: Trainer) -> dict[str, Any]:
         "part": trainer.part,
         **{name: getattr(trainer, name) for name in LOOP_STATE},
     }
+
+
+def _lines(trainer: Trainer) -> dict[str, list[dict[str, Any]]]:
+    """The files of JSON lines that grow with a run, as the trainer holds them."""
+    return {HISTORY: trainer.history, TIMINGS: trainer.timings}
+
+
+def resume_run(trainer: Trainer, resume: str) -> None:
+    """Brings a trainer to where its run was saved last: by latest_model.pth, and where that is
+    missing by best_model.pth, which is as whole, only older. Does nothing for a run without either.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged or of other settings, a file of lines is not as
+            it was, or there is no checkpoint and `resume` is "always".
+    """
+    latest, best = trainer.run.checkpoints / LATEST, trainer.run.checkpoints / BEST
+    path = best if best.exists() and not latest.exists() else latest
+    if resume == "never" or (resume == "auto" and not path.exists()):
+        return
+    content = load_checkpoint(path)
+    load_state(trainer, content, path)
+    within = f", batch {trainer.part['batch']}," if trainer.part else ""
+    text = f"resuming {trainer.run.name} after epoch {trainer.epoch}{within}"
+    log.info(f"{text} of {trainer.settings.epochs}")
+    if path == best:
+        log.warning(f"{latest} is missing: going on from {BEST}, of epoch {trainer.epoch}")
+    elif trainer.best_epoch and not best.exists():
+        log.warning(
+            f"{best}, of epoch {trainer.best_epoch}, is missing: there is none to evaluate until "
+            "an epoch is better"
+        )
 
 
 def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
@@ -108,7 +142,25 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
         setattr(trainer, name, content.get(name, 0) if name in YOUNGER else content[name])
     trainer.part = content.get("part", {})
     raise_gate(trainer)
-    trainer.history[:] = [line for line in trainer.run.history() if line["epoch"] <= trainer.epoch]
+    for name, lines in _lines(trainer).items():
+        lines[:] = _lines_until(trainer.run.path(name), content, path)
+
+
+def _lines_until(file: Path, content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """The lines of a file up to where a checkpoint was written; a save that was killed may have
+    added some. Raises CheckpointError where they are not those that the checkpoint knows.
+    """
+    lines = read_lines(file)
+    if "lines" not in content:  # of an earlier version
+        return [line for line in lines if line["epoch"] <= content["epoch"]]
+    known = content["lines"][file.name]
+    if len(lines) < known["count"] or sealed_text(lines[: known["count"]])[1] != known["seal"]:
+        raise CheckpointError(
+            f"{file} does not begin with the {known['count']} lines that {path.name} was written "
+            f"with: it holds {len(lines)}, or others. Bring it back from a copy, or train the run "
+            "anew with resume='never'"
+        )
+    return lines[: known["count"]]
 
 
 def save_epoch(trainer: Trainer, seconds: Mapping[str, float], best: bool) -> None:
@@ -116,26 +168,35 @@ def save_epoch(trainer: Trainer, seconds: Mapping[str, float], best: bool) -> No
 
     Latest claims what the others hold, so a kill in between loses nothing.
     """
-    run = trainer.run
-    write_text(run.path("history.jsonl"), lines_text(trainer.history))
-    timings = [
-        line for line in read_lines(run.path("timings.jsonl")) if line["epoch"] < trainer.epoch
-    ]
-    timings.append({"epoch": trainer.epoch, **seconds})
-    write_text(run.path("timings.jsonl"), lines_text(timings))
-    content = content_of(trainer)
-    if best:
-        save_checkpoint(run.checkpoints / BEST, content)
-    save_checkpoint(run.checkpoints / LATEST, content)
+    trainer.timings.append({"epoch": trainer.epoch, **seconds})
+    with trainer.pace.saving(trainer.step):
+        _save(trainer, *([BEST] if best else []), LATEST)
 
 
-def leave_epoch(trainer: Trainer, batch: int, seconds: Mapping[str, float]) -> None:
-    """Writes what a run that stops within an epoch leaves: its history so far, and a checkpoint
-    that knows how many batches of the epoch are done, and where the global generators are.
+def save_part(
+    trainer: Trainer, batch: int, seconds: Mapping[str, float], last_step: Mapping[str, Any]
+) -> None:
+    """Writes what a part of an epoch left: the history so far, and a checkpoint that knows how many
+    batches of the epoch are done, and where the global generators are.
     """
-    trainer.part = {"batch": batch, "seconds": dict(seconds), "random": random_state()}
-    write_text(trainer.run.path("history.jsonl"), lines_text(trainer.history))
-    save_checkpoint(trainer.run.checkpoints / LATEST, content_of(trainer))
+    trainer.part = {
+        "batch": batch,
+        "seconds": dict(seconds),
+        "last_step": dict(last_step),
+        "random": random_state(),
+    }
+    with trainer.pace.saving(trainer.step):
+        _save(trainer, LATEST)
+
+
+def _save(trainer: Trainer, *names: str) -> None:
+    content: dict[str, Any] = {**content_of(trainer), "lines": {}}
+    for name, lines in _lines(trainer).items():
+        text, seal = sealed_text(lines)
+        write_text(trainer.run.path(name), text)
+        content["lines"][name] = {"count": len(lines), "seal": seal}
+    for name in names:
+        save_checkpoint(trainer.run.checkpoints / name, content)
 
 
 def note_stop(trainer: Trainer) -> str:

@@ -1,4 +1,4 @@
-"""How training ends: also by an interrupt, after its step, with a checkpoint from which it goes on
+"""How training ends: also by a signal, after its step, with a checkpoint from which it goes on
 bit for bit.
 """
 
@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
+from quadlib.processes import ENDS
 from quadlib.runs import Run
 from quadlib.runs.commands import notebook_command
 from quadlib.runs.run import LATEST, started_by_quadlib
@@ -33,25 +35,42 @@ class FitResult:
 
 
 @contextmanager
-def first_interrupt(ask: Callable[[], bool]) -> Iterator[None]:
+def first_signals(ask: Callable[[], bool]) -> Iterator[None]:
     """Calls `ask` on an interrupt (Ctrl-C, or that of a Jupyter kernel) instead of raising
-    KeyboardInterrupt; one that comes when `ask` says False, since it was asked before, raises it.
+    KeyboardInterrupt, and on SIGTERM, SIGHUP and SIGUSR1, by which schedulers announce the end,
+    instead of dying; these are sent again on leaving, to do what they would have done.
 
-    Only the main thread hears of interrupts; in any other nothing is changed.
+    The same signal a second time, or one after somebody else asked, does that at once. Only the
+    main thread hears of signals; in any other nothing is changed, and an ignored one stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    seen: list[int] = []
+    before: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        if not ask():
+        again, others = number in seen, bool(seen)  # another one announces the same end
+        if not again:
+            seen.append(number)
+            if others or ask():
+                return
+        if number == signal.SIGINT:
             raise KeyboardInterrupt
+        signal.signal(number, before[number])
+        signal.raise_signal(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    for end in ENDS:
+        if end == signal.SIGINT or signal.getsignal(end) != signal.SIG_IGN:
+            before[end] = signal.signal(end, note) or signal.SIG_DFL
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for heard in seen:
+        if heard != signal.SIGINT and not started_by_quadlib():  # there, its parent decides
+            signal.raise_signal(heard)
 
 
 def stopped_text(run: Run, epoch: int, step: int) -> str:

@@ -20,7 +20,7 @@ from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run
 from quadlib.training import step
 from quadlib.training.best import HIGHER_IS_BETTER, keep_epoch, kept_value, validate
-from quadlib.training.checkpoint import LATEST, load_checkpoint, remove_leftovers
+from quadlib.training.checkpoint import remove_leftovers
 from quadlib.training.collapse import RESTART_RATE, FirstWeights, heed_collapse
 from quadlib.training.device import (
     amp_dtype,
@@ -34,16 +34,17 @@ from quadlib.training.events import Watcher as Watcher
 from quadlib.training.names import check_codes
 from quadlib.training.objective import QuadObjective
 from quadlib.training.optimiser import build_optimiser, learning_rate_factor
+from quadlib.training.pace import Pace
 from quadlib.training.refit import begin_refit, figures_before
 from quadlib.training.state import (
     foreign_model,
-    leave_epoch,
-    load_state,
     note_stop,
     record_start,
+    resume_run,
+    save_part,
 )
 from quadlib.training.stopping import FitResult as FitResult
-from quadlib.training.stopping import first_interrupt
+from quadlib.training.stopping import first_signals
 from quadlib.training.telemetry import (
     Stopwatch,
     batch_facts,
@@ -150,8 +151,10 @@ class Trainer:
         self.restarts, self.began = 0, 0  # after a collapse, and the epoch after which the last was
         self.refit_epochs, self.refit_from = 0, 0  # of a refit, and the epoch it is counted from
         self.best_epoch, self.best_value, self.epochs_without_better = 0, -math.inf, 0
-        self.part: dict[str, Any] = {}  # of the epoch that was stopped within, see `leave_epoch`
-        self.history: list[dict[str, Any]] = []  # grows in place
+        self.part: dict[str, Any] = {}  # of the epoch that was stopped within, see `save_part`
+        self.history: list[dict[str, Any]] = []  # grows in place, and so do the timings
+        self.timings: list[dict[str, Any]] = []
+        self.pace = Pace(settings)
         self.stop_asked = False
         self.first_weights = FirstWeights(self)
 
@@ -169,20 +172,21 @@ class Trainer:
         """Trains until the last epoch or until `patience` epochs brought nothing better, and then
         anew on train and val where `refit` asks for it; continues an interrupted run by default.
 
-        An interrupt, or `stop()`, ends it after the step, saved as it is; a second interrupt ends
-        it at once, by KeyboardInterrupt.
+        An interrupt, or `stop()`, ends it after the step, saved as it is, and so do SIGTERM, SIGHUP
+        and SIGUSR1, which then do what they would have done; a second one ends it at once.
         """
         settings, started = self.settings, time.perf_counter()
         self.stop_asked = False
         with (
+            first_signals(self.stop),
             self.run.hold(),
             self.run.in_progress(),
             global_generators_kept(),
-            first_interrupt(self.stop),
         ):
             remove_leftovers(self.run.checkpoints)
-            self._resume(resume or settings.resume)
+            resume_run(self, resume or settings.resume)
             record_start(self)
+            self.pace.begin()
             self._tell("on_start")
             if self.step == 0:
                 try_two_batches(self)
@@ -226,8 +230,7 @@ class Trainer:
         loader = self._begin_epoch()
         parts = followed_modules(self.model, self.objective)
         pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
-        norms: dict[str, Tensor] = {}
-        ratios: dict[str, Tensor] = {}
+        last_step: dict[str, Any] = self.part.get("last_step", {})  # of the epoch, as is watched
         clock = Stopwatch(self.part.get("seconds", {}))
         for number, batch in enumerate(loader, start=1 + self.part.get("batch", 0)):
             facts = batch_facts(batch.labels, self.objective)
@@ -252,7 +255,9 @@ class Trainer:
                 before, norms = (weights_of(parts), gradient_norms(parts)) if watched else ({}, {})
                 values["gradient_norm"] = step.clip(self)
                 step.update(self)
-                ratios = update_ratios(parts, before) if watched else {}
+                if watched:
+                    ratios = finite(update_ratios(parts, before))
+                    last_step = {"gradient_norms": finite(norms), "update_ratios": ratios}
                 self.step += 1
                 facts["learning_rate"] = rate
                 self._tell("on_step", self.step)
@@ -263,16 +268,16 @@ class Trainer:
             pending.append(
                 ({"epoch": self.epoch, "step": self.step, "batch": number, **facts}, values)
             )
-            leaves = self.stop_asked and steps and number < count
-            if leaves or number % settings.log_every_steps == 0 or number == count:
+            saves = steps and (self.stop_asked or self.pace.due(self.step))
+            if saves or number % settings.log_every_steps == 0 or number == count:
                 self._log(pending, number)
+            if saves:
+                save_part(self, number, clock.seconds, last_step)
             clock.lap()
-            if leaves:
-                leave_epoch(self, number, clock.seconds)
+            if saves and self.stop_asked and number < count:
                 return {}, clock
         self.part = {}
-        record = epoch_record(self.history, self.epoch, self.step)
-        record |= {"gradient_norms": finite(norms), "update_ratios": finite(ratios)}
+        record = epoch_record(self.history, self.epoch, self.step) | last_step
         record |= own_progress(self.objective, self.dataset.modalities)
         record |= {"restarts": self.restarts} if self.restarts else {}
         record |= {"refit": True} if self.refit_epochs else {}
@@ -321,21 +326,11 @@ class Trainer:
                 facts["progress"] = progress(figures["fused"], facts["collapse"], facts["floor"])
             self.history.append({"kind": "step", **facts, **figures})
         pending.clear()
-        if number < len(self.batches):
+        if number % self.settings.log_every_steps == 0 and number < len(self.batches):
             log.info(
                 f"epoch {self.epoch:3d}/{self.last_epoch}  batch "
                 f"{number:4d}/{len(self.batches)}  loss {self.history[-1]['loss']:.4f}"
             )
-
-    def _resume(self, resume: str) -> None:
-        path = self.run.checkpoints / LATEST
-        if resume == "never" or (resume == "auto" and not path.exists()):
-            return
-        load_state(self, load_checkpoint(path), path)
-        within = f", batch {self.part['batch']}," if self.part else ""
-        log.info(
-            f"resuming {self.run.name} after epoch {self.epoch}{within} of {self.settings.epochs}"
-        )
 
     def _goes_on(self) -> bool:
         """Whether another epoch follows; a collapsed run begins again or stops, one refits."""

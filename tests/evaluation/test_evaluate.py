@@ -15,6 +15,7 @@ from quadlib.evaluation.score import Score
 from quadlib.evaluation.subsets import encode, score_subsets
 from quadlib.files import FileError
 from quadlib.runs import Run
+from tests.helpers.flips import silent
 
 
 def settings(**values) -> EvaluateSettings:
@@ -122,6 +123,16 @@ def test_written_and_read_back(model, dataset, tmp_path) -> None:
     assert (back.arrays["split"] == "test").sum() == 30
     text = run.path("evaluation.json").read_text()
     assert "NaN" not in text and "arrays" not in json.loads(text)
+    for name in ("evaluation.json", "embeddings.npz"):
+        assert silent(run.path(name), lambda: Evaluation.read(run), FileError, count=50) == []
+    arrays = run.path("embeddings.npz").read_bytes()
+    replace(result, arrays=result.arrays | {"rows": result.arrays["rows"][::-1]}).write(run.folder)
+    run.path("embeddings.npz").write_bytes(arrays)
+    with pytest.raises(FileError, match="is not what evaluation.json was written with"):
+        Evaluation.read(run)
+    run.path("embeddings.npz").unlink()
+    with pytest.raises(FileError, match=r"embeddings.npz cannot be read(?s:.*)quadlib run 04"):
+        Evaluation.read(run)
     run.path("evaluation.json").write_text('{"run": "r1"}')
     with pytest.raises(FileError, match="Make it again with this version"):
         Evaluation.read(run)

@@ -18,9 +18,12 @@ import pytest
 from filelock import FileLock
 
 from quadlib.config import SettingsError
+from quadlib.files import FileError
 from quadlib.reports import process
 from quadlib.reports.execute import check_parameters, execute_notebook, find_notebook, open_run
+from quadlib.reports.render import render_report
 from quadlib.runs import RunError
+from tests.helpers.flips import silent
 
 
 def left_behind() -> list[psutil.Process]:
@@ -56,6 +59,16 @@ def test_done_leaves_notebook_record_and_log(make_notebook, run):
     assert len(cells[3]["outputs"]) == 1
     assert "batch 1 32 a-run" in "".join(heard)
     assert not list(run.path("notebooks").glob(".*"))
+    assert (
+        silent(
+            outcome.notebook_path,
+            lambda: render_report(outcome.notebook_path, run),
+            FileError,
+            count=30,
+        )
+        == []
+    )
+    assert render_report(outcome.notebook_path, run).name == "01_batches.html"
 
 
 def test_error_in_a_cell_is_failed_with_cell_and_last_lines(make_notebook, run):

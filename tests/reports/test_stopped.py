@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from quadlib.runs import Run
@@ -15,18 +17,25 @@ from quadlib.training.checkpoint import load_checkpoint
 
 
 @pytest.mark.slow
-def test_an_interrupted_batch_run_is_stopped_and_reported(tmp_path: Path) -> None:
+def test_a_batch_run_whose_processes_are_all_told_to_end_is_stopped_and_reported(
+    tmp_path: Path,
+) -> None:
+    """As a scheduler does at the end of a job's time: with the loading processes, too."""
     environment = {**os.environ, "QUADLIB_OUTPUTS": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "quadlib", "run", "02_train", "--run", "r"]
     command += ["-p", "source=mfeat", "-p", "epochs=500", "-p", "patience=0"]
+    command += ["-p", "num_workers=1"]
     said = ""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         for line in process.stdout:
             said += line
             if line.startswith("epoch   2/500"):
-                process.send_signal(signal.SIGINT)
-    assert process.returncode == 128 + signal.SIGINT, said
+                family = psutil.Process(process.pid).children(recursive=True)
+                for member in [*family, process]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        member.send_signal(signal.SIGTERM)
+    assert process.returncode == 128 + signal.SIGTERM, said
     run = Run.open("r", str(tmp_path))
     record = run.record
     assert record["status"] == record["notebooks"]["02_train"]["status"] == "stopped"

@@ -16,6 +16,7 @@ from quadlib.runs import (
     read_lines,
 )
 from quadlib.runs.provenance import code_commit
+from tests.helpers.flips import silent
 
 
 @pytest.fixture
@@ -113,6 +114,20 @@ def test_lines_round_trip_and_refuse_nan(tmp_path):
     assert read_lines(path) == records
     with pytest.raises(ValueError):
         lines_text([{"loss": float("inf")}])
+
+
+def test_lines_with_any_bit_turned_or_one_left_out_are_refused(tmp_path):
+    path = tmp_path / "history.jsonl"
+    text = lines_text([{"kind": "step", "loss": 0.5}, {"kind": "epoch", "loss": 0.25}])
+    write_text(path, text)
+    assert silent(path, lambda: read_lines(path), FileError) == []
+    first, second = text.splitlines(keepends=True)
+    for other in (second, second + first):
+        write_text(path, other)
+        with pytest.raises(FileError, match=r"history.jsonl was changed since quadlib wrote it"):
+            read_lines(path)
+    write_text(path, '{"kind": "step", "loss": 0.5}\n')  # as earlier versions wrote it
+    assert read_lines(path) == [{"kind": "step", "loss": 0.5}]
 
 
 def test_settings_of_another_version_name_their_file(settings):

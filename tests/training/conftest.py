@@ -21,13 +21,11 @@ def features(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def settings(features, tmp_path, monkeypatch):
-    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+def settings_of(features, outputs):
     return TrainSettings(
         source="table",
         path=str(features),
-        outputs=str(tmp_path),
+        outputs=str(outputs),
         run="r",
         epochs=3,
         batch_size=16,
@@ -39,3 +37,9 @@ def settings(features, tmp_path, monkeypatch):
         dropout=0.2,
         modality_dropout=0.3,
     )
+
+
+@pytest.fixture
+def settings(features, tmp_path, monkeypatch):
+    monkeypatch.delenv("QUADLIB_BATCH", raising=False)
+    return settings_of(features, tmp_path)

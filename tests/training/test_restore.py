@@ -15,7 +15,7 @@ from torch import nn
 from quadlib.config import EvaluateSettings, SettingsError
 from quadlib.evaluation import KnnValidator
 from quadlib.evaluation.evaluate import evaluate
-from quadlib.files import read_json, write_json
+from quadlib.files import read_record, write_record
 from quadlib.model.quad import Embeddings, unit
 from quadlib.registry import MODELS, register_model
 from quadlib.runs import Run
@@ -115,9 +115,9 @@ def test_no_name_in_a_file_is_imported(settings, name, tmp_path, monkeypatch):
     run = trained(settings.model_copy(update={"epochs": 1}))
     (tmp_path / "planted.py").write_text("raise SystemExit('it was imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    record = read_json(run.path("run.json"))
+    record = read_record(run.path("run.json"), "run")
     record["settings"]["model"] = name
-    write_json(run.path("run.json"), record)
+    write_record(run.path("run.json"), "run", record)
     for path in run.checkpoints.iterdir():
         content = load_checkpoint(path)
         content["settings"]["model"] = name
@@ -137,9 +137,9 @@ def test_evaluate_computes_where_the_run_did_unless_told_otherwise(settings, mon
     run = trained(settings.model_copy(update={"epochs": 1}))
     evaluate(run)
     assert asked == ["cpu"]
-    record = read_json(run.path("run.json"))
+    record = read_record(run.path("run.json"), "run")
     record["settings"]["device"] = "meta9"
-    write_json(run.path("run.json"), record)
+    write_record(run.path("run.json"), "run", record)
     with pytest.raises(DeviceError, match="device: 'meta9'"):
         evaluate(run)
     evaluate(run, EvaluateSettings(device="cpu", resamples=0))
@@ -171,9 +171,9 @@ def test_a_run_of_a_version_without_soft_vectors_goes_on_as_it_was(settings):
     plain = settings.model_copy(update={"vector_scale": "standard", "epochs": 1})
     run = Run.create(plain)
     Trainer(open_dataset(plain), plain, run, validator=KnnValidator(plain)).fit()
-    record = read_json(run.path("run.json"))
+    record = read_record(run.path("run.json"), "run")
     del record["settings"]["vector_scale"]
-    write_json(run.path("run.json"), record)
+    write_record(run.path("run.json"), "run", record)
     for path in run.checkpoints.glob("*.pth"):
         content = load_checkpoint(path)
         del content["settings"]["vector_scale"]

@@ -100,6 +100,56 @@ def test_a_second_interrupt_ends_it_at_once(settings):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.fixture
+def heard():
+    """The signals of a scheduler that reach the handler of the program around training."""
+    numbers, before = [], {}
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        before[number] = signal.signal(number, lambda number, frame: numbers.append(number))
+    yield numbers
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_scheduler_s_signal_is_passed_on_once_the_step_is_saved(settings, heard, number):
+    class Tells(Watcher):
+        def on_step(self, trainer, step):
+            if step == 3:
+                signal.raise_signal(number)
+                signal.raise_signal(signal.SIGINT)  # says the same again, and is no impatience
+                assert heard == []
+
+    run, _, result = train(settings, watcher=Tells())
+    assert heard == [number] and result.stopped.startswith("stopped after epoch 1, step 3; ")
+    assert load_checkpoint(run.checkpoints / "latest_model.pth")["step"] == 3
+    assert run.record["status"] == "stopped"
+
+
+def test_the_same_signal_again_does_at_once_what_it_would_have_done(settings, heard):
+    class Insists(Watcher):
+        def on_step(self, trainer, step):
+            signal.raise_signal(signal.SIGTERM)
+            assert heard == []
+            signal.raise_signal(signal.SIGTERM)
+            assert heard == [signal.SIGTERM]  # the handler of this test does not end the process
+
+    train(settings, watcher=Insists())
+
+
+def test_a_hang_up_that_nohup_ignores_stays_ignored(settings):
+    class HangsUp(Watcher):
+        def on_step(self, trainer, step):
+            signal.raise_signal(signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        _, _, result = train(settings.model_copy(update={"epochs": 1}), watcher=HangsUp())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result.epochs, result.stopped) == (1, "")
+
+
 def test_another_thread_may_ask_and_hears_no_interrupts(settings):
     class Asks(Watcher):
         def on_step(self, trainer, step):
