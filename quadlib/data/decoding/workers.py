@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -24,8 +25,11 @@ import quadlib
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job, decode
 from quadlib.files import usable_cores
+from quadlib.processes import die_with_parent
 
 LIMIT_SECONDS = 600.0
+SPARE_SECONDS = 5.0  # in which the parent, where it is there, ends a process first, and says why
+MOST_BYTES = 4 * 2**30  # of memory for one file; a photo of 168 megapixels takes 1 GiB
 PROGRAM = "from quadlib.data.decoding.workers import main; main()"
 JOBS_PER_PROCESS = 16  # below this a further process costs more to start than it saves
 
@@ -36,13 +40,16 @@ class WorkerPool:
     def __init__(self, *, limit_seconds: float = LIMIT_SECONDS, program: str = PROGRAM) -> None:
         self.limit_seconds, self.program = limit_seconds, program
         self.workers: list[Worker] = []
+        # One for the pool's whole life: a process dies with the thread that started it.
+        self.threads = ThreadPoolExecutor(usable_cores())
 
     def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *exception: object) -> None:
         for worker in self.workers:
-            worker.stop()
+            worker.end()
+        self.threads.shutdown(wait=False, cancel_futures=True)
 
     def decode_all(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Decoded | DamageError]]:
         """Yields (position in jobs, result or damage) as the jobs finish, in any order, decoded by
@@ -62,13 +69,13 @@ class WorkerPool:
             finally:
                 idle.put(worker)
 
-        with ThreadPoolExecutor(max(1, len(self.workers))) as threads:
-            futures = {threads.submit(run, job): position for position, job in enumerate(jobs)}
-            try:
-                for future in as_completed(futures):
-                    yield futures.pop(future), future.result()
-            finally:
-                threads.shutdown(wait=False, cancel_futures=True)
+        futures = {self.threads.submit(run, job): position for position, job in enumerate(jobs)}
+        try:
+            for future in as_completed(list(futures)):
+                yield futures.pop(future), future.result()
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 class Worker:
@@ -76,6 +83,7 @@ class Worker:
 
     def __init__(self, limit_seconds: float, program: str = PROGRAM) -> None:
         self.limit_seconds, self.program = limit_seconds, program
+        self.ended = False
         self.process = self._start()
 
     def decode(self, job: Job) -> Decoded | DamageError:
@@ -96,13 +104,19 @@ class Worker:
             timer.cancel()
         hung = time.monotonic() - started >= self.limit_seconds
         self.stop()
-        self.process = self._start()
+        if not self.ended:
+            self.process = self._start()
         return DamageError(
             job.paths[0],
             f"its decoder did not end within {self.limit_seconds:g} s"
             if hung
             else f"its decoder crashed ({_cause(code)})",
         )
+
+    def end(self) -> None:
+        """Ends the process for good."""
+        self.ended = True
+        self.stop()
 
     def stop(self) -> None:
         """Ends the process at once; what it was decoding is lost."""
@@ -126,7 +140,7 @@ class Worker:
             "OPENBLAS_NUM_THREADS": "1",
         }
         return subprocess.Popen(
-            [sys.executable, "-c", self.program],
+            [sys.executable, "-c", self.program, str(os.getpid()), str(self.limit_seconds)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -141,8 +155,14 @@ def _cause(code: int) -> str:
 
 def main(decoder: Callable[[Job], Decoded] = decode) -> None:
     """Reads jobs from standard input and answers on standard output, both pickled, until the input
-    ends.
+    or the parent, whose number is its first argument, ends. A file gets no more memory than
+    MOST_BYTES, and no more time than the second argument, whoever watches.
     """
+    parent, limit_seconds = int(sys.argv[1]), float(sys.argv[2])
+    die_with_parent(parent)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = MOST_BYTES if hard == resource.RLIM_INFINITY else min(MOST_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # the parent decides when an interrupted run's workers end
@@ -155,13 +175,17 @@ def main(decoder: Callable[[Job], Decoded] = decode) -> None:
                 job = pickle.load(sys.stdin.buffer)
             except EOFError:
                 return
+            signal.setitimer(signal.ITIMER_REAL, limit_seconds + SPARE_SECONDS)
             try:
                 answer: Decoded | DamageError = decoder(job)
             except DamageError as damage:
                 answer = damage
             except MemoryError:
                 answer = DamageError(
-                    job.paths[0], "needs more memory than there is", "scale it down or cut it"
+                    job.paths[0],
+                    f"needs more memory than the {MOST_BYTES / 2**30:g} GiB that decoding may take",
+                    "scale it down or cut it",
                 )
+            signal.setitimer(signal.ITIMER_REAL, 0)
             pickle.dump(answer, answers)
             answers.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quadlib.data.decoding.damage import open_regular
+from quadlib.data.decoding.arrays import read_npz
+from quadlib.data.decoding.damage import DamageError
 from quadlib.data.kinds import kind_of_array
 from quadlib.data.samples import (
     Modality,
@@ -234,22 +234,10 @@ def _empty(array: np.ndarray) -> np.ndarray:
 
 
 def _load(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    arrays, problems = {}, []
     try:
-        with open_regular(file) as stream, np.load(stream, allow_pickle=False) as archive:
-            for name in archive.files:
-                try:
-                    arrays[name] = archive[name]
-                except ValueError:
-                    problems.append(
-                        f"{name} holds Python objects (a pickle), which are never read; save text "
-                        "as numpy.array(values, dtype=str)"
-                    )
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise TableError(
-            f"{file} is not a readable .npz file ({error}); write it again with numpy.savez"
-        ) from error
-    return arrays, problems
+        return read_npz(file)
+    except DamageError as error:
+        raise TableError(str(error)) from error
 
 
 def _known_shapes() -> str:

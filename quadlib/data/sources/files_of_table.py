@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from quadlib.data.decoding.arrays import declared_problem
 from quadlib.data.decoding.damage import DamageError, open_regular
 from quadlib.data.kinds import kind_of_array, kinds_by_extension
 from quadlib.data.samples import some
@@ -225,6 +226,9 @@ def _load(path: Path) -> np.ndarray:
     """One .npy file as float32. Raises DamageError."""
     try:
         with open_regular(path) as file:
+            if problem := declared_problem(file, path.stat().st_size):
+                raise ValueError(problem)
+            file.seek(0)
             array = np.load(file, allow_pickle=False)
     except DamageError:
         raise

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
+import psutil
 
 from quadlib.config import MediaSettings
+from quadlib.data.decoding import workers
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.workers import WorkerPool
@@ -20,6 +27,8 @@ def stub(job):
         os.kill(os.getpid(), signal.SIGSEGV)
     if "hang" in job.paths[0].name:
         time.sleep(60)
+    if "greedy" in job.paths[0].name:
+        bytearray(6 * 2**30)
     print("a library that prints")
     return decode(job)
 
@@ -63,3 +72,39 @@ def test_the_same_numbers_as_in_this_process(media):
 def test_nothing_to_do_starts_nothing():
     with WorkerPool() as pool:
         assert list(pool.decode_all([])) == [] and pool.workers == []
+
+
+def test_a_file_gets_no_more_memory_than_decoding_may_take(media):
+    with WorkerPool(program=STUB) as pool:
+        results = dict(pool.decode_all(jobs_of(media, ["greedy.flac", "a.flac"])))
+    assert "needs more memory than the 4 GiB that decoding may take" in results[0].what
+    assert isinstance(results[1], Decoded)
+
+
+FILL = """
+from quadlib.data.decoding.workers import Worker
+from tests.data.decoding.test_workers import STUB, hanging
+worker = Worker(600, STUB)
+print(worker.process.pid, flush=True)
+worker.decode(hanging())
+"""
+
+
+def hanging():
+    return Job("audio", audio.decode, (Path("hang.flac"),), SETTINGS)
+
+
+def test_a_busy_decoder_dies_with_the_process_that_asked():
+    command = [sys.executable, "-c", FILL]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        decoder = psutil.Process(int(process.stdout.readline()))
+        time.sleep(1)
+        process.kill()
+    decoder.wait(timeout=10)
+
+
+def test_a_decoder_that_nobody_watches_ends_by_itself():
+    program = STUB.replace("workers.main", "workers.SPARE_SECONDS = 1 - 600\nworkers.main")
+    worker = workers.Worker(600, program)
+    assert "crashed (SIGALRM)" in worker.decode(hanging()).what
+    worker.end()
