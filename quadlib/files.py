@@ -1,9 +1,10 @@
-"""The one atomic write, JSON with a format version, content digests, where outputs live, how many
-cores there are.
+"""The one atomic write, JSON with a format version, content digests, where outputs live, locks, how
+many cores there are.
 """
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 # The version of each kind of JSON file that a run holds; raised when an older reader would misread
 # what is written now.
@@ -25,6 +28,8 @@ FORMATS = {
     "files": 2,
     "media": 2,
 }
+OTHER = "Choose another outputs folder, or free it for writing."
+GLANCE_SECONDS = 0.2  # for which a lock may seem taken because somebody looks whether it is
 NO_DIGEST = "0" * 64  # what stands in a record's text in the place of its digest while that is made
 
 
@@ -54,7 +59,7 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
         'whole or not at all'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -76,6 +81,56 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(path: str | Path, timeout_seconds: float = -1) -> Iterator[None]:
+    """Holds a lock file, which the system frees when its holder dies; waits for it as long as is
+    said, or for ever.
+
+    Raises:
+        filelock.Timeout: Another process holds it.
+        FileError: It cannot be made there.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    lock = FileLock(path, timeout=timeout_seconds)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        raise FileError(f"{path.parent} cannot be locked ({_reason(error)}). {OTHER}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_held(path: str | Path) -> bool:
+    """Whether a process holds a lock file now; looks without writing, so also where nothing can
+    be written.
+    """
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def make_folder(path: str | Path) -> None:
+    """Makes a folder with those above it, or raises FileError that says why there can be none."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise FileError(f"the folder {path} cannot be made ({_reason(error)}). {OTHER}") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def leftovers_of(path: str | Path) -> list[Path]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from quadlib.config import (
     BatchesSettings,
@@ -25,10 +25,11 @@ from quadlib.config import (
     SettingsError,
     TrainSettings,
 )
-from quadlib.files import digest_file, project_root
+from quadlib.files import GLANCE_SECONDS, digest_file, locked, project_root, write_text
 from quadlib.reports.process import run_child
 from quadlib.runs import Run, RunError
 from quadlib.runs.memory import recall
+from quadlib.runs.status import NOTEBOOK_LOCK
 from quadlib.training.names import unknown_codes
 
 NOTEBOOK_SETTINGS: dict[str, type[RunSettings]] = {
@@ -193,21 +194,18 @@ def _record(
 def _only_one(run: Run) -> Iterator[None]:
     """Holds the run for one notebook at a time; the system frees the lock when its holder dies."""
     note = run.path(".notebook.holder")
-    lock = FileLock(run.path(".notebook.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        holder = note.read_text() if note.exists() else "another process"
-        raise RunError(
-            f"run {run.name} is busy: {holder} is running a notebook in it; wait until it is "
-            "done, or choose another run name"
-        ) from None
-    try:
-        note.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(run.path(NOTEBOOK_LOCK), GLANCE_SECONDS))
+        except Timeout:
+            holder = note.read_text() if note.exists() else "another process"
+            raise RunError(
+                f"run {run.name} is busy: {holder} is running a notebook in it; wait until it is "
+                "done, or choose another run name"
+            ) from None
+        write_text(note, f"process {os.getpid()} on {socket.gethostname()}")
+        stack.callback(note.unlink, missing_ok=True)
         yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
 
 
 def _last_lines(log: Path) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from quadlib.runs.lines import lines_text, read_lines
+from quadlib.runs.names import new_name
 from quadlib.runs.run import (
     STATUSES,
     DamagedRun,
@@ -15,7 +16,6 @@ from quadlib.runs.run import (
     Status,
     damaged_runs,
     list_runs,
-    new_name,
 )
 
 __all__ = [

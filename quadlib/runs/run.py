@@ -6,22 +6,31 @@ from __future__ import annotations
 
 import datetime
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quadlib.config import RunSettings, Settings, SettingsError, read_settings
-from quadlib.files import FileError, outputs_folder, read_record, write_record
+from quadlib.files import (
+    GLANCE_SECONDS,
+    FileError,
+    locked,
+    make_folder,
+    outputs_folder,
+    read_record,
+    write_record,
+)
 from quadlib.runs.commands import train_command
 from quadlib.runs.earlier import as_recorded
 from quadlib.runs.lines import read_lines
+from quadlib.runs.names import name_problem, new_name
 from quadlib.runs.provenance import code_commit, package_versions
+from quadlib.runs.status import TRAINING_LOCK, as_it_is
 
 Status = Literal["queued", "running", "done", "stopped", "failed", "killed", "timed-out"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -42,6 +51,7 @@ class RunRecord(BaseModel):
     name: str
     status: Status
     created: str  # times are ISO 8601 in UTC
+    number: int = 0  # in the order in which they were made, which a clock set back does not change
     started: str | None = None
     ended: str | None = None
     settings: dict[str, Any] = {}
@@ -66,9 +76,10 @@ class Run:
     Example:
         >>> from quadlib.config import RunSettings
         >>> run = Run.create(RunSettings(run="first", outputs="outputs"))
-        >>> run.update(status="running", timings={"load_seconds": 0.5})
-        >>> run.record["status"], run.record["timings"]
-        ('running', {'load_seconds': 0.5})
+        >>> with run.hold():
+        ...     run.update(status="running", timings={"load_seconds": 0.5})
+        ...     print(run.record["status"], run.record["timings"])
+        running {'load_seconds': 0.5}
         >>> Run.open("first", outputs="outputs") == run
         True
     """
@@ -85,9 +96,13 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What run.json holds (RunRecord); raises FileError naming everything that is wrong with
-        it.
+        """What run.json holds (RunRecord), but "killed" for what it calls running and nobody works
+        on; raises FileError naming everything that is wrong with it.
         """
+        return as_it_is(self.folder, self._written)
+
+    @property
+    def _written(self) -> dict[str, Any]:
         path = self.path("run.json")
         record = read_record(path, "run")
         try:
@@ -127,20 +142,21 @@ class Run:
 
         Raises:
             RunError: The name is not a plain folder name.
+            FileError: There can be no such folder.
         """
         name = settings.run or new_name(kind)
-        if name in (".", "..") or "/" in name or "\\" in name or name.startswith("."):
-            raise RunError(
-                f"run: {name!r} is not a plain folder name; use letters, digits and dashes"
-            )
+        if problem := name_problem(name):
+            raise RunError(f"run: {problem}")
         run = cls(outputs_folder(settings.outputs) / name)
-        run.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(run.folder)
         with run._record_lock():
             if not run.path("run.json").exists():
                 record = RunRecord(
                     name=name,
                     status="queued",
                     created=_now(),
+                    number=1
+                    + max((item["number"] for item in _records(settings.outputs)), default=0),
                     seed=settings.seed,
                     versions=package_versions(),
                     commit=code_commit(),
@@ -190,7 +206,7 @@ class Run:
         if fields.get("status", "done") not in STATUSES:
             raise RunError(f"status: {fields['status']!r} is none of {', '.join(STATUSES)}")
         with self._record_lock():
-            record = self.record
+            record = self._written
             record["timings"].update(fields.pop("timings", {}))
             if fields.get("status") == "running" and not record["started"]:
                 record["started"] = _now()
@@ -220,18 +236,15 @@ class Run:
         """Takes the run for one writer of checkpoints, or raises RunError at once when it is taken;
         the system frees it when its holder dies.
         """
-        lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise RunError(
-                f"run {self.name} is being written by another process; wait for it, or choose "
-                "another run name"
-            ) from None
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path(TRAINING_LOCK), GLANCE_SECONDS))
+            except Timeout:
+                raise RunError(
+                    f"run {self.name} is being written by another process; wait for it, or choose "
+                    "another run name"
+                ) from None
             yield
-        finally:
-            lock.release()
 
     @contextmanager
     def in_progress(self) -> Iterator[None]:
@@ -253,8 +266,8 @@ class Run:
             raise
         self.update(status="stopped" if self.record.get("stopped") else "done")
 
-    def _record_lock(self) -> FileLock:
-        return FileLock(self.folder / ".record.lock", timeout=30)
+    def _record_lock(self) -> AbstractContextManager[None]:
+        return locked(self.path(".record.lock"), 30)
 
 
 @dataclass(frozen=True)
@@ -266,8 +279,8 @@ class DamagedRun:
 
 
 def list_runs(outputs: str = "") -> list[Run]:
-    """All runs under the outputs folder whose record is whole, newest first; the folds of a
-    cross-validation are left to it.
+    """All runs under the outputs folder whose record is whole, the one made last first; the folds
+    of a cross-validation are left to it.
 
     Args:
         outputs: Outputs folder; empty takes the project's own.
@@ -283,7 +296,8 @@ def list_runs(outputs: str = "") -> list[Run]:
         for run, record in _scan(outputs)
         if isinstance(record, dict) and not record["part_of"]
     }
-    return sorted(records, key=lambda run: (records[run]["created"], run.name), reverse=True)
+    order = ("number", "created", "name")
+    return sorted(records, key=lambda run: [records[run][name] for name in order], reverse=True)
 
 
 def damaged_runs(outputs: str = "") -> list[DamagedRun]:
@@ -295,12 +309,21 @@ def damaged_runs(outputs: str = "") -> list[DamagedRun]:
 
 def _scan(outputs: str) -> Iterator[tuple[Run, dict[str, Any] | str]]:
     """Every run folder with its record, or with what is wrong with it."""
-    for path in sorted(outputs_folder(outputs).glob("*/run.json")):
+    folder = outputs_folder(outputs)
+    try:
+        paths = sorted(folder.glob("*/run.json"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"outputs: {str(folder)!r} cannot be listed ({error})") from None
+    for path in paths:
         run = Run(path.parent)
         try:
             yield run, run.record
         except OSError as error:
             yield run, str(error)
+
+
+def _records(outputs: str) -> Iterator[dict[str, Any]]:
+    return (record for _, record in _scan(outputs) if isinstance(record, dict))
 
 
 def _fault(item: Any) -> str:
@@ -314,11 +337,6 @@ def started_by_quadlib() -> bool:
     the notebook ends.
     """
     return os.environ.get("QUADLIB_BATCH", "") not in ("", "0")
-
-
-def new_name(kind: str) -> str:
-    """A sortable, readable run name: UTC date, time, kind and four random hex digits."""
-    return f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{kind}-{secrets.token_hex(2)}"
 
 
 def _now() -> str:

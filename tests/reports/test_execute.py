@@ -167,7 +167,9 @@ def test_no_kernel_outlives_a_killed_parent(make_notebook, run):
     assert (
         not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
     )
-    assert run.record["status"] == "running"
+    record = run.record
+    assert record["status"] == record["notebooks"]["01_batches"]["status"] == "killed"
+    assert "ended without a word" in record["error"]["message"]
     assert execute_notebook(make_notebook("pass"), run, {}).status == "done"
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import multiprocessing
 import subprocess
+import sys
+import threading
 
 import pytest
 
 from quadlib.config import RunSettings, SettingsError, TrainSettings
-from quadlib.files import FileError, write_text
+from quadlib.files import FileError, is_held, write_text
 from quadlib.runs import (
     Run,
     RunError,
@@ -27,10 +29,12 @@ def settings(tmp_path, monkeypatch):
 
 def test_a_run_keeps_its_record(settings):
     run = Run.create(settings)
-    run.update(status="running", timings={"load": 1.0})
+    with run.hold():
+        run.update(status="running", timings={"load": 1.0})
+        assert run.record["status"] == "running"
     run.update(timings={"train": 2.0}, settings=TrainSettings(epochs=3).model_dump())
     again = Run.create(settings.model_copy(update={"run": run.name}))
-    assert again.record["status"] == "running"
+    assert again.record["status"] == "killed"  # nobody works on it any more
     assert again.record["timings"] == {"load": 1.0, "train": 2.0}
     assert again.settings(TrainSettings).epochs == 3
     assert again.record["versions"]["torch"].startswith("2.")
@@ -55,10 +59,77 @@ def test_no_trained_run_says_how_to_get_one(settings):
         Run.open(outputs=settings.outputs)
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", ".."])
+@pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "..", "a\nb", "a\x1b[2J"])
 def test_a_run_stays_in_its_outputs_folder(settings, name):
     with pytest.raises(RunError, match="not a plain folder name"):
         Run.create(settings.model_copy(update={"run": name}))
+
+
+def test_a_name_is_no_longer_than_a_folder_may_have(settings):
+    assert Run.create(settings.model_copy(update={"run": "é" * 100})).folder.is_dir()
+    with pytest.raises(RunError, match="is a name of 202 bytes; shorten it to 200 at most"):
+        Run.create(settings.model_copy(update={"run": "é" * 101}))
+
+
+def test_where_there_can_be_no_folder_the_error_says_so(settings, tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / ("x" * 300)):
+        with pytest.raises(FileError, match=r"cannot be made \(.*Choose another outputs folder"):
+            Run.create(settings.model_copy(update={"outputs": str(place)}))
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from quadlib.runs import Run
+run = Run(Path(sys.argv[1]))
+with run.hold(), run.in_progress():
+    print("started", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_whose_process_was_killed_is_killed_and_not_running(settings):
+    run = Run.create(settings)
+    command = [sys.executable, "-c", KILLED, str(run.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert run.record["status"] == "running"
+        process.kill()
+    record = run.record
+    assert (record["status"], record["error"]["type"]) == ("killed", "Lost")
+    with run.hold(), run.in_progress():
+        assert run.record["status"] == "running"
+    assert run.record["status"] == "done" and run.record["error"] is None
+
+
+def test_looking_whether_a_run_is_held_never_keeps_its_holder_out(settings):
+    run = Run.create(settings)
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            is_held(run.path(".lock"))
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            with run.hold():
+                assert is_held(run.path(".lock"))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_clock_that_is_set_back_does_not_reorder_runs(settings, monkeypatch):
+    names = ["2020-01-02", "2020-01-01", "2019-12-31"]
+    for name in names:
+        monkeypatch.setattr("quadlib.runs.run._now", lambda name=name: f"{name}T00:00:00.000+00:00")
+        Run.create(settings.model_copy(update={"run": name}))
+    assert [run.name for run in list_runs(settings.outputs)] == names[::-1]
 
 
 def test_unknown_status_is_refused(settings):
@@ -68,7 +139,7 @@ def test_unknown_status_is_refused(settings):
 
 def test_progress_is_recorded_with_how_it_ended(settings):
     run = Run.create(settings)
-    with run.in_progress():
+    with run.hold(), run.in_progress():
         assert run.record["status"] == "running"
     assert run.record["status"] == "done"
     with pytest.raises(ZeroDivisionError), run.in_progress():

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import Damage
@@ -26,7 +25,14 @@ from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.kinds import Kind
 from quadlib.data.samples import SampleTable, input_shape
 from quadlib.data.store.contents import Contents
-from quadlib.files import FileError, digest_bytes, digest_file, read_record, write_record
+from quadlib.files import (
+    FileError,
+    digest_bytes,
+    digest_file,
+    locked,
+    read_record,
+    write_record,
+)
 from quadlib.registry import KINDS
 
 log = logging.getLogger(__name__)
@@ -179,8 +185,7 @@ def open_entry(
     folder = root / (order.prefix + digest_bytes(*(key.encode() for key in order.keys))[:20])
     decoded = 0
     if not folder.is_dir():
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{folder.name}.lock"):
+        with locked(root / f".{folder.name}.lock"):
             if not folder.is_dir():
                 decoded = _fill_whole(folder, order, pool)
     return _read(folder, order, decoded)

@@ -14,8 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 import quadlib
 from quadlib.config import read_settings
 from quadlib.data.sources.weldsim.audio import write_audio
@@ -25,7 +23,7 @@ from quadlib.data.sources.weldsim.process import weld
 from quadlib.data.sources.weldsim.sensor import sensor_csv
 from quadlib.data.sources.weldsim.settings import MODALITIES, Geometry, WeldSimSettings, geometry_of
 from quadlib.data.sources.weldsim.video import write_video
-from quadlib.files import FileError, read_json, usable_cores, write_json
+from quadlib.files import FileError, locked, read_json, usable_cores, write_json
 
 VERSION = 2
 MANIFEST_COLUMNS = (
@@ -67,8 +65,7 @@ def make(
     wanted = {"version": VERSION, "size": size, "seed": seed, "switches": settings.model_dump()}
     if _is_made(folder, wanted):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with locked(folder.with_name(f".{folder.name}.lock")):
         if _is_made(folder, wanted):
             return folder
         # Under the lock only a killed process can have left this behind.
