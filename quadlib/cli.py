@@ -4,6 +4,7 @@ codes: 0 fine, 1 findings or failures, 2 wrong use.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -34,20 +35,29 @@ def main() -> None:
         code = _wrong_input(error)
         if code is None:
             raise
-        typer.echo(str(error), err=True)
+        typer.echo(_words(error), err=True)
         sys.exit(code)
 
 
 def _wrong_input(error: Exception) -> int | None:
     """The exit code for an error that quadlib raises by name (2 for wrong use, 1 for bad data or
-    files); None for any other.
+    files), and for one of the system about a file; None for any other.
     """
     from quadlib.config import SettingsError
     from quadlib.runs import RunError
 
     if isinstance(error, SettingsError | RunError):
         return 2
-    return 1 if type(error).__module__.startswith("quadlib.") else None
+    own = type(error).__module__.startswith("quadlib.") or isinstance(error, OSError)
+    return 1 if own else None
+
+
+def _words(error: Exception) -> str:
+    """What an error says; of one of the system the file and the reason."""
+    if not isinstance(error, OSError) or type(error).__module__.startswith("quadlib."):
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}. Check its name, its rights and the space on its disk"
 
 
 @app.command()
@@ -307,14 +317,14 @@ def doctor(
     from quadlib.files import write_text
 
     if Path(target).suffix == ".py":
-        if not Path(target).is_file():
+        if not os.path.isfile(target):
             raise SettingsError(f"{target} is no file; give the path of a Python script")
         from quadlib.diagnosis.doors import diagnose_script
 
         diagnosis = diagnose_script(
             target, arguments or [], steps=steps, stop=not watch, seconds=seconds
         )
-    elif ":" in target and not Path(target).is_dir():
+    elif ":" in target and not os.path.isdir(target):
         from quadlib.diagnosis import diagnose
 
         diagnosis = diagnose(_subject(target), deep=deep)

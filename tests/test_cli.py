@@ -131,6 +131,11 @@ def test_all_wrong_parameters_in_one_message_before_a_run_is_made(quadlib, tmp_p
         (("report", "nothing"), "no 'nothing'"),
         (("data", "make", "-p", "source=nowhere"), "source: 'nowhere' does not fit"),
         (("demo", "--source", "neither"), "neither"),
+        (("report", "x" * 300), "no 'xxx"),
+        (("doctor", "x" * 300), "no 'xxx"),
+        (("run", "x" * 300), "no 'xxx"),
+        (("run", "02_train", "--run", "x" * 300), "a name of 300 bytes; shorten it"),
+        (("run", "02_train", "--run", "a\nb"), "is not a plain folder name"),
     ],
 )
 def test_wrong_use_is_exit_2_with_one_message(quadlib, tmp_path, arguments, words):
@@ -138,6 +143,23 @@ def test_wrong_use_is_exit_2_with_one_message(quadlib, tmp_path, arguments, word
         write_notebook(tmp_path, name, "1")
     code, _, complaint = quadlib(*arguments)
     assert code == 2 and words in complaint and "Traceback" not in complaint
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "02_train", "-p", "source=mfeat", "-p", "outputs=/dev/null/x"),
+        ("runs", "--outputs", "x" * 300),
+        ("lab", "--outputs", "/dev/null/x"),
+        ("data", "make", "-p", "outputs=/dev/null/x"),
+        ("data", "check", "-p", "source=table", "-p", f"path={'x' * 300}.csv"),
+        ("data", "make-table", "x" * 300),
+    ],
+)
+def test_places_that_cannot_be_are_exit_1_with_one_message(quadlib, tmp_path, arguments):
+    write_notebook(tmp_path, "02_train", "1")
+    code, _, complaint = quadlib(*arguments)
+    assert code in (1, 2) and complaint.strip() and "Traceback" not in complaint
 
 
 def test_parameters_override_the_preset(quadlib, tmp_path):

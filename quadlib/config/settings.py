@@ -302,7 +302,7 @@ class TrainSettings(OptimiserSettings, ObjectiveSettings, ModelSettings, PlanSet
     checkpoint_every_seconds: float = Field(
         60.0,
         ge=0,
-        description="seconds between saves within an epoch, 1 % of the time at most; 0: none",
+        description="seconds between saves within an epoch; 0: none by time",
     )
     checkpoint_every_steps: int = Field(
         0, ge=0, description="steps between saves within an epoch; 0: by seconds alone"

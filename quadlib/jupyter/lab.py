@@ -11,6 +11,7 @@ from pathlib import Path
 
 from quadlib.files import (
     digest_file,
+    make_folder,
     outputs_folder,
     patient_environment,
     read_json,
@@ -28,7 +29,7 @@ def working_copies(notebooks: Path, outputs: str, say: Callable[[str], None]) ->
     aside under another name, and said.
     """
     folder = outputs_folder(outputs) / "notebooks"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     known = read_json(folder / ORIGINALS) if (folder / ORIGINALS).exists() else {}
     digests = {}
     for original in sorted(notebooks.glob("*.ipynb")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -98,7 +99,7 @@ def cross_validate(
 def _asked(values: Mapping[str, Any], folds: int, seeds: int) -> tuple[int, int]:
     """Folds and seeds, those of the named run where they are 0."""
     path = outputs_folder(str(values.get("outputs", ""))) / str(values.get("run", "")) / "run.json"
-    known = (read_record(path, "run").get("crossval") if path.is_file() else None) or {}
+    known = (read_record(path, "run").get("crossval") if os.path.isfile(path) else None) or {}
     return folds or known.get("folds", 5), seeds or len(known.get("seeds", [0]))
 
 

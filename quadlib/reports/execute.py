@@ -75,7 +75,7 @@ def find_notebook(name: str) -> Path:
         Path(name),
         *(folder / file for folder in folders for file in (name, f"{name}.ipynb")),
     ]:
-        if path.is_file():
+        if os.path.isfile(path):
             return path.resolve()
     known = (
         ", ".join(sorted({path.stem for folder in folders for path in folder.glob("*.ipynb")}))
@@ -144,15 +144,16 @@ def execute_notebook(
     SettingsError for wrong parameters, and RunError when another process is running a notebook in
     this run.
     """
+    limit_seconds = DAY_SECONDS if timeout_seconds is None else timeout_seconds
+    if not 0 < limit_seconds <= DAY_SECONDS * 365:  # nor NaN
+        raise SettingsError(f"timeout: {limit_seconds:g} s; seconds above 0 were expected")
     place = {"run": run.name, "outputs": str(run.folder.parent)}
     settings = check_parameters(notebook, {**parameters, **place})
     given = {name: getattr(settings, name) for name in parameters} | settings.changed() | place
     with _only_one(run):
         _record(run, notebook.stem, "running", parameters=given)
         started = time.monotonic()
-        status, error, stopped_by = run_child(
-            notebook, run, given, timeout_seconds or DAY_SECONDS, echo
-        )
+        status, error, stopped_by = run_child(notebook, run, given, limit_seconds, echo)
         seconds = time.monotonic() - started
         if status == "done" and notebook.stem.startswith("02") and run.record.get("stopped"):
             status = "stopped"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -48,7 +49,7 @@ def run_child(
         "commit": str(commit_path),
         "parent": os.getpid(),
         "parameters": parameters,
-        "timeout_seconds": round(timeout_seconds),
+        "timeout_seconds": math.ceil(timeout_seconds),
     }
     environment = patient_environment() | {
         "QUADLIB_BATCH": "1",

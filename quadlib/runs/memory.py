@@ -4,6 +4,7 @@ it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,7 +98,7 @@ def going_on(settings: RunSettings) -> str:
 def _place(given: Mapping[str, Any]) -> dict[str, str]:
     """Name and outputs folder of a run that was given by its folder."""
     folder = Path(str(given.get("run") or "")).expanduser()
-    if len(folder.parts) < 2 or not (folder / "run.json").is_file():
+    if len(folder.parts) < 2 or not os.path.isfile(folder / "run.json"):
         return {}
     folder = folder.resolve()
     outputs = str(given.get("outputs") or "")
@@ -112,7 +113,7 @@ def _named(given: Mapping[str, Any]) -> Run | None:
     """The run that is named, where it exists."""
     name = str(given.get("run") or "")
     run = Run(outputs_folder(str(given.get("outputs") or "")) / name)
-    return run if name and run.path("run.json").is_file() else None
+    return run if name and os.path.isfile(run.path("run.json")) else None
 
 
 def _refuse_others(run: Run, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:

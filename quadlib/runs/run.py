@@ -176,7 +176,11 @@ class Run:
             RunError: No such run; the message names the newest ones.
             FileError: The run's record is damaged; the message says how.
         """
-        if name and (len(Path(name).parts) > 1 or not outputs) and Path(name, "run.json").is_file():
+        if (
+            name
+            and (len(Path(name).parts) > 1 or not outputs)
+            and os.path.isfile(Path(name, "run.json"))
+        ):
             return cls(Path(name).resolve())
         runs = list_runs(outputs)
         if not name:
@@ -188,7 +192,7 @@ class Run:
                 )
             return trained[0]
         named = cls(outputs_folder(outputs) / name)
-        if named.path("run.json").is_file() and named.record:
+        if os.path.isfile(named.path("run.json")) and named.record:
             return named
         known = ", ".join(run.name for run in runs[:5]) or "none"
         raise RunError(f"run: no {name!r} in {outputs_folder(outputs)}; the newest are {known}")

@@ -185,6 +185,12 @@ def test_wrong_parameters_are_all_told_before_a_kernel_starts(make_notebook, run
     assert run.record["status"] == "queued" and not run.path("notebooks").exists()
 
 
+@pytest.mark.parametrize("seconds", [0.0, -3.0, float("nan"), float("inf")])
+def test_a_time_limit_that_is_none_is_refused(make_notebook, run, seconds):
+    with pytest.raises(SettingsError, match="seconds above 0 were expected"):
+        execute_notebook(make_notebook("pass"), run, {}, timeout_seconds=seconds)
+
+
 def test_a_busy_run_is_refused_naming_the_holder(make_notebook, run):
     run.path(".notebook.holder").write_text("process 1 on elsewhere")
     with (

@@ -36,8 +36,8 @@ def existing_folder(path: str | Path, what: str) -> Path:
             "their folder"
         )
     folder = Path(path).expanduser()
-    if not folder.is_dir():
-        reason = "is a file" if folder.exists() else "does not exist"
+    if not os.path.isdir(folder):
+        reason = "is a file" if os.path.exists(folder) else "does not exist"
         raise TableError(f"{what}: {folder} {reason}; name the folder that holds the recordings")
     return folder.resolve()
 

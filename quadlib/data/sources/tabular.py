@@ -122,13 +122,13 @@ def _existing(path: str | Path | None) -> Path:
     if not path:
         raise TableError(f"table: no path was given; name a file, and {SAVE_AS}")
     file = Path(os.path.expandvars(path)).expanduser()
-    if file.is_dir():
+    if os.path.isdir(file):
         raise TableError(
             f"table: {file} is a folder; name its table, or write one: {table_command(file)}"
         )
-    if "://" in str(path) or not file.is_file():
+    if "://" in str(path) or not os.path.isfile(file):
         near = difflib.get_close_matches(
-            file.name, os.listdir(file.parent) if file.parent.is_dir() else [], n=1
+            file.name, os.listdir(file.parent) if os.path.isdir(file.parent) else [], n=1
         )
         raise TableError(
             f"table: {str(path)!r} is not a file of this machine; "
