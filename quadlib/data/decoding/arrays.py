@@ -20,12 +20,11 @@ COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that numpy writ
 HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, np.dtype]]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,  # differs in names of columns alone
 }
+PICKLED = "holds Python objects (a pickle), which are never read"
+REMEDIES = {PICKLED: "save text as numpy.array(values, dtype=str)"}
 BROKEN = (ValueError, OSError, EOFError, RuntimeError, NotImplementedError, KeyError, zlib.error)
-PICKLE = (
-    "holds Python objects (a pickle), which are never read; save text as "
-    "numpy.array(values, dtype=str)"
-)
 
 
 def read_npz(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -43,7 +42,7 @@ def read_npz(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
                 with archive.open(entry) as stream:
                     problem = declared_problem(stream, entry.file_size)
                 if problem:
-                    problems.append(f"{name} {problem}")
+                    problems.append(f"{name} {problem}; {REMEDIES.get(problem, 'write it again')}")
                     continue
                 with archive.open(entry) as stream:
                     arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
@@ -64,15 +63,13 @@ def declared_problem(stream: IO[bytes], size: int) -> str:
     """
     version = np.lib.format.read_magic(stream)
     if version not in HEADERS:
-        return f"is of version {version[0]} of the format, for structures; save plain arrays"
+        raise ValueError(f"version {version[0]} of the format is not known")
     shape, _, kind = HEADERS[version](stream)
     if kind.hasobject:
-        return PICKLE
+        return PICKLED
     declared, held = math.prod(shape) * kind.itemsize, size - stream.tell()
     if declared != held:
-        return (
-            f"declares {declared} bytes and has {held}: it is cut short or damaged; write it again"
-        )
+        return f"declares {declared} bytes and has {held}: it is cut short or damaged"
     return ""
 
 

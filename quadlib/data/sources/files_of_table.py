@@ -27,6 +27,8 @@ LOOKS_LIKE_PATHS = r"(?:.*[/\\].*|[^\s]+)\.[A-Za-z]\w{0,4}(?:\.gz)?"
 CLEARLY_LONGER = 4.0  # how much longer a first axis is that counts as steps without being asked
 LONGER = 2.0  # and a second one, where it is expected
 
+AGAIN = "write it again with numpy.save"
+
 
 def path_columns(
     frame: pd.DataFrame, information: Sequence[str]
@@ -227,16 +229,13 @@ def _load(path: Path) -> np.ndarray:
     try:
         with open_regular(path) as file:
             if problem := declared_problem(file, path.stat().st_size):
-                raise ValueError(problem)
+                raise DamageError(path, problem, AGAIN)
             file.seek(0)
             array = np.load(file, allow_pickle=False)
     except DamageError:
         raise
     except (ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        cut = "cut short: " if "reshape" in reason or "EOF" in reason or "read" in reason else ""
-        what = "pickled objects, which are never read" if "pickle" in reason.lower() else reason
-        raise DamageError(path, f"{cut}{what}", "write it again with numpy.save") from None
+        raise DamageError(path, str(error).splitlines()[0], AGAIN) from None
     if array.dtype.names:  # a column a channel
         array = np.stack([array[name].astype(np.float64) for name in array.dtype.names])
     if not array.size or array.dtype.kind not in "fiub" or array.ndim == 0:

@@ -29,6 +29,7 @@ def archive(path, shape, content, compression=zipfile.ZIP_STORED, kind="<f4"):
 def test_what_numpy_wrote_is_read(tmp_path, compressed):
     path = tmp_path / "a.npz"
     written = {"y": np.array(["a", "b"]), "x": np.asfortranarray(np.eye(3)), "s": np.float32(2)}
+    written["third"] = np.zeros(3, dtype=[("電流", "<f4"), ("t", "<f8")])
     (np.savez_compressed if compressed else np.savez)(path, **written)
     read, problems = read_npz(path)
     assert problems == [] and list(read) == list(written)

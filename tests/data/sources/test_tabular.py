@@ -244,7 +244,7 @@ def test_bad_array_files(tmp_path):
         )
     )
     for text in (
-        "flat: r2 (2.npy): pickled objects",
+        "flat: r2 (2.npy): holds Python objects (a pickle), which are never read",
         "flat: r3 (3.npy)",
         "is empty (0 bytes)",
         "flat: r4 (4.npy): holds <U4",

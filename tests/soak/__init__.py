@@ -1,0 +1,1 @@
+"""Every way in which a run is disturbed, over and over: `python -m tests.soak`."""

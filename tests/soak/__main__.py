@@ -1,0 +1,75 @@
+"""`python -m tests.soak [--kills 100] [--minutes 10] [--seed 0]`: a small run is killed at random
+times, its files are damaged, disks are full, and strangers' files are read. Prints the score, and
+what went wrong; exit 1 where anything did. Fewer kills are made where the minutes are over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from quadlib.config import TrainSettings
+from tests.soak.damage import flips, full_disks
+from tests.soak.hostile import hostile, sockets
+from tests.soak.kills import Kills, Tally, batch, store_fill
+
+# Of a hundred kills; what is left is for the store and for whole batch runs, which take longer.
+SHARES = {"training": 60, "loading process": 10, "evaluation": 12, "gallery": 8}
+STORES, BATCHES = 6, 4
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--flips", type=int, default=60, help="of each kind of file")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    end = time.monotonic() + 60 * asked.minutes
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return _soak(asked, folder, end)
+
+
+def _soak(asked: argparse.Namespace, folder: Path, end: float) -> int:
+    kills, tally = Kills(folder, asked.seed), Tally()
+    random = np.random.default_rng([asked.seed, 1])
+    scale = asked.kills / 100
+    welds = TrainSettings(source="weldsim", size="tiny", outputs=str(folder / "welds"))
+    (folder / "strangers").mkdir()
+    refused, read = hostile(folder / "strangers")
+    opened = sockets(folder / "strangers")
+    turned, missed = flips(kills.run, welds, asked.flips)
+    full, harmed = full_disks(kills.run)
+    print(f"files done, {end - time.monotonic():.0f} s left", flush=True)
+    store_fill(welds, folder, random, tally, round(STORES * scale))
+    batch(folder, random, tally, round(BATCHES * scale))
+    print(
+        f"{tally.done} kills of stores and batches, {end - time.monotonic():.0f} s left", flush=True
+    )
+    order = [kind for kind, share in SHARES.items() for _ in range(round(share * scale))]
+    for number, kind in enumerate(random.permutation(order)):
+        if time.monotonic() > end:
+            break
+        kills.trial(tally, number, str(kind))
+    for problem in [*tally.wrong, *tally.torn, *read, *missed, *harmed]:
+        print(problem)
+    print(
+        f"kills {tally.same}/{tally.done} same run, {len(tally.torn)} torn, at most "
+        f"{tally.most_lost_seconds:.1f} s of work lost; flips {turned - len(missed)}/{turned} "
+        f"noticed; hostile {refused - len(read)}/{refused} refused, {opened} sockets; ENOSPC "
+        f"{full - len(harmed)}/{full} intact"
+    )
+    wrong = [*tally.wrong, *tally.torn, *read, *missed, *harmed]
+    return int(bool(wrong) or opened.isdecimal() and opened != "0")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
