@@ -25,6 +25,7 @@ def archive(path, shape, content, compression=zipfile.ZIP_STORED, kind="<f4"):
     return path
 
 
+@pytest.mark.filterwarnings("ignore:Stored array in format 3.0")
 @pytest.mark.parametrize("compressed", [False, True])
 def test_what_numpy_wrote_is_read(tmp_path, compressed):
     path = tmp_path / "a.npz"
