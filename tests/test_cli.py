@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +162,16 @@ def test_places_that_cannot_be_are_exit_1_with_one_message(quadlib, tmp_path, ar
     write_notebook(tmp_path, "02_train", "1")
     code, _, complaint = quadlib(*arguments)
     assert code in (1, 2) and complaint.strip() and "Traceback" not in complaint
+
+
+def test_an_error_of_the_system_about_a_file_is_one_message(quadlib, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/a.csv")
+
+    monkeypatch.setattr(cli, "app", full)
+    code, _, complaint = quadlib("runs")
+    assert code == 1 and "Traceback" not in complaint
+    assert complaint.startswith("scratch/a.csv: No space left on device. Check its name")
 
 
 def test_parameters_override_the_preset(quadlib, tmp_path):
