@@ -245,6 +245,12 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
     notes = tuple(evaluation.notes) + tuple(
         f"{name}: undefined, {area.reason}." for name, area in alarm.items() if not area.defined
     )
+    read = [name for name, weight in evaluation.fusion_weights.items() if weight > 0]
+    if len(read) == 1 < len(evaluation.modalities):
+        notes += (
+            f"The fusion reads {read[0]} alone: no other modality told the classes of val apart "
+            "well enough, so all modalities together score what it scores.",
+        )
     if reached.value is None:
         return Verdict("broken", f"Not scored: {reached.reason}.", tuple(numbers), notes)
     rivals = {
