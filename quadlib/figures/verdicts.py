@@ -247,10 +247,11 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
     )
     read = [name for name, weight in evaluation.fusion_weights.items() if weight > 0]
     if len(read) == 1 < len(evaluation.modalities):
-        notes += (
+        alone = (
             f"The fusion reads {read[0]} alone: no other modality told the classes of val apart "
-            "well enough, so all modalities together score what it scores.",
+            "well enough, so all modalities together score what it scores."
         )
+        notes = (alone, *notes)
     if reached.value is None:
         return Verdict("broken", f"Not scored: {reached.reason}.", tuple(numbers), notes)
     rivals = {

@@ -145,7 +145,7 @@ def test_evaluation(evaluation: Evaluation) -> None:
     )
     assert "No better than video alone (.950)." in beaten.sentence
     weights = dict.fromkeys(sure.modalities, 0.0) | {"video": 1.0}
-    assert "reads video alone" in judge_evaluation(replace(sure, fusion_weights=weights)).notes[-1]
+    assert "reads video alone" in judge_evaluation(replace(sure, fusion_weights=weights)).notes[0]
     assert not any("reads" in note for note in judge_evaluation(sure).notes)
     undefined = judge_evaluation(
         replace(evaluation, scores=evaluation.scores | {"macro_f1": Score.undefined("one class")})
