@@ -148,9 +148,12 @@ class QuadModel(nn.Module):
 
     def encode(self, batch: Batch) -> Tensor:
         """A token (B, M, width) of every modality, each from its own encoder alone."""
+        whole = batch.present.all(dim=0).tolist()  # spares a copy of what lacks nothing
         return torch.stack(
             [
-                self._encode(name, batch.inputs[name], batch.present[:, m])
+                self.encoders[name](batch.inputs[name])
+                if whole[m]
+                else self._encode(name, batch.inputs[name], batch.present[:, m])
                 for m, name in enumerate(self.modalities)
             ],
             dim=1,
