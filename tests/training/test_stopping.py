@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import threading
+import time
 
+import psutil
 import pytest
 import torch
 
@@ -124,6 +127,21 @@ def test_a_scheduler_s_signal_is_passed_on_once_the_step_is_saved(settings, hear
     assert heard == [number] and result.stopped.startswith("stopped after epoch 1, step 3; ")
     assert load_checkpoint(run.checkpoints / "latest_model.pth")["step"] == 3
     assert run.record["status"] == "stopped"
+
+
+def test_loading_processes_live_on_until_the_step_is_saved(settings, heard):
+    """Where a scheduler tells every process of a job."""
+
+    class TellsAll(Watcher):
+        def on_step(self, trainer, step):
+            loaders = [str(loader.pid) for loader in psutil.Process().children()]
+            subprocess.run(["kill", "-TERM", *loaders], check=True)  # of its parent it ends well
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.5)  # the loader's end would be an error here
+
+    run, _, result = train(settings.model_copy(update={"num_workers": 1}), watcher=TellsAll())
+    assert result.stopped.startswith("stopped after epoch 1, step 1; ")
+    assert run.record["error"] is None
 
 
 def test_the_same_signal_again_does_at_once_what_it_would_have_done(settings, heard):
