@@ -19,6 +19,7 @@ from quadlib.config import RunSettings, Settings, SettingsError, read_settings
 from quadlib.files import (
     GLANCE_SECONDS,
     FileError,
+    leftovers_of,
     locked,
     make_folder,
     outputs_folder,
@@ -210,6 +211,8 @@ class Run:
         if fields.get("status", "done") not in STATUSES:
             raise RunError(f"status: {fields['status']!r} is none of {', '.join(STATUSES)}")
         with self._record_lock():
+            for rest in leftovers_of(self.path("run.json")):  # of a writer that was killed
+                rest.unlink()
             record = self._written
             record["timings"].update(fields.pop("timings", {}))
             if fields.get("status") == "running" and not record["started"]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from quadlib.files import atomic_write, leftovers_of
+from quadlib.files import atomic_write
 from quadlib.runs.run import BEST, LATEST
 
 FORMAT = 2  # 1 had no digest
@@ -170,15 +170,6 @@ def load_weights(
             f"{path} does not fit the model:\n" + "\n".join(f"  {problem}" for problem in problems)
         )
     module.load_state_dict(state)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files that killed writers may have left; call it only while holding
-    the run's lock.
-    """
-    for name in (LATEST, BEST):
-        for path in leftovers_of(folder / name):
-            path.unlink()
 
 
 def _other(path: Path) -> str:

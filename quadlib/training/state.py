@@ -16,7 +16,7 @@ from quadlib.config import TrainSettings
 from quadlib.data.dataset import QuadDataset
 from quadlib.data.samples import some
 from quadlib.data.store.store import MediaStore
-from quadlib.files import read_record, write_record, write_text
+from quadlib.files import leftovers_of, read_record, write_record, write_text
 from quadlib.model.quad import build_model
 from quadlib.runs import Run
 from quadlib.runs.earlier import as_recorded
@@ -197,6 +197,16 @@ def _save(trainer: Trainer, *names: str) -> None:
         content["lines"][name] = {"count": len(lines), "seal": seal}
     for name in names:
         save_checkpoint(trainer.run.checkpoints / name, content)
+
+
+def remove_leftovers(run: Run) -> None:
+    """Removes the temporary files that a killed training may have left; call it only while holding
+    the run.
+    """
+    checkpoints = [run.checkpoints / name for name in (LATEST, BEST)]
+    for path in [*checkpoints, *map(run.path, (HISTORY, TIMINGS, MEDIA))]:
+        for rest in leftovers_of(path):
+            rest.unlink()
 
 
 def note_stop(trainer: Trainer) -> str:

@@ -20,7 +20,6 @@ from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run
 from quadlib.training import step
 from quadlib.training.best import HIGHER_IS_BETTER, keep_epoch, kept_value, validate
-from quadlib.training.checkpoint import remove_leftovers
 from quadlib.training.collapse import RESTART_RATE, FirstWeights, heed_collapse
 from quadlib.training.device import (
     amp_dtype,
@@ -40,6 +39,7 @@ from quadlib.training.state import (
     foreign_model,
     note_stop,
     record_start,
+    remove_leftovers,
     resume_run,
     save_part,
 )
@@ -183,7 +183,7 @@ class Trainer:
             self.run.in_progress(),
             global_generators_kept(),
         ):
-            remove_leftovers(self.run.checkpoints)
+            remove_leftovers(self.run)
             resume_run(self, resume or settings.resume)
             record_start(self)
             self.pace.begin()

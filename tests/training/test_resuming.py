@@ -144,6 +144,15 @@ def test_a_run_of_an_earlier_version_goes_on(settings, killed, expected):
     assert final_state(train(settings)[0]) == expected
 
 
+def test_what_a_killed_writer_left_is_removed(settings, killed):
+    names = ["history.jsonl", "run.json", f"checkpoints/{LATEST}", "timings.jsonl"]
+    rests = [killed.path(name).with_name(f".{Path(name).name}.0123.tmp") for name in names]
+    for rest in rests:
+        rest.write_text("half")
+    train(settings)
+    assert not [rest for rest in rests if rest.exists()]
+
+
 def test_saves_by_time_take_a_hundredth_of_it(settings, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 from collections.abc import Callable
 from decimal import Decimal
@@ -15,6 +14,7 @@ import scipy.io
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.damage import RESTORE, DamageError, open_regular
+from quadlib.data.decoding.packed import unpack
 from quadlib.data.logs.columns import Columns as Columns
 from quadlib.data.logs.hdf5 import read_hdf5
 from quadlib.data.logs.layout import read_log
@@ -29,10 +29,7 @@ def read_columns(path: Path, settings: MediaSettings) -> Columns:
         content = file.read()
     name = path.name.lower()
     if name.endswith(".gz"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
-            raise DamageError(path, f"is not a readable gzip file ({error})", RESTORE) from None
+        content = unpack(path, content)
     reader = READERS.get(path.suffix.lower())
     if reader is not None:
         return reader(path, content, settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
 import unicodedata
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from quadlib.data.decoding.damage import DamageError
+from quadlib.data.decoding.packed import unpack
 from quadlib.data.logs.text import NAMES, decode_text, find_separator, named_separator
 from quadlib.data.samples import raise_problems, some
 
@@ -41,7 +41,7 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
         content = path.read_bytes()
         if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
+            content = unpack(path, content)
         text, encoding = decode_text(path, content)
     except (DamageError, OSError, EOFError) as error:
         what = error.what if isinstance(error, DamageError) else error
