@@ -22,6 +22,7 @@ from tests.soak.kills import Kills, Tally, batch, store_fill
 # Of a hundred kills; what is left is for the store and for whole batch runs, which take longer.
 SHARES = {"training": 60, "loading process": 10, "evaluation": 12, "gallery": 8}
 STORES, BATCHES = 6, 4
+STORES_AND_BATCHES = 0.3  # of the time
 
 
 def main(arguments: list[str]) -> int:
@@ -49,16 +50,13 @@ def _soak(asked: argparse.Namespace, folder: Path, end: float) -> int:
     turned, missed = flips(kills.run, welds, asked.flips)
     full, harmed = full_disks(kills.run)
     print(f"files done, {end - time.monotonic():.0f} s left", flush=True)
-    store_fill(welds, folder, random, tally, round(STORES * scale))
-    batch(folder, random, tally, round(BATCHES * scale))
-    print(
-        f"{tally.done} kills of stores and batches, {end - time.monotonic():.0f} s left", flush=True
-    )
     order = [kind for kind, share in SHARES.items() for _ in range(round(share * scale))]
     for number, kind in enumerate(random.permutation(order)):
-        if time.monotonic() > end:
+        if time.monotonic() > end - STORES_AND_BATCHES * 60 * asked.minutes:
             break
         kills.trial(tally, number, str(kind))
+    store_fill(welds, folder, random, tally, round(STORES * scale))
+    batch(folder, random, tally, round(BATCHES * scale))
     for problem in [*tally.wrong, *tally.torn, *read, *missed, *harmed]:
         print(problem)
     print(
