@@ -126,6 +126,7 @@ class Later:
     given in evaluations. known: ids of the parameters that `Save.live` can name.
     lost: the step at which trained weights were first found not to be finite, and the name of one.
     probes: estimators that were fitted meanwhile. own_best: rows that were their own neighbours.
+    figures: the scores, losses and bests among the loop's variables, look by look.
     averages: those among the evaluated modules, at the end.
     """
 
@@ -147,5 +148,6 @@ class Later:
     known: frozenset[int] = frozenset()
     lost: tuple[int, str] | None = None
     probes: list[Probe] = field(default_factory=list)
+    figures: list[dict[str, float]] = field(default_factory=list)
     averages: list[Average] = field(default_factory=list)
     own_best: list[SelfMatch] = field(default_factory=list)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
 from torch import Tensor, nn
 
-from quadlib.diagnosis.observe.at_hand import frames_within, variables_at_hand
+from quadlib.diagnosis.observe.at_hand import frames_within
 from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.evaluations import EvaluationWatch
 from quadlib.diagnosis.observe.journal import Journal
-from quadlib.diagnosis.observe.later import Kept, Later, LaterLoad, Run, Save
+from quadlib.diagnosis.observe.keeping import KeepingWatch
+from quadlib.diagnosis.observe.later import Later, Run
 from quadlib.diagnosis.observe.later_hooks import LaterHooks
 from quadlib.diagnosis.observe.layers import differs_in_training, gathers_statistics
 from quadlib.diagnosis.observe.leaves import tensors_in
@@ -22,23 +23,11 @@ from quadlib.diagnosis.observe.modes import ModeWatch
 from quadlib.diagnosis.observe.neighbours import NeighbourWatch
 from quadlib.diagnosis.observe.pairings import PairWatch, checksums
 from quadlib.diagnosis.observe.probes import ProbeWatch
-from quadlib.diagnosis.observe.states import (
-    addresses_of,
-    held_by,
-    holds_schedule,
-    lacking,
-    living,
-    loaded_onto_itself,
-    optimiser_states_in,
-    states_at_hand,
-    statistics_left_out,
-    weights_in,
-)
+from quadlib.diagnosis.observe.states import loaded_onto_itself
 
 MOST_RUNS = 64
-SHORT_SECONDS = 2.0  # a script that ends by then is watched to its end
+SHORT_SECONDS = 20.0  # a script that ends by then is watched to its end
 MOST_ROWS = 1 << 20  # of all runs together, whose labels and checksums are kept
-MOST_LOOKS = 64  # at the loop's variables
 MOST_MODULES = 16
 
 
@@ -64,20 +53,17 @@ class LaterWatch:
         self._evaluating = False
         self._pending: list[nn.Module] = []  # called without gradients since the last step
         self._rows = 0
-        self._looks, self._next_look, self._wait = 0, 0, 1
+        self._next_look, self._wait = 0, 1
         self._depth = 0
-        self._kept: dict[int, tuple[Mapping[str, Any], Kept]] = {}
-        self._saved: set[int] = set()
         self._modes = ModeWatch(later, self.record.modules.values())
         self._inputs = EvaluationWatch(later.evaluated_on)
         self._others = Bystanders(self.record)
-        self._living = {**self._others.parameters, **self.record.parameters, **self.trained}
-        later.known = frozenset(map(id, self._living.values()))
+        self._keeping = KeepingWatch(self.record, later, self.trained, self._others.parameters)
         self._modules: dict[int, bool] = {}
 
     def install(self) -> None:
         with self.journal.looking():
-            self._look_at_states(frames_within(sys._getframe(), self._frame))
+            self._keeping.look(frames_within(sys._getframe(), self._frame), self._now)
         self._hooks.install()
         for patches in self._also:
             patches.install()
@@ -96,14 +82,14 @@ class LaterWatch:
             self._evaluation_over()
             self._modes.end()
             self.later.still = [m for m in self.later.evaluating if self._others.still(m)]
-            self._look_at_states(frames)
+            self._keeping.look(frames, self._now)
             self.later.averages = [
                 average
                 for average in self.journal.averages.measure(self._now)
                 if any(_share(average.module, module) for module in self.later.evaluating)
             ]
             self.later.steps = max(self.later.steps, self.later.first_step)
-            self.later.kept = [kept for _, kept in self._kept.values()]
+            self.later.kept = self._keeping.kept()
         self._outermost = None
 
     def watching(self) -> bool:
@@ -128,7 +114,7 @@ class LaterWatch:
         if self.later.steps >= self._next_look:  # ever more rarely, until the next evaluation
             self._next_look, self._wait = self.later.steps + self._wait, 2 * self._wait
             with self.journal.looking():
-                self._look_at_states(frames_within(sys._getframe(), self._frame))
+                self._keeping.look(frames_within(sys._getframe(), self._frame), self._now)
         self._leave_in_time()
 
     def _leave_in_time(self) -> None:
@@ -273,71 +259,11 @@ class LaterWatch:
 
     def loaded(self, module: nn.Module, state: Any, result: Any, strict: bool, own: bool) -> None:
         with self.journal.looking():
-            missing, unexpected = tuple(result.missing_keys), tuple(result.unexpected_keys)
-            matched = len(state) - len(unexpected)
-            kept = self._kept[id(state)][1] if id(state) in self._kept else None
-            since = None if kept is None or kept.step == self._now else kept.step
-            self.later.loads.append(
-                LaterLoad(self._now, module, matched, missing, unexpected, strict, own, since)
-            )
+            self._keeping.loaded(module, state, result, strict, own, self._now)
 
     def saved(self, content: Any, file: Any) -> None:
         with self.journal.looking():
-            tensors = list(weights_in(content))
-            keys = tuple(map(str, content)) if isinstance(content, Mapping) else ()
-            stepped = self._stepped(content)
-            live = frozenset(id(self._living[held]) for held in held_by(tensors, self._living))
-            lacks = lacking(tensors, live, {name: self.trained[name] for name in stepped})
-            name = (
-                str(file) if isinstance(file, (str, bytes)) or hasattr(file, "__fspath__") else ""
-            )
-            left_out = statistics_left_out(content, self.record.modules.values())
-            resumable, schedule = bool(stepped), holds_schedule(content)
-            self.later.saves.append(
-                Save(self._now, name, keys, live, lacks, resumable, schedule, left_out)
-            )
-            parts = content.values() if isinstance(content, Mapping) else ()
-            self._saved |= {id(content), *map(id, parts)}
-            for key in self._saved & set(self._kept):
-                del self._kept[key]
-
-    def _stepped(self, content: Any) -> frozenset[str]:
-        """Names of the parameters whose optimiser's state is in a saved object."""
-        names = {id(parameter): name for name, parameter in self.trained.items()}
-        sizes = [len(state["state"]) for state in optimiser_states_in(content)]
-        return frozenset(
-            names[id(p)]
-            for optimiser in self.record.optimisers
-            if len(optimiser.state) in sizes
-            for p in optimiser.state
-            if id(p) in names
-        )
-
-    def _look_at_states(self, frames: Iterable[FrameType]) -> None:
-        """Whether the weights are finite, and which mappings of the living ones the loop keeps in
-        its variables.
-        """
-        self._looks += 1
-        lost = (n for n, p in self.trained.items() if not bool(p.detach().isfinite().all()))
-        if self.later.lost is None and (name := next(lost, None)) is not None:
-            self.later.lost = self._now, name
-        frames = list(frames)
-        if self._looks > MOST_LOOKS or not frames:
-            return
-        addresses = addresses_of(self.trained)
-        states: dict[int, tuple[Mapping[str, Any], list[str]]] = {}
-        for name, state in states_at_hand(variables_at_hand(frames)):
-            states.setdefault(id(state), (state, []))[1].append(name)
-        for key, (state, names) in states.items():
-            count = len(living(state, addresses))
-            if not count or key in self._saved:
-                continue
-            step = self._kept[key][1].step if key in self._kept else self._now
-            name = " = ".join(dict.fromkeys(names))
-            self._kept[key] = (
-                state,
-                Kept(name, step, self._now, count, step == self.later.first_step),
-            )
+            self._keeping.saved(content, file, self._now)
 
     @property
     def _now(self) -> int:

@@ -406,3 +406,39 @@ def test_saved_weights_come_with_the_running_statistics(what, tmp_path):
         torch.save(state, tmp_path / "best.pth")
 
     assert alarms_of(run) == (["QL-C22"] if what == "parameters" else [])
+
+
+# what is called best
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "better", "expected"),
+    [
+        ("best_val_loss", float("inf"), lambda new, old: new < old, 0),
+        ("best_val_loss", 0.0, lambda new, old: new < old, 1),  # never
+        ("best_val_loss", 0.0, lambda new, old: new > old, 1),  # the highest
+        ("best_val_acc", 0.0, lambda new, old: new > old, 0),
+        ("best_val_acc", float("inf"), lambda new, old: new < old, 1),
+        ("best", 0.0, lambda new, old: new < old, 0),  # of what is not said
+    ],
+)
+def test_what_is_called_best_goes_one_way(name, start, better, expected):
+    task = Task()
+    figures = iter([0.5, 0.4, 0.6, 0.3, 0.7, 0.2])
+
+    class State:
+        pass
+
+    def run():
+        state = State()
+        setattr(state, name, start)
+        for _ in range(6):
+            task.train()
+            task.embed()
+            new = next(figures)
+            setattr(state, name.removeprefix("best_"), new)
+            if better(new, getattr(state, name)):
+                setattr(state, name, new)
+        task.train()
+
+    assert alarms_of(run) == ["QL-C05"] * expected

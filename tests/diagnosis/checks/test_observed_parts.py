@@ -219,6 +219,21 @@ def test_rows_that_find_themselves_are_told(best, expected):
     assert alarms_of(train) == ["QL-E01"] * expected
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_queries_that_stand_in_their_gallery_find_themselves(inside):
+    def train():
+        x, y = samples()
+        model = fit(x, y, epochs=4).eval()
+        with torch.no_grad():
+            rows = nn.functional.normalize(model[0](torch.from_numpy(x)), dim=1)
+            logits = model(torch.from_numpy(x))
+        bank, queries = rows[: 320 if inside else 240], rows[240:]
+        assert torch.softmax(1000 * logits.repeat(1, 9), 1).max(1).values.shape == (320,)
+        return (y[(queries @ bank.T).argmax(1).numpy()] == y[240:]).mean()
+
+    assert alarms_of(train) == ["QL-E01"] * inside
+
+
 def test_arrays_are_named_by_the_way_that_leads_to_them():
     with observe(steps=2) as seen:
         parts = {"train": {"x": samples()[0]}, "test": {"x": samples(seed=1)[0]}}

@@ -21,19 +21,34 @@ def own_neighbours(x: Examination) -> Iterator[Finding]:
     if not seen.evaluated:
         raise Unavailable("no evaluation was seen after the watched steps")
     for match in seen.own_best:
-        yield E01.broken(
-            "error",
-            f"each of {match.rows} rows is its own nearest neighbour",
-            f"{match.function}() of a table of {match.rows} rows against themselves",
-            (
-                "the table equals its transpose, and the best entry of every row is the one on the "
-                "diagonal: the row itself",
-            ),
-            "table.fill_diagonal_(-torch.inf) before the best entry is taken (torch.inf where it "
-            "holds distances)",
-            ruled_out=("copies among the rows: the very places are the rows' own",),
-            explains=("a score of 100 %, of untrained embeddings too",),
-        )
+        where = f"{match.function}() of a table of {match.rows} x {match.columns}"
+        if match.own:
+            yield E01.broken(
+                "error",
+                f"each of {match.rows} rows is its own nearest neighbour",
+                where,
+                (
+                    "the table equals its transpose, and no entry of a row is better than the one "
+                    "on the diagonal: the row itself",
+                ),
+                "table.fill_diagonal_(-torch.inf) before the best entry is taken (torch.inf where "
+                "it holds distances)",
+                ruled_out=("copies among the rows: the very places are the rows' own",),
+                explains=("a score of 100 %, of untrained embeddings too",),
+            )
+        else:
+            yield E01.broken(
+                "error",
+                f"each of {match.rows} rows finds itself among what it is compared with",
+                where,
+                (
+                    "the best entry is one and the same number for every row, a cosine of 1 or a "
+                    "distance of 0, and in most rows at another place",
+                ),
+                "keep the rows that are asked about out of those that answer",
+                ruled_out=("a collapse: the other entries differ",),
+                explains=("a score of 100 %, of untrained embeddings too",),
+            )
 
 
 @check(E11, "a classifier is asked about rows that it was not fitted on", phase="later")
