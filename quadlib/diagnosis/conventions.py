@@ -55,6 +55,11 @@ GROUP_WORDS = (
     "groups",
 )
 
+# parts of the names of functions that measure what features hold
+PROBE_NAMES = ("probe", "linear_eval", "lineareval")
+# words in the names of modules that follow a trained one
+TEACHER_WORDS = ("teacher", "target", "momentum", "ema", "shadow", "offline", "k", "key")
+
 # columns of a table that hold no modality
 TABLE_COLUMNS = ("sample_id", "label", "group", "split")
 # columns that hold class indices beside the label
@@ -230,6 +235,16 @@ HIGHER_IS_BETTER = (
     "precision",
     "mrr",
     "top1",
+    "top5",
+    "rank1",
+    "knn",
+    "ndcg",
+    "hits",
+    "nmi",
+    "iou",
+    "dice",
+    "kappa",
+    "purity",
     "score",
     "progress",
 )

@@ -49,8 +49,8 @@ def examine(case: tuple[str, str, str], python: str, seed: int) -> dict[str, Any
     """One run of the doctor over one variant of a script."""
     script, variant, stages = case
     options = ["--fault", variant, "--seed", str(seed)]
-    if '"--fault"' not in Path(script).read_text():  # those that take FAULT STEPS SEED by position
-        options = [variant, "60", str(seed)]
+    if '"--fault"' not in Path(script).read_text():  # those that take it by position
+        options = [variant]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "verdict.json"
         command = [python, "-m", "quadlib", "doctor", script, "--json", str(path), "--", *options]

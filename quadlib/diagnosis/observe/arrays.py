@@ -37,6 +37,11 @@ def arrays_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
     return found
 
 
+def arrays_within(name: str, value: Any) -> list[tuple[str, Any]]:
+    """The same of one object, under its name."""
+    return list(_arrays(name, value, 0, set()))
+
+
 def _arrays(name: str, value: Any, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
     if is_array(value):
         if len(value) >= FEWEST_ROWS:

@@ -62,6 +62,8 @@ class BatchWatch:
         self.record.events.append(event)
         if not training:
             return
+        if trace is not None and place >= 0:
+            trace.takes = False
         if self.fetched == 0:
             self._marks.clear()
             self._tensors.clear()
@@ -80,7 +82,8 @@ class BatchWatch:
             self._tensors.append(tensor)
             if trace is not None:
                 trace.mark(tensor, event.mark(path))
-                if follows and tensor.ndim and len(tensor) == size:
+                known = place < 0 and trace.rows.knows(tensor)
+                if follows and tensor.ndim and len(tensor) == size and not known:
                     trace.rows.begin(tensor)
 
     def note_arguments(

@@ -22,12 +22,14 @@ FEWEST_VALUES = 8  # of a sample, from which it has a spread
 
 @dataclass
 class Evaluated:
-    """A trained module that was called in evaluation mode and without gradients. scales: argument
+    """A trained module that was called in evaluation mode and without gradients. source: the
+    dataset whose loader gave the batch, None where none did. scales: argument
     path -> of each measured call what `scales_of` gives. random: it drew from torch's generator of
     the CPU, which alone is watched; dropped: by a dropout that was told to.
     """
 
     module: nn.Module
+    source: Any = None
     calls: int = 0
     scales: dict[str, list[np.ndarray]] = field(default_factory=dict)
     random: bool = False
@@ -56,10 +58,10 @@ class EvaluationWatch(Patches):
     def before(self) -> None:
         self._state, self._dropped = random_state("torch"), False
 
-    def after(self, module: nn.Module, args: Any) -> None:
-        known = next((item for item in self.evaluated if item.module is module), None)
+    def after(self, module: nn.Module, args: Any, source: Any) -> None:
+        known = next((e for e in self.evaluated if e.module is module and e.source is source), None)
         if known is None:
-            known = Evaluated(module)
+            known = Evaluated(module, source)
             self.evaluated.append(known)
         known.random |= random_state("torch") != self._state
         known.dropped |= self._dropped

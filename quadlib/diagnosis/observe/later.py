@@ -125,7 +125,9 @@ class Later:
     weights that they had when the watched steps were over. evaluated_on: what trained modules were
     given in evaluations. known: ids of the parameters that `Save.live` can name.
     lost: the step at which trained weights were first found not to be finite, and the name of one.
-    probes: estimators that were fitted meanwhile. own_best: rows that were their own neighbours.
+    probes: estimators that were fitted meanwhile. moved_by_probes: function that is named as a
+    probe, and how many trained tensors its own optimiser moves. own_best: rows that were their own
+    neighbours.
     figures: the scores, losses and bests among the loop's variables, look by look.
     averages: those among the evaluated modules, at the end.
     """
@@ -150,4 +152,5 @@ class Later:
     probes: list[Probe] = field(default_factory=list)
     figures: list[dict[str, float]] = field(default_factory=list)
     averages: list[Average] = field(default_factory=list)
+    moved_by_probes: list[tuple[str, int]] = field(default_factory=list)
     own_best: list[SelfMatch] = field(default_factory=list)

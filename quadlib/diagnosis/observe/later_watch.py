@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from quadlib.diagnosis import conventions
 from quadlib.diagnosis.observe.at_hand import frames_within
 from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.evaluations import EvaluationWatch
@@ -60,6 +61,7 @@ class LaterWatch:
         self._others = Bystanders(self.record)
         self._keeping = KeepingWatch(self.record, later, self.trained, self._others.parameters)
         self._modules: dict[int, bool] = {}
+        self._met = list(self.record.optimisers)
 
     def install(self) -> None:
         with self.journal.looking():
@@ -102,6 +104,7 @@ class LaterWatch:
         self.later.steps = max(self.later.steps, self.later.first_step) + 1
         self._pairs.stop()
         self._pending.clear()
+        self._note_probe(optimiser)
         watched = any(known is optimiser for known in self.record.optimisers)
         self._modes.stepped(self._evaluating and watched)
         if self._run is not None:
@@ -116,6 +119,21 @@ class LaterWatch:
             with self.journal.looking():
                 self._keeping.look(frames_within(sys._getframe(), self._frame), self._now)
         self._leave_in_time()
+
+    def _note_probe(self, optimiser: Any) -> None:
+        """Of each optimiser that is met for the first time: whether a probe steps it."""
+        if any(known is optimiser for known in self._met):
+            return
+        self._met.append(optimiser)
+        with self.journal.looking():
+            trained = {id(parameter) for parameter in self.trained.values()}
+            held = [p for group in optimiser.param_groups for p in group["params"]]
+            moves = sum(id(p) in trained and p.grad is not None for p in held)
+            names = [f.f_code.co_name for f in frames_within(sys._getframe(), self._frame)]
+            parts = conventions.PROBE_NAMES
+            probe = next((n for n in names if any(part in n.lower() for part in parts)), "")
+            if probe and moves:
+                self.later.moved_by_probes.append((probe, moves))
 
     def _leave_in_time(self) -> None:
         saved = any(save.step >= self._first_evaluation for save in self.later.saves)
@@ -210,7 +228,8 @@ class LaterWatch:
                 if self._run is None:
                     self._modes.called(module)
                 if not module.training:
-                    self._inputs.after(module, args)
+                    source = None if self._run is None else self._run.loader.dataset
+                    self._inputs.after(module, args, source)
         if time.monotonic() > self._deadline:
             self.leave("limit")
 

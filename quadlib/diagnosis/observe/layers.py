@@ -63,7 +63,13 @@ def _variation(value: Any) -> float | None:
 
 def differs_in_training(module: nn.Module) -> bool:
     """Whether the module computes something else in training mode, in which it is."""
-    return any(isinstance(part, CHANGED_BY_MODE) and part.training for part in module.modules())
+    return any(part.training and _changes(part) for part in module.modules())
+
+
+def _changes(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.modules.dropout._DropoutNd):
+        return layer.p > 0
+    return isinstance(layer, CHANGED_BY_MODE) and layer.running_mean is not None
 
 
 def gathers_statistics(module: nn.Module) -> bool:

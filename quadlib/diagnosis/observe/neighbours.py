@@ -13,6 +13,7 @@ from quadlib.diagnosis.observe.patches import Looking, Patches, Watching
 
 FEWEST_ROWS, FEWEST_COLUMNS = 16, 32
 MOST_NUMBERS = 1 << 26
+MOST_KEPT = 64  # tables of several neighbours
 NEAREST = ("argmax", "argmin", "max", "min", "topk")
 ROUNDING = 1e-5
 ALIKE = 1e-4  # a product and its transpose are summed in other orders
@@ -38,11 +39,18 @@ class NeighbourWatch(Patches):
     def __init__(self, found: list[SelfMatch], watching: Watching, looking: Looking) -> None:
         super().__init__()
         self.found, self.watching, self.looking = found, watching, looking
+        self._several: dict[int, tuple[Tensor, SelfMatch]] = {}
 
     def install(self) -> None:
         for name in NEAREST:
             self._replace(Tensor, name, self._nearest)
             self._replace(torch, name, self._nearest)
+        self._replace(Tensor, "__getitem__", self._taken)
+
+    def remove(self) -> None:
+        super().remove()
+        self.found += [match for _, match in self._several.values()][:1]
+        self._several.clear()
 
     def _nearest(self, old: Any) -> Any:
         @wraps(old)
@@ -51,25 +59,51 @@ class NeighbourWatch(Patches):
             if _is_table(table) and (args or kwargs) and not self.found and self.watching():
                 with self.looking():
                     best = result if isinstance(result, Tensor) else result.indices
-                    self._judge(table, best, old.__name__)
+                    match = self._judge(table, best, old.__name__)
+                    if match is not None and best.numel() == len(table):
+                        self.found.append(match)
+                    elif match is not None and len(self._several) < MOST_KEPT:
+                        for part in result:  # the first of several may be left out yet
+                            self._several[id(part)] = part, match
             return result
 
         return nearest
 
-    def _judge(self, table: Tensor, best: Any, name: str) -> None:
+    def _taken(self, old: Any) -> Any:
+        def __getitem__(tensor: Tensor, key: Any) -> Any:
+            if id(tensor) in self._several and not _keeps_first(key):
+                match = self._several[id(tensor)][1]
+                for other in [k for k, (_, own) in self._several.items() if own is match]:
+                    del self._several[other]
+            return old(tensor, key)
+
+        return __getitem__
+
+    def _judge(self, table: Tensor, best: Any, name: str) -> SelfMatch | None:
         rows = torch.arange(len(table), device=table.device)
-        if not isinstance(best, Tensor) or best.is_floating_point() or best.numel() != len(rows):
-            return  # several were asked for, of which the first may be left out
+        if not isinstance(best, Tensor) or best.is_floating_point():
+            return None
+        if best.ndim == 2 and len(best) == len(rows):
+            best = best[:, 0]
+        if best.numel() != len(rows) or int(best.max()) >= table.shape[1]:
+            return None
         best = best.flatten()
-        if int(best.max()) >= table.shape[1]:
-            return  # along the other axis
-        reached = table[rows, best]
-        if table.shape[0] == table.shape[1] and torch.allclose(table, table.T, atol=ALIKE):
+        reached, size = table[rows, best], (len(table), table.shape[1])
+        if size[0] == size[1] and torch.allclose(table, table.T, atol=ALIKE):
             none_better = bool(reached.isclose(table.diagonal(), atol=ROUNDING).all())
             if none_better and float((best == rows).float().mean()) > 0.5:
-                self.found.append(SelfMatch(name, len(table), table.shape[1], True))
+                return SelfMatch(name, *size, True)
         elif _of_likes(table, reached) and len(best.unique()) > len(rows) / 2:
-            self.found.append(SelfMatch(name, len(table), table.shape[1], False))
+            return SelfMatch(name, *size, False)
+        return None
+
+
+def _keeps_first(key: Any) -> bool:
+    """Whether the first column is among what a key takes of a table."""
+    column = key[-1] if isinstance(key, tuple) and len(key) == 2 else slice(None)
+    if isinstance(column, int):
+        return column == 0
+    return not (isinstance(column, slice) and column.start not in (None, 0))
 
 
 def _is_table(table: Any) -> bool:

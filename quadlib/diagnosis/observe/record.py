@@ -17,6 +17,7 @@ from quadlib.diagnosis.observe.graph import Comparison
 from quadlib.diagnosis.observe.later import Average, Later
 from quadlib.diagnosis.observe.leaves import Leaf as Leaf
 from quadlib.diagnosis.observe.run_log import RunLog
+from quadlib.diagnosis.observe.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,10 @@ class Record:
     counts: its variables that say how long the run is meant to be (`epochs`, `max_steps`).
     named_labels: likewise columns of labels, by name; named_arrays: all arrays. buffers
     and parameters in no optimiser have digests: name -> checksums of the first backward pass and of
-    the end. averages: modules that follow trained ones, before the last watched step. goes_on: what
+    the end. looked_up: marks of leaves that are rows of an embedding's table. stored: arrays of the
+    datasets that are trained on, while they are watched; rewritten: afterwards, by the way that
+    leads to each, which of its rows of a sample have changed. averages: modules that follow trained
+    ones, before the last watched step. goes_on: what
     the watched steps leave open is watched further. later: what was seen after the watched steps;
     log: what was noted of every step of both. facts: what was concluded from the record. faults:
     errors of the recorder's own, which are bugs.
@@ -281,6 +285,9 @@ class Record:
     functional_gradients: int = 0
     seconds_watching: float = 0.0
     faults: list[str] = field(default_factory=list)
+    looked_up: set[str] = field(default_factory=set)
+    stored: list[Stored] = field(default_factory=list, repr=False)
+    rewritten: dict[str, list[int]] = field(default_factory=dict)
     averages: list[Average] = field(default_factory=list)
     goes_on: bool = False
     later: Later | None = None

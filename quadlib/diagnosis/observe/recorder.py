@@ -37,6 +37,7 @@ from quadlib.diagnosis.observe.record import (
     ScalerStep,
 )
 from quadlib.diagnosis.observe.singular import read_singular
+from quadlib.diagnosis.observe.stored import stored_in
 from quadlib.diagnosis.observe.trace import MODULE, Trace
 
 MOST_CALLS_A_STEP = 4000
@@ -141,6 +142,8 @@ class Recorder(Journal):
         """Once at the end: what lives beside the parts that took part."""
         note_living(self.record)
         note_digests(self.record)
+        self.record.rewritten = {s.path: s.changed().tolist() for s in self.record.stored}
+        self.record.stored.clear()
 
     # what the hooks call
 
@@ -149,6 +152,9 @@ class Recorder(Journal):
         with self.looking():
             if not any(item is loader for item in self.record.loaders):
                 self.record.loaders.append(loader)
+                self.record.stored += (
+                    stored_in(getattr(loader, "dataset", None)) if training else []
+                )
             place = next(n for n, item in enumerate(self.record.loaders) if item is loader)
             self._batches.note(self._step, place, tensors_in(batch), rows, training, self._trace)
 
@@ -182,6 +188,8 @@ class Recorder(Journal):
             for path, tensor in pairs:
                 if tensor.grad_fn is not None:
                     self._outputs[tensor.grad_fn] = (name, path, tensor)
+            if isinstance(module, nn.Embedding):
+                self.record.looked_up |= set(inputs.values()) - {""}
             has_parts = next(module.children(), None) is not None
             leaf = not has_parts or isinstance(module, nn.MultiheadAttention)
             if self._trace is not None and leaf:
@@ -262,6 +270,7 @@ class Recorder(Journal):
             self._forget_step()
         if self._trace is not None:
             self._trace.paused = False
+            self._trace.pass_over()
             if self._passes >= MOST_TRACED_PASSES:
                 self._end_trace()
         if self._passes >= MOST_PASSES_A_STEP * self.steps:

@@ -65,6 +65,10 @@ class RowTrace:
         if tensor.ndim and tensor.layout == torch.strided:
             self._set(tensor, Rows(0, torch.arange(len(tensor), dtype=torch.int32)))
 
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether it was followed to this tensor."""
+        return self._get(tensor) is not None
+
     def of(self, tensor: Tensor, dim: int = 0) -> Tensor | None:
         """(n,) the batch's row of each row along a dimension, UNKNOWN for those of none; None where
         a row is of several, or was not followed.

@@ -28,6 +28,10 @@ PAIRING = (
     "aten::smooth_l1_loss",
     "aten::huber_loss",
 )
+# A loop without a loader takes its batch out of the data so.
+TAKING = ("aten::index", "aten::index_select")
+FEWEST_TAKEN = 4
+TAKEN = "taken"  # the mark of such rows, which is no leaf's: they are followed, and told to nobody
 # The operation behind .item() and bool(tensor): what leaves the tensors cannot be followed.
 INTO_PYTHON = "aten::_local_scalar_dense"
 
@@ -51,6 +55,8 @@ class Trace(TorchDispatchMode):
         self._touched = 0
         self._hidden = 0
         self._crossed: list[tuple[str, Tensor, Tensor]] = []
+        self.takes = True  # until a loader gives a batch
+        self._rows_taken: Tensor | None = None  # by which the present pass takes its batch
 
     def mark(self, tensor: Tensor, mark: str) -> None:
         """Adds a mark to a tensor and to whatever shares its storage."""
@@ -98,6 +104,26 @@ class Trace(TorchDispatchMode):
         """Marks that any operation has read."""
         return self._names(self._touched)
 
+    def pass_over(self) -> None:
+        """A backward pass has ended: what is taken out of the data next is another batch."""
+        self._rows_taken = None
+
+    def _take(self, args: Any, result: Tensor) -> None:
+        """Rows that are taken out of a table by their numbers, the first ones of a pass and all
+        that the same numbers take, are the rows of its batch.
+        """
+        places = list(_tensors(args[1:]))
+        if len(places) != 1 or places[0].ndim != 1 or len(result) != len(places[0]):
+            return
+        if places[0].is_floating_point() or len(result) < FEWEST_TAKEN or args[0].requires_grad:
+            return
+        data = result.is_floating_point() and result.ndim >= 2
+        if self._rows_taken is None and data and not self._marks.get(_storage(args[0]), 0):
+            self._rows_taken = places[0]
+        if self._rows_taken is places[0]:
+            self.mark(result, TAKEN)
+            self.rows.begin(result)
+
     def forget(self) -> None:
         """Lets go of every tensor and of where the marks were; what was hidden stays known."""
         self._marks.clear()
@@ -111,11 +137,14 @@ class Trace(TorchDispatchMode):
         self._kept.append(tensor)
 
     def _names(self, bits: int) -> frozenset[str]:
-        return frozenset(name for name, bit in self._bits.items() if bits & bit)
+        named = (name for name, bit in self._bits.items() if bits & bit)
+        return frozenset(name for name in named if name != TAKEN)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
+        if self.takes and not self.paused and func._schema.name in TAKING:
+            self._take(args, result)
         if self.paused or not self._marks:
             return result
         reached = 0

@@ -11,7 +11,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
 from quadlib.diagnosis.doors import observe
 from quadlib.diagnosis.observe.arrays import arrays_at_hand
@@ -206,6 +206,8 @@ def test_labels_that_features_never_showed_are_not_judged():
         (lambda table: torch.topk(table, 1).indices[:, 0], 1),
         (lambda table: table.fill_diagonal_(-2).max(1).indices, 0),
         (lambda table: table.topk(2).indices[:, 1], 0),
+        (lambda table: table.topk(6)[1][:, 1:][:, 0], 0),
+        (lambda table: table.topk(5).indices.mode(1).values, 1),
     ],
 )
 def test_rows_that_find_themselves_are_told(best, expected):
@@ -283,3 +285,46 @@ def test_an_average_that_is_evaluated_has_left_its_start(decay, expected):
             return average(x).argmax(1)
 
     assert alarms_of(train) == ["QL-N24"] * expected
+
+
+@pytest.mark.parametrize("kept", ["array", "tensor"])
+@pytest.mark.parametrize("copied", [False, True])
+def test_an_augmentation_in_place_changes_the_data(kept, copied):
+    class Noisy(Dataset):
+        def __init__(self, x, y):
+            self.x = torch.from_numpy(x) if kept == "tensor" else x
+            self.y = y
+
+        def __len__(self):
+            return len(self.x)
+
+        def __getitem__(self, row):
+            x = self.x[row]
+            x = (x.clone() if kept == "tensor" else x.copy()) if copied else x
+            x += 0.1 * (torch.randn(12) if kept == "tensor" else torch.randn(12).numpy())
+            return x, self.y[row]
+
+    assert alarms_of(lambda: one_epoch(Noisy(*samples()))) == ([] if copied else ["QL-D25"])
+
+
+def one_epoch(dataset, sampler=None):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, CLASSES))
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+    loader = DataLoader(dataset, 32, shuffle=sampler is None, sampler=sampler, drop_last=True)
+    for x, y in loader:
+        optimiser.zero_grad()
+        cross_entropy(model(x), y).backward()
+        optimiser.step()
+
+
+@pytest.mark.parametrize("each", ["row", "class"])
+def test_a_draw_by_weights_has_one_for_each_row(each):
+    x, y = samples()
+    weights = 1 / np.bincount(y)
+    sampler = WeightedRandomSampler(
+        torch.from_numpy(weights[y] if each == "row" else weights), len(y)
+    )
+    dataset = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    found = alarms_of(lambda: one_epoch(dataset, sampler))
+    assert ("QL-B03" in found) == (each == "class") and len(found) == (each == "class")

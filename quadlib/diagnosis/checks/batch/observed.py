@@ -26,6 +26,7 @@ from quadlib.diagnosis.subject import Unavailable
 from quadlib.diagnosis.words import some
 
 FEWEST_BATCHES = 4
+LEFT_OUT = -1e4  # log odds of a column that was masked out of the softmax
 LARGEST_EXPONENT = 88  # exp of more overflows in float32
 
 
@@ -223,6 +224,8 @@ def copies_as_negatives(x: Examination) -> Iterator[Finding]:
         return
     off = ~torch.eye(n, dtype=torch.bool)
     off[torch.arange(n), comparison.targets.clamp(0, m - 1)] = False
+    if comparison.log_odds is not None and comparison.log_odds.shape == off.shape:
+        off &= comparison.log_odds > LEFT_OUT
     equal = (torch.cdist(comparison.right, comparison.right) < 1e-6) & ~torch.eye(n).bool()
     share = float((equal & off).any(1).float().mean())
     if share < 0.1 or float((equal | torch.eye(n).bool()).float().mean()) > 0.9:

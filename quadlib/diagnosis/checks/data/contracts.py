@@ -33,6 +33,32 @@ D24 = Contract(
     ),
 )
 
+D25 = Contract(
+    "QL-D25",
+    title="the data change as they are read",
+    what=(
+        "The arrays that a dataset holds are the same after the watched steps: reading an item "
+        "changes no other reading of it."
+    ),
+    why=(
+        "An augmentation that works in place writes into the dataset itself: noise, crops and "
+        "masks add up from epoch to epoch, and the samples fade away."
+    ),
+    fix="Copy the item before it is changed: x = self.data[i].clone(), or .copy() of numpy's.",
+    predicts=("QL-N04", "QL-P06", "QL-P10", "QL-E10"),
+    example=watched(
+        "loss(model(x), y)",
+        before=(
+            "class Noisy(TensorDataset):\n"
+            "    def __getitem__(self, row):\n"
+            "        x, y = super().__getitem__(row)\n"
+            "        x += 0.1 * torch.randn_like(x)\n"
+            "        return x, y\n\n\n"
+            "loader = DataLoader(Noisy(inputs, labels), batch_size=16)\n"
+        ),
+    ),
+)
+
 D01 = Contract(
     "QL-D01",
     title="samples hold a constant, or another sample's content, in one modality",

@@ -90,7 +90,7 @@ def dead_channels(x: Examination) -> Iterator[Finding]:
             continue
         channels = whole.transpose(0, 1).reshape(whole.shape[1], -1)
         still = (channels == channels[:, :1]).all(1)
-        if not bool(still.any()) or bool(still.all()):
+        if not bool(still.any()) or bool(still.all()) or _is_padding(still, channels):
             continue
         numbers = torch.nonzero(still).flatten().tolist()
         yield D20.broken(
@@ -105,6 +105,16 @@ def dead_channels(x: Examination) -> Iterator[Finding]:
             ruled_out=("the model: the channel is constant as the loader gives it",),
             scope=mark,
         )
+
+
+def _is_padding(still: torch.Tensor, channels: torch.Tensor) -> bool:
+    """Whether they are the first or the last of the axis, which is then that of time, and all of
+    one value: what shorter rows are filled up with.
+    """
+    numbers = torch.nonzero(still).flatten()
+    run = int(numbers[-1] - numbers[0]) + 1 == len(numbers) > 1
+    at_an_end = int(numbers[0]) == 0 or int(numbers[-1]) == len(still) - 1
+    return run and at_an_end and bool((channels[still] == channels[numbers[0], 0]).all())
 
 
 @check(D23, "the channels and frames of an input differ", phase="observed")

@@ -175,3 +175,29 @@ E22 = Contract(
         after="    model.eval()\n    with torch.no_grad():\n        model(inputs * 255)\n"
     ),
 )
+
+E24 = Contract(
+    "QL-E24",
+    title="a probe trains what it should measure",
+    what=(
+        "A function that is named as a linear probe or evaluation steps an optimiser that moves no "
+        "weight of the model that was trained before."
+    ),
+    why=(
+        "A linear probe says what frozen features hold. With the encoder in its optimiser it is a "
+        "supervised training, and its score says nothing of the features."
+    ),
+    fix="Freeze the encoder, and give the probe's optimiser the head alone.",
+    example=watched_on(
+        after=(
+            "    def linear_probe():\n"
+            "        head = nn.Linear(16, 4)\n"
+            "        probe = torch.optim.Adam([*model.parameters(), *head.parameters()])\n"
+            "        for x, y in loader:\n"
+            "            probe.zero_grad()\n"
+            "            nn.functional.cross_entropy(head(model(x)), y).backward()\n"
+            "            probe.step()\n\n"
+            "    linear_probe()\n"
+        )
+    ),
+)

@@ -18,7 +18,7 @@ ALL_KNOWN = 0.95  # share of the rows of a question that were fitted on
 @check(E01, "an evaluation's nearest neighbours are other rows", phase="later")
 def own_neighbours(x: Examination) -> Iterator[Finding]:
     seen = later(x)
-    if not seen.evaluated:
+    if not seen.evaluated and not seen.own_best:
         raise Unavailable("no evaluation was seen after the watched steps")
     for match in seen.own_best:
         where = f"{match.function}() of a table of {match.rows} x {match.columns}"

@@ -24,36 +24,50 @@ TINY = 1e-12
 
 @check(E22, "an evaluation's inputs have the scale of training's", phase="later")
 def other_inputs(x: Examination) -> Iterator[Finding]:
-    pairs = [
-        (item.module, path, scale, np.concatenate(item.scales[path]))
-        for item in later(x).evaluated_on
-        for path, scale in _trained_scales(x, item.module).items()
-        if path in item.scales
-    ]
-    pairs = [pair for pair in pairs if min(len(pair[2]), len(pair[3])) >= JUDGED_SAMPLES]
+    pairs = [pair for pair in _pairs(x) if min(len(pair[2]), len(pair[3])) >= JUDGED_SAMPLES]
     if not pairs:
-        raise Unavailable("no module was seen with inputs in training and in evaluation")
-    for module, path, trained, evaluated in pairs:
-        (mean, spread), (other_mean, other_spread) = _typical(trained), _typical(evaluated)
+        raise Unavailable("no module was seen with inputs of two kinds")
+    for module, path, one, other, told in pairs:
+        (mean, spread), (other_mean, other_spread) = _typical(one), _typical(other)
         ratio = max(spread, other_spread) / max(min(spread, other_spread), TINY)
         shift = abs(mean - other_mean) / max(spread, other_spread, TINY)
-        apart = [_apart(trained[:, n], evaluated[:, n]) for n in (0, 1)]
+        apart = [_apart(one[:, n], other[:, n]) for n in (0, 1)]
         if not (shift > SHIFT and apart[0] > APART) and not (ratio > RATIO and apart[1] > APART):
             continue
         kind = type(module).__name__
         yield E22.broken(
             "warning",
-            f"{kind} is evaluated on inputs of another scale than those it was trained on",
+            f"{kind} is evaluated on inputs of another scale than those {told[0]}",
             f"{kind}, argument {path}",
             (
-                f"a sample in training: mean {mean:.3g}, standard deviation {spread:.3g}; "
-                f"in evaluation: mean {other_mean:.3g}, standard deviation {other_spread:.3g}",
-                f"{len(trained)} samples against {len(evaluated)}: they hardly overlap",
+                f"a sample {told[1]}: mean {mean:.3g}, standard deviation {spread:.3g}; "
+                f"{told[2]}: mean {other_mean:.3g}, standard deviation {other_spread:.3g}",
+                f"{len(one)} samples against {len(other)}: they hardly overlap",
             ),
             ruled_out=("single odd samples: nearly all of them differ so",),
             explains=("scores below what the loss promises",),
         )
         return
+
+
+Pair = tuple[nn.Module, str, np.ndarray, np.ndarray, tuple[str, str, str]]
+AGAINST_TRAINING = "it was trained on", "in training", "in evaluation"
+AGAINST_ANOTHER = "of another loader", "of one loader's", "of the other's"
+
+
+def _pairs(x: Examination) -> Iterator[Pair]:
+    """Scales of what a module was given in training and in an evaluation, or of two loaders."""
+    seen = later(x).evaluated_on
+    for item in seen:
+        for path, scale in _trained_scales(x, item.module).items():
+            if path in item.scales:
+                yield item.module, path, scale, np.concatenate(item.scales[path]), AGAINST_TRAINING
+    for n, item in enumerate(seen):
+        for other in seen[:n]:
+            if other.module is item.module and None not in (item.source, other.source):
+                for path in item.scales.keys() & other.scales.keys():
+                    scales = np.concatenate(other.scales[path]), np.concatenate(item.scales[path])
+                    yield item.module, path, *scales, AGAINST_ANOTHER
 
 
 def _trained_scales(x: Examination, module: nn.Module) -> dict[str, np.ndarray]:

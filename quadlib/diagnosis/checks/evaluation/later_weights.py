@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from quadlib.diagnosis.checks.evaluation.contracts import E21
+from quadlib.diagnosis.checks.evaluation.contracts import E21, E24
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.later import later, shaped_alike
 from quadlib.diagnosis.finding import Finding
@@ -63,6 +63,23 @@ def trained_weights(x: Examination) -> Iterator[Finding]:
                 explains=("scores as before training",),
             )
             return
+
+
+@check(E24, "a probe leaves the weights as they were trained", phase="later")
+def probe_trains(x: Examination) -> Iterator[Finding]:
+    seen = later(x)
+    if not seen.evaluated and not seen.moved_by_probes:
+        raise Unavailable("no evaluation was seen after the watched steps")
+    for function, tensors in seen.moved_by_probes:
+        yield E24.broken(
+            "warning",
+            f"{function}() trains the encoder that it should measure",
+            f"the optimiser that {function}() steps",
+            (f"it holds {tensors} tensors that were trained before, and they receive gradient",),
+            ruled_out=("the head: it is new, and in the optimiser too",),
+            explains=("a score of supervised training",),
+        )
+        return
 
 
 def _unlike(one: nn.Module, other: nn.Module) -> bool:

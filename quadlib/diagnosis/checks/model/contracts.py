@@ -315,6 +315,30 @@ N24 = Contract(
     ),
 )
 
+N25 = Contract(
+    "QL-N25",
+    title="a teacher is the student itself",
+    what=(
+        "What the model calls a teacher, target or momentum encoder is another module than the one "
+        "that is trained, not a second name of it."
+    ),
+    why=(
+        "teacher = student copies nothing: both names are one module. Frozen as a teacher it takes "
+        "the student with it, and its update does nothing."
+    ),
+    fix="teacher = copy.deepcopy(student), and freeze the copy.",
+    predicts=("QL-N01", "QL-N03", "QL-P10", "QL-O04", "QL-O12", "QL-E10"),
+    example=watched(
+        "loss(model(x), y) + loss(model.head(model.target_encoder(x)), y)",
+        before=(
+            "model.target_encoder = model.body\n"
+            "model.head = nn.Linear(16, 16)\n"
+            "model.target_encoder.requires_grad_(False)\n"
+            "optimizer = torch.optim.AdamW(model.head.parameters(), lr=1e-3)\n"
+        ),
+    ),
+)
+
 N21 = Contract(
     "QL-N21",
     title="a queue of negatives is never refilled",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from quadlib.diagnosis.checks.model.contracts import N24
+from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.model.contracts import N24, N25
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.later import later
 from quadlib.diagnosis.finding import Finding
@@ -44,7 +45,8 @@ def stayed_behind(x: Examination) -> Iterator[Finding]:
     if seen.ended != "finished" or not seen.averages:
         raise Unavailable("the run's last evaluation of an average was not seen")
     for average in seen.averages:
-        still = any(module is average.module for module in seen.still)
+        loaded = [load.module for load in seen.loads]
+        still = any(module is average.module for module in (*seen.still, *loaded))
         if average.step >= ENOUGH_STEPS and average.behind > STAYED and not still:
             kind = type(average.module).__name__
             yield N24.broken(
@@ -61,3 +63,36 @@ def stayed_behind(x: Examination) -> Iterator[Finding]:
                 explains=("scores near those of random weights",),
             )
             return
+
+
+@check(N25, "a teacher of the watched model is a module of its own", phase="observed")
+def two_names(x: Examination) -> Iterator[Finding]:
+    if not x.record.modules:
+        raise Unavailable("no module was called")
+    for owner, module in x.record.modules.items():
+        names: dict[int, list[str]] = {}
+        for name, child in module._modules.items():
+            if child is not None and next(child.parameters(), None) is not None:
+                names.setdefault(id(child), []).append(name)
+        for own in names.values():
+            teachers = [name for name in own if _is_teacher(name)]
+            students = [name for name in own if not _is_teacher(name)]
+            if not teachers or not students:
+                continue
+            frozen = not any(p.requires_grad for p in module._modules[own[0]].parameters())  # type: ignore[union-attr]
+            yield N25.broken(
+                "error" if frozen else "note",  # without a momentum one may well serve as both
+                f"{teachers[0]} is {students[0]} itself",
+                f"{owner}.{students[0]} and {owner}.{teachers[0]}",
+                (
+                    "both names hold one module"
+                    + (", whose parameters are all frozen" if frozen else ""),
+                ),
+                f"{teachers[0]} = copy.deepcopy({students[0]})",
+                ruled_out=("weights that are equal for now: it is the very object",),
+            )
+            return
+
+
+def _is_teacher(name: str) -> bool:
+    return not set(name.lower().split("_")).isdisjoint(conventions.TEACHER_WORDS)

@@ -8,6 +8,7 @@ import numpy as np
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.checks.optimiser.contracts import O15
 from quadlib.diagnosis.checks.optimiser.observed_rates import CYCLIC
 from quadlib.diagnosis.checks.optimiser.watched_contracts import O16, O17, O18
 from quadlib.diagnosis.evidence.examination import Examination
@@ -18,6 +19,7 @@ from quadlib.diagnosis.subject import Unavailable
 FEWEST_STEPS = 4  # of an epoch whose rates are compared
 FEWEST_EPOCHS, MANY_EPOCHS = 2, 10  # of a run that ended, and of one that goes on
 LATE = ("SWALR",)  # begins when most of the run is over, by design
+FEWEST_OF_A_RUN, LAST_PART, RISEN = 20, 0.7, 3.0  # steps, share of them, times the first rate
 CHANGE = 1.5  # of the rate within an epoch
 
 
@@ -121,3 +123,33 @@ def _calls(scheduler: object) -> int:
     if isinstance(scheduler, ReduceLROnPlateau):
         return last
     return max(last, int(getattr(scheduler, "_step_count", 1)) - 1)
+
+
+@check(O15, "the rate has reached its height when the run ends", phase="later")
+def rises_to_the_end(x: Examination) -> Iterator[Finding]:
+    if x.record.later is None or x.record.later.ended != "finished":
+        raise Unavailable("the end of the run was not seen")
+    for place, optimiser in enumerate(x.record.optimisers):
+        rates = np.array([max(r, default=0.0) for n, r in x.record.log.rates if n == place])
+        if len(rates) < FEWEST_OF_A_RUN or (np.diff(rates) < 0).any():
+            continue
+        rises = np.flatnonzero(np.diff(rates) > 0)
+        if len(rises) < 2 or rises[-1] < LAST_PART * len(rates) or rates[-1] < RISEN * rates[0]:
+            continue
+        height = max(
+            (base for s in x.record.schedulers for base in getattr(s, "base_lrs", ())),
+            default=float(rates[-1]),
+        )
+        yield O15.broken(
+            "warning",
+            "the learning rate still rises when the run ends",
+            f"{type(optimiser).__name__}, {len(rates)} steps",
+            (
+                f"from {rates[0]:.3g} to {rates[-1]:.3g} in {len(rises)} rises, the last one at "
+                f"step {rises[-1] + 1}; its height would be {max(height, rates[-1]):.3g}",
+            ),
+            "count the warm-up in the steps of this run, and call scheduler.step() where its "
+            "numbers mean it: after every step, or after every epoch",
+            ruled_out=("a rate that comes back: it never fell",),
+        )
+        return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,7 +34,7 @@ def places(record: Record) -> dict[str, tuple[Leaf, np.ndarray]]:
         raise Unavailable("no batch was seen whose rows have numbers in the dataset")
     fetch = fetches[0]
     rows = fetch.rows or ()
-    alone = items_alone(record, fetch)
+    alone, again = items_alone(record, fetch), items_alone(record, fetch, seed=1)
     found = {}
     for leaf in fetch.leaves:
         values = fetch.values.get(leaf.path)
@@ -42,6 +44,9 @@ def places(record: Record) -> dict[str, tuple[Leaf, np.ndarray]]:
         if any(part is None or not part.ndim or len(part) != 1 for part in parts):
             continue
         items = [part[0] for part in parts if part is not None]
+        others = [part[leaf.path][0] for part in again if leaf.path in part]
+        if len(items) != len(others) or not all(map(torch.equal, items, others)):
+            continue  # drawn anew each time: an equal value tells no item
         equal = np.array([[same_row(value, item) for value in values] for item in items])
         if equal.any(1).mean() >= FOUND:
             found[leaf.path] = (leaf, equal)
@@ -50,10 +55,18 @@ def places(record: Record) -> dict[str, tuple[Leaf, np.ndarray]]:
     return found
 
 
-def items_alone(record: Record, fetch: Fetch) -> list[dict[str, Tensor]]:
-    """The leaves of each item of a batch, read again and collated alone."""
+def items_alone(
+    record: Record, fetch: Fetch, *, seed: int | None = None
+) -> list[dict[str, Tensor]]:
+    """The leaves of each item of a batch, read again and collated alone; seed: of what is drawn
+    there, else the generators go on from where they are.
+    """
     loader = training_loader(record)
     with same_randomness():
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            torch.manual_seed(seed)
         source = light_copy(loader.dataset)
         try:
             batches = [loader.collate_fn([source[row]]) for row in fetch.rows or ()]

@@ -31,7 +31,9 @@ class Labels:
 
 @fact
 def labels(record: Record) -> Labels:
-    """Whole numbers, one a row, that reach the loss; raises Unavailable where none do."""
+    """Whole numbers, one a row, that reach the loss, and not as the rows of an embedding's table;
+    raises Unavailable where there are none.
+    """
     candidates: dict[str, list[tuple[Fetch, np.ndarray]]] = {}
     for fetch in batches(record):
         for leaf in fetch.leaves:
@@ -44,9 +46,14 @@ def labels(record: Record) -> Labels:
                 continue
             if fetch.rows is None or tuple(values.tolist()) != fetch.rows or len(values) < 2:
                 candidates.setdefault(mark, []).append((fetch, values))
+    first = [item.backward for item in traced(record)]
+    candidates = {
+        mark: kept
+        for mark, kept in candidates.items()
+        if mark not in record.looked_up or _are_targets(first[0], kept[0][1])
+    }
     if not candidates:
         raise Unavailable("no labels reach the loss; declare them with labels=")
-    first = [item.backward for item in traced(record)]
     proven = [mark for mark, kept in candidates.items() if _proves(first[0], kept[0][1])]
     mark = proven[0] if proven else min(candidates, key=lambda m: _variety(candidates[m]))
     kept = candidates[mark]
@@ -98,13 +105,20 @@ def _proves(backward: Backward, values: np.ndarray) -> bool:
     comparison = backward.comparison
     if comparison is None:
         return False
-    own = torch.as_tensor(values)
-    if comparison.targets is not None and torch.equal(comparison.targets.to(own.dtype), own):
+    if _are_targets(backward, values):
         return True
+    own = torch.as_tensor(values)
     mask = comparison.mask
     if mask is not None and mask.shape[0] != mask.shape[1]:  # one column a class
         return len(mask) == len(values) and torch.equal(mask.int().argmax(1), own.long())
     return mask is not None and mask_layout(mask, values) is not None
+
+
+def _are_targets(backward: Backward, values: np.ndarray) -> bool:
+    comparison, own = backward.comparison, torch.as_tensor(values)
+    if comparison is None or comparison.targets is None:
+        return False
+    return torch.equal(comparison.targets.to(own.dtype), own)
 
 
 def mask_layout(mask: torch.Tensor, values: np.ndarray) -> str | None:
