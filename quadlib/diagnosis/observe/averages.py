@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from quadlib.diagnosis.observe.later import Average
@@ -22,8 +23,9 @@ class AverageWatch:
         self._first: dict[int, Tensor] = {}
 
     def start(self) -> None:
-        for parameter in self.record.parameters.values():
-            self._first.setdefault(id(parameter), _sample(parameter).clone())
+        for module in living(nn.Module):
+            for parameter in module.parameters(recurse=False):
+                self._first.setdefault(id(parameter), _sample(parameter).clone())
 
     def measure(self, step: int) -> Iterator[Average]:
         groups = (group for o in self.record.optimisers for group in o.param_groups)
@@ -39,8 +41,10 @@ class AverageWatch:
             shapes = _shapes(module)
             if id(module) in inner or len(own) < FEWEST_TENSORS or shapes not in trained:
                 continue
-            if any(id(p) in moved for p in own):
+            if any(id(p) in moved or id(p) not in self._first for p in own):
                 continue
+            if all(torch.equal(_sample(p), self._first[id(p)]) for p in own):
+                continue  # frozen, or of no concern to the loop
             name, other = trained[shapes]
             pairs = list(zip(own, other.parameters(), strict=True))
             if not all(id(p) in self._first for _, p in pairs):

@@ -35,6 +35,10 @@ class BatchWatch:
         """The mark of a tensor, "" where it is none of a batch."""
         return self._marks.get(id(tensor), "")
 
+    def named(self) -> list[tuple[str, Tensor]]:
+        """The present batches' tensors, and their marks."""
+        return [(self.mark_of(tensor), tensor) for tensor in self._tensors]
+
     def note(
         self,
         step: int,

@@ -103,9 +103,9 @@ class Kept:
 
 @dataclass(frozen=True)
 class Average:
-    """A module with the shapes of a trained one, none of whose weights an optimiser moves. behind:
-    its distance from the trained one, as a share of the way that this one has gone since the first
-    watched backward pass: 1 where it stayed, 0 where it is the same.
+    """A module with the shapes of a trained one, whose weights the loop moves, and no optimiser.
+    behind: its distance from the trained one, as a share of the way that this one has gone since
+    the first watched backward pass: 1 where it stayed, 0 where it is the same.
     """
 
     module: nn.Module

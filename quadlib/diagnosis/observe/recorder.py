@@ -28,6 +28,7 @@ from quadlib.diagnosis.observe.layers import LayerWatch
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
 from quadlib.diagnosis.observe.leaving import AlreadyObserving, EnoughSeen, observing
 from quadlib.diagnosis.observe.logits import read_logits
+from quadlib.diagnosis.observe.masks import read_masks
 from quadlib.diagnosis.observe.names import note_living
 from quadlib.diagnosis.observe.record import (
     Backward,
@@ -188,6 +189,9 @@ class Recorder(Journal):
             for path, tensor in pairs:
                 if tensor.grad_fn is not None:
                     self._outputs[tensor.grad_fn] = (name, path, tensor)
+            if gradient and self._trace is not None:
+                turned = read_masks(self._step, name, module, args[1], self._batches.named())
+                self.record.events.extend(turned)
             if isinstance(module, nn.Embedding):
                 self.record.looked_up |= set(inputs.values()) - {""}
             has_parts = next(module.children(), None) is not None

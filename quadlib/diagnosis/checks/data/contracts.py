@@ -59,6 +59,29 @@ D25 = Contract(
     ),
 )
 
+D26 = Contract(
+    "QL-D26",
+    title="a value stands in for what is missing",
+    what=(
+        "No column or channel of an input holds one and the same value again and again, far from "
+        "all others: -9999, -200, 999 and the like."
+    ),
+    why=(
+        "What was not measured enters mean, deviation and network as a measurement. One such value "
+        "in a hundred can outweigh all that was measured."
+    ),
+    fix="Read it as missing: mask it, leave the sample out, or fill it in from the others.",
+    predicts=("QL-D21", "QL-N04", "QL-P10", "QL-O01", "QL-E10"),
+    example=watched(
+        "loss(model(x), y)",
+        before=(
+            "inputs[torch.rand_like(inputs) < 0.05] = -9999\n"
+            "inputs = (inputs - inputs.mean(0)) / inputs.std(0)\n"
+            "loader = DataLoader(TensorDataset(inputs, labels), batch_size=16)\n"
+        ),
+    ),
+)
+
 D01 = Contract(
     "QL-D01",
     title="samples hold a constant, or another sample's content, in one modality",

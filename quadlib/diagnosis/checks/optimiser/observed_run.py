@@ -8,7 +8,7 @@ import numpy as np
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from quadlib.diagnosis import conventions
-from quadlib.diagnosis.checks.optimiser.contracts import O15
+from quadlib.diagnosis.checks.optimiser.contracts import O05, O15
 from quadlib.diagnosis.checks.optimiser.observed_rates import CYCLIC
 from quadlib.diagnosis.checks.optimiser.watched_contracts import O16, O17, O18
 from quadlib.diagnosis.evidence.examination import Examination
@@ -20,6 +20,7 @@ FEWEST_STEPS = 4  # of an epoch whose rates are compared
 FEWEST_EPOCHS, MANY_EPOCHS = 2, 10  # of a run that ended, and of one that goes on
 LATE = ("SWALR",)  # begins when most of the run is over, by design
 FEWEST_OF_A_RUN, LAST_PART, RISEN = 20, 0.7, 3.0  # steps, share of them, times the first rate
+GONE, MOST_OF_A_RUN = 0.01, 0.5  # of the highest rate; of the steps
 CHANGE = 1.5  # of the rate within an epoch
 
 
@@ -42,7 +43,11 @@ def sawtooth(x: Examination) -> Iterator[Finding]:
         return  # it comes back by design
     first, second = (np.array([rates[0] for _, rates in epoch]) for epoch in whole[-2:])
     places = {place for epoch in whole[-2:] for place, _ in epoch}
-    if len(places) > 1 or len(first) != len(second) or not np.allclose(first, second, rtol=1e-6):
+    if (
+        len(places) > 1
+        or len(first) != len(second)
+        or not np.allclose(first, second, rtol=1e-6, atol=0)
+    ):
         return
     if first.max() < CHANGE * first.min() or first.max() == first.min():
         return
@@ -151,5 +156,32 @@ def rises_to_the_end(x: Examination) -> Iterator[Finding]:
             "count the warm-up in the steps of this run, and call scheduler.step() where its "
             "numbers mean it: after every step, or after every epoch",
             ruled_out=("a rate that comes back: it never fell",),
+        )
+        return
+
+
+@check(O05, "the rate is not gone for most of the run", phase="later")
+def gone_early(x: Examination) -> Iterator[Finding]:
+    if x.record.later is None or x.record.later.ended != "finished":
+        raise Unavailable("the end of the run was not seen")
+    for place, optimiser in enumerate(x.record.optimisers):
+        rates = np.array([max(r, default=0.0) for n, r in x.record.log.rates if n == place])
+        if len(rates) < FEWEST_OF_A_RUN or rates.max() <= 0:
+            continue
+        gone = rates < GONE * rates.max()
+        if gone.mean() < MOST_OF_A_RUN or not gone[-1]:
+            continue
+        first = int(len(rates) - np.argmax(~gone[::-1]))
+        yield O05.broken(
+            "warning",
+            f"the learning rate is gone after {first} of {len(rates)} steps",
+            f"{type(optimiser).__name__}",
+            (
+                f"it was {rates.max():.3g} at its height, and is below {GONE:.0%} of that in "
+                f"{gone.mean():.0%} of the steps; {rates[-1]:.3g} at the end",
+            ),
+            "count the schedule in what it is called with: epochs where step() is called once an "
+            "epoch, steps where it is called in every one",
+            ruled_out=("a rate that comes back: it stays there to the end",),
         )
         return

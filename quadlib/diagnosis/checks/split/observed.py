@@ -85,8 +85,8 @@ def windows_at_hand(x: Examination) -> Iterator[Finding]:
                     f"{share:.0%} of the windows of {name} overlap windows of {own}",
                     f"the variables {own} and {name}",
                     (
-                        "stretches of eight samples and more are equal in both, value for value, "
-                        "at other places of windows that are not equal as a whole",
+                        "stretches of eight samples and more have one course in both, up to the "
+                        "scale of their windows, which are not equal as a whole",
                     ),
                     "divide whole recordings first, and cut each part into windows afterwards",
                     ruled_out=("copies: these windows are not equal as a whole",),

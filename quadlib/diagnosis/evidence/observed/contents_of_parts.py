@@ -10,6 +10,7 @@ MOST_VALUES = 1 << 24  # of what is trained on
 STRETCH = 8  # samples in a row that are equal in both
 LONGEST = 1 << 21  # stretches of what is trained on
 MOST_JUDGED = 256  # samples of what evaluates, whose stretches are looked for
+RESOLVED = 1 << 12  # steps of the ratio of two changes: coarser than float32 rounds
 OVERLAP = 0.2  # share of a sample's stretches, from which it overlaps
 
 
@@ -52,13 +53,21 @@ def _overlap(trained: np.ndarray, judged: np.ndarray) -> float:
 
 
 def _stretches(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, positions): a number that tells a stretch by its values, and whether they all move."""
-    windows = sliding_window_view(np.asarray(series, np.float64), STRETCH, axis=1)
+    """(n, positions): a number that tells a stretch by its shape, the same where a window was
+    shifted and scaled as a whole, and whether it has one: it moves at each place, and not evenly.
+    """
+    steps = np.diff(np.asarray(series, np.float64), axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = steps[:, 1:] / steps[:, :-1]
+    moves = np.isfinite(ratios) & (ratios != 0)
+    mantissa, exponent = np.frexp(np.where(moves, ratios, 1.0))
+    shape = np.rint(mantissa * RESOLVED) + 2 * RESOLVED * exponent
+    windows = sliding_window_view(shape, STRETCH - 2, axis=1)
     number = np.zeros(windows.shape[:2])
-    for place in range(STRETCH):  # in one order, so that equal values give equal numbers
+    for place in range(STRETCH - 2):  # in one order, so that equal values give equal numbers
         number += windows[..., place] * np.cos(place + 1.0)
-    moving = (np.diff(windows, axis=-1) != 0).all(-1)
-    return number, moving & np.isfinite(number)
+    moving = sliding_window_view(moves, STRETCH - 2, axis=1).all(-1)
+    return number, moving & (windows != windows[..., :1]).any(-1)
 
 
 def _series(table: np.ndarray) -> list[np.ndarray]:

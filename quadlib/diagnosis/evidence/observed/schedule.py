@@ -13,6 +13,7 @@ import torch
 
 from quadlib.diagnosis.evidence.observed.dataset import training_loader
 from quadlib.diagnosis.evidence.observed.fact import fact
+from quadlib.diagnosis.evidence.observed.passes import batches
 from quadlib.diagnosis.evidence.observed.roles import steps
 from quadlib.diagnosis.observe.names import unwrapped
 from quadlib.diagnosis.observe.record import OptimiserStep, Record
@@ -25,7 +26,7 @@ EPOCHS_AHEAD = 100  # a warm-up that lasts longer is hardly meant
 @dataclass(frozen=True)
 class Course:
     """rates: (calls + 1, groups), from now on. taken: the steps of the optimiser that it drives.
-    per_step: it was called with every one of them. epoch: batches in one, None where the loader has
+    per_step: it was called with every one of them. epoch: steps in one, None where the loader has
     no length.
     """
 
@@ -53,7 +54,7 @@ def course(record: Record) -> Course:
         if unwrapped(record.optimisers[step.optimiser]) is unwrapped(scheduler.optimizer)
     ]
     try:
-        epoch = len(training_loader(record))
+        epoch = max(1, len(training_loader(record)) // _batches_a_step(record, len(taken)))
     except (TypeError, Unavailable):
         epoch = None
     calls = MOST_CALLS
@@ -71,6 +72,13 @@ def course(record: Record) -> Course:
             rates.append(_rates(twin.optimizer))
     per_step = len(taken) >= 2 and abs(int(scheduler.last_epoch) - len(taken)) <= 1
     return Course(np.array(rates), taken, per_step, epoch, type(scheduler).__name__)
+
+
+def _batches_a_step(record: Record, n_steps: int) -> int:
+    """More than one where gradients are accumulated."""
+    loader = training_loader(record)
+    fetched = sum(f.loader >= 0 and record.loaders[f.loader] is loader for f in batches(record))
+    return max(1, round(fetched / max(n_steps, 1)))
 
 
 def _rates(optimiser: Any) -> list[float]:
