@@ -39,3 +39,17 @@ class Crossed(Event):
     operation: str
     given: tuple[int, ...]
     wanted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class JoinedLogits(Event):
+    """The logits (n, columns) of a traced pass's cross-entropy are one column of each row's own
+    beside others. own: which. share: of the rows whose target it is. factor, others: by what the
+    own column and the others are multiplied before they are joined.
+    """
+
+    own: int
+    columns: int
+    share: float
+    factor: float
+    others: float

@@ -330,3 +330,38 @@ def test_a_temperature_of_one_may_be_a_choice(written, expected):
         train()
     found = {root.code: root.severity for root in seen.diagnosis.roots}
     assert found.get("QL-P03") == ("warning" if expected else "note")
+
+
+@pytest.mark.parametrize(
+    ("turned", "targets", "scaled", "expected"),
+    [
+        (False, lambda n, m: torch.zeros(n).long(), "all", []),
+        (False, lambda n, m: torch.arange(n), "all", ["QL-P22"]),
+        (True, lambda n, m: torch.zeros(n).long(), "all", ["QL-P22"]),
+        (True, lambda n, m: torch.full((n,), m), "all", []),
+        (False, lambda n, m: torch.zeros(n).long(), "negatives", ["QL-P03"]),
+        (False, lambda n, m: torch.zeros(n).long(), "each", []),
+    ],
+)
+def test_what_is_joined_to_negatives_is_the_target_at_one_scale(turned, targets, scaled, expected):
+    def train():
+        x, _ = data()
+        model, tau = network(16), 0.2
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+        queue = normalize(torch.randn(16, 64), dim=0)
+        for n in range(0, len(x), 32):
+            part = x[n : n + 32]
+            a, b = (normalize(model(part + 0.1 * torch.randn_like(part)), dim=1) for _ in range(2))
+            own, others = (a * b.detach()).sum(1, keepdim=True), a @ queue.clone()
+            if scaled == "each":
+                own = own / tau
+            if scaled in ("each", "negatives"):
+                others = others / tau
+            logits = torch.cat([others, own] if turned else [own, others], 1)
+            logits = logits / tau if scaled == "all" else logits
+            optimiser.zero_grad()
+            cross_entropy(logits, targets(len(a), 64)).backward()
+            optimiser.step()
+            queue = torch.cat([b.detach().T, queue], 1)[:, :64]
+
+    assert [code for code in alarms_of(train) if code in ("QL-P22", "QL-P03")] == expected
