@@ -1,4 +1,6 @@
-"""Logits that are joined from each row's own pair and its negatives, read off the loss's graph."""
+"""What a cross-entropy is asked: its targets, and logits that are joined from each row's own pair
+and its negatives, read off the loss's graph.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from quadlib.diagnosis.observe.loss_events import JoinedLogits
+from quadlib.diagnosis.observe.loss_events import ClassTargets, JoinedLogits
 from quadlib.diagnosis.observe.nodes import kept, nodes_behind, passing, plain
 
 FEWEST_OTHERS = 4
@@ -35,6 +37,15 @@ def read_joined(step: int, loss: Tensor) -> Iterator[JoinedLogits]:
             column = 0 if own == 0 else others
             share = float((targets == column).float().mean())
             yield JoinedLogits(step, column, others + 1, share, factors[own], factors[1 - own])
+
+
+def read_targets(step: int, loss: Tensor) -> Iterator[ClassTargets]:
+    """The classes that the cross-entropies of a loss are given."""
+    for node in nodes_behind(loss.grad_fn):
+        targets = kept(node, "_saved_target") if plain(node) == "NllLoss" else None
+        if isinstance(targets, Tensor) and targets.ndim == 1:
+            ignored = targets == kept(node, "_saved_ignore_index")
+            yield ClassTargets(step, targets.detach().masked_fill(ignored, -1).cpu())
 
 
 def _first(node: Any) -> Any:

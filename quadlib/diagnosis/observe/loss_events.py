@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from quadlib.diagnosis.observe.record import Event
 
@@ -53,3 +55,12 @@ class JoinedLogits(Event):
     share: float
     factor: float
     others: float
+
+
+@dataclass(frozen=True)
+class ClassTargets(Event):
+    """What a cross-entropy of a traced pass's loss was given as classes, (n,), without those that
+    it ignores: these are -1 here.
+    """
+
+    classes: Tensor = field(repr=False)

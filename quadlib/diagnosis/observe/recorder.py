@@ -23,7 +23,7 @@ from quadlib.diagnosis.observe.forces import ForceWatch
 from quadlib.diagnosis.observe.gradients import GradientWatch, RowWatch, parameter_step
 from quadlib.diagnosis.observe.graph import read_comparison
 from quadlib.diagnosis.observe.hooks import Hooks
-from quadlib.diagnosis.observe.joined import read_joined
+from quadlib.diagnosis.observe.joined import read_joined, read_targets
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.layers import LayerWatch
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
@@ -245,6 +245,7 @@ class Recorder(Journal):
                 self.record.events += [*read_logits(self._step, loss), *trace.crossed(self._step)]
                 self.record.events += read_singular(self._step, loss)
                 self.record.events += read_joined(self._step, loss)
+                self.record.events += read_targets(self._step, loss)
             self.record.events.append(
                 Backward(
                     self._step,

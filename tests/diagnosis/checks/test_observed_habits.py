@@ -365,3 +365,19 @@ def test_what_is_joined_to_negatives_is_the_target_at_one_scale(turned, targets,
             queue = torch.cat([b.detach().T, queue], 1)[:, :64]
 
     assert [code for code in alarms_of(train) if code in ("QL-P22", "QL-P03")] == expected
+
+
+@pytest.mark.parametrize(("clamped", "expected"), [(True, 1), (False, 0)])
+def test_rows_without_a_class_are_told_to_be_of_none(clamped, expected):
+    def train():
+        x, y = data()
+        y = y.masked_fill(torch.arange(len(y)) % 3 == 0, -1)
+        model = network()
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+        for part, labels in loader_of(x, y):
+            told = labels.clamp(min=0) if clamped else labels
+            optimiser.zero_grad()
+            cross_entropy(model(part), told, ignore_index=-1).backward()
+            optimiser.step()
+
+    assert alarms_of(train) == ["QL-L21"] * expected

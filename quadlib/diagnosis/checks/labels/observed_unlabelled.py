@@ -19,11 +19,15 @@ from quadlib.diagnosis.evidence.observed.dataset import (
 from quadlib.diagnosis.evidence.observed.files import file_columns
 from quadlib.diagnosis.evidence.observed.labels import labels, mask_layout
 from quadlib.diagnosis.evidence.observed.loss_kind import loss_kind
+from quadlib.diagnosis.evidence.observed.passes import traced
 from quadlib.diagnosis.evidence.observed.rows import compared
 from quadlib.diagnosis.finding import Finding
+from quadlib.diagnosis.observe.loss_events import ClassTargets
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
+from quadlib.diagnosis.words import some
 
+AS_THEY_ARE = 0.9  # share of the rows with a class that the loss is told unchanged
 FEWEST_CLASSES = 4  # -1 and 1, or -1, 0 and 1, are ordinary names of two and three classes
 NUMBER = re.compile(r"-?\d+")
 
@@ -53,6 +57,41 @@ def unlabelled_positives(x: Examination) -> Iterator[Finding]:
         ),
         ruled_out=("the labels of the other rows: they are not concerned",),
     )
+
+
+@check(L21, "no watched row of label -1 is told to be of a class", phase="observed")
+def unlabelled_targets(x: Examination) -> Iterator[Finding]:
+    """A -1 that was clamped, or counted from the end, in front of a cross-entropy."""
+    for item in traced(x.record):
+        step = item.backward.step
+        columns = [
+            (fetch.mark(path), value)
+            for fetch in item.fetches
+            for path, value in fetch.values.items()
+            if value.ndim == 1 and not value.is_floating_point() and bool((value == -1).any())
+        ]
+        for mark, own in columns:
+            for event in x.record.of(ClassTargets, step=step):
+                told = event.classes
+                if told.shape != own.shape or len(own.unique()) < FEWEST_CLASSES:
+                    continue
+                without = own == int(NO_CLASS)
+                as_they_are = (told == own)[~without].float().mean()
+                if float(as_they_are) < AS_THEY_ARE or bool((told[without] < 0).any()):
+                    continue
+                classes = told[without].unique().tolist()
+                yield L21.broken(
+                    "error",
+                    f"rows of label -1 are trained on as class {some(classes)}",
+                    f"batch{mark}, and the targets of a cross-entropy",
+                    (
+                        f"{int(without.sum())} of {len(own)} rows of the batch have label -1; the "
+                        "loss is told a class of each of them, and the other rows' own",
+                    ),
+                    "cross_entropy(logits, labels, ignore_index=-1), or leave these rows out",
+                    ruled_out=("the labels of the other rows: the loss is given them unchanged",),
+                )
+                return
 
 
 @check(L21, "no class of the watched files is the one without a class", phase="observed")
