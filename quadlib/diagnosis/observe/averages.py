@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -35,25 +36,38 @@ class AverageWatch:
             for name, module in reversed(self.record.modules.items())
             if all(id(p) in moved for p in module.parameters())
         }
-        inner: set[int] = set()
-        for module in living(nn.Module):
-            own = list(module.parameters())
-            shapes = _shapes(module)
-            if id(module) in inner or len(own) < FEWEST_TENSORS or shapes not in trained:
+        found = [
+            (module, *trained[shapes])
+            for module in living(nn.Module)
+            if (shapes := _shapes(module)) in trained and self._follows(module, moved)
+        ]
+        inner = {
+            id(part) for module, _, _ in found for part in module.modules() if part is not module
+        }
+        for module, name, other in found:
+            pairs = list(zip(module.parameters(), other.parameters(), strict=True))
+            if id(module) in inner or not all(id(p) in self._first for _, p in pairs):
                 continue
-            if any(id(p) in moved or id(p) not in self._first for p in own):
-                continue
-            if all(torch.equal(_sample(p), self._first[id(p)]) for p in own):
-                continue  # frozen, or of no concern to the loop
-            name, other = trained[shapes]
-            pairs = list(zip(own, other.parameters(), strict=True))
-            if not all(id(p) in self._first for _, p in pairs):
-                continue
-            gone = sum(float((_sample(p) - self._first[id(p)]).square().sum()) for _, p in pairs)
-            apart = sum(float((_sample(a) - _sample(p)).square().sum()) for a, p in pairs)
+            gone = _distance((_sample(p), self._first[id(p)]) for _, p in pairs)
+            apart = _distance((_sample(a), _sample(p)) for a, p in pairs)
+            own = _distance((_sample(a), self._first[id(a)]) for a, _ in pairs)
             if gone > 0:
-                inner |= {id(part) for part in module.modules()}
-                yield Average(module, name, (apart / gone) ** 0.5, step)
+                yield Average(module, name, apart / gone, own / gone, step)
+
+    def _follows(self, module: nn.Module, moved: set[int]) -> bool:
+        """Whether a module has several weights, which lived at the start, no optimiser moves, and
+        the loop has moved since.
+        """
+        own = list(module.parameters())
+        if len(own) < FEWEST_TENSORS or any(
+            id(p) in moved or id(p) not in self._first for p in own
+        ):
+            return False
+        return any(not torch.equal(_sample(p), self._first[id(p)]) for p in own)
+
+
+def _distance(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    return math.sqrt(sum(float((one - other).square().sum()) for one, other in pairs))
 
 
 def _sample(parameter: Tensor) -> Tensor:

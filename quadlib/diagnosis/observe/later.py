@@ -105,12 +105,14 @@ class Kept:
 class Average:
     """A module with the shapes of a trained one, whose weights the loop moves, and no optimiser.
     behind: its distance from the trained one, as a share of the way that this one has gone since
-    the first watched backward pass: 1 where it stayed, 0 where it is the same.
+    the first watched backward pass: 1 where it stayed, 0 where it is the same. gone: how far it has
+    gone itself, by the same measure.
     """
 
     module: nn.Module
     trained: str
     behind: float
+    gone: float
     step: int
 
 

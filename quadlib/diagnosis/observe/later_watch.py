@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
-from quadlib.diagnosis.observe.at_hand import frames_within
+from quadlib.diagnosis.observe.at_hand import OURS, frames_within
 from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.evaluations import EvaluationWatch
 from quadlib.diagnosis.observe.journal import Journal
@@ -129,7 +129,9 @@ class LaterWatch:
             trained = {id(parameter) for parameter in self.trained.values()}
             held = [p for group in optimiser.param_groups for p in group["params"]]
             moves = sum(id(p) in trained and p.grad is not None for p in held)
-            names = [f.f_code.co_name for f in frames_within(sys._getframe(), self._frame)]
+            frames = frames_within(sys._getframe(), self._frame)
+            own = [f for f in frames if not f.f_globals.get("__name__", "").startswith(OURS)]
+            names = [f.f_code.co_name for f in own]
             parts = conventions.PROBE_NAMES
             probe = next((n for n in names if any(part in n.lower() for part in parts)), "")
             if probe and moves:

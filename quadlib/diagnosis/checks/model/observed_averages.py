@@ -14,7 +14,7 @@ from quadlib.diagnosis.subject import Unavailable
 
 FEWEST_STEPS = 4
 TAKEN_OVER = 0.05  # share of the way, within which a copy is the weights; 0 is a copy on purpose
-STAYED = 0.8
+STAYED, LEFT = 0.8, 0.3  # of the way that the weights have gone
 ENOUGH_STEPS = 40  # from which an average that is evaluated should have left its start
 
 
@@ -47,7 +47,12 @@ def stayed_behind(x: Examination) -> Iterator[Finding]:
     for average in seen.averages:
         loaded = [load.module for load in seen.loads]
         still = any(module is average.module for module in (*seen.still, *loaded))
-        if average.step >= ENOUGH_STEPS and average.behind > STAYED and not still:
+        if (
+            average.step >= ENOUGH_STEPS
+            and average.behind > STAYED
+            and average.gone < LEFT
+            and not still
+        ):
             kind = type(average.module).__name__
             yield N24.broken(
                 "warning",

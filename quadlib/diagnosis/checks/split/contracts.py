@@ -174,7 +174,7 @@ S13 = Contract(
         "Mean and deviation, or lowest and highest value, that the inputs were scaled by are those "
         "of train. Judged where the loop's variables hold the samples of both: over all together "
         "every column has mean 0 and variance 1, or runs from 0 to 1, and over those of train not. "
-        "A note where train itself is less than 0.1 of a standard deviation, or of the range, off."
+        "A note where train is less than a quarter of a standard deviation, or of the range, off."
     ),
     why=(
         "What is tested has taken part in the preparation: the score is not that of samples which "

@@ -18,7 +18,7 @@ FEWEST_COLUMNS = 2
 FEWEST_DISTINCT = 10  # values of a column; others may be codes, whose ends are 0 and 1 anyway
 MOST_COLUMNS_OTHERWISE = 0.1  # columns that are constant, or were left as they are
 EXACT = 1e-4  # float32 sums
-MATTERS = 0.1  # from which a score can notice; less is a note
+MATTERS = 0.25  # from which a score can notice; less is a note
 APART = 10.0  # times that, which train's own figures are away
 
 
