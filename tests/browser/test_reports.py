@@ -212,7 +212,7 @@ def test_the_gallery_filters_and_links(run, open_page):
 
 
 def test_pinned_runs_stay_and_are_compared(tmp_path, open_page):
-    for number, name in enumerate(("one", "a second", "third")):
+    for number, name in reversed(list(enumerate(("one", "a second", "third")))):  # newest last
         run = Run.create(TrainSettings(run=name, outputs=str(tmp_path)))
         settings = TrainSettings(epochs=10 + number).model_dump()
         run.update(status="done", settings=settings, created=f"2026-01-0{3 - number}T10:00")

@@ -108,7 +108,7 @@ def test_looking_whether_a_run_is_held_never_keeps_its_holder_out(settings):
     stop = threading.Event()
 
     def look():
-        while not stop.is_set():
+        while not stop.wait(0.002):  # as galleries and commands look, not without a pause
             is_held(run.path(".lock"))
 
     threads = [threading.Thread(target=look) for _ in range(4)]

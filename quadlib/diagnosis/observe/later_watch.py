@@ -27,7 +27,7 @@ from quadlib.diagnosis.observe.probes import ProbeWatch
 from quadlib.diagnosis.observe.states import loaded_onto_itself
 
 MOST_RUNS = 64
-SHORT_SECONDS = 20.0  # a script that ends by then is watched to its end
+SHORT_SECONDS = 10.0  # a script that ends by then is watched to its end
 MOST_ROWS = 1 << 20  # of all runs together, whose labels and checksums are kept
 MOST_MODULES = 16
 
