@@ -41,8 +41,7 @@ class Comparison:
     """The rows that a loss compares, (n, d) and (m, d), as they were before the comparison.
 
     how: the operation. scale: the factor by which a product is multiplied on its way to the softmax
-    (1 / temperature times the rows' norms where they are equal); scale_written: whether something
-    does, be it by 1. softmax: whether one follows.
+    (1 / temperature times the rows' norms where they are equal). softmax: whether one follows.
     targets: the class that a cross-entropy was given for each row; log_odds: what its softmax
     gave, (n, k). mask: who is a positive of whom, where the loss multiplies with such a matrix.
     same: both sides are one tensor. by: "product", "distance" or "outputs" where no comparison was
@@ -64,7 +63,6 @@ class Comparison:
     log_odds: Tensor | None = field(default=None, repr=False)
     dtype: str = "float32"
     pairs: Pairs | None = None
-    scale_written: bool = False
 
     @property
     def norms(self) -> tuple[float, float]:
@@ -102,12 +100,11 @@ def read_comparison(loss: Tensor, outputs: Mapping[Any, Output]) -> Comparison |
         name = plain(node)
         behind = _nearest_outputs(node, outputs)
         by = "distance" if "Dist" in name else "product"
-        factor, written = _factor_above(node, parents)
         return Comparison(
-            _rows(left), _rows(right), name, by, factor, softmax,
+            _rows(left), _rows(right), name, by, _factor_above(node, parents), softmax,
             _one_source(node) or (len(behind) < 2 and _equal(left, right)), targets, mask,
             tuple(dict.fromkeys((module, path) for module, path, _ in behind)), log_odds,
-            str(left.dtype).removeprefix("torch."), read_pairs(above, parents), written,
+            str(left.dtype).removeprefix("torch."), read_pairs(above, parents),
         )  # fmt: skip
     if not frontier:
         return None
@@ -283,11 +280,9 @@ def _nearest_outputs(node: Any, outputs: Mapping[Any, Output]) -> list[Output]:
     return nearest
 
 
-def _factor_above(node: Any, parents: dict[Any, list[Any]]) -> tuple[float, bool]:
-    """The factor by which a product is multiplied on its way to the softmax; whether there is one,
-    be it 1.
-    """
-    factor, written = 1.0, False
+def _factor_above(node: Any, parents: dict[Any, list[Any]]) -> float:
+    """The factor by which a product is multiplied on its way to the softmax."""
+    factor = 1.0
     for _ in range(12):
         above = parents.get(node, [])
         scaling = next((other for other in above if _scalar_of(other) is not None), None)
@@ -295,12 +290,12 @@ def _factor_above(node: Any, parents: dict[Any, list[Any]]) -> tuple[float, bool
             value = _scalar_of(scaling)
             assert value is not None
             factor = factor * value if scaling.name().startswith("Mul") else factor / value
-            node, written = scaling, True
+            node = scaling
             continue
         node = next((other for other in above if plain(other) in REARRANGING), None)
         if node is None:
             break
-    return factor, written
+    return factor
 
 
 def _scalar_of(node: Any) -> float | None:

@@ -10,7 +10,6 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from quadlib.diagnosis.doors import observe
 from tests.diagnosis.checks.test_observed_runs import alarms_of
 
 CLASSES, WIDTH, ROWS = 4, 12, 320
@@ -310,26 +309,6 @@ def test_a_dropout_of_nothing_may_stay_in_training_mode():
                 model(part)
 
     assert alarms_of(train) == []
-
-
-@pytest.mark.parametrize(("written", "expected"), [(True, 0), (False, 1)])
-def test_a_temperature_of_one_may_be_a_choice(written, expected):
-    def train():
-        x, _ = data()
-        model = network(16)
-        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
-        tau = 1.0
-        for (part,) in DataLoader(TensorDataset(x), 32, shuffle=True):
-            a, b = (normalize(model(part + 0.1 * torch.randn_like(part)), dim=1) for _ in range(2))
-            logits = a @ b.T
-            optimiser.zero_grad()
-            cross_entropy(logits / tau if written else logits, torch.arange(len(a))).backward()
-            optimiser.step()
-
-    with observe(steps=8) as seen:
-        train()
-    found = {root.code: root.severity for root in seen.diagnosis.roots}
-    assert found.get("QL-P03") == ("warning" if expected else "note")
 
 
 @pytest.mark.parametrize(

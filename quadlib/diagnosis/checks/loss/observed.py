@@ -116,10 +116,8 @@ def temperature(x: Examination) -> Iterator[Finding]:
         evidence.append(
             f"two cosines that differ by 0.1 have odds of e^{0.1 * scale:.0f}; usual is 0.05 to 0.5"
         )
-    # a temperature of 1 that somebody wrote is a choice, if seldom a good one
-    meant = 0.99 < scale < 1.01 and c.scale_written
     yield P03.broken(
-        "note" if meant else "warning",
+        "warning",
         title,
         "between the similarities and the softmax",
         tuple(evidence),
