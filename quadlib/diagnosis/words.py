@@ -32,3 +32,8 @@ def power_of_ten(exponent: float) -> str:
     if exponent == -math.inf:
         return "0"
     return f"{10**exponent:.2g}" if exponent > -6 else f"1e{math.floor(exponent)}"
+
+
+def has_part(name: str, parts: tuple[str, ...]) -> bool:
+    """Whether one of these, in lower case, is a part of a name."""
+    return any(part in name.lower() for part in parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
@@ -12,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-LIBRARIES = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
-OURS = "quadlib.diagnosis"
+from quadlib.diagnosis.observe.frames import is_library, is_ours
+
 FEWEST_ROWS = 8
 MOST_PARTS = 8  # of a tuple or list, that are looked into
 MOST_OBJECTS = 5000
@@ -28,8 +27,7 @@ def arrays_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
     seen: set[int] = set()
     found: list[tuple[str, Any]] = []
     for frame in frames:
-        code = frame.f_code.co_filename
-        if code.startswith(LIBRARIES) or frame.f_globals.get("__name__", "").startswith(OURS):
+        if is_library(frame) or is_ours(frame):
             continue
         for name, value in [*frame.f_globals.items(), *frame.f_locals.items()]:
             if not name.startswith("__"):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from types import FrameType, TracebackType
+from collections.abc import Iterable
+from types import FrameType
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from quadlib.diagnosis.conventions import BATCH_LABELS, EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.arrays import arrays_at_hand
+from quadlib.diagnosis.observe.frames import OURS, is_ours
 from quadlib.diagnosis.observe.record import Record
-
-OURS = "quadlib.diagnosis"  # what watches the loop has counts of its own
 
 
 def note_at_hand(record: Record, frames: Iterable[FrameType]) -> None:
@@ -26,30 +25,13 @@ def note_at_hand(record: Record, frames: Iterable[FrameType]) -> None:
     record.named_arrays = arrays_at_hand(frames)
 
 
-def frames_of(traceback: TracebackType | None) -> Iterator[FrameType]:
-    """The frames that an exception left, outermost first."""
-    while traceback is not None:
-        yield traceback.tb_frame
-        traceback = traceback.tb_next
-
-
-def frames_within(frame: FrameType | None, outermost: FrameType) -> list[FrameType]:
-    """The frames from the outermost one inwards to this one."""
-    frames: list[FrameType] = []
-    while frame is not None:
-        frames.append(frame)
-        frame = None if frame is outermost else frame.f_back
-    return frames[::-1]
-
-
 def variables_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
     """The variables of these frames, and what their values hold, by name."""
     pairs: list[tuple[str, Any]] = []
     for frame in frames:
-        variables = {**frame.f_globals, **frame.f_locals}
-        if variables.get("__name__", "").startswith(OURS):
-            variables = {}
-        for name, value in list(variables.items()):
+        if is_ours(frame):
+            continue
+        for name, value in {**frame.f_globals, **frame.f_locals}.items():
             pairs.append((name, value))
             module = type(value).__module__
             if module.startswith(OURS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,9 +36,9 @@ class BatchWatch:
         """The mark of a tensor, "" where it is none of a batch."""
         return self._marks.get(id(tensor), "")
 
-    def named(self) -> list[tuple[str, Tensor]]:
+    def named(self) -> Iterator[tuple[str, Tensor]]:
         """The present batches' tensors, and their marks."""
-        return [(self.mark_of(tensor), tensor) for tensor in self._tensors]
+        return ((self.mark_of(tensor), tensor) for tensor in self._tensors)
 
     def note(
         self,

@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from quadlib.diagnosis.observe.loss_events import ClassTargets, JoinedLogits
-from quadlib.diagnosis.observe.nodes import kept, nodes_behind, passing, plain
+from quadlib.diagnosis.observe.nodes import kept, passing, plain
 
 FEWEST_OTHERS = 4
 
 
-def read_joined(step: int, loss: Tensor) -> Iterator[JoinedLogits]:
+def read_joined(step: int, nodes: list[Any]) -> Iterator[JoinedLogits]:
     """The cross-entropies whose logits (n, 1 + m) join one column, (n, 1), to others."""
-    for node in nodes_behind(loss.grad_fn):
+    for node in nodes:
         targets = kept(node, "_saved_target") if plain(node) == "NllLoss" else None
         if not isinstance(targets, Tensor):
             continue
@@ -39,9 +39,9 @@ def read_joined(step: int, loss: Tensor) -> Iterator[JoinedLogits]:
             yield JoinedLogits(step, column, others + 1, share, factors[own], factors[1 - own])
 
 
-def read_targets(step: int, loss: Tensor) -> Iterator[ClassTargets]:
+def read_targets(step: int, nodes: list[Any]) -> Iterator[ClassTargets]:
     """The classes that the cross-entropies of a loss are given."""
-    for node in nodes_behind(loss.grad_fn):
+    for node in nodes:
         targets = kept(node, "_saved_target") if plain(node) == "NllLoss" else None
         if isinstance(targets, Tensor) and targets.ndim == 1:
             ignored = targets == kept(node, "_saved_ignore_index")

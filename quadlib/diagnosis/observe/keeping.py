@@ -24,6 +24,7 @@ from quadlib.diagnosis.observe.states import (
     statistics_left_out,
     weights_in,
 )
+from quadlib.diagnosis.words import has_part
 
 MOST_LOOKS = 64  # at the loop's variables
 MOST_FIGURES = 64  # of a look
@@ -125,6 +126,6 @@ def figures_at_hand(pairs: list[tuple[str, Any]]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, value in pairs:
         number = type(value) in (int, float) or isinstance(value, np.floating)
-        if number and any(part in name.lower() for part in FIGURES) and len(figures) < MOST_FIGURES:
+        if number and has_part(name, FIGURES) and len(figures) < MOST_FIGURES:
             figures[name] = float(value)
     return figures

@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
-from quadlib.diagnosis.observe.at_hand import OURS, frames_within
 from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.evaluations import EvaluationWatch
+from quadlib.diagnosis.observe.frames import frames_within, is_ours
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.keeping import KeepingWatch
 from quadlib.diagnosis.observe.later import Later, Run
@@ -25,6 +25,7 @@ from quadlib.diagnosis.observe.neighbours import NeighbourWatch
 from quadlib.diagnosis.observe.pairings import PairWatch, checksums
 from quadlib.diagnosis.observe.probes import ProbeWatch
 from quadlib.diagnosis.observe.states import loaded_onto_itself
+from quadlib.diagnosis.words import has_part
 
 MOST_RUNS = 64
 SHORT_SECONDS = 10.0  # a script that ends by then is watched to its end
@@ -130,10 +131,8 @@ class LaterWatch:
             held = [p for group in optimiser.param_groups for p in group["params"]]
             moves = sum(id(p) in trained and p.grad is not None for p in held)
             frames = frames_within(sys._getframe(), self._frame)
-            own = [f for f in frames if not f.f_globals.get("__name__", "").startswith(OURS)]
-            names = [f.f_code.co_name for f in own]
-            parts = conventions.PROBE_NAMES
-            probe = next((n for n in names if any(part in n.lower() for part in parts)), "")
+            names = [f.f_code.co_name for f in frames if not is_ours(f)]
+            probe = next((n for n in names if has_part(n, conventions.PROBE_NAMES)), "")
             if probe and moves:
                 self.later.moved_by_probes.append((probe, moves))
 

@@ -8,16 +8,16 @@ from typing import Any
 from torch import Tensor
 
 from quadlib.diagnosis.observe.loss_events import OddLogits
-from quadlib.diagnosis.observe.nodes import kept, nodes_behind, passing, plain
+from quadlib.diagnosis.observe.nodes import kept, passing, plain
 
 # Functions of a result that has lost what a softmax reads: that of a softmax lies between 0 and 1.
 SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Relu": "relu"}
 TAKES_LOGITS = ("LogSoftmax", "BinaryCrossEntropyWithLogits")
 
 
-def read_logits(step: int, loss: Tensor) -> Iterator[OddLogits]:
+def read_logits(step: int, nodes: list[Any]) -> Iterator[OddLogits]:
     """The softmaxes of a loss that are given something else than logits over classes."""
-    for node in nodes_behind(loss.grad_fn):
+    for node in nodes:
         name = plain(node)
         if name in TAKES_LOGITS:
             before = _before(node)

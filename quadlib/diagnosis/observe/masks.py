@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
 from quadlib.diagnosis.observe.record import Event
+from quadlib.diagnosis.words import has_part
 
 KEYS = ("src_key_padding_mask", "key_padding_mask", "memory_key_padding_mask")  # True: left out
 LAYERS = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -40,6 +41,7 @@ def read_masks(
     """leaves: (mark, tensor) of the batch."""
     if not isinstance(module, LAYERS):
         return
+    leaves = list(leaves)
     for key in KEYS:
         mask = kwargs.get(key)
         if not isinstance(mask, Tensor) or mask.ndim != 2 or mask.dtype != torch.bool:
@@ -52,7 +54,11 @@ def read_masks(
             ):
                 continue
             part = mask[:, mask.shape[1] - leaf.shape[1] :]  # a token may stand in front
-            named = _says_what_is_there(mark) and leaf.ndim == 2 and not leaf.is_floating_point()
+            named = (
+                has_part(mark, conventions.PRESENT_WORDS)
+                and leaf.ndim == 2
+                and not leaf.is_floating_point()
+            )
             there = leaf.bool() if named else ~_blank(leaf)
             if not bool(there.any()) or bool(there.all()):
                 continue
@@ -60,10 +66,6 @@ def read_masks(
             if agree >= AGREE and float((part == ~there).float().mean()) < SELDOM:
                 yield TurnedMask(step, name, key, mark, named, agree)
                 return
-
-
-def _says_what_is_there(mark: str) -> bool:
-    return any(word in mark.lower() for word in conventions.PRESENT_WORDS)
 
 
 def _blank(leaf: Tensor) -> Tensor:

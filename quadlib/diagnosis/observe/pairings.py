@@ -9,7 +9,6 @@ them. Nothing is looked at in training steps.
 from __future__ import annotations
 
 import sys
-import sysconfig
 from types import FrameType
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import _disable_current_modes
 
+from quadlib.diagnosis.observe.frames import is_library, is_ours
 from quadlib.diagnosis.observe.later import Later, Pairing, Run
 
 MOST_EVENTS = 2_000_000
@@ -29,8 +29,6 @@ MOST_RUNS = 16
 SAME_SUM = 1e-4  # relative difference of two checksums of one row: float32 sums
 OWN = 6.0  # standard deviations from which two layouts of rows belong together
 CHANCE = 3.0  # down from which they do not
-LIBRARIES = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
-OURS = "quadlib.diagnosis"
 
 
 class PairWatch:
@@ -67,13 +65,13 @@ class PairWatch:
             self.stop()
         elif event == "call" and self._runs:
             self._handed(frame)
-        elif event == "return" and not frame.f_code.co_filename.startswith(LIBRARIES):
+        elif event == "return" and not is_library(frame):
             self._ended(frame)
 
     def _handed(self, frame: FrameType) -> None:
         code = frame.f_code
         count = code.co_argcount + code.co_kwonlyargcount
-        if count < 2 or frame.f_globals.get("__name__", "").startswith(OURS):
+        if count < 2 or is_ours(frame):
             return
         values = [frame.f_locals.get(name) for name in code.co_varnames[:count]]
         tables = [value for value in values if _is_table(value)]

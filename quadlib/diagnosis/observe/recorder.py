@@ -15,20 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadlib.diagnosis.observe.at_hand import frames_of, note_at_hand
+from quadlib.diagnosis.observe.at_hand import note_at_hand
 from quadlib.diagnosis.observe.batches import BatchWatch
 from quadlib.diagnosis.observe.digests import note_digests
 from quadlib.diagnosis.observe.evaluations import scales_of
 from quadlib.diagnosis.observe.forces import ForceWatch
+from quadlib.diagnosis.observe.frames import frames_of
 from quadlib.diagnosis.observe.gradients import GradientWatch, RowWatch, parameter_step
 from quadlib.diagnosis.observe.graph import read_comparison
 from quadlib.diagnosis.observe.hooks import Hooks
-from quadlib.diagnosis.observe.joined import read_joined, read_targets
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.layers import LayerWatch
 from quadlib.diagnosis.observe.leaves import describe, tensors_in
 from quadlib.diagnosis.observe.leaving import AlreadyObserving, EnoughSeen, observing
-from quadlib.diagnosis.observe.logits import read_logits
+from quadlib.diagnosis.observe.loss_graph import read_loss
 from quadlib.diagnosis.observe.masks import read_masks
 from quadlib.diagnosis.observe.names import note_living
 from quadlib.diagnosis.observe.record import (
@@ -38,7 +38,6 @@ from quadlib.diagnosis.observe.record import (
     OptimiserStep,
     ScalerStep,
 )
-from quadlib.diagnosis.observe.singular import read_singular
 from quadlib.diagnosis.observe.stored import stored_in
 from quadlib.diagnosis.observe.trace import MODULE, Trace
 
@@ -154,9 +153,8 @@ class Recorder(Journal):
         with self.looking():
             if not any(item is loader for item in self.record.loaders):
                 self.record.loaders.append(loader)
-                self.record.stored += (
-                    stored_in(getattr(loader, "dataset", None)) if training else []
-                )
+                if training:
+                    self.record.stored += stored_in(getattr(loader, "dataset", None))
             place = next(n for n, item in enumerate(self.record.loaders) if item is loader)
             self._batches.note(self._step, place, tensors_in(batch), rows, training, self._trace)
 
@@ -242,10 +240,7 @@ class Recorder(Journal):
                 self._step, loss, trace.comparisons, self._outputs
             )
             if trace is not None:
-                self.record.events += [*read_logits(self._step, loss), *trace.crossed(self._step)]
-                self.record.events += read_singular(self._step, loss)
-                self.record.events += read_joined(self._step, loss)
-                self.record.events += read_targets(self._step, loss)
+                self.record.events += [*trace.crossed(self._step), *read_loss(self._step, loss)]
             self.record.events.append(
                 Backward(
                     self._step,

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from quadlib.diagnosis.observe.loss_events import Singular
-from quadlib.diagnosis.observe.nodes import kept, nodes_behind, plain
+from quadlib.diagnosis.observe.nodes import kept, plain
 
 # Node -> what it kept, and how far that is from the edge.
 EDGES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
@@ -20,11 +20,11 @@ EDGES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
-def read_singular(step: int, loss: Tensor) -> Iterator[Singular]:
+def read_singular(step: int, nodes: list[Any]) -> Iterator[Singular]:
     """How near each such function of a traced loss comes to the edge where its derivative is
     infinite; of those that can reach it.
     """
-    for node in nodes_behind(loss.grad_fn):
+    for node in nodes:
         if plain(node) not in EDGES:
             continue
         attribute, distance = EDGES[plain(node)]

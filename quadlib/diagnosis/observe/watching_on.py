@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from quadlib.diagnosis.observe.at_hand import frames_of, frames_within
+from quadlib.diagnosis.observe.frames import frames_of, frames_within
 from quadlib.diagnosis.observe.later import Later
 from quadlib.diagnosis.observe.later_watch import LaterWatch
 from quadlib.diagnosis.observe.leaving import EnoughSeen

@@ -12,6 +12,7 @@ from quadlib.diagnosis.evidence.observed.later import later
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
+from quadlib.diagnosis.words import has_part
 
 FEWEST_FIGURES = 3
 START, LARGE = (0.0, -1.0, 1.0), 1e3  # what a best is before there is any, or infinite
@@ -20,12 +21,12 @@ START, LARGE = (0.0, -1.0, 1.0), 1e3  # what a best is before there is any, or i
 @check(C05, "what the loop's variables call best is its best figure", phase="later")
 def best_figure(x: Examination) -> Iterator[Finding]:
     looks = later(x).figures
-    bests = {name for look in looks for name in look if _has(name, conventions.BEST_NAMES)}
+    bests = {name for look in looks for name in look if has_part(name, conventions.BEST_NAMES)}
     if not bests:
         raise Unavailable("no variable is named as the best of a figure")
     for name in sorted(bests):
-        higher = _has(name, conventions.HIGHER_IS_BETTER)
-        if higher == _has(name, conventions.LOWER_IS_BETTER):
+        higher = has_part(name, conventions.HIGHER_IS_BETTER)
+        if higher == has_part(name, conventions.LOWER_IS_BETTER):
             continue  # the name does not say which is best
         values = _changes([look[name] for look in looks if name in look])
         finite = [value for value in values if math.isfinite(value)]
@@ -67,7 +68,7 @@ def _broken(name: str, evidence: str) -> Finding:
 
 
 def _followed(name: str, looks: list[dict[str, float]]) -> tuple[str, list[float]]:
-    """The figure whose best a variable holds: its name without the word, or with an end cut off."""
+    """The figure whose best a variable holds, which has its name without that word."""
     own = name.lower()
     for part in conventions.BEST_NAMES:
         own = own.replace(part, "").strip("_")
@@ -79,7 +80,3 @@ def _followed(name: str, looks: list[dict[str, float]]) -> tuple[str, list[float
 def _changes(values: list[float]) -> list[float]:
     """The values without those that repeat the one before."""
     return [v for n, v in enumerate(values) if not n or v != values[n - 1]]
-
-
-def _has(name: str, parts: tuple[str, ...]) -> bool:
-    return any(part in name.lower() for part in parts)

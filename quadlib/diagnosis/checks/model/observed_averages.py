@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from quadlib.diagnosis import conventions
-from quadlib.diagnosis.checks.model.contracts import N24, N25
+from quadlib.diagnosis.checks.model.watched_contracts import N24, N25
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.later import later
 from quadlib.diagnosis.finding import Finding

@@ -36,3 +36,54 @@ N23 = Contract(
     predicts=("QL-N04", "QL-P06", "QL-P10", "QL-P22", "QL-P25", "QL-P26"),
     example=watched("loss(model(x.reshape(x.shape[::-1]).T), y)"),
 )
+
+N24 = Contract(
+    "QL-N24",
+    title="an average of the weights does not average",
+    what=(
+        "A copy of the trained network that the loop moves stays between its start and the trained "
+        "weights: it neither takes these over in every step, nor, where it is evaluated at the end "
+        "of the run, lies still where it began."
+    ),
+    why=(
+        "With m and 1 - m exchanged a momentum encoder is the trained one a step ago, and what it "
+        "should steady is gone. With a decay of 0.9999 it needs some 10,000 steps to follow at "
+        "all; a score of it before that is one of random weights."
+    ),
+    fix="average = m * average + (1 - m) * weights, with 1 / (1 - m) a small part of the steps.",
+    predicts=("QL-P10", "QL-E10"),
+    example=(
+        watched(
+            "cross_entropy(model(views(x)[0]) @ teacher(x).T / 0.1, torch.arange(len(x)))",
+            before="import copy\nteacher = copy.deepcopy(model).requires_grad_(False)\n",
+            each_step=(
+                "for old, new in zip(teacher.parameters(), model.parameters()):\n"
+                "    old.data = 0.01 * old.data + 0.99 * new.data\n"
+            ),
+        )
+    ),
+)
+
+N25 = Contract(
+    "QL-N25",
+    title="a teacher is the student itself",
+    what=(
+        "What the model calls a teacher, target or momentum encoder is another module than the one "
+        "that is trained, not a second name of it."
+    ),
+    why=(
+        "teacher = student copies nothing: both names are one module. Frozen as a teacher it takes "
+        "the student with it, and its update does nothing."
+    ),
+    fix="teacher = copy.deepcopy(student), and freeze the copy.",
+    predicts=("QL-N01", "QL-N03", "QL-P10", "QL-O04", "QL-O12", "QL-E10"),
+    example=watched(
+        "loss(model(x), y) + loss(model.head(model.target_encoder(x)), y)",
+        before=(
+            "model.target_encoder = model.body\n"
+            "model.head = nn.Linear(16, 16)\n"
+            "model.target_encoder.requires_grad_(False)\n"
+            "optimizer = torch.optim.AdamW(model.head.parameters(), lr=1e-3)\n"
+        ),
+    ),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -15,6 +16,7 @@ from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
+from quadlib.diagnosis.words import has_part
 
 FEWEST_STEPS = 4  # of an epoch whose rates are compared
 FEWEST_EPOCHS, MANY_EPOCHS = 2, 10  # of a run that ended, and of one that goes on
@@ -70,7 +72,7 @@ def wrong_sense(x: Examination) -> Iterator[Finding]:
         raise Unavailable("no scheduler was told a figure")
     for item in told:
         higher, lower = (
-            sorted(word for word in item.words if _has(word, names))
+            sorted(word for word in item.words if has_part(word, names))
             for names in (conventions.HIGHER_IS_BETTER, conventions.LOWER_IS_BETTER)
         )
         mode = item.scheduler.mode
@@ -91,10 +93,6 @@ def wrong_sense(x: Examination) -> Iterator[Finding]:
             f"give it mode={'max' if mode == 'min' else 'min'}",
         )
         return
-
-
-def _has(word: str, names: tuple[str, ...]) -> bool:
-    return any(name in word.lower() for name in names)
 
 
 @check(O18, "the schedulers of the watched optimisers are called", phase="later")
@@ -130,13 +128,22 @@ def _calls(scheduler: object) -> int:
     return max(last, int(getattr(scheduler, "_step_count", 1)) - 1)
 
 
-@check(O15, "the rate has reached its height when the run ends", phase="later")
-def rises_to_the_end(x: Examination) -> Iterator[Finding]:
+def _whole_runs(x: Examination) -> Iterator[tuple[Any, np.ndarray]]:
+    """Each optimiser that took enough steps, and its highest rate at each of them; raises
+    Unavailable where the loop was left before its end.
+    """
     if x.record.later is None or x.record.later.ended != "finished":
         raise Unavailable("the end of the run was not seen")
     for place, optimiser in enumerate(x.record.optimisers):
         rates = np.array([max(r, default=0.0) for n, r in x.record.log.rates if n == place])
-        if len(rates) < FEWEST_OF_A_RUN or (np.diff(rates) < 0).any():
+        if len(rates) >= FEWEST_OF_A_RUN:
+            yield optimiser, rates
+
+
+@check(O15, "the rate has reached its height when the run ends", phase="later")
+def rises_to_the_end(x: Examination) -> Iterator[Finding]:
+    for optimiser, rates in _whole_runs(x):
+        if (np.diff(rates) < 0).any():
             continue
         rises = np.flatnonzero(np.diff(rates) > 0)
         if len(rises) < 2 or rises[-1] < LAST_PART * len(rates) or rates[-1] < RISEN * rates[0]:
@@ -162,11 +169,8 @@ def rises_to_the_end(x: Examination) -> Iterator[Finding]:
 
 @check(O05, "the rate is not gone for most of the run", phase="later")
 def gone_early(x: Examination) -> Iterator[Finding]:
-    if x.record.later is None or x.record.later.ended != "finished":
-        raise Unavailable("the end of the run was not seen")
-    for place, optimiser in enumerate(x.record.optimisers):
-        rates = np.array([max(r, default=0.0) for n, r in x.record.log.rates if n == place])
-        if len(rates) < FEWEST_OF_A_RUN or rates.max() <= 0:
+    for optimiser, rates in _whole_runs(x):
+        if rates.max() <= 0:
             continue
         gone = rates < GONE * rates.max()
         if gone.mean() < MOST_OF_A_RUN or not gone[-1]:

@@ -10,10 +10,9 @@ import pandas as pd
 from quadlib.diagnosis.checks.split.contracts import S03, S04, S05, S10
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.contents_of_parts import copies, overlaps
-from quadlib.diagnosis.evidence.observed.parts import Parts, groups, row_numbers, tables
+from quadlib.diagnosis.evidence.observed.parts import groups, row_numbers, tables
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
-from quadlib.diagnosis.subject import Unavailable
 from quadlib.diagnosis.words import some
 
 OVERLAPPING = 0.1  # share of the windows; fewer lie at the borders of one cut in time
@@ -21,12 +20,8 @@ OVERLAPPING = 0.1  # share of the windows; fewer lie at the borders of one cut i
 
 @check(S10, "the row numbers at hand put no row into two parts", phase="observed")
 def rows_in_both(x: Examination) -> Iterator[Finding]:
-    found = row_numbers(x.record)
-    if not found:
-        raise Unavailable("no variables hold the row numbers of train and test")
-    for part in found:
-        own, rows = part.trained.name, part.trained.values
-        for name, others in _named(part):
+    for part in row_numbers(x.record):
+        for (own, rows), (name, others) in part.named:
             shared = np.intersect1d(rows, others)
             if len(shared) and not len(shared) == len(rows) == len(others):
                 yield S10.broken(
@@ -45,12 +40,8 @@ def rows_in_both(x: Examination) -> Iterator[Finding]:
 
 @check(S03, "no content at hand is trained on and evaluated", phase="observed")
 def copies_at_hand(x: Examination) -> Iterator[Finding]:
-    found = tables(x.record)
-    if not found:
-        raise Unavailable("no variables hold the samples of train and of test")
-    for part in found:
-        own, rows = part.trained.name, part.trained.values
-        for name, others in _named(part):
+    for part in tables(x.record):
+        for (own, rows), (name, others) in part.named:
             equal = copies(rows, others)
             share = float(equal.mean())
             if equal.any() and not (equal.all() and len(rows) == len(others)):
@@ -72,12 +63,8 @@ def copies_at_hand(x: Examination) -> Iterator[Finding]:
 
 @check(S05, "no stretch of a series at hand is trained on and evaluated", phase="observed")
 def windows_at_hand(x: Examination) -> Iterator[Finding]:
-    found = tables(x.record)
-    if not found:
-        raise Unavailable("no variables hold the samples of train and of test")
-    for part in found:
-        own, rows = part.trained.name, part.trained.values
-        for name, others in _named(part):
+    for part in tables(x.record):
+        for (own, rows), (name, others) in part.named:
             share = overlaps(rows, others)
             if share > OVERLAPPING:
                 yield S05.broken(
@@ -97,12 +84,8 @@ def windows_at_hand(x: Examination) -> Iterator[Finding]:
 
 @check(S04, "no group at hand is trained on and evaluated", phase="observed")
 def groups_at_hand(x: Examination) -> Iterator[Finding]:
-    found = groups(x.record)
-    if not found:
-        raise Unavailable("no variables say whose the samples of train and of test are")
-    for part in found:
-        own, members = part.trained.name, part.trained.values
-        for name, others in _named(part):
+    for part in groups(x.record):
+        for (own, members), (name, others) in part.named:
             shared = np.intersect1d(pd.unique(members), pd.unique(others))
             if not len(shared) or len(np.unique(members)) == len(members):
                 continue
@@ -120,7 +103,3 @@ def groups_at_hand(x: Examination) -> Iterator[Finding]:
                 explains=("scores that a new subject would not give",),
             )
             return
-
-
-def _named(part: Parts) -> list[tuple[str, np.ndarray]]:
-    return [(array.name, array.values) for array in part.evaluated]

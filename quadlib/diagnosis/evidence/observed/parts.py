@@ -15,6 +15,7 @@ from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.subject import Unavailable
 
 WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+Named = tuple[str, np.ndarray]
 BEYOND = 0.1  # share of an array's rows that lie behind the last one that is used
 
 
@@ -41,6 +42,12 @@ class Parts:
 
     trained: Array
     evaluated: tuple[Array, ...]
+
+    @property
+    def named(self) -> Iterator[tuple[Named, Named]]:
+        """(name, values) of what is trained on, beside those of each that evaluates."""
+        own = self.trained.name, self.trained.values
+        return ((own, (other.name, other.values)) for other in self.evaluated)
 
 
 @fact
@@ -72,24 +79,33 @@ def parts(record: Record) -> list[Parts]:
 
 
 def tables(record: Record) -> list[Parts]:
-    """Those of samples, (n, ...)."""
-    return list(_of_one_kind(parts(record), lambda array: array.values.ndim >= 2))
+    """Those of samples, (n, ...); raises Unavailable where there are none, as the others do."""
+    found = list(_of_one_kind(parts(record), lambda array: array.values.ndim >= 2))
+    if not found:
+        raise Unavailable("no variables hold the samples of train and of test")
+    return found
 
 
 def groups(record: Record) -> list[Parts]:
     """Those that say whose each sample is, (n,)."""
-    return list(
+    found = list(
         _of_one_kind(
             parts(record),
             lambda array: array.values.ndim == 1 and array.has_word(conventions.GROUP_WORDS),
         )
     )
+    if not found:
+        raise Unavailable("no variables say whose the samples of train and of test are")
+    return found
 
 
 def row_numbers(record: Record) -> list[Parts]:
     """Those of the rows of an array at hand, (n,) distinct whole numbers."""
     every = arrays(record)
-    return [rows for rows in _row_numbers(parts(record)) if any(_indexed(rows, every))]
+    found = [rows for rows in _row_numbers(parts(record)) if any(_indexed(rows, every))]
+    if not found:
+        raise Unavailable("no variables hold the row numbers of train and test")
+    return found
 
 
 def _array(name: str, values: np.ndarray) -> Array:
@@ -177,5 +193,5 @@ def _indexed(rows: Parts, every: list[Array]) -> Iterator[Array]:
 
 
 def _taken(array: Array, rows: Array) -> Array:
-    stem = array.stem
-    return Array(f"{array.name}[{rows.name}]", rows.role, stem, array.values[rows.values])
+    name = f"{array.name}[{rows.name}]"
+    return Array(name, rows.role, array.stem, array.values[rows.values])

@@ -1,0 +1,34 @@
+"""Frames of an observed loop, told from those of libraries and of what watches it."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+
+LIBRARIES = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
+OURS = "quadlib.diagnosis"  # what watches the loop has variables of its own
+
+
+def is_ours(frame: FrameType) -> bool:
+    return bool(frame.f_globals.get("__name__", "").startswith(OURS))
+
+
+def is_library(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(LIBRARIES)
+
+
+def frames_of(traceback: TracebackType | None) -> Iterator[FrameType]:
+    """The frames that an exception left, outermost first."""
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def frames_within(frame: FrameType | None, outermost: FrameType) -> list[FrameType]:
+    """The frames from the outermost one inwards to this one."""
+    frames: list[FrameType] = []
+    while frame is not None:
+        frames.append(frame)
+        frame = None if frame is outermost else frame.f_back
+    return frames[::-1]
