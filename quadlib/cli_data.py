@@ -42,11 +42,13 @@ def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
 
 @data_app.command("clean")
 def data_clean(outputs: Outputs = "") -> None:
-    """Delete the decoded recordings; what is needed again is decoded again."""
+    """Delete the decoded recordings and the features that encoders gave; what is needed again is
+    made again.
+    """
     from quadlib.data.store.clean import clean_store
 
     count, size = clean_store(outputs)
-    typer.echo(f"removed {count} decoded modalities, {size / 2**20:.1f} MiB")
+    typer.echo(f"removed {count} decoded or encoded modalities, {size / 2**20:.1f} MiB")
 
 
 @data_app.command("check")

@@ -146,6 +146,9 @@ class ModelSettings(MediaSettings):
     """Which model, and the sizes of its encoders, fusion and embedding."""
 
     model: str = Field("quad", description="quad, or a name given to register_model")
+    encoders: dict[str, str] = Field(
+        {}, description="modality: its encoder, such as image=efficientnet_lite0"
+    )
     width: int = Field(96, ge=8, description="width of the modality tokens")
     embedding_dim: int = Field(64, ge=2, description="dimensions of the unit embedding")
     fusion_heads: int = Field(4, ge=1, description="attention heads of the fusion")

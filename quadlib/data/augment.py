@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from quadlib.data.kinds import kind_of
 from quadlib.data.samples import Modality
-from quadlib.registry import KINDS
 
 
 def generators(seed: int, epoch: int, rows: Sequence[int]) -> list[np.random.Generator]:
@@ -35,7 +35,7 @@ def move(
     Done before normalising, where a pixel is one byte.
     """
     for name, modality in modalities.items():
-        if change := KINDS[modality.kind].move:
+        if change := kind_of(modality).move:
             for array, generator in zip(raw[name], random, strict=True):
                 change(array, generator)
 
@@ -49,6 +49,6 @@ def vary(
     becomes 0, the mean.
     """
     for name, modality in modalities.items():
-        if change := KINDS[modality.kind].vary:
+        if change := kind_of(modality).vary:
             for array, generator in zip(inputs[name], random, strict=True):
                 change(array, generator)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from quadlib.data.kinds import kind_of
 from quadlib.data.samples import SPLITS, SampleTable, some
 from quadlib.data.store.store import MediaStore, clock_lines
-from quadlib.registry import KINDS
 
 MOST_NAMES = 12
 
@@ -86,7 +86,8 @@ def _modality(
     present = int((read if whole else table).present[:, place].sum())
     shape = modality.shape if store is None else store.arrays[name].shape[1:]
     known = f", shape {tuple(shape)}" if shape else ""
-    yield Entry(name, "", f"{modality.kind}, {present} of {len(table)} recordings{known}")
+    read_by = f" read by {modality.encoder}" if modality.encoder else ""
+    yield Entry(name, "", f"{modality.kind}{read_by}, {present} of {len(table)} recordings{known}")
     if name not in table.arrays:
         texts = table.frame[name].tolist()
         endings = (
@@ -108,7 +109,7 @@ def _modality(
         )
     facts = [fact for fact in store.facts.get(name, []) if fact]
     yield from (Entry(name, "clock", line) for line in clock_lines({name: facts}))
-    if facts and KINDS[modality.kind].channels is not None:
+    if facts and kind_of(modality).channels is not None:
         yield from (Entry(name, *pair) for pair in _series(modality.channels, facts))
         crop = modality.crop
         yield Entry(name, "crop", f"where {crop} is on" if crop else "none, the whole recording")

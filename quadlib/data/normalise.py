@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from quadlib.data.kinds import kind_of
 from quadlib.data.samples import Modality
-from quadlib.registry import KINDS
 
 Statistics = Mapping[str, tuple[np.ndarray, np.ndarray]]
 CHUNK_ROWS = 64
@@ -62,7 +62,7 @@ class Normaliser:
                     f"none of the {len(rows)} training recordings has {name}, so its scale is "
                     "unknown; choose modalities without it"
                 )
-            kind = KINDS[modality.kind]
+            kind = kind_of(modality)
             kept = tuple(axis + 1 for axis in kind.kept_axes)
             array = arrays[name]
             if soft and kind.heavy_tails:

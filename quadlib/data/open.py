@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from quadlib.config import BatchesSettings, SettingsError, TrainSettings, read_fold
 from quadlib.data.folds import assign_fold
+from quadlib.data.kinds import kind_of
 from quadlib.data.samples import SampleTable, TableError, raise_problems, some
 from quadlib.data.splits import assign_splits
 from quadlib.registry import SOURCES, RegistryError
@@ -111,6 +112,7 @@ def read_table(settings: TrainSettings | BatchesSettings) -> tuple[SampleTable, 
         table = table.with_modalities(settings.modalities)
     if settings.group:
         table = grouped_by(table, settings.group)
+    table = with_encoders(table, getattr(settings, "encoders", {}))
     table = with_roles(table, settings.normal_class, settings.confounds)
     table = with_classes(table, settings.classes, settings.leave_out)
     if settings.fold or settings.split == "grouped" or (table.frame["split"] == "").all():
@@ -175,6 +177,30 @@ def with_roles(table: SampleTable, normal_class: str, confounds: Sequence[str]) 
         normal_class=normal_class or table.normal_class,
         confounds={"confounds": confounds} if confounds else table.confounds,
     )
+
+
+def with_encoders(table: SampleTable, encoders: Mapping[str, str]) -> SampleTable:
+    """The table with these modalities read by the encoders of these names. Raises SettingsError
+    that lists everything that stands against it.
+    """
+    modalities, problems = dict(table.modalities), []
+    for name, encoder in encoders.items():
+        if name not in modalities:
+            problems.append(f"no modality {name!r}; {_nearest(name, list(modalities))}")
+            continue
+        modalities[name] = replace(modalities[name], encoder=encoder)
+        try:
+            reads_files = kind_of(modalities[name]).features is not None
+        except ValueError as error:  # unknown, not for this kind, or without its weights
+            problems.append(f"{name}={encoder}: {error}")
+            continue
+        if reads_files and name in table.arrays:
+            problems.append(
+                f"{name}={encoder}: it reads files, and {name} came as an array; leave it out"
+            )
+    if problems:
+        raise SettingsError("\n".join(f"encoders: {problem}" for problem in problems))
+    return replace(table, modalities=modalities) if encoders else table
 
 
 def with_classes(

@@ -13,9 +13,9 @@ from quadlib.data.decoding.clocks import Window
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Job
 from quadlib.data.decoding.look import Look
-from quadlib.data.samples import SampleTable
+from quadlib.data.kinds import kind_of
+from quadlib.data.samples import Modality, SampleTable
 from quadlib.data.store.store import MediaStore
-from quadlib.registry import KINDS
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def open_recording(table: SampleTable, row: int, settings: MediaSettings) -> Rec
     # Series first: the window of a recording's log tells where its video and its sound start.
     for name in sorted(
         (name for name, there in present.items() if there),
-        key=lambda name: not KINDS[table.modalities[name].kind].gives_arc,
+        key=lambda name: not kind_of(table.modalities[name]).gives_arc,
     ):
         parts[name] = _part(table, row, name, settings, arc)
         arc = arc or getattr(parts[name].look, "arc", None)
@@ -84,7 +84,7 @@ def decoded_recording(store: MediaStore, row: int) -> Recording:
     table = store.table
     present = dict(zip(table.modalities, table.present[row], strict=True))
     parts = [
-        _of_array(name, table.modalities[name].kind, np.asarray(store.arrays[name][row]))
+        _of_array(name, table.modalities[name], np.asarray(store.arrays[name][row]))
         for name, there in present.items()
         if there
     ]
@@ -100,19 +100,22 @@ def _recording(table: SampleTable, row: int, parts: list[Part], arc: Window | No
     return Recording(sample_id, label, group, split, tuple(parts), tuple(missing), arc)
 
 
-def _of_array(name: str, kind: str, array: np.ndarray) -> Part:
-    look_at = KINDS[kind].look_at
-    return Part(name, kind, look_at(array)) if look_at else Part(name, kind, None, _blind(kind))
+def _of_array(name: str, modality: Modality, array: np.ndarray) -> Part:
+    look_at, kind = kind_of(modality).look_at, modality.kind
+    if look_at:
+        return Part(name, kind, look_at(array))
+    read = f"kept as what {modality.encoder} says of it, of which nothing is seen"
+    return Part(name, kind, None, read if modality.encoder else _blind(kind))
 
 
 def _part(
     table: SampleTable, row: int, name: str, settings: MediaSettings, arc: Window | None
 ) -> Part:
     modality = table.modalities[name]
-    kind = KINDS[modality.kind]
+    kind = kind_of(modality)
     if name in table.arrays:
         array = np.asarray(table.arrays[name][table.frame[name].to_numpy()[row]])
-        return _of_array(name, modality.kind, array)
+        return _of_array(name, modality, array)
     if kind.look is None:
         return Part(name, modality.kind, None, _blind(modality.kind))
     job = Job(

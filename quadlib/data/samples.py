@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from quadlib.config import MediaSettings
+from quadlib.data.kinds import kind_of
 from quadlib.files import digest_bytes
-from quadlib.registry import KINDS
 
 SPLITS = ("train", "val", "test")
 # Absolute, home, parent, drive, share or scheme ("http:", "file:", "concat:"): a path that may
@@ -45,7 +45,7 @@ class TableError(ValueError):
 class Modality:
     """What a modality is: the name of its kind, and the shape of one raw recording where the source
     knows it; of a series also the names of its channels, and the one that cuts a recording to where
-    it is on.
+    it is on. `encoder`: the one that reads it, "" for that of its kind.
 
     Shapes: vector (d,); series (channels,) from files or (channels, steps) from arrays; media files
     ().
@@ -55,16 +55,18 @@ class Modality:
     shape: tuple[int, ...] = ()
     channels: tuple[str, ...] = ()
     crop: str = ""
+    encoder: str = ""
 
 
 def input_shape(modality: Modality, settings: MediaSettings) -> tuple[int, ...]:
     """Shape of one recording of a modality as an encoder receives it, without the batch axis.
 
     video (T, 2, H, W), image (V, 3, H, W), audio (2, mel, frames), series (channels, steps), vector
-    (d,); a modality that came as an array keeps the shape it has. Raises ValueError for a series or
+    (d,), what a frozen encoder says (pieces, features); a modality that came as an array keeps the
+    shape it has. Raises ValueError for a series or
     a vector of unknown shape.
     """
-    kind = KINDS[modality.kind]
+    kind = kind_of(modality)
     channels_alone = kind.channels is not None and len(modality.shape) == 1
     if modality.shape and not channels_alone:
         return modality.shape

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.config import ModelSettings
+from quadlib.data.kinds import kind_of
 from quadlib.data.samples import SampleTable, input_shape
 from quadlib.model.encoders import build_encoder
 from quadlib.model.fusion import Fusion, hide_modalities
@@ -53,6 +54,7 @@ class QuadModel(nn.Module):
         specs: each modality's name -> its kind and input shape (one recording, without the batch),
             in order.
         settings: sizes of encoders, fusion and embedding.
+        encoders: a modality's name -> that of its encoder, where it is not the one of its kind.
 
     Raises:
         ValueError: no modality, or a name that cannot name a module.
@@ -69,7 +71,10 @@ class QuadModel(nn.Module):
     alone: Tensor
 
     def __init__(
-        self, specs: Mapping[str, tuple[str, tuple[int, ...]]], settings: ModelSettings
+        self,
+        specs: Mapping[str, tuple[str, tuple[int, ...]]],
+        settings: ModelSettings,
+        encoders: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         if not specs:
@@ -82,12 +87,12 @@ class QuadModel(nn.Module):
                 f"{', '.join(unfit)} cannot name a modality, since it names modules too: no dot, "
                 "and no attribute of a torch module such as 'type' or 'values'; rename the column"
             )
-        width = settings.width
+        width, encoders = settings.width, encoders or {}
         self.modalities = tuple(specs)
         self.modality_dropout = settings.modality_dropout
         self.encoders = nn.ModuleDict(
             {
-                name: build_encoder(kind, shape, width, settings.dropout)
+                name: build_encoder(kind, shape, width, settings.dropout, encoders.get(name, ""))
                 for name, (kind, shape) in specs.items()
             }
         )
@@ -133,9 +138,10 @@ class QuadModel(nn.Module):
             name: (modality.kind, input_shape(modality, settings))
             for name, modality in table.modalities.items()
         }
+        encoders = {name: kind_of(modality).encoder for name, modality in table.modalities.items()}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(getattr(settings, "seed", 0))
-            model = cls(specs, settings)
+            model = cls(specs, settings, encoders)
         freeze(model, settings.freeze)
         return model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ class Job:
     `arc` is the window to keep, in seconds on the clock of the recording's log, None for all of it;
     `offset` how many seconds after that log this file starts, None where that has to be found;
     `channels` the names that the other recordings have, none where names do not count; `crop` the
-    channel that gives the arc.
+    channel that gives the arc; `features` what makes of the array what is kept, on a device.
     """
 
     kind: str
@@ -31,6 +31,7 @@ class Job:
     offset: float | None = None
     channels: tuple[str, ...] = ()
     crop: str = ""
+    features: Callable[[np.ndarray, str], np.ndarray] | None = None
 
     @property
     def path(self) -> Path:
@@ -59,11 +60,12 @@ class Decoded:
 
 
 def decode(job: Job) -> Decoded:
-    """Decodes one job. Raises DamageError."""
+    """Decodes one job, and takes its features where it asks for them. Raises DamageError."""
     if job.decoder is None:
         raise DamageError(
             job.path,
             f"a {job.kind} cannot be read from a file",
             "give it as an array in an .npz file",
         )
-    return job.decoder(job)
+    decoded = job.decoder(job)
+    return replace(decoded, array=job.features(decoded.array, "cpu")) if job.features else decoded

@@ -18,7 +18,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 
 import quadlib
@@ -31,6 +32,7 @@ LIMIT_SECONDS = 600.0
 SPARE_SECONDS = 5.0  # in which the parent, where it is there, ends a process first, and says why
 MOST_BYTES = 4 * 2**30  # of memory for one file; a photo of 168 megapixels takes 1 GiB
 PROGRAM = "from quadlib.data.decoding.workers import main; main()"
+JOBS_AHEAD = 4  # a process, so that none waits for the next
 JOBS_PER_PROCESS = 16  # below this a further process costs more to start than it saves
 
 
@@ -53,7 +55,8 @@ class WorkerPool:
 
     def decode_all(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Decoded | DamageError]]:
         """Yields (position in jobs, result or damage) as the jobs finish, in any order, decoded by
-        at most one process a core.
+        at most one process a core. Some jobs a process are under way or finished at a time, so that
+        results do not pile up where they are taken slowly.
         """
         wanted = min(usable_cores(), -(-len(jobs) // JOBS_PER_PROCESS))
         while len(self.workers) < wanted:
@@ -69,10 +72,16 @@ class WorkerPool:
             finally:
                 idle.put(worker)
 
-        futures = {self.threads.submit(run, job): position for position, job in enumerate(jobs)}
+        coming = iter(enumerate(jobs))
+        futures: dict[Future[Decoded | DamageError], int] = {}
         try:
-            for future in as_completed(list(futures)):
-                yield futures.pop(future), future.result()
+            while True:
+                for position, job in islice(coming, wanted * JOBS_AHEAD - len(futures)):
+                    futures[self.threads.submit(run, job)] = position
+                if not futures:
+                    return
+                for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                    yield futures.pop(future), future.result()
         finally:
             for future in futures:
                 future.cancel()

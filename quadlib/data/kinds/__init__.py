@@ -8,9 +8,10 @@ name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,12 +21,12 @@ from quadlib.data.decoding.damage import open_regular as open_regular
 from quadlib.data.decoding.job import Decoded as Decoded
 from quadlib.data.decoding.job import Job as Job
 from quadlib.data.decoding.look import Look
-from quadlib.registry import KINDS, RegistryError, register_kind
+from quadlib.registry import ENCODERS, KINDS, RegistryError, register_kind
 
 Change = Callable[[np.ndarray, np.random.Generator], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is one of its own, and can be remembered by
 class Kind:
     """One sort of data, from its files to its encoder; registered under a name by `register_kind`.
 
@@ -58,6 +59,9 @@ class Kind:
         takes_arc: ... and whether this kind is cut to that window.
         channels: (a modality's files, settings) to the names of its channels, where no source says.
         seconds: how long a file lasts, by its header.
+        fixed: settings that have this value, whatever the run's say: what an encoder prescribes.
+        features: (decoded array, device) to what is kept in its place; None keeps the array. A
+            function of a module, since it runs in the processes that decode.
         look: one job, to what a human sees and hears of its files; raises DamageError. None: a
             viewer says that it cannot show this kind.
         look_at: one raw array, to what a human sees of it.
@@ -86,6 +90,8 @@ class Kind:
     takes_arc: bool = False
     channels: Callable[[Sequence[Path], MediaSettings], tuple[str, ...]] | None = None
     seconds: Callable[[Path], float] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    features: Callable[[np.ndarray, str], np.ndarray] | None = None
     look: Callable[[Job], Look] | None = None
     look_at: Callable[[np.ndarray], Look] | None = None
 
@@ -99,15 +105,15 @@ class Kind:
             )
 
     def numbers(self, settings: MediaSettings) -> dict[str, Any]:
-        """All that its arrays depend on beside their files: the settings of its prefix, and its
-        constants.
+        """All that its arrays depend on beside their files: the settings of its prefix, those that
+        are fixed, and its constants.
         """
         chosen = {
             name: getattr(settings, name)
             for name in MediaSettings.model_fields
             if self.prefix and name.startswith(self.prefix)
         }
-        return {**chosen, **self.constants}
+        return {**chosen, **self.fixed, **self.constants}
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether one recording's array of this shape can be of this kind."""
@@ -115,6 +121,38 @@ class Kind:
             size > 0 and (isinstance(axis, str) or axis == size)
             for size, axis in zip(shape, self.axes, strict=True)
         )
+
+
+class Modal(Protocol):
+    """What a `Modality` says of how it is read."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def encoder(self) -> str: ...
+
+
+class Reader(Protocol):
+    """An encoder that says itself how files come to it."""
+
+    def kind(self, name: str, kind: str) -> Kind: ...
+
+
+def kind_of(modality: Modal) -> Kind:
+    """All that is known about a modality's data: its kind, as the encoder that it was given reads
+    it. Raises RegistryError for an unknown kind or encoder.
+    """
+    kind: Kind = KINDS[modality.kind]
+    if not modality.encoder:
+        return kind
+    return _as_read(kind, modality.kind, ENCODERS[modality.encoder], modality.encoder)
+
+
+@lru_cache
+def _as_read(kind: Kind, name: str, entry: Any, encoder: str) -> Kind:
+    if hasattr(entry, "kind"):
+        return entry.kind(encoder, name)  # type: ignore[no-any-return]
+    return replace(kind, encoder=encoder)
 
 
 def kinds_by_extension() -> dict[str, str]:

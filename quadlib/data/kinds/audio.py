@@ -288,6 +288,19 @@ def decode(job: Job) -> Decoded:
     return Decoded(array, facts={**facts, "notes": length_notes(job.path)})
 
 
+def decode_samples(job: Job) -> Decoded:
+    """What networks for sounds read: float32 (samples,) at audio_sample_rate_hz over the arc, full
+    scale 1, the mean of all channels.
+    """
+    total, powers = _read_through(job.path)
+    window, facts = window_of(job, total, lambda: _levels_of(total, powers))
+    rate = job.settings.audio_sample_rate_hz
+    first, last = (max(0, round(edge * rate)) for edge in window or (0.0, total))
+    blocks = _cut(_resampled(job.path, rate), first, max(last, first + 1))
+    samples = np.concatenate([block.mean(axis=1) for block in blocks])
+    return Decoded(samples, facts={**facts, "notes": length_notes(job.path)})
+
+
 def look(job: Job) -> Sound:
     """The sound as it is resampled for the model, to be played, and its spectrogram."""
     total, powers = _read_through(job.path)

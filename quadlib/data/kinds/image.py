@@ -31,7 +31,10 @@ HEIF = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # brands of a phone's phot
 
 
 def decode_images(
-    paths: Sequence[Path], settings: MediaSettings, notes: list[str] | None = None
+    paths: Sequence[Path],
+    settings: MediaSettings,
+    notes: list[str] | None = None,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> np.ndarray:
     """Decodes all photos of a recording and keeps evenly picked ones: uint8 (image_views, 3,
     height, width), RGB.
@@ -42,7 +45,7 @@ def decode_images(
     that no damage passes. `notes` takes what is odd and no damage. Raises DamageError.
     """
     notes = [] if notes is None else notes
-    photos = [_decode(path, settings, notes) for path in paths]
+    photos = [_decode(path, settings, notes, resample) for path in paths]
     picked = np.linspace(0, len(photos) - 1, settings.image_views).round().astype(int)
     views = np.stack([photos[position] for position in picked])
     views[:, masked_pixels(settings)] = 0
@@ -66,10 +69,12 @@ def masked_pixels(settings: MediaSettings) -> np.ndarray:
     return np.asarray(mask).reshape(size[1], 8, size[0], 8).mean(axis=(1, 3)) > 0.25
 
 
-def _decode(path: Path, settings: MediaSettings, notes: list[str]) -> np.ndarray:
+def _decode(
+    path: Path, settings: MediaSettings, notes: list[str], resample: Image.Resampling
+) -> np.ndarray:
     size = (settings.image_width_px, settings.image_height_px)
     photo = _upright(path, settings, notes, max(size))
-    return np.array(photo.resize(size, Image.Resampling.BILINEAR))
+    return np.array(photo.resize(size, resample))
 
 
 def _upright(path: Path, settings: MediaSettings, notes: list[str], longest: int) -> Image.Image:
@@ -235,8 +240,17 @@ def _register_heif(path: Path) -> None:
 
 def decode(job: Job) -> Decoded:
     """The kind's decoder."""
+    return _decoded(job, Image.Resampling.BILINEAR)
+
+
+def decode_bicubic(job: Job) -> Decoded:
+    """The same, resized as most networks for photos were trained."""
+    return _decoded(job, Image.Resampling.BICUBIC)
+
+
+def _decoded(job: Job, resample: Image.Resampling) -> Decoded:
     notes: list[str] = []
-    array = decode_images(job.paths, job.settings, notes)
+    array = decode_images(job.paths, job.settings, notes, resample)
     return Decoded(array, facts={"notes": list(dict.fromkeys(notes))})
 
 

@@ -4,48 +4,32 @@ time bin.
 
 from __future__ import annotations
 
-import struct
-from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.clocks import window_of
-from quadlib.data.decoding.container import decoded_frames, open_container, promised_seconds
-from quadlib.data.decoding.damage import DamageError
+from quadlib.data.decoding.frames import (
+    Frames,
+    coloured,
+    display_matrix,
+    grey,
+    middles,
+    read_timeline,
+    size_of,
+    turned,
+)
 from quadlib.data.decoding.job import Decoded, Job
 from quadlib.data.decoding.look import Frames as FramesSeen
 from quadlib.data.kinds import Kind
 from quadlib.data.kinds.changes import relight, shift
 
 BIN_DROPOUT = 0.3  # chance that one time bin is masked in training
-KEPT_BYTES = 256 * 2**20  # of frames between finding the clock and binning
-JUMP_SECONDS = 10.0  # a broadcast's clock that leaps farther was set anew
 SHOWN, SHOWN_PX = 16, 240  # frames that are looked at, and their longer side
-HIDING = ("vp8", "vp9", "av1")  # codecs with packets that show no frame
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """When a video's frames are shown, by one pass over its packets: `seconds` in all, and for
-    every stretch of one clock (first time stamp, s; seconds to add to them). `step` is the usual
-    time between frames, which stands for the clock of a stream without time stamps.
-    """
-
-    seconds: float
-    stretches: tuple[tuple[float, float], ...]
-    step: float
-    leaps: bool
-    shown: int
 
 
 def decode_video(
@@ -83,124 +67,6 @@ def decode_video(
     return picture.resized((settings.video_width_px, settings.video_height_px))
 
 
-class Frames:
-    """The frames of a video, each with its time, s after the first one shown. Those that fit into
-    memory are decoded once, however often they are looked at. Raises DamageError.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.timeline = path, read_timeline(path)
-        self.kept: list[tuple[float, av.VideoFrame]] | None = None
-
-    def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        return _timed_frames(self.path, self.timeline) if self.kept is None else iter(self.kept)
-
-    def brightness(self) -> tuple[np.ndarray, np.ndarray]:
-        """Times, s after the first frame, and mean grey level of every frame."""
-        reformatter, times, levels = VideoReformatter(), [], []
-        kept, size = [], 0
-        for time, frame in self:
-            times.append(time)
-            levels.append(float(_grey(reformatter, frame, frame.width, frame.height).mean()))
-            size += sum(plane.buffer_size for plane in frame.planes)
-            if size <= KEPT_BYTES:
-                kept.append((time, frame))
-            else:
-                kept.clear()
-        self.kept = kept or None
-        return np.array(times), np.array(levels)
-
-
-def read_timeline(path: Path) -> Timeline:
-    """The clock of a video, from its packets alone. Raises DamageError for a file that ends before
-    its header says.
-    """
-    with open_container(path, "video") as container:
-        stream = _picture_stream(path, container)
-        promised = promised_seconds(path, container, stream)
-        whole = stream.duration is None  # then the promise is that of all streams together
-        leaps = container.format.name.split(",")[0] in ("mpegts", "mpeg")
-        shown, stamped, stretches, step = 0, True, [], 1 / float(stream.average_rate or 25)
-        first = last = end = final = before = float("nan")
-        total, stamps = 0.0, array("d")
-        for packet in container.demux():
-            base = float(packet.time_base) if packet.time_base else 0.0
-            if packet.pts is not None:
-                final = np.fmax(final, (packet.pts + (packet.duration or 0)) * base)
-            if packet.stream.index != stream.index or not packet.size or packet.is_discard:
-                continue
-            shown += 1
-            if packet.pts is None:
-                stamped = False
-                continue
-            now, clock = packet.pts * base, None if packet.dts is None else packet.dts * base
-            if clock is not None:
-                if before - clock > 0.5 or (leaps and clock - before > JUMP_SECONDS):
-                    stretches.append((first, total - first))
-                    total += end - first
-                    first = last = end = float("nan")
-                before = clock
-            stamps.append(now)
-            first = np.fmin(first, now)
-            # In MP4 a duration is the step of decoding: only that of the last frame shown counts.
-            if not now < last:
-                last, end = now, now + ((packet.duration or 0) * base or step)
-    if not stamped or not shown:
-        return Timeline(max(shown, 1) * step, (), step, leaps, shown)
-    reached = np.fmax(end, final) if whole else end
-    if max(reached, end - first) + max(2 * step, 0.005 * promised) < promised:
-        raise DamageError(
-            path,
-            f"holds {end - first:.2f} s where its header promises {promised:.2f} s: it is cut "
-            "short",
-        )
-    stretches.append((first, total - first))
-    apart = np.diff(np.unique(stamps))
-    step = float(np.median(apart)) if len(apart) else end - first
-    return Timeline(total + end - first, tuple(stretches), step, leaps, shown)
-
-
-def _timed_frames(path: Path, timeline: Timeline) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Every frame with its time, s after the first one shown. Raises DamageError."""
-    with open_container(path, "video") as container:
-        stream = _picture_stream(path, container)
-        promised = promised_seconds(path, container, stream) > 0
-        count, stretch, before, now = 0, 0, float("-inf"), 0.0
-        for frame in decoded_frames(path, container, stream, promised, "video"):
-            if timeline.stretches and frame.pts is not None:
-                stamp = float(frame.time)
-                leap = timeline.leaps and stamp - before > JUMP_SECONDS and np.isfinite(before)
-                if before - stamp > 0.5 or leap:
-                    stretch = min(stretch + 1, len(timeline.stretches) - 1)
-                before, now = stamp, max(now, stamp + timeline.stretches[stretch][1])
-            else:
-                now = count * timeline.step
-            count += 1
-            yield now, frame
-        hiding = stream.codec_context.name in HIDING or "dav1d" in stream.codec_context.name
-    if not count:
-        raise DamageError(path, "holds no video frame that can be decoded")
-    if promised and not hiding and count < 0.9 * timeline.shown - 1:
-        raise DamageError(
-            path, f"{count} of its {timeline.shown} video frames can be decoded: it is damaged"
-        )
-
-
-def _picture_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    """The first stream that moves; a cover picture does not."""
-    for stream in container.streams.video:
-        known = stream.codec_context is not None
-        if known and not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise DamageError(path, "holds no video stream", "put the recording's video in its place")
-
-
-def _grey(
-    reformatter: VideoReformatter, frame: av.VideoFrame, width: int, height: int
-) -> np.ndarray:
-    return reformatter.reformat(frame, width, height, "gray", threads=1).to_ndarray()
-
-
 class _Picture:
     """Sum and maximum of the grey frames of every bin, at the size of the first frame."""
 
@@ -217,11 +83,11 @@ class _Picture:
             self.height, self.width = frame.height, frame.width
             self.total = np.zeros((self.bins, self.height, self.width), dtype=np.uint32)
             self.peak = np.zeros(self.total.shape, dtype=np.uint8)
-            self.matrix = _display_matrix(frame)
-        grey = _grey(self.reformatter, frame, self.width, self.height)
+            self.matrix = display_matrix(frame)
+        picture = grey(self.reformatter, frame, self.width, self.height)
         for place in places:
-            self.total[place] += grey
-            np.maximum(self.peak[place], grey, out=self.peak[place])
+            self.total[place] += picture
+            np.maximum(self.peak[place], picture, out=self.peak[place])
             self.counts[place] += 1
 
     def resized(self, size: tuple[int, int]) -> np.ndarray:
@@ -234,25 +100,8 @@ class _Picture:
         return np.array(frames, dtype=np.uint8)
 
     def _upright(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        picture = Image.fromarray(np.ascontiguousarray(_turned(frame, self.matrix)))
+        picture = Image.fromarray(np.ascontiguousarray(turned(frame, self.matrix)))
         return np.asarray(picture.resize(size, Image.Resampling.BOX))
-
-
-def _display_matrix(frame: av.VideoFrame) -> bytes:
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
-    return b"" if matrix is None else bytes(matrix)
-
-
-def _turned(picture: np.ndarray, matrix: bytes) -> np.ndarray:
-    """(H, W, ...) turned by the display matrix, which says where the pixel (x, y) is shown: at
-    (a x + c y, b x + d y).
-    """
-    if len(matrix) != 36:
-        return picture
-    a, b, _, c, d = struct.unpack("=5i", matrix[:20])
-    if abs(b) > abs(a):
-        picture, a, d = picture.swapaxes(0, 1), c, b
-    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def seconds(path: Path) -> float:
@@ -274,20 +123,30 @@ def look(job: Job) -> FramesSeen:
     frames = Frames(job.path)
     seconds = frames.timeline.seconds
     _, facts = window_of(job, seconds, frames.brightness)
-    wanted = list((np.arange(SHOWN) + 0.5) / SHOWN * seconds)
     picked: list[np.ndarray] = []
-    previous, scale, reformatter = None, 0.0, VideoReformatter()
-    for time, frame in chain(frames, [(float("inf"), None)]):
-        while wanted and previous is not None and wanted[0] < time:
-            scale = scale or SHOWN_PX / max(previous.width, previous.height, SHOWN_PX)
-            width, height = (
-                max(1, round(side * scale)) for side in (previous.width, previous.height)
-            )
-            small = reformatter.reformat(previous, width, height, "rgb24", threads=1).to_ndarray()
-            picked.append(_turned(small, _display_matrix(previous)))
-            wanted.pop(0)
-        previous = frame
+    scale = 0.0
+    for frame in middles(frames, (0.0, seconds), SHOWN):
+        scale = scale or SHOWN_PX / max(frame.width, frame.height, SHOWN_PX)
+        picked.append(coloured(frame, *(round(side * scale) for side in size_of(frame))))
     return FramesSeen(np.stack(picked), seconds=seconds, offset_s=facts.get("offset_s"))
+
+
+def decode_frames(job: Job) -> Decoded:
+    """What networks for photos and videos read: uint8 (video_frames, 3, height, width), RGB, each
+    the frame that is shown at the middle of its share of the arc, whole, resized bicubically.
+    """
+    settings, frames = job.settings, Frames(job.path)
+    size = (settings.video_width_px, settings.video_height_px)
+    window, facts = window_of(job, frames.timeline.seconds, frames.brightness)
+    picked = [
+        np.asarray(
+            Image.fromarray(coloured(frame, *size_of(frame))).resize(size, Image.Resampling.BICUBIC)
+        )
+        for frame in middles(
+            frames, window or (0.0, frames.timeline.seconds), settings.video_frames
+        )
+    ]
+    return Decoded(np.stack(picked).transpose(0, 3, 1, 2), facts=facts)
 
 
 def look_at(frames: np.ndarray) -> FramesSeen:

@@ -17,11 +17,11 @@ import numpy as np
 from quadlib.config import TrainSettings
 from quadlib.data.decoding.damage import Damage, report
 from quadlib.data.decoding.workers import WorkerPool
+from quadlib.data.kinds import kind_of
 from quadlib.data.samples import Modality, SampleTable, TableError
 from quadlib.data.store.cache import CacheEntry, open_entry
 from quadlib.data.store.contents import Contents
 from quadlib.files import digest_bytes, outputs_folder
-from quadlib.registry import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def decode_table(
     modalities = dict(table.modalities)
     # Series first: the arc window of a recording's sensor applies to its video and its sound.
     with WorkerPool() as pool:
-        for name in sorted(modalities, key=lambda name: not KINDS[modalities[name].kind].gives_arc):
+        for name in sorted(modalities, key=lambda name: not kind_of(modalities[name]).gives_arc):
             if name in table.arrays:
                 arrays[name], damaged = rows_of_array(table, name)
             else:
@@ -194,7 +194,7 @@ def _altered(table: SampleTable, names: Sequence[str], contents: Contents) -> It
 
 def _with_channels(modality: Modality, entry: CacheEntry) -> Modality:
     """A series whose channels only its files could tell, and whose crop settings may ask for."""
-    if KINDS[modality.kind].channels is None:
+    if kind_of(modality).channels is None:
         return modality
     shape = modality.shape or entry.array.shape[1:2]
     return replace(modality, shape=shape, channels=entry.channels, crop=entry.crop)
@@ -263,8 +263,13 @@ def _announce(table: SampleTable, entries: Mapping[str, CacheEntry], seconds: fl
     extra = "".join(f", {count} {what}" for what, count in notes.items())
     extra += "".join(f"; {line}" for line in clock_lines({n: e.facts for n, e in entries.items()}))
     damaged = sum(len(entry.damage) for entry in entries.values())
+    readers = {name: table.modalities[name].encoder for name in decoded}
+    made = ", ".join(
+        f"{count} {name}" + (f" by {readers[name]}" if readers[name] else "")
+        for name, count in decoded.items()
+    )
+    size = sum(entries[name].array.nbytes for name in decoded) / 2**20
     log.info(
-        f"{table.name}: decoded {len(table)} recordings "
-        f"({', '.join(f'{count} {name}' for name, count in decoded.items())}) in {seconds:.1f} s, "
-        f"{damaged} damaged{extra}"
+        f"{table.name}: decoded {len(table)} recordings ({made}) in {seconds:.1f} s, "
+        f"{size:.1f} MiB, {damaged} damaged{extra}"
     )

@@ -1,7 +1,8 @@
 """Encoders by name; each maps one modality's batch to tokens (B, width).
 
 An encoder is registered as a factory `(shape, width, dropout) -> torch.nn.Module`, `shape` being
-one recording's without the batch; a kind names the one it takes.
+one recording's without the batch; a kind names the one it takes. A frozen one (`frozen.py`) is
+registered as a FrozenEncoder; what is trained of it are layers over its features.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from torch import nn
 from quadlib.registry import ENCODERS, KINDS, register_encoder
 
 
-def build_encoder(kind: str, shape: tuple[int, ...], width: int, dropout: float) -> nn.Module:
-    """The encoder of a kind for inputs of `shape` (one recording, without the batch); raises
-    RegistryError on an unknown kind, or one whose encoder is unknown.
+def build_encoder(
+    kind: str, shape: tuple[int, ...], width: int, dropout: float, name: str = ""
+) -> nn.Module:
+    """The encoder of a kind for inputs of `shape` (one recording, without the batch), or the one of
+    this name; raises RegistryError on an unknown kind or encoder.
     """
-    encoder: nn.Module = ENCODERS[KINDS[kind].encoder](shape, width, dropout)
+    encoder: nn.Module = ENCODERS[name or KINDS[kind].encoder](shape, width, dropout)
     return encoder
 
 
@@ -24,3 +27,7 @@ register_encoder("image", "quadlib.model.encoders.image:ImageEncoder")
 register_encoder("audio", "quadlib.model.encoders.audio:AudioEncoder")
 register_encoder("series", "quadlib.model.encoders.series:SeriesEncoder")
 register_encoder("vector", "quadlib.model.encoders.vector:VectorEncoder")
+register_encoder("features", "quadlib.model.encoders.features:FeatureEncoder")
+register_encoder("ordered_features", "quadlib.model.encoders.features:OrderedFeatureEncoder")
+register_encoder("efficientnet_lite0", "quadlib.model.encoders.efficientnet:ENCODER")
+register_encoder("aisfx", "quadlib.model.encoders.aisfx:ENCODER")

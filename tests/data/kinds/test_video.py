@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from quadlib.config import MediaSettings
+from quadlib.data.decoding import frames as decoding
 from quadlib.data.decoding.damage import DamageError
-from quadlib.data.kinds import video
-from quadlib.data.kinds.video import Frames, decode_video
+from quadlib.data.decoding.frames import Frames
+from quadlib.data.kinds.video import decode_video
 
 SETTINGS = MediaSettings(video_frames=4, video_height_px=12, video_width_px=16)
 
@@ -106,9 +107,9 @@ def test_brightness_of_every_frame(media):
 @pytest.mark.parametrize(("memory", "passes"), [(2**28, 1), (20_000, 2)])
 def test_frames_that_fit_into_memory_are_decoded_once(media, monkeypatch, memory, passes):
     path = media.avi("v.avi", [flat(10 * value) for value in range(16)])
-    begun, timed = [], video._timed_frames
-    monkeypatch.setattr(video, "KEPT_BYTES", memory)
-    monkeypatch.setattr(video, "_timed_frames", lambda *given: begun.append(1) or timed(*given))
+    begun, timed = [], decoding._timed_frames
+    monkeypatch.setattr(decoding, "KEPT_BYTES", memory)
+    monkeypatch.setattr(decoding, "_timed_frames", lambda *given: begun.append(1) or timed(*given))
     frames = Frames(path)
     frames.brightness()
     seen = decode_video(path, SETTINGS, (0.2, 0.8), frames)

@@ -11,11 +11,11 @@ import pytest
 
 from quadlib.config import MediaSettings
 from quadlib.data.decoding.clocks import window_of
+from quadlib.data.decoding.frames import Frames
 from quadlib.data.decoding.job import Job
 from quadlib.data.kinds.audio import loudness
 from quadlib.data.kinds.series import WELD_CURRENT
 from quadlib.data.kinds.series import decode as decode_series
-from quadlib.data.kinds.video import Frames
 from quadlib.data.sources.weldsim.plan import make_plan
 from quadlib.data.sources.weldsim.settings import WeldSimSettings, geometry_of
 from quadlib.data.sources.weldsim.write import write_recording

@@ -311,12 +311,12 @@ def test_a_modality_that_the_table_lacks_is_absent_without_damage(copied, tmp_pa
 
 
 def test_a_half_written_store_is_never_taken(copied, tmp_path, in_process, monkeypatch):
-    import quadlib.data.store.cache as cache
+    import quadlib.data.store.fill as fill
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "write_record", fail)
+    monkeypatch.setattr(fill, "write_record", fail)
     with pytest.raises(
         FileError, match="could not be written .No space left on device.; it needs .* MiB"
     ):
