@@ -127,7 +127,8 @@ class _Verdict:
             return judge(record, **self.declared)
         if record.later is None:
             return self._first
-        later = diagnose(Subject(record=record, **self.declared), phases=["later"])
+        subject = Subject(record=record, **self.declared)
+        later = diagnose(subject, phases=["variables", "later"])
         return self._first | later
 
 

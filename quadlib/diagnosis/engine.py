@@ -31,6 +31,7 @@ ALLOWED: dict[Phase, Cost] = {
     "steps": "steps",
     "epoch": "steps",  # a model, where it is given, tells how many embeddings a history is of
     "observed": "reads",
+    "variables": "reads",
     "later": "reads",
 }
 NOTHING = (
@@ -57,7 +58,8 @@ def diagnose(
         phases: which checks run: "before" reads tables and settings alone, "batch" loads a batch or
             two and looks at what the subject's step makes of them, "steps" reads a few of its
             steps, which are undone, "epoch" reads history, evaluation and checkpoint, "observed"
-            reads the record of a watched loop, "later" what it did after its watched steps.
+            reads the record of a watched loop, "variables" what its variables hold, "later" what it
+            did after its watched steps.
         deep: compare whole files instead of their size, head and tail.
         limits: the thresholds of all checks; `Limits(few_copies=0.0)` changes one.
 
@@ -127,7 +129,7 @@ def _left_out(subject: Subject) -> set[Phase]:
     one alone there is no model to be called by guess.
     """
     if subject.record is None:
-        return {"observed", "later"}
+        return {"observed", "variables", "later"}
     left_out: set[Phase] = {"batch", "steps"} if subject.model is None else set()
     return left_out | ({"later"} if subject.record.later is None else set())
 

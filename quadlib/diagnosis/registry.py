@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from quadlib.diagnosis.contract import Contract
 from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.finding import ORDER, Finding
 from quadlib.registry import CHECKS
 
-Phase = Literal["before", "batch", "steps", "epoch", "observed", "later"]
-PHASES: tuple[Phase, ...] = ("before", "batch", "steps", "epoch", "observed", "later")
+Phase = Literal["before", "batch", "steps", "epoch", "observed", "variables", "later"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 Look = Callable[[Examination], Iterable[Finding]]
 
 
@@ -26,7 +26,8 @@ class Check:
         phase: what the look costs: "before" reads tables and settings alone; "batch" loads a
             batch or two and looks at what the subject's step makes of them; "steps" reads a few of
             its steps (undone afterwards); "epoch" reads history, evaluation and checkpoint;
-            "observed" reads the record of a watched loop, "later" what it did afterwards.
+            "observed" reads the record of a watched loop, "variables" what its variables hold,
+            after the watched steps and again at the end, "later" what it did afterwards.
         look: yields `contract.broken(...)`, and raises Unavailable with the reason where it cannot
             judge.
     """

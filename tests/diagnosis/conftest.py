@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,15 @@ import pytest
 
 from quadlib.data.samples import Modality, SampleTable
 from quadlib.diagnosis import Diagnosis, Subject, diagnose
+
+
+@pytest.fixture(autouse=True, scope="session")
+def only_the_living_of_a_test():
+    """Observers look through all objects; those of the imported libraries are none of a test's."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 SPLITS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
 

@@ -22,7 +22,14 @@ def note_at_hand(record: Record, frames: Iterable[FrameType]) -> None:
     record.bystanders = record.unused_loaders()
     record.counts = counts_at_hand(pairs, (*EPOCHS, *RUN_STEPS))
     record.named_labels = labels_at_hand(pairs)
-    record.named_arrays = arrays_at_hand(frames)
+    note_arrays(record, frames)
+
+
+def note_arrays(record: Record, frames: Iterable[FrameType]) -> None:
+    """The arrays of these frames' variables that are not known by their names."""
+    known = {(name, id(array)) for name, array in record.named_arrays}
+    found = arrays_at_hand(frames)
+    record.named_arrays += [(n, array) for n, array in found if (n, id(array)) not in known]
 
 
 def variables_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:

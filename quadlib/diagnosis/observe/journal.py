@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from quadlib.diagnosis.observe.averages import AverageWatch
+from quadlib.diagnosis.observe.encodings import EncodingWatch
 from quadlib.diagnosis.observe.names import Names
 from quadlib.diagnosis.observe.record import (
     Clip,
@@ -35,7 +36,9 @@ class Journal:
         self.record = Record()
         self.averages = AverageWatch(self.record)
         self._names = Names(self.record)
-        self._log = RunLogWatch(self.record.log, self.watching, self.looking)
+        own = self.watching, self.looking
+        self._log = RunLogWatch(self.record.log, *own)
+        self._encodings = EncodingWatch(self.record.log.encodings, *own)
         self._thread, self._process = threading.get_ident(), os.getpid()
         self._busy = False
         self._step = 0

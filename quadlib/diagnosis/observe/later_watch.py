@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
+from quadlib.diagnosis.observe.at_hand import note_arrays
 from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.evaluations import EvaluationWatch
 from quadlib.diagnosis.observe.frames import frames_within, is_ours
@@ -31,6 +32,7 @@ MOST_RUNS = 64
 SHORT_SECONDS = 10.0  # a script that ends by then is watched to its end
 MOST_ROWS = 1 << 20  # of all runs together, whose labels and checksums are kept
 MOST_MODULES = 16
+MOST_LOOKS = 4  # at what the variables hold where an evaluation begins
 
 
 class LaterWatch:
@@ -52,7 +54,7 @@ class LaterWatch:
         self._run: Run | None = None  # the one that delivered the last batch
         self._iterators: dict[int, tuple[Any, Run]] = {}
         self.learning = False  # a module was called with gradients since the last batch
-        self._evaluating = False
+        self._evaluating, self._n_evaluations = False, 0
         self._pending: list[nn.Module] = []  # called without gradients since the last step
         self._rows = 0
         self._next_look, self._wait = 0, 1
@@ -85,7 +87,9 @@ class LaterWatch:
             self._evaluation_over()
             self._modes.end()
             self.later.still = [m for m in self.later.evaluating if self._others.still(m)]
+            frames = list(frames) or frames_within(sys._getframe(), self._frame)
             self._keeping.look(frames, self._now)
+            note_arrays(self.record, frames)
             self.later.averages = [
                 average
                 for average in self.journal.averages.measure(self._now)
@@ -247,6 +251,9 @@ class LaterWatch:
 
     def _begins(self, modules: list[nn.Module], run: Run | None = None) -> None:
         """These modules evaluate, on a loader's batches or others."""
+        if not self._evaluating and self._n_evaluations < MOST_LOOKS:
+            self._n_evaluations += 1
+            note_arrays(self.record, frames_within(sys._getframe(), self._frame))
         self._evaluating = True
         known = any(other is run for other in self.later.runs)
         if run is not None and not known and len(self.later.runs) < MOST_RUNS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from torch import nn
@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from quadlib.diagnosis.observe.record import Record
 
 Kind = TypeVar("Kind")
+CALLBACKS = ("ModelCheckpoint", "EarlyStopping")  # of Lightning
 
 
 class Names:
@@ -67,20 +68,20 @@ class Names:
 
 
 def note_living(record: Record) -> None:
-    """What lives beside the parts that took part: schedulers, optimisers, keepers of the best."""
-    record.schedulers = schedulers_of(record.optimisers)
-    record.idle = idle_optimisers(record)
-    record.monitors = monitors()
-
-
-def schedulers_of(optimisers: Iterable[Any]) -> list[LRScheduler]:
-    """The schedulers that change the rates of these optimisers."""
-    known = {id(unwrapped(item)) for item in optimisers}
-    return [
-        item
-        for item in living(LRScheduler)
-        if id(unwrapped(getattr(item, "optimizer", None))) in known
-    ]
+    """What lives beside the parts that took part: the schedulers that change the rates of the
+    record's optimisers, optimisers that never stepped, keepers of the best.
+    """
+    found = _living(lambda kind: issubclass(kind, (LRScheduler, Optimizer)) or _is_monitor(kind))
+    known = {id(unwrapped(item)) for item in record.optimisers}
+    for item in found:
+        if isinstance(item, LRScheduler):
+            if id(unwrapped(getattr(item, "optimizer", None))) in known:
+                record.schedulers.append(item)
+        elif isinstance(item, Optimizer):
+            if _is_idle(item, record):
+                record.idle.append(item)
+        else:
+            record.monitors += _monitored(item)
 
 
 def unwrapped(optimiser: Any) -> Any:
@@ -90,34 +91,26 @@ def unwrapped(optimiser: Any) -> Any:
     return optimiser
 
 
-def idle_optimisers(record: Record) -> list[Optimizer]:
-    """The living optimisers that never stepped and hold a parameter of the record's."""
+def _is_idle(optimiser: Optimizer, record: Record) -> bool:
+    """Whether it never stepped and holds a parameter of the record's."""
     known = {id(parameter) for parameter in record.parameters.values()}
-    stepped = {id(item) for item in record.optimisers}
-    return [
-        item
-        for item in living(Optimizer)
-        if id(item) not in stepped
-        and any(id(p) in known for group in item.param_groups for p in group["params"])
-    ]
+    stepped = any(optimiser is item for item in record.optimisers)
+    return not stepped and any(id(p) in known for g in optimiser.param_groups for p in g["params"])
 
 
-def monitors() -> list[tuple[str, str, bool]]:
+def _monitored(keeper: Any) -> Iterator[tuple[str, str, bool]]:
     """(class, figure, whether the highest is best) of what keeps the best weights or stops early:
     the callbacks of Lightning, the arguments of transformers' Trainer.
     """
-    found = []
-    for item in gc.get_objects():
-        kind = type(item).__name__
-        if kind in ("ModelCheckpoint", "EarlyStopping"):
-            name, mode = getattr(item, "monitor", None), getattr(item, "mode", None)
-            if isinstance(name, str) and mode in ("min", "max"):
-                found.append((kind, name, mode == "max"))
-        elif kind.endswith("TrainingArguments") and getattr(item, "load_best_model_at_end", False):
-            name, higher = item.metric_for_best_model, item.greater_is_better
-            if isinstance(name, str) and isinstance(higher, bool):
-                found.append((kind, name, higher))
-    return found
+    kind = type(keeper).__name__
+    if kind in CALLBACKS:
+        name, mode = getattr(keeper, "monitor", None), getattr(keeper, "mode", None)
+        if isinstance(name, str) and mode in ("min", "max"):
+            yield kind, name, mode == "max"
+    elif getattr(keeper, "load_best_model_at_end", False):
+        name, higher = keeper.metric_for_best_model, keeper.greater_is_better
+        if isinstance(name, str) and isinstance(higher, bool):
+            yield kind, name, higher
 
 
 def _outermost_with(module: nn.Module) -> list[nn.Module]:
@@ -130,4 +123,20 @@ def _outermost_with(module: nn.Module) -> list[nn.Module]:
 
 def living(kind: type[Kind]) -> list[Kind]:
     """The objects of a class; by their type, since asking some objects for anything warns."""
-    return [item for item in gc.get_objects() if issubclass(type(item), kind)]
+    return _living(lambda other: issubclass(other, kind))
+
+
+def _living(wanted: Callable[[type], bool]) -> list[Any]:
+    """The objects of the wanted types, of which each is asked about once."""
+
+    class Answers(dict[type, bool]):
+        def __missing__(self, kind: type) -> bool:
+            self[kind] = answer = wanted(kind)
+            return answer
+
+    answers = Answers()
+    return [item for item in gc.get_objects() if answers[type(item)]]
+
+
+def _is_monitor(kind: type) -> bool:
+    return kind.__name__ in CALLBACKS or kind.__name__.endswith("TrainingArguments")

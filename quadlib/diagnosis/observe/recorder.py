@@ -98,6 +98,7 @@ class Recorder(Journal):
             )
         self.record.arguments = tuple(sys.argv[1:])
         self._log.install()
+        self._encodings.install()
         self._hooks.install()
         if self.traced_steps:
             self._trace = Trace()
@@ -132,6 +133,7 @@ class Recorder(Journal):
 
     def release(self) -> None:
         """Another loop may be observed from now on."""
+        self._encodings.remove()
         self._log.remove()
         observing.release()
 

@@ -20,6 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from quadlib.diagnosis.observe.checksums import checksum, random_state
+from quadlib.diagnosis.observe.encodings import Encoding
 from quadlib.diagnosis.observe.hooks import rows_of
 from quadlib.diagnosis.observe.leaves import tensors_in
 from quadlib.diagnosis.observe.patches import Looking, Patches, Watching
@@ -83,6 +84,7 @@ class RunLog:
     seedings: list[Seeding] = field(default_factory=list)
     epochs: list[EpochStart] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
+    encodings: list[Encoding] = field(default_factory=list)
 
 
 class RunLogWatch(Patches):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,7 @@ def observe_script(
     with _as_main(path, arguments):
         try:
             with recorder:
+                gc.freeze()  # what lives already is none of the script's: it is not looked through
                 runpy.run_path(str(path), run_name="__main__")
         except SystemExit as leaving:
             _note_end(recorder.record, f"exit {leaving.code}" if leaving.code else "finished")
@@ -46,6 +48,8 @@ def observe_script(
             raise
         except BaseException as error:  # the script's own, told in the verdict
             recorder.record.error = error
+        finally:
+            gc.unfreeze()
     return recorder.record
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import LabelEncoder
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
@@ -328,3 +329,77 @@ def test_a_draw_by_weights_has_one_for_each_row(each):
     dataset = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
     found = alarms_of(lambda: one_epoch(dataset, sampler))
     assert ("QL-B03" in found) == (each == "class") and len(found) == (each == "class")
+
+
+@pytest.mark.parametrize("how", ["deviation", "range"])
+@pytest.mark.parametrize("by", ["train", "each", "person"])
+def test_what_is_tested_is_not_scaled_by_itself(how, by):
+    def scaled(x, by):
+        if how == "range":
+            return (x - by.min(0)) / (by.max(0) - by.min(0))
+        return (x - by.mean(0)) / by.std(0)
+
+    def train():
+        x, y = samples()
+        x_train, x_test, y_train = x[:200], x[200:], y[:200]
+        if by == "person":
+            x_train, x_test = (
+                np.concatenate([scaled(own, own) for own in np.split(part, 4)])
+                for part in (x_train, x_test)
+            )
+        else:
+            x_test = scaled(x_test, x_train if by == "train" else x_test)
+            x_train = scaled(x_train, x_train)
+        fit(x_train, y_train)
+        return x_test
+
+    assert alarms_of(train) == ["QL-E22"] * (by == "each")
+
+
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("how", ["sklearn", "pandas"])
+def test_names_of_classes_are_numbered_once(how, again):
+    names = np.array(["ant", "bee", "cat", "dog", "eel"])
+
+    def number(values):
+        if how == "pandas":
+            return pd.factorize(values)[0]
+        return LabelEncoder().fit_transform(values)
+
+    def train():
+        x, y = samples()
+        fit(x[:200], number(names[y[:200]]))
+        others = names[y[200:]]
+        return number(others[others != "ant"]) if again else others
+
+    assert alarms_of(train) == ["QL-L06"] * again
+
+
+def test_columns_of_a_table_are_numbered_apart():
+    def train():
+        x, y = samples()
+        towns = np.array(["Aden", "Bonn", "Cork", "Doha"])
+        origin, target = pd.factorize(towns[y]), pd.factorize(towns[y[::-1]])
+        fit(x, y)
+        return origin, target
+
+    assert alarms_of(train) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_tested_is_looked_at_where_an_evaluation_begins(known):
+    def evaluate(model, rows):
+        x, _ = samples()
+        test_x = torch.from_numpy(x[rows])
+        model.eval()
+        with torch.no_grad():
+            return model(test_x)
+
+    def train():
+        train_x, y = samples()[0][:200], samples()[1][:200]
+        model = fit(train_x, y)
+        evaluate(model, slice(150, 250) if known else slice(200, 300))
+        model.train()
+        torch.optim.AdamW(model.parameters()).step()
+
+    assert alarms_of(train) == ["QL-S03"] * known

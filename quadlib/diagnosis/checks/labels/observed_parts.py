@@ -21,7 +21,7 @@ DEPENDS, CHANCE = 8.0, 2.5  # standard deviations above labels in any order
 MOST_VALUES = 1 << 22
 
 
-@check(L12, "the labels at hand of train are those of its samples", phase="observed")
+@check(L12, "the labels at hand of train are those of its samples", phase="variables")
 def labels_of_parts(x: Examination) -> Iterator[Finding]:
     pairs = list(_pairs(arrays(x.record)))
     known = [(_agreement(*pair), pair) for pair in pairs if not pair[0].role]

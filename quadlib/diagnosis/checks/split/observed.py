@@ -18,7 +18,7 @@ from quadlib.diagnosis.words import some
 OVERLAPPING = 0.1  # share of the windows; fewer lie at the borders of one cut in time
 
 
-@check(S10, "the row numbers at hand put no row into two parts", phase="observed")
+@check(S10, "the row numbers at hand put no row into two parts", phase="variables")
 def rows_in_both(x: Examination) -> Iterator[Finding]:
     for part in row_numbers(x.record):
         for (own, rows), (name, others) in part.named:
@@ -38,7 +38,7 @@ def rows_in_both(x: Examination) -> Iterator[Finding]:
                 return
 
 
-@check(S03, "no content at hand is trained on and evaluated", phase="observed")
+@check(S03, "no content at hand is trained on and evaluated", phase="variables")
 def copies_at_hand(x: Examination) -> Iterator[Finding]:
     for part in tables(x.record):
         for (own, rows), (name, others) in part.named:
@@ -61,7 +61,7 @@ def copies_at_hand(x: Examination) -> Iterator[Finding]:
                 return
 
 
-@check(S05, "no stretch of a series at hand is trained on and evaluated", phase="observed")
+@check(S05, "no stretch of a series at hand is trained on and evaluated", phase="variables")
 def windows_at_hand(x: Examination) -> Iterator[Finding]:
     for part in tables(x.record):
         for (own, rows), (name, others) in part.named:
@@ -82,7 +82,7 @@ def windows_at_hand(x: Examination) -> Iterator[Finding]:
                 return
 
 
-@check(S04, "no group at hand is trained on and evaluated", phase="observed")
+@check(S04, "no group at hand is trained on and evaluated", phase="variables")
 def groups_at_hand(x: Examination) -> Iterator[Finding]:
     for part in groups(x.record):
         for (own, members), (name, others) in part.named:

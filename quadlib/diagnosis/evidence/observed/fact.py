@@ -14,18 +14,30 @@ T = TypeVar("T")
 
 def fact(make: Callable[[Record], T]) -> Callable[[Record], T]:
     """Makes a function of the record remember its result, or the Unavailable that it raised."""
-    key = f"{make.__module__}.{make.__name__}"
+    return fact_of(lambda record: 0)(make)
 
-    @wraps(make)
-    def remembered(record: Record) -> T:
-        if key not in record.facts:
-            try:
-                record.facts[key] = make(record)
-            except Unavailable as reason:
-                record.facts[key] = reason
-        value: T | Unavailable = record.facts[key]
-        if isinstance(value, Unavailable):
-            raise value
-        return value
 
-    return remembered
+def fact_of(
+    state: Callable[[Record], int],
+) -> Callable[[Callable[[Record], T]], Callable[[Record], T]]:
+    """The same for a conclusion that is drawn anew whenever `state` of the record is another."""
+
+    def fact_of_state(make: Callable[[Record], T]) -> Callable[[Record], T]:
+        name = f"{make.__module__}.{make.__name__}"
+
+        @wraps(make)
+        def remembered(record: Record) -> T:
+            key = f"{name} {state(record)}"
+            if key not in record.facts:
+                try:
+                    record.facts[key] = make(record)
+                except Unavailable as reason:
+                    record.facts[key] = reason
+            value: T | Unavailable = record.facts[key]
+            if isinstance(value, Unavailable):
+                raise value
+            return value
+
+        return remembered
+
+    return fact_of_state
