@@ -39,6 +39,19 @@ EVALUATED_WORDS = (
     "heldout",
     "unseen",
 )
+# those of them that hold what the last score is of, and what is looked at before
+TESTED_WORDS = ("test", "testing", "tst", "te")
+VALIDATED_WORDS = (
+    "val",
+    "valid",
+    "validation",
+    "va",
+    "dev",
+    "holdout",
+    "heldout",
+    "tune",
+    "tuning",
+)
 # words in the names of those that say whose each sample is
 GROUP_WORDS = (
     "subject",

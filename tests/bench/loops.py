@@ -123,7 +123,7 @@ def main() -> int:
     wanted = tuple(filter(None, chosen.only.split(",")))
     scripts = [
         path
-        for path in sorted(chosen.folder.glob("[pqrs][0-9]*.py"))
+        for path in sorted(chosen.folder.glob("[a-z][0-9][0-9]_*.py"))
         if not wanted or path.name.startswith(wanted)
     ]
     cases = [case for script in scripts for case in cases_of(script.resolve())]

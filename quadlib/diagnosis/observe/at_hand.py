@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from quadlib.diagnosis.conventions import BATCH_LABELS, EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.arrays import arrays_at_hand
-from quadlib.diagnosis.observe.frames import OURS, is_ours
+from quadlib.diagnosis.observe.frames import OURS, is_library, is_ours
 from quadlib.diagnosis.observe.record import Record
 
 
@@ -30,6 +30,22 @@ def note_arrays(record: Record, frames: Iterable[FrameType]) -> None:
     known = {(name, id(array)) for name, array in record.named_arrays}
     found = arrays_at_hand(frames)
     record.named_arrays += [(n, array) for n, array in found if (n, id(array)) not in known]
+
+
+def names_at_hand(frames: Iterable[FrameType], training: set[CodeType]) -> set[str]:
+    """What the functions that do not take part in training are given: its names there, and those
+    that it has in the functions around.
+    """
+    own = [frame for frame in frames if not is_ours(frame) and not is_library(frame)]
+    inner = [frame for frame in own if frame.f_code not in training]
+    given = {id(v): n for f in inner for n, v in f.f_locals.items() if not _is_plain(v)}
+    around = (pair for f in own for pair in (*f.f_globals.items(), *f.f_locals.items()))
+    return {*given.values(), *(name for name, value in around if id(value) in given)}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether equal values may be one object, whoever holds them."""
+    return value is None or isinstance(value, (bool, int, float, str, bytes, type, ModuleType))
 
 
 def variables_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:

@@ -131,7 +131,8 @@ class Later:
     probe, and how many trained tensors its own optimiser moves. own_best: rows that were their own
     neighbours.
     figures: the scores, losses and bests among the loop's variables, look by look.
-    averages: those among the evaluated modules, at the end.
+    averages: those among the evaluated modules, at the end. evaluations: the names of what each was
+    given, where a function evaluates that does not train.
     """
 
     first_step: int
@@ -156,3 +157,4 @@ class Later:
     averages: list[Average] = field(default_factory=list)
     moved_by_probes: list[tuple[str, int]] = field(default_factory=list)
     own_best: list[SelfMatch] = field(default_factory=list)
+    evaluations: list[set[str]] = field(default_factory=list)

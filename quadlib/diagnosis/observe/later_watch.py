@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from torch import Tensor, nn
 
 from quadlib.diagnosis import conventions
-from quadlib.diagnosis.observe.at_hand import note_arrays
+from quadlib.diagnosis.observe.at_hand import names_at_hand, note_arrays
 from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.evaluations import EvaluationWatch
 from quadlib.diagnosis.observe.frames import frames_within, is_ours
@@ -54,7 +54,9 @@ class LaterWatch:
         self._run: Run | None = None  # the one that delivered the last batch
         self._iterators: dict[int, tuple[Any, Run]] = {}
         self.learning = False  # a module was called with gradients since the last batch
-        self._evaluating, self._n_evaluations = False, 0
+        self._evaluating = False
+        self._training: set[CodeType] = set()  # code that runs around the steps
+        self._looked_from: set[int] = set()  # frames, in the evaluation that goes on
         self._pending: list[nn.Module] = []  # called without gradients since the last step
         self._rows = 0
         self._next_look, self._wait = 0, 1
@@ -122,7 +124,9 @@ class LaterWatch:
         if self.later.steps >= self._next_look:  # ever more rarely, until the next evaluation
             self._next_look, self._wait = self.later.steps + self._wait, 2 * self._wait
             with self.journal.looking():
-                self._keeping.look(frames_within(sys._getframe(), self._frame), self._now)
+                frames = frames_within(sys._getframe(), self._frame)
+                self._training |= {frame.f_code for frame in frames}
+                self._keeping.look(frames, self._now)
         self._leave_in_time()
 
     def _note_probe(self, optimiser: Any) -> None:
@@ -251,9 +255,7 @@ class LaterWatch:
 
     def _begins(self, modules: list[nn.Module], run: Run | None = None) -> None:
         """These modules evaluate, on a loader's batches or others."""
-        if not self._evaluating and self._n_evaluations < MOST_LOOKS:
-            self._n_evaluations += 1
-            note_arrays(self.record, frames_within(sys._getframe(), self._frame))
+        self._note_given()
         self._evaluating = True
         known = any(other is run for other in self.later.runs)
         if run is not None and not known and len(self.later.runs) < MOST_RUNS:
@@ -261,6 +263,18 @@ class LaterWatch:
         for module in modules:
             self._is_evaluated(module)
         self._pairs.start()
+
+    def _note_given(self) -> None:
+        """What is evaluated, once for each function that does so."""
+        if not self._evaluating and len(self.later.evaluations) < MOST_RUNS:
+            self.later.evaluations.append(set())
+            self._looked_from.clear()
+        frames = frames_within(sys._getframe(), self._frame)
+        innermost = next((id(f) for f in reversed(frames) if not is_ours(f)), 0)
+        if innermost not in self._looked_from and len(self._looked_from) < MOST_LOOKS:
+            self._looked_from.add(innermost)
+            self.later.evaluations[-1] |= names_at_hand(frames, self._training)
+            note_arrays(self.record, frames)
 
     def _is_evaluated(self, module: nn.Module) -> None:
         known = self.later.evaluating

@@ -403,3 +403,36 @@ def test_what_is_tested_is_looked_at_where_an_evaluation_begins(known):
         torch.optim.AdamW(model.parameters()).step()
 
     assert alarms_of(train) == ["QL-S03"] * known
+
+
+@pytest.mark.parametrize(
+    ("part", "validated", "expected"),
+    [("test", False, 1), ("val", False, 0), ("test", True, 0)],
+)
+def test_the_best_epoch_is_not_chosen_by_the_test(part, validated, expected):
+    def accuracy(model, x, y):
+        with torch.no_grad():
+            model.eval()
+            return float((model(torch.from_numpy(x)).argmax(1).numpy() == y).mean())
+
+    def train():
+        x, y = samples()
+        test_x, test_y, val_x = x[200:], y[200:], x[150:200]
+        if part == "val":
+            val_x, val_y = test_x, test_y
+            del test_x, test_y
+        model = fit(x[:150], y[:150])
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-4)
+        best_acc = 0.0
+        for _ in range(6):
+            model.train()
+            optimiser.zero_grad()
+            cross_entropy(model(torch.from_numpy(x[:150])), torch.from_numpy(y[:150])).backward()
+            optimiser.step()
+            acc = accuracy(model, *((val_x, val_y) if part == "val" else (test_x, test_y)))
+            if validated:
+                accuracy(model, val_x, y[150:200])
+            best_acc = max(acc, best_acc)
+        return best_acc
+
+    assert alarms_of(train) == ["QL-E23"] * expected

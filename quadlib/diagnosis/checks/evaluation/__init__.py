@@ -1,5 +1,6 @@
 """Contracts of the stage evaluation."""
 
+from quadlib.diagnosis.checks.evaluation import later_choice as later_choice
 from quadlib.diagnosis.checks.evaluation import later_comparisons as later_comparisons
 from quadlib.diagnosis.checks.evaluation import later_inputs as later_inputs
 from quadlib.diagnosis.checks.evaluation import later_modes as later_modes

@@ -176,6 +176,35 @@ E22 = Contract(
     ),
 )
 
+E23 = Contract(
+    "QL-E23",
+    title="the best epoch is chosen by what is tested",
+    what=(
+        "What is evaluated every few steps is named as the test, no other part is, and a variable "
+        "keeps the best figure of it."
+    ),
+    why=(
+        "The best of many looks at the test is better than the model: part of it is luck with "
+        "these very samples, the more so the fewer they are."
+    ),
+    fix="Choose by a validation part of what is trained on, and test once, at the end.",
+    example=watched_on(
+        after=(
+            "    def accuracy(x_test):\n"
+            "        model.eval()\n"
+            "        with torch.no_grad():\n"
+            "            return float((model(x_test).argmax(1) == labels).float().mean())\n\n"
+            "    best_acc = 0.0\n"
+            "    for epoch in range(4):\n"
+            "        optimizer.zero_grad()\n"
+            "        model(inputs).square().mean().backward()\n"
+            "        optimizer.step()\n"
+            "        acc = accuracy(inputs)\n"
+            "        best_acc = max(best_acc, acc)\n"
+        )
+    ),
+)
+
 E24 = Contract(
     "QL-E24",
     title="a probe trains what it should measure",

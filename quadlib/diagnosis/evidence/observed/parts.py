@@ -62,7 +62,7 @@ def arrays(record: Record) -> list[Array]:
         found.setdefault((name, id(value)), _array(name, as_numpy(value)))
         if type(value).__name__ == "DataFrame":
             for column in map(str, value.columns):
-                if not set(_words(column)).isdisjoint(conventions.GROUP_WORDS):
+                if not set(words_of(column)).isdisjoint(conventions.GROUP_WORDS):
                     path = f"{name}.{column}"
                     found[path, id(value)] = _array(path, np.asarray(value[column]))
     return [array for array in found.values() if array.role != "both"]
@@ -114,7 +114,7 @@ def row_numbers(record: Record) -> list[Parts]:
 
 def _array(name: str, values: np.ndarray) -> Array:
     """Of a mask, the rows that it leaves."""
-    words = _words(name)
+    words = words_of(name)
     known = {"trained": conventions.TRAINED_WORDS, "evaluated": conventions.EVALUATED_WORDS}
     roles = [role for role, own in known.items() if not set(own).isdisjoint(words)]
     stem = tuple(
@@ -126,7 +126,7 @@ def _array(name: str, values: np.ndarray) -> Array:
     return Array(name, "both" if len(roles) > 1 else "".join(roles), stem, values)
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
     """The words of a name in lower case: x and train of x_train, xTrain and XTrain."""
     return [word.lower() for word in WORDS.findall(name)]
 
