@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -146,16 +145,14 @@ def test_the_commands_of_a_page_and_of_messages_go_on(trained: Run, tmp_path: Pa
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     for command in sorted(commands):
-        shorter = " -p resamples=0" if " 04_evaluate " in command else ""
-        said = execute(command + shorter, elsewhere, tmp_path / "other outputs")
+        if " 03_" in command or " 04_" in command:  # run from the README, in its own test
+            words = shlex.split(command)[1:]
+            context = get_command(app).commands[words[0]].make_context(words[0], words[1:])
+            assert Run.open(context.params["run_name"]).folder == trained.folder
+            continue
+        said = execute(command, elsewhere, tmp_path / "other outputs")
         if " 02_train " in command:
             assert "run a run goes on with source=mfeat, epochs=1" in said
-    twin = trained.folder.with_name("a twin")
-    shutil.copytree(trained.folder, twin)
-    settings = trained.record["settings"] | {"learning_rate": 0.01}
-    Run(twin).update(name=twin.name, settings=settings)
-    said = execute(f"{compare_command(twin.parent)} 'a run' 'a twin'", elsewhere, tmp_path)
-    assert "compare" in said
     assert list(elsewhere.iterdir()) == []
 
 
