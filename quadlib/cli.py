@@ -5,7 +5,9 @@ codes: 0 fine, 1 findings or failures, 2 wrong use.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,38 +28,50 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
+@app.callback()
+def options(
+    context: typer.Context,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Where a command ends with an error, show its traceback."),
+    ] = False,
+) -> None:
+    """What holds for every command."""
+    context.ensure_object(dict)["debug"] = debug
+
+
 def main() -> None:
-    """Runs the command; what is wrong with its input ends it with one message and no traceback."""
+    """Runs the command; what ends it badly is one message, and a traceback with --debug alone."""
     log_to_stdout()
+    options: dict[str, bool] = {}
     try:
-        app()
+        app(obj=options)
     except Exception as error:
-        code = _wrong_input(error)
-        if code is None:
-            raise
+        from quadlib.config import SettingsError
+        from quadlib.runs import RunError
+
+        if options.get("debug"):
+            traceback.print_exception(error)
         typer.echo(_words(error), err=True)
-        sys.exit(code)
-
-
-def _wrong_input(error: Exception) -> int | None:
-    """The exit code for an error that quadlib raises by name (2 for wrong use, 1 for bad data or
-    files), and for one of the system about a file; None for any other.
-    """
-    from quadlib.config import SettingsError
-    from quadlib.runs import RunError
-
-    if isinstance(error, SettingsError | RunError):
-        return 2
-    own = type(error).__module__.startswith("quadlib.") or isinstance(error, OSError)
-    return 1 if own else None
+        sys.exit(2 if isinstance(error, SettingsError | RunError) else 1)
 
 
 def _words(error: Exception) -> str:
-    """What an error says; of one of the system the file and the reason."""
-    if not isinstance(error, OSError) or type(error).__module__.startswith("quadlib."):
+    """What an error says; of one of the system the file and the reason; of one that nobody expected
+    where it was raised, and how to see more.
+    """
+    if type(error).__module__.startswith("quadlib."):
         return str(error)
-    place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror or error}. Check its name, its rights and the space on its disk"
+    if isinstance(error, OSError):
+        place = error.filename or "what the command reads or writes"
+        reason = error.strerror or error
+        return f"{place}: {reason}. Check its name, its rights and the space on its disk"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno}). Nobody expected "
+        f"this error: run `quadlib --debug {shlex.join(sys.argv[1:])}` for its traceback, which a "
+        "report of it needs"
+    )
 
 
 @app.command()
@@ -385,10 +399,11 @@ def _subject(target: str) -> Any:
     sys.path.insert(0, str(Path.cwd()))
     try:
         subject = getattr(import_module(module), function)()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever that module does
         raise SettingsError(
-            f"{target}: {error}; give module:function, the function taking nothing and returning a "
-            "Subject"
+            f"{target}: {type(error).__name__}: {error}; give module:function, the function taking "
+            "nothing and returning a Subject, or see its traceback: quadlib --debug doctor "
+            f"{target}"
         ) from error
     if not isinstance(subject, Subject):
         raise SettingsError(

@@ -277,7 +277,13 @@ def project_root() -> Path:
     JupyterLab starts a kernel in `notebooks/`, papermill where it was called: both must find the
     same outputs.
     """
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        raise FileError(
+            "the working folder is not there any more; change to one that is (cd), or name an "
+            "outputs folder by its whole path"
+        ) from None
     for folder in (here, *here.parents):
         if (folder / "notebooks").is_dir() and (folder / "outputs").is_dir():
             return folder

@@ -165,13 +165,46 @@ def test_places_that_cannot_be_are_exit_1_with_one_message(quadlib, tmp_path, ar
 
 
 def test_an_error_of_the_system_about_a_file_is_one_message(quadlib, monkeypatch):
-    def full():
+    def full(obj):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "scratch/a.csv")
 
     monkeypatch.setattr(cli, "app", full)
     code, _, complaint = quadlib("runs")
     assert code == 1 and "Traceback" not in complaint
     assert complaint.startswith("scratch/a.csv: No space left on device. Check its name")
+
+
+def test_an_unexpected_error_is_one_message_and_a_traceback_on_request(quadlib, monkeypatch):
+    monkeypatch.setattr("quadlib.runs.list_runs", lambda outputs: {}["gone"])
+    code, _, complaint = quadlib("runs")
+    assert code == 1 and "Traceback" not in complaint
+    assert complaint.startswith("KeyError: 'gone' (") and "quadlib --debug runs`" in complaint
+    code, _, complaint = quadlib("--debug", "runs")
+    assert code == 1 and "Traceback" in complaint and 'lambda outputs: {}["gone"]' in complaint
+
+
+def test_output_that_cannot_be_written_is_one_message(tmp_path):
+    command = [sys.executable, "-m", "quadlib", "runs", "--outputs", str(tmp_path)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "No space left on device. Check" in done.stderr
+
+
+def test_a_working_folder_that_was_removed_is_named(quadlib, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.delenv("QUADLIB_OUTPUTS", raising=False)
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, _, complaint = quadlib("runs")
+    assert code == 1 and complaint.startswith("the working folder is not there any more; change")
+
+
+@pytest.mark.parametrize("target", ["os:system", ":main", "builtins:dict", "json:gone"])
+def test_a_function_that_gives_no_subject_is_wrong_use(quadlib, target):
+    code, _, complaint = quadlib("doctor", target)
+    assert code == 2 and complaint.startswith(target) and "Traceback" not in complaint
 
 
 def test_parameters_override_the_preset(quadlib, tmp_path):

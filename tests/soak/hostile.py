@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from quadlib.config import MediaSettings, TrainSettings, read_settings
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Job
 from quadlib.data.decoding.workers import WorkerPool
+from quadlib.data.sources import tabular
 from quadlib.data.sources.archive import read_archive
 from quadlib.files import read_record
 from quadlib.registry import KINDS
@@ -68,6 +71,10 @@ def cases(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     path = folder / "zeros.npz"
     np.savez_compressed(path, y=np.zeros(10), a=np.zeros((10, 10**7)))
     yield "archive: zeros", lambda: read_archive(path)
+    path = folder / "zeros.parquet"
+    long = pa.DictionaryArray.from_arrays(np.zeros(8000, np.int32), ["x" * 2**20])
+    pq.write_table(pa.table({"sample_id": long, "label": long}), path, store_schema=False)
+    yield "table: one text of a megabyte 16,000 times", lambda: tabular.read(path)
     for name, text in CONTENTS.items():
         for ending, kind in (("avi", "video"), ("wav", "audio")):
             file = folder / f"{name}.{ending}"

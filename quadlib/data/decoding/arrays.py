@@ -12,10 +12,8 @@ from typing import IO
 import numpy as np
 
 from quadlib.data.decoding.damage import DamageError, open_regular
+from quadlib.data.decoding.expansion import most_bytes
 
-# Numbers that were measured are compressed tenfold at best; zeros that nobody did, thousandfold.
-MOST_EXPANSION = 100
-FREE_BYTES = 256 * 2**20  # that an archive may hold whatever its expansion
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that numpy writes
 HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, np.dtype]]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -79,7 +77,7 @@ def _check_expansion(path: Path, archive: zipfile.ZipFile) -> None:
         raise DamageError(path, "is compressed as numpy never does", "write it with numpy.savez")
     held = sum(entry.compress_size for entry in entries)
     expanded = sum(entry.file_size for entry in entries)
-    if expanded > max(FREE_BYTES, MOST_EXPANSION * held):
+    if expanded > most_bytes(held):
         raise DamageError(
             path,
             f"would expand {expanded // max(held, 1)}-fold, to {expanded / 2**20:,.0f} MiB",

@@ -6,9 +6,8 @@ import zlib
 from pathlib import Path
 
 from quadlib.data.decoding.damage import RESTORE, DamageError
+from quadlib.data.decoding.expansion import most_bytes
 
-MOST_EXPANSION = 100  # logs and tables come to a tenth or a twentieth of their size
-FREE_BYTES = 256 * 2**20  # that a file may unpack to whatever its own size
 GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -16,7 +15,7 @@ def unpack(path: Path, content: bytes) -> bytes:
     """The content of a gzip file, of one member or several. Raises DamageError where it is none, is
     cut short, or would go on beyond what such a file of numbers and words comes to.
     """
-    most = max(FREE_BYTES, MOST_EXPANSION * len(content))
+    most = most_bytes(len(content))
     parts: list[bytes] = []
     size, rest = 0, content
     try:

@@ -24,13 +24,16 @@ from pathlib import Path
 
 import quadlib
 from quadlib.data.decoding.damage import DamageError
+from quadlib.data.decoding.expansion import MOST_EXPANSION
 from quadlib.data.decoding.job import Decoded, Job, decode
 from quadlib.files import usable_cores
 from quadlib.processes import die_with_parent
 
 LIMIT_SECONDS = 600.0
 SPARE_SECONDS = 5.0  # in which the parent, where it is there, ends a process first, and says why
-MOST_BYTES = 4 * 2**30  # of memory for one file; a photo of 168 megapixels takes 1 GiB
+# Of memory for one job, unless its files are so large that they may expand to more; a photo of 168
+# megapixels takes 1 GiB.
+MOST_BYTES = 4 * 2**30
 PROGRAM = "from quadlib.data.decoding.workers import main; main()"
 JOBS_AHEAD = 4  # a process, so that none waits for the next
 JOBS_PER_PROCESS = 16  # below this a further process costs more to start than it saves
@@ -164,14 +167,12 @@ def _cause(code: int) -> str:
 
 def main(decoder: Callable[[Job], Decoded] = decode) -> None:
     """Reads jobs from standard input and answers on standard output, both pickled, until the input
-    or the parent, whose number is its first argument, ends. A file gets no more memory than
-    MOST_BYTES, and no more time than the second argument, whoever watches.
+    or the parent, whose number is its first argument, ends. A job gets no more memory than
+    MOST_BYTES or what its files may expand to, and no more time than the second argument, whoever
+    watches.
     """
     parent, limit_seconds = int(sys.argv[1]), float(sys.argv[2])
     die_with_parent(parent)
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = MOST_BYTES if hard == resource.RLIM_INFINITY else min(MOST_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # the parent decides when an interrupted run's workers end
@@ -185,6 +186,7 @@ def main(decoder: Callable[[Job], Decoded] = decode) -> None:
             except EOFError:
                 return
             signal.setitimer(signal.ITIMER_REAL, limit_seconds + SPARE_SECONDS)
+            most = _limit_memory(job)
             try:
                 answer: Decoded | DamageError = decoder(job)
             except DamageError as damage:
@@ -192,9 +194,20 @@ def main(decoder: Callable[[Job], Decoded] = decode) -> None:
             except MemoryError:
                 answer = DamageError(
                     job.paths[0],
-                    f"needs more memory than the {MOST_BYTES / 2**30:g} GiB that decoding may take",
+                    f"needs more memory than the {most / 2**30:.3g} GiB that decoding may take",
                     "scale it down or cut it",
                 )
             signal.setitimer(signal.ITIMER_REAL, 0)
             pickle.dump(answer, answers)
             answers.flush()
+
+
+def _limit_memory(job: Job) -> int:
+    """Lets this process have so many bytes, and no more."""
+    sizes = [path.stat().st_size for path in job.paths if path.is_file()]
+    most = max(MOST_BYTES, MOST_EXPANSION * sum(sizes))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    return most

@@ -57,7 +57,8 @@ class Kind:
         several_files: whether a recording may have more than one file.
         gives_arc: whether a decoded recording says when the arc burns ...
         takes_arc: ... and whether this kind is cut to that window.
-        channels: (a modality's files, settings) to the names of its channels, where no source says.
+        channels: one job, to a Decoded whose facts name the `channels` of its file, where no source
+            says; as decode, it runs in a process of its own.
         seconds: how long a file lasts, by its header.
         fixed: settings that have this value, whatever the run's say: what an encoder prescribes.
         features: (decoded array, device) to what is kept in its place; None keeps the array. A
@@ -88,7 +89,7 @@ class Kind:
     several_files: bool = False
     gives_arc: bool = False
     takes_arc: bool = False
-    channels: Callable[[Sequence[Path], MediaSettings], tuple[str, ...]] | None = None
+    channels: Callable[[Job], Decoded] | None = None
     seconds: Callable[[Path], float] | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     features: Callable[[np.ndarray, str], np.ndarray] | None = None

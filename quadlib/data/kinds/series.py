@@ -4,10 +4,6 @@ levels are kept.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 
 from quadlib.config import MediaSettings
@@ -29,7 +25,6 @@ WELD_CHANNELS = (
     "Secondary Weld Voltage",
 )
 WELD_CURRENT = "Primary Weld Current"
-LOOKED_AT, LOOKED_AT_BYTES = 16, 2**25  # files from which the common channels are told
 NOISE = 0.05
 SCALE = 0.05
 SHIFT = 0.04  # share of the steps
@@ -120,26 +115,9 @@ def shape(known: tuple[int, ...], settings: MediaSettings) -> tuple[int, ...]:
     return (*known, settings.series_steps)
 
 
-def common_channels(files: Sequence[Path], settings: MediaSettings) -> tuple[str, ...]:
-    """Names of the channels that more than half of some files have, in the order of the first.
-
-    What is wrong with a file that cannot be read is found when it is decoded.
-    """
-    names: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    readable = size = 0
-    for place in np.unique(np.linspace(0, len(files) - 1, LOOKED_AT).astype(int)) if files else []:
-        if size > LOOKED_AT_BYTES and readable > 2:
-            break
-        try:
-            size += files[place].stat().st_size
-            channels = read_readings(files[place], settings).channels
-        except (DamageError, OSError):
-            continue
-        readable += 1
-        counts.update(plain(name) for name in channels)
-        names |= {plain(name): name for name in channels if plain(name) not in names}
-    return tuple(name for key, name in names.items() if counts[key] * 2 > readable)
+def name_channels(job: Job) -> Decoded:
+    """The names of the file's channels, as its facts, and no array."""
+    return Decoded(np.empty(0), facts={"channels": read_readings(job.path, job.settings).channels})
 
 
 def look(job: Job) -> Curves:
@@ -186,7 +164,7 @@ KIND = Kind(
     clipped=True,
     vary=vary,
     gives_arc=True,
-    channels=common_channels,
+    channels=name_channels,
     look=look,
     look_at=look_at,
 )

@@ -13,6 +13,7 @@ import pandas as pd
 import scipy.io
 
 from quadlib.config import MediaSettings
+from quadlib.data.decoding.columnar import frame_of
 from quadlib.data.decoding.damage import RESTORE, DamageError, open_regular
 from quadlib.data.decoding.packed import unpack
 from quadlib.data.logs.columns import Columns as Columns
@@ -45,13 +46,7 @@ def read_columns(path: Path, settings: MediaSettings) -> Columns:
 
 
 def _of_frame(path: Path, content: bytes, _: MediaSettings) -> Columns:
-    ending = path.suffix.lower()[1:]
-    try:
-        reader = pd.read_parquet if ending == "parquet" else pd.read_feather
-        frame: pd.DataFrame = reader(io.BytesIO(content))
-    except (ValueError, OSError) as error:  # pyarrow's own errors are either
-        reason = str(error).splitlines()[0]
-        raise DamageError(path, f"is not a readable {ending} file ({reason})", RESTORE) from None
+    frame = frame_of(path, content)
     timed = isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex)
     if frame.index.name is not None or timed:
         frame = frame.reset_index(names=[frame.index.name or "time"])

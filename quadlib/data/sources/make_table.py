@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from quadlib.config import MediaSettings
+from quadlib.data.decoding.columnar import read_apart
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.kinds import kinds_by_extension
 from quadlib.data.logs.read import read_readings
@@ -208,7 +209,10 @@ def _of_metadata(root: Path, name: str) -> Draft:
     elif name.endswith(".jsonl"):
         frame, notes = pd.DataFrame(_json_lines(root / name)).astype(str), []
     else:
-        frame, notes = pd.read_parquet(root / name).astype(str), []
+        try:
+            frame, notes = read_apart(root / name).astype(str), []
+        except DamageError as damage:
+            raise TableError(f"make-table: {damage}") from damage
     named = [column for column in frame.columns if column.endswith("file_name")]
     labels = [c for c in frame.columns if canonical(c) in ("label", "labels", "class", "target")]
     if not named or not labels:

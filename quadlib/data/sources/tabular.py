@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from quadlib.data.decoding.columnar import read_apart
+from quadlib.data.decoding.damage import DamageError
 from quadlib.data.samples import (
     Modality,
     SampleTable,
@@ -209,13 +211,9 @@ def _as_identifiers(
 
 def _read_parquet(file: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
-        reader = pd.read_parquet if file.suffix.lower() == ".parquet" else pd.read_feather
-        frame: pd.DataFrame = reader(file)
-    except (ValueError, OSError) as error:  # pyarrow's own errors are either
-        raise TableError(
-            f"{file} is not a readable {file.suffix} file ({str(error).splitlines()[0]}); write it "
-            "again"
-        ) from error
+        frame = read_apart(file)
+    except DamageError as damage:
+        raise TableError(str(damage)) from damage
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     names = list(map(str, frame.columns))

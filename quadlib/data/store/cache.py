@@ -58,7 +58,7 @@ def open_entry(
     windows: list[Arc] = list(arcs) if arcs is not None and cut else [None] * len(table)
     base = table.root or Path()
     files = [[base / part for part in parts] for parts in table.files(name)]
-    order = Order(table, name, settings, files, windows, contents)
+    order = Order(table, name, settings, files, windows, contents, pool)
     folder = root / (order.prefix + digest_bytes(*(key.encode() for key in order.keys))[:20])
     decoded = 0
     if not folder.is_dir():

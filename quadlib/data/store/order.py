@@ -14,8 +14,10 @@ import torch
 
 from quadlib.config import MediaSettings, TrainSettings
 from quadlib.data.decoding.job import Job
+from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.kinds import Kind, kind_of
 from quadlib.data.samples import SampleTable, input_shape
+from quadlib.data.store.channels import common_channels
 from quadlib.data.store.contents import Contents
 from quadlib.files import digest_bytes
 
@@ -35,6 +37,7 @@ class Order:
     files: list[list[Path]]
     windows: list[Arc]
     contents: Contents
+    pool: WorkerPool
 
     @cached_property
     def kind(self) -> Kind:
@@ -81,7 +84,9 @@ class Order:
         modality = self.table.modalities[self.name]
         if self.kind.channels is None or modality.channels:
             return modality.channels
-        return self.kind.channels([path for paths in self.files for path in paths[:1]], self.media)
+        kind, name = self.kind, modality.kind
+        jobs = [Job(name, kind.channels, (paths[0],), self.media) for paths in self.files if paths]
+        return common_channels(jobs, self.pool)
 
     @cached_property
     def crop(self) -> str:

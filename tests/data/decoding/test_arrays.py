@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from quadlib.data.decoding import arrays
+from quadlib.data.decoding import expansion
 from quadlib.data.decoding.arrays import read_npz
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.samples import TableError
@@ -52,7 +52,7 @@ def test_a_shape_that_the_file_does_not_hold_is_named_and_the_rest_read(tmp_path
 def test_zeros_that_expand_a_thousandfold_are_refused_before_they_do(tmp_path, monkeypatch):
     path = archive(tmp_path / "a.npz", (3 * 10**6,), bytes(3 * 10**6), zipfile.ZIP_DEFLATED, "|u1")
     assert len(read_npz(path)[0]["a"]) == 3 * 10**6  # so few may
-    monkeypatch.setattr(arrays, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(expansion, "FREE_BYTES", 2**20)
     with pytest.raises(DamageError, match=r"would expand \d\d\d-fold, to 3 MiB; .*numpy.savez"):
         read_npz(path)
 

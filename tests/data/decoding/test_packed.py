@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from quadlib.data.decoding import packed
+from quadlib.data.decoding import expansion
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.packed import unpack
 
@@ -27,7 +27,7 @@ def test_what_is_none_or_cut_short_is_named(tmp_path, content):
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "FREE_BYTES", 10_000)
+    monkeypatch.setattr(expansion, "FREE_BYTES", 10_000)
     most = gzip.compress(bytes(10_000))
     assert len(unpack(tmp_path / "a.gz", most)) == 10_000
     for bomb in (gzip.compress(bytes(10**7)), most * 50):

@@ -9,9 +9,9 @@ from quadlib.data.decoding.job import Job
 from quadlib.data.kinds.series import (
     WELD_CHANNELS,
     WELD_CURRENT,
-    common_channels,
     crop_window,
     decode,
+    name_channels,
     resample,
 )
 from quadlib.data.logs.read import read_readings
@@ -49,7 +49,8 @@ def test_six_columns_without_a_clock(media):
 def test_resampling_is_by_time_and_keeps_levels(media):
     path = generic(media, "time_s,a,b\n0,0,5\n1,10,5\n2,20,5\n10,100,5\n")
     readings = read_readings(path, SETTINGS)
-    assert readings.channels == ("a", "b") == common_channels([path], SETTINGS)
+    named = name_channels(Job("series", None, (path,), SETTINGS)).facts["channels"]
+    assert readings.channels == ("a", "b") == named
     assert readings.long_gaps == 1
     resampled = resample(readings, 11)
     assert resampled.dtype == np.float32 and resampled.shape == (2, 11)

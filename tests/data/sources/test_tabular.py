@@ -332,7 +332,7 @@ def test_files_of_no_known_format(tmp_path):
     assert "not text" in problems(tmp_path / "binary.csv")
     for name, said in (
         ("t.npz", "not a readable .npz"),
-        ("t.parquet", "not a readable .parquet"),
+        ("t.parquet", "not a readable parquet"),
         ("t.doc", "no known format"),
     ):
         (tmp_path / name).write_bytes(b"nothing of the kind")
