@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test coverage lint docs bench bench-doctor matrix fuzz soak shots clean clean-runs
+.PHONY: help setup demo lab test coverage lint docs bench bench-doctor matrix fuzz mutants soak shots clean clean-runs
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ matrix: setup  ## own data as people have it: every case read right, or refused 
 
 fuzz: setup  ## 2,000 mutated files of each kind: read, or refused with the cause; no crash, no hang
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.data.fuzz
+
+mutants: setup  ## one comparison, operator or number changed at a time: do the tests notice?
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants
 
 soak: setup  ## a small run killed 100 times, its files damaged, disks full, strangers' files; ten minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak

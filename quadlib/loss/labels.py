@@ -180,15 +180,16 @@ def _several_labels(values: Tensor | Array) -> Tensor | Array:
         whole = values.dtype.kind in "iu"
     if not whole:
         raise TypeError(f"labels of shape {tuple(values.shape)} are {values.dtype}; {expected}")
+    has = values != 0
     if torch.compiler.is_compiling() or (isinstance(values, Tensor) and values.is_meta):
-        return values != 0
-    other = ((values != 0) & (values != 1)).any(1)
+        return has
+    other = (has & (values != 1)).any(1)
     if other.any():
         raise ValueError(
             f"labels of shape {tuple(values.shape)} hold values from {values.min().item()} to "
             f"{values.max().item()} in {name_rows(other)}; {expected}"
         )
-    return values != 0
+    return has
 
 
 def _of_objects(values: Array, unlabelled: int | str | None) -> Labels:

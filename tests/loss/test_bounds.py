@@ -42,6 +42,25 @@ def test_floor_of_balanced_batches(
     assert bounds.floor(labels[::2], temperature, n_views=2) == pytest.approx(value, abs=1e-10)
 
 
+@pytest.mark.parametrize("counts", [(6, 3, 2), (4, 3, 1), (5, 1, 1), (2, 2, 4)])
+def test_the_exact_floor_of_three_classes_is_the_best_of_all_angles(counts: tuple) -> None:
+    """Three points that repel each other lie in a plane: all their angles are tried, by degrees."""
+    temperature, sizes = 0.5, np.array(counts)
+    first, second = np.radians(np.meshgrid(np.arange(361.0), np.arange(361.0)))
+    alike = {(0, 1): np.cos(first), (0, 2): np.cos(second), (1, 2): np.cos(first - second)}
+    tried = np.zeros_like(first)
+    for one in np.flatnonzero(sizes >= 2):
+        others = sum(
+            sizes[other] * np.exp((alike[min(one, other), max(one, other)] - 1) / temperature)
+            for other in range(3)
+            if other != one
+        )
+        tried += sizes[one] * np.log(sizes[one] - 1 + others) / sizes[sizes >= 2].sum()
+    exact = bounds.floor(counts, temperature, kind="counts", exact=True)
+    assert exact == pytest.approx(tried.min(), abs=1e-4) and exact <= tried.min()
+    assert bounds.floor(counts, temperature, kind="counts") <= exact
+
+
 def test_numbers_are_labels_unless_they_are_said_to_be_counts() -> None:
     assert bounds.floor(np.repeat([1, 2, 3, 4], 8), 0.1) == pytest.approx(math.log(7), abs=1e-4)
     assert math.isnan(bounds.floor([4, 5, 6], 0.1))

@@ -67,7 +67,8 @@ def test_dropout_repeats_when_a_chunk_is_embedded_again() -> None:
 def test_tuples_keep_their_type_and_no_chunk_is_refused() -> None:
     inputs = torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     model = network(0.0)
-    pair = embed_in_chunks(lambda chunk: Pair(model(chunk), chunk), inputs.split(2))
-    assert isinstance(pair, Pair) and torch.equal(pair.second, inputs)
+    for size in (2, 5):
+        pair = embed_in_chunks(lambda chunk: Pair(model(chunk), chunk), inputs.split(size))
+        assert isinstance(pair, Pair) and torch.equal(pair.second, inputs)
     with pytest.raises(ValueError, match="no chunks"):
         embed_in_chunks(model, [])

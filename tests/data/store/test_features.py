@@ -61,7 +61,8 @@ def in_process(monkeypatch):
 def order_of(table, name, root):
     store = decode_table(table, SETTINGS, root)
     files = [[table.root / part for part in parts] for parts in table.files(name)]
-    return store, Order(table, name, SETTINGS, files, [None] * len(table), Contents(root))
+    windows = [None] * len(table)
+    return store, Order(table, name, SETTINGS, files, windows, Contents(root), WorkerPool())
 
 
 def test_stored_features_are_those_of_encoding_each_time_to_the_bit(table, tmp_path):

@@ -1,0 +1,1 @@
+"""Changes of single comparisons, operators and numbers, which the tests must notice."""
