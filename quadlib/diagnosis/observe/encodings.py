@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+import pandas as pd
+from sklearn.preprocessing import LabelEncoder
+
 from quadlib.diagnosis.observe.frames import is_library
 from quadlib.diagnosis.observe.patches import Looking, Patches, Watching
 
@@ -32,12 +35,10 @@ class EncodingWatch(Patches):
         self.found, self.watching, self.looking = found, watching, looking
 
     def install(self) -> None:
-        if (labels := sys.modules.get("sklearn.preprocessing")) is not None:
-            for name in ("fit", "fit_transform"):
-                self._replace(labels.LabelEncoder, name, self._fit)
-        if (pandas := sys.modules.get("pandas")) is not None:
-            self._replace(pandas, "factorize", self._factorize)
-            self._replace(pandas.Series, "factorize", self._factorize)
+        for name in ("fit", "fit_transform"):
+            self._replace(LabelEncoder, name, self._fit)
+        for owner in (pd, pd.Series):
+            self._replace(owner, "factorize", self._factorize)
 
     def _fit(self, old: Any) -> Any:
         return self._noting(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 
 LIBRARIES = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
+FROZEN = "<frozen "  # what Python is started with: runpy, importlib
 OURS = "quadlib.diagnosis"  # what watches the loop has variables of its own
 
 
@@ -15,7 +16,7 @@ def is_ours(frame: FrameType) -> bool:
 
 
 def is_library(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(LIBRARIES)
+    return frame.f_code.co_filename.startswith((*LIBRARIES, FROZEN))
 
 
 def frames_of(traceback: TracebackType | None) -> Iterator[FrameType]:

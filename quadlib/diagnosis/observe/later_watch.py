@@ -70,7 +70,7 @@ class LaterWatch:
 
     def install(self) -> None:
         with self.journal.looking():
-            self._keeping.look(frames_within(sys._getframe(), self._frame), self._now)
+            self._look_round()
         self._hooks.install()
         for patches in self._also:
             patches.install()
@@ -124,10 +124,14 @@ class LaterWatch:
         if self.later.steps >= self._next_look:  # ever more rarely, until the next evaluation
             self._next_look, self._wait = self.later.steps + self._wait, 2 * self._wait
             with self.journal.looking():
-                frames = frames_within(sys._getframe(), self._frame)
-                self._training |= {frame.f_code for frame in frames}
-                self._keeping.look(frames, self._now)
+                self._look_round()
         self._leave_in_time()
+
+    def _look_round(self) -> None:
+        """At what the variables hold, from within a step."""
+        frames = frames_within(sys._getframe(), self._frame)
+        self._training |= {frame.f_code for frame in frames}
+        self._keeping.look(frames, self._now)
 
     def _note_probe(self, optimiser: Any) -> None:
         """Of each optimiser that is met for the first time: whether a probe steps it."""
