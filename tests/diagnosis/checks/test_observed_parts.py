@@ -436,3 +436,13 @@ def test_the_best_epoch_is_not_chosen_by_the_test(part, validated, expected):
         return best_acc
 
     assert alarms_of(train) == ["QL-E23"] * expected
+
+
+@pytest.mark.parametrize("rows", [0, 1, -2])
+def test_labels_that_are_rows_off_are_told(rows):
+    def train():
+        x, y = samples()
+        features, labels = x[2:-2], np.roll(y, rows)[2:-2]
+        fit(features, labels)
+
+    assert alarms_of(train) == ["QL-L12"] * (rows != 0)

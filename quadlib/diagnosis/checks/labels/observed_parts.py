@@ -19,6 +19,7 @@ JUDGED = 1000  # samples, the first of an array
 FEWEST_ROWS, FEWEST_OF_A_CLASS = 60, 5
 DEPENDS, CHANCE = 8.0, 2.5  # standard deviations above labels in any order
 MOST_VALUES = 1 << 22
+SHIFTS = (-3, -2, -1, 1, 2, 3)
 
 
 @check(L12, "the labels at hand of train are those of its samples", phase="variables")
@@ -47,6 +48,32 @@ def labels_of_parts(x: Examination) -> Iterator[Finding]:
             return
 
 
+@check(L12, "the labels at hand are in the order of their samples", phase="variables")
+def shifted_labels(x: Examination) -> Iterator[Finding]:
+    judged = 0
+    for table, labels in _pairs(arrays(x.record)):
+        own, *others = _agreements(table, labels, (0, *SHIFTS))
+        judged += own == own
+        best = int(np.argmax(others))
+        if not (own <= CHANCE and others[best] >= DEPENDS):
+            continue
+        yield L12.broken(
+            "error",
+            f"{labels.name} is {abs(SHIFTS[best])} rows off {table.name}",
+            f"the variables {table.name} and {labels.name}",
+            (
+                "a sample and its nearest neighbour have one label as often as labels in any order "
+                f"would ({own:+.1f} standard deviations)",
+                f"with the labels moved by {SHIFTS[best]:+d} rows they agree: {others[best]:+.0f}",
+            ),
+            "drop, sort and shift the rows of both in one table, then take the columns apart",
+            ruled_out=("features that say nothing of the label: of the moved ones they do",),
+        )
+        return
+    if not judged:
+        raise Unavailable("no variables hold samples of numbers beside their labels")
+
+
 def _pairs(every: list[Array]) -> Iterator[tuple[Array, Array]]:
     """(samples, labels) of one length and part."""
     columns = [a for a in every if a.values.ndim == 1 and a.has_word(BATCH_LABELS)]
@@ -60,17 +87,23 @@ def _pairs(every: list[Array]) -> Iterator[tuple[Array, Array]]:
 
 
 def _agreement(table: Array, labels: Array) -> float:
+    """That of the labels where they are."""
+    return _agreements(table, labels, (0,))[0]
+
+
+def _agreements(table: Array, labels: Array, shifts: tuple[int, ...]) -> list[float]:
     """By how many standard deviations more samples have the label of their nearest neighbour than
-    in any order; NaN where the labels are no classes or the samples too few.
+    in any order, with the labels moved on by so many rows; NaN where the labels are no classes or
+    the samples too few.
     """
     rows = table.values[:JUDGED].reshape(min(len(table.values), JUDGED), -1)
     rows = (rows - rows.mean(0)) / np.where(rows.std(0) > 0, rows.std(0), 1)
     codes, counts = np.unique(labels.values[:JUDGED], return_inverse=True, return_counts=True)[1:]
     scarce = len(counts) < 2 or len(rows) / len(counts) < FEWEST_OF_A_CLASS
     if len(rows) < FEWEST_ROWS or scarce or not np.isfinite(rows).all():
-        return float("nan")
+        return [float("nan")] * len(shifts)
     nearest = NearestNeighbors(n_neighbors=1).fit(rows).kneighbors(return_distance=False)[:, 0]
-    share = counts / counts.sum()
-    expected = float((share**2).sum())
-    found = float((codes[nearest] == codes).mean())
-    return (found - expected) / float(np.sqrt(expected * (1 - expected) / len(rows)))
+    expected = float(((counts / counts.sum()) ** 2).sum())
+    width = float(np.sqrt(expected * (1 - expected) / len(rows)))
+    moved = [np.roll(codes, shift) for shift in shifts]
+    return [(float((own[nearest] == own).mean()) - expected) / width for own in moved]
