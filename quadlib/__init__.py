@@ -102,11 +102,13 @@ def log_to_stdout() -> None:
     """
     import logging
 
+    from quadlib.terminal import say
+
     class Stdout(logging.Handler):
         """Prints to what sys.stdout is at the moment: a notebook's kernel puts its own there."""
 
         def emit(self, record: logging.LogRecord) -> None:
-            print(self.format(record), flush=True)
+            say(self.format(record))
 
     logger = logging.getLogger("quadlib")
     if not any(handler.name == "stdout" for handler in logger.handlers):

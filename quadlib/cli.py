@@ -15,6 +15,7 @@ import typer
 
 from quadlib import log_to_stdout
 from quadlib.cli_data import Outputs, Parameters, Preset, data_app
+from quadlib.terminal import say
 
 if TYPE_CHECKING:
     from quadlib.runs import Run
@@ -52,7 +53,7 @@ def main() -> None:
 
         if options.get("debug"):
             traceback.print_exception(error)
-        typer.echo(_words(error), err=True)
+        say(_words(error), err=True)
         sys.exit(2 if isinstance(error, SettingsError | RunError) else 1)
 
 
@@ -105,7 +106,7 @@ def demo(
     if source == "both":
         from quadlib.demo.side_by_side import demo_side_by_side
 
-        raise typer.Exit(demo_side_by_side(SOURCES, size=size, outputs=outputs, say=typer.echo))
+        raise typer.Exit(demo_side_by_side(SOURCES, size=size, outputs=outputs, say=say))
     raise typer.Exit(run_demo((source,), size=size, outputs=outputs))
 
 
@@ -142,9 +143,9 @@ def run(
     values = read_options(settings_model(path), parameter, preset)
     settings = check_parameters(path, values)
     if before := going_on(settings):
-        typer.echo(before)
+        say(before)
     target = open_run(path, settings)
-    typer.echo(f"{path.stem} in {target.folder}")
+    say(f"{path.stem} in {target.folder}")
     outcome = execute_notebook(
         path, target, values, timeout_seconds=timeout, echo=lambda text: typer.echo(text, nl=False)
     )
@@ -154,10 +155,8 @@ def run(
     report_path = render_outcome(outcome, path, target)
     write_gallery(target.folder.parent)
     if outcome.error is not None:
-        typer.echo(
-            f"{outcome.status}: {outcome.error['type']}: {outcome.error['message']}", err=True
-        )
-    typer.echo(f"{outcome.status} in {outcome.seconds:.1f} s: {report_path}")
+        say(f"{outcome.status}: {outcome.error['type']}: {outcome.error['message']}", err=True)
+    say(f"{outcome.status} in {outcome.seconds:.1f} s: {report_path}")
     raise typer.Exit(outcome.exit_code)
 
 
@@ -191,7 +190,7 @@ def crossval(
     named = {"run": run_name, "outputs": outputs}
     values = read_options(TrainSettings, parameter, preset)
     values |= {name: value for name, value in named.items() if value}
-    raise typer.Exit(cross_validate(values, folds, seeds, say=typer.echo))
+    raise typer.Exit(cross_validate(values, folds, seeds, say=say))
 
 
 @app.command()
@@ -226,8 +225,8 @@ def compare(
     outcome = execute_notebook(notebook, target, {"runs": folders, "measure": measure})
     path = render_outcome(outcome, notebook, target)
     write_gallery(target.folder.parent)
-    typer.echo(str(verdict))
-    typer.echo(f"{outcome.status}: {path}")
+    say(str(verdict))
+    say(f"{outcome.status}: {path}")
     raise typer.Exit(outcome.exit_code)
 
 
@@ -241,16 +240,16 @@ def runs(outputs: Outputs = "") -> None:
     listed, damaged = list_runs(outputs), damaged_runs(outputs)
     if not listed and not damaged:
         folder = outputs_folder(outputs)
-        typer.echo(f"No run in {folder} yet. Make the first one: {demo_command(folder)}")
+        say(f"No run in {folder} yet. Make the first one: {demo_command(folder)}")
     width = max((len(item.name) for item in listed), default=0)
     for item in listed:
         record = item.record
-        typer.echo(
+        say(
             f"{item.name:<{width}}  {record['status']:<9}  {record['source'] or '':<10}  "
             f"{_score(item)}".rstrip()
         )
     for broken in damaged:
-        typer.echo(f"{broken.run.name}  damaged  {broken.cause}", err=True)
+        say(f"{broken.run.name}  damaged  {broken.cause}", err=True)
     raise typer.Exit(1 if damaged else 0)
 
 
@@ -280,8 +279,11 @@ def report(
     from quadlib.runs import Run
 
     target = Run.open(run_name, outputs)
-    for path in [*render_all(target), write_gallery(target.folder.parent)]:
-        typer.echo(path)
+    try:
+        for path in render_all(target):
+            say(path)
+    finally:
+        say(write_gallery(target.folder.parent))
 
 
 @app.command()
@@ -348,7 +350,7 @@ def doctor(
         from quadlib.training.watcher import diagnose_run
 
         diagnosis = diagnose_run(reopen(Run.open(target, outputs), checkpoint), deep=deep)
-    typer.echo(diagnosis.to_text() if verbose else diagnosis.to_short_text())
+    say(diagnosis.to_text() if verbose else diagnosis.to_short_text())
     for path, text in ((junit, diagnosis.to_junit), (json_path, diagnosis.to_json)):
         if path is not None:
             write_text(path, text())
@@ -368,7 +370,7 @@ def lab(
     from quadlib.reports.execute import find_notebook
 
     original = find_notebook(notebook)
-    folder = working_copies(original.parent, outputs, typer.echo)
+    folder = working_copies(original.parent, outputs, say)
     raise typer.Exit(start_lab(folder / original.name, outputs, tuple(options or ())))
 
 
@@ -382,9 +384,9 @@ def explain(
     from quadlib.diagnosis.catalogue import explain as explanation
 
     try:
-        typer.echo(explanation(code.upper()))
+        say(explanation(code.upper()))
     except KeyError as error:
-        typer.echo(error.args[0], err=True)
+        say(error.args[0], err=True)
         raise typer.Exit(2) from None
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from quadlib.terminal import say
+
 data_app = typer.Typer(
     no_args_is_help=True,
     help="Make recordings or a table of them, or check a whole table before training.",
@@ -33,11 +35,11 @@ def data_make(parameter: Parameters = None, preset: Preset = None) -> None:
     values = read_options(BatchesSettings, parameter, preset)
     table = open_table(read_settings(BatchesSettings, values))
     counts = ", ".join(f"{split} {len(table.rows(split))}" for split in ("train", "val", "test"))
-    typer.echo(
+    say(
         f"{table.name}: {len(table)} recordings ({counts}), {len(table.class_names)} classes, "
         f"{table.frame['group'].nunique()} sessions"
     )
-    typer.echo(f"{table.root or 'in memory'}, in {time.monotonic() - started:.1f} s")
+    say(f"{table.root or 'in memory'}, in {time.monotonic() - started:.1f} s")
 
 
 @data_app.command("clean")
@@ -48,7 +50,7 @@ def data_clean(outputs: Outputs = "") -> None:
     from quadlib.data.store.clean import clean_store
 
     count, size = clean_store(outputs)
-    typer.echo(f"removed {count} decoded or encoded modalities, {size / 2**20:.1f} MiB")
+    say(f"removed {count} decoded or encoded modalities, {size / 2**20:.1f} MiB")
 
 
 @data_app.command("check")
@@ -69,11 +71,11 @@ def data_check(
     settings = read_settings(TrainSettings, read_options(TrainSettings, parameter, preset))
     examined = examine(settings, verify=verify)
     for line in inventory(examined.table, examined.store):
-        typer.echo(line)
+        say(line)
     count = len(examined.problems) + len(examined.damage)
     if count:
-        typer.echo(examined.report())
-    typer.echo(
+        say(examined.report())
+    say(
         f"{examined.table.name}: {len(examined.table)} recordings checked, "
         + (f"{count} problem{'s' * (count != 1)}" if count else "no problems")
     )
@@ -104,9 +106,9 @@ def data_make_table(
         )
     write_text(path, draft.to_csv())
     for note in draft.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     counts = draft.frame["label"].replace("", "(no label)").value_counts().head(12)
     classes = ", ".join(f"{label} {count}" for label, count in counts.items())
-    typer.echo(f"{path}: {len(draft.frame)} recordings, {classes}")
+    say(f"{path}: {len(draft.frame)} recordings, {classes}")
     check = check_command({"source": "table", "path": str(path.absolute())})
-    typer.echo(f"Look at it, then: {check}")
+    say(f"Look at it, then: {check}")

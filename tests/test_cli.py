@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from quadlib import cli
@@ -219,6 +220,14 @@ def test_parameters_override_the_preset(quadlib, tmp_path):
         == 0
     )
     assert json.loads((tmp_path / "seen").read_text()) == [8, 4]
+
+
+def test_labels_do_not_steer_the_terminal(quadlib, tmp_path):
+    label = "\x1b]0;title\x07\x1b[31mred\u202e"
+    np.savez(tmp_path / "mine.npz", y=np.array(["good", label] * 2), a=np.eye(4), b=np.eye(4))
+    code, said, complaint = quadlib("data", "check", "-p", "source=table", "-p", "path=mine.npz")
+    assert code == 1 and "\\x1b[31mred\\u202e" in said + complaint
+    assert not set("\x1b\x07\u202e") & set(said + complaint)
 
 
 def test_data_make_and_check(quadlib, tmp_path):

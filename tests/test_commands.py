@@ -133,7 +133,7 @@ def test_the_commands_of_a_page_and_of_messages_go_on(trained: Run, tmp_path: Pa
         Evaluation.read(trained)
     empty = Run.create(TrainSettings(run="empty", outputs=str(trained.folder.parent)))
     with pytest.raises(RunError) as unreported:
-        render_all(empty)
+        list(render_all(empty))
     assert COMMAND.findall(str(unreported.value))[0].endswith("/empty'")
     commands |= set(COMMAND.findall(str(unevaluated.value)))
     commands.add(doctor_command(trained))

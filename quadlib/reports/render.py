@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,15 +146,26 @@ def _remember(run: Run, name: str, first: Headline, reported: bool) -> None:
     run.update(notebooks=notebooks | {name: entry})
 
 
-def render_all(run: Run) -> list[Path]:
-    """Renders every executed notebook of a run again; raises RunError when there is none."""
+def render_all(run: Run) -> Iterator[Path]:
+    """Renders every executed notebook of a run again, and yields the reports' paths.
+
+    Raises RunError when there is none, and at the end FileError that names each one that cannot be
+    read any more.
+    """
     notebooks = sorted(run.path("notebooks").glob("[!.]*.ipynb"))
     if not notebooks:
         raise RunError(
             f"run {run.name} has no executed notebook to report on; execute one: "
             + notebook_command("04_evaluate", run)
         )
-    return [render_report(path, run) for path in notebooks]
+    damaged = []
+    for path in notebooks:
+        try:
+            yield render_report(path, run)
+        except FileError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise FileError("\n".join(damaged))
 
 
 def environment() -> Environment:

@@ -27,9 +27,12 @@ def choose_device(name: str) -> torch.device:
         raise DeviceError(
             f"device: {name!r} is no device; choose auto, cpu, cuda or cuda:N"
         ) from None
-    if device.type == "cuda" and not torch.cuda.is_available():
+    there = torch.accelerator.current_accelerator(check_available=True)
+    count = torch.accelerator.device_count() if there and there.type == device.type else 0
+    if device.type != "cpu" and (device.index or 0) >= count:
         raise DeviceError(
-            f"device: {name!r} asked for, but this torch sees no CUDA device; choose auto or cpu"
+            f"device: {name!r} asked for, but this torch sees {count} devices of that type; choose "
+            "auto or cpu"
         )
     return device
 

@@ -20,6 +20,7 @@ from quadlib.model.quad import build_model
 from quadlib.runs import Run
 from quadlib.runs.commands import doctor_command
 from quadlib.training.checkpoint import NAMES, CheckpointError, load_checkpoint, load_weights
+from quadlib.training.content import taken_from
 from quadlib.training.names import check_codes
 from quadlib.training.state import other_recordings
 from quadlib.training.whole import whole
@@ -131,14 +132,16 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
     if content.get("refit_epochs"):
         table = whole(table)
     store = MediaStore.open(table, settings)
-    if store.fingerprint != content["fingerprint"]:
+    with taken_from(path):
+        fingerprint = content["fingerprint"]
+        normaliser = Normaliser.from_state_dict(content["normaliser"])
+    if store.fingerprint != fingerprint:
         raise CheckpointError(
             f"{path} was trained on other data than {table.name} holds now, which differ in "
             f"{other_recordings(run, store)}; bring them back, or train anew"
         )
-    dataset = QuadDataset(
-        store, Normaliser.from_state_dict(content["normaliser"]), augment=False, seed=settings.seed
-    )
+    dataset = QuadDataset(store, normaliser, augment=False, seed=settings.seed)
     model = build_model(store.table, settings) if model is None else model
-    load_weights(model, content["model"], path)
+    with taken_from(path):
+        load_weights(model, content["model"], path)
     return Restored(run, settings, dataset, model.eval(), content)

@@ -31,6 +31,7 @@ from quadlib.training.checkpoint import (
     save_checkpoint,
 )
 from quadlib.training.collapse import raise_gate
+from quadlib.training.content import check_counters, check_moments, check_part, taken_from
 from quadlib.training.device import random_state
 from quadlib.training.stopping import stopped_text
 from quadlib.training.whole import take_whole
@@ -94,7 +95,8 @@ def resume_run(trainer: Trainer, resume: str) -> None:
     if resume == "never" or (resume == "auto" and not path.exists()):
         return
     content = load_checkpoint(path)
-    load_state(trainer, content, path)
+    with taken_from(path):
+        load_state(trainer, content, path)
     within = f", batch {trainer.part['batch']}," if trainer.part else ""
     text = f"resuming {trainer.run.name} after epoch {trainer.epoch}{within}"
     log.info(f"{text} of {trainer.settings.epochs}")
@@ -137,10 +139,14 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
     load_weights(trainer.model, content["model"], path)
     load_weights(trainer.objective, content["objective"], path)
     trainer.optimiser.load_state_dict(content["optimiser"])
+    check_moments(trainer, path)
     trainer.scaler.load_state_dict(content["scaler"])
-    for name in LOOP_STATE:
-        setattr(trainer, name, content.get(name, 0) if name in YOUNGER else content[name])
+    counters = {n: content.get(n, 0) if n in YOUNGER else content[n] for n in LOOP_STATE}
+    check_counters(counters, trainer, path)
+    for name, value in counters.items():
+        setattr(trainer, name, value)
     trainer.part = content.get("part", {})
+    check_part(trainer.part, path)
     raise_gate(trainer)
     for name, lines in _lines(trainer).items():
         lines[:] = _lines_until(trainer.run.path(name), content, path)

@@ -41,7 +41,8 @@ def first_signals(ask: Callable[[], bool]) -> Iterator[None]:
     instead of dying; these are sent again on leaving, to do what they would have done.
 
     The same signal a second time, or one after somebody else asked, does that at once. Only the
-    main thread hears of signals; in any other nothing is changed, and an ignored one stays ignored.
+    main thread hears of signals; in any other nothing is changed, and an ignored one stays ignored,
+    but an interrupt, which shells ignore for what they start behind &.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

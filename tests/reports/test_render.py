@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
+from quadlib.files import FileError
 from quadlib.reports.execute import Outcome
 from quadlib.reports.figure import PLOTLY_MIME, figure_html, trace_table
 from quadlib.reports.headline import VERDICT_MIME
@@ -317,7 +318,18 @@ def test_table_from_traces_reads_typed_arrays_and_heat_maps():
 
 def test_rendering_again_without_notebooks_is_refused(run):
     with pytest.raises(RunError, match="no executed notebook"):
-        render_all(run)
+        list(render_all(run))
+
+
+def test_a_damaged_notebook_is_named_once_the_others_are_rendered(run):
+    write_executed(run, shown(source="first"))
+    run.path("notebooks", "00_torn.ipynb").write_text('{"cells": [')
+    run.path("notebooks", "03_torn.ipynb").write_text("")
+    reports = render_all(run)
+    assert next(reports).name == "01_batches.html"
+    with pytest.raises(FileError, match=r"(?s)00_torn.*03_torn") as caught:
+        next(reports)
+    assert "01_batches" not in str(caught.value)
 
 
 def test_a_good_report_is_never_lost(run):
@@ -337,7 +349,7 @@ def test_a_good_report_is_never_lost(run):
     assert render_outcome(outcome, good, run) == path
     [kept] = run.path("reports", "earlier").iterdir()
     assert kept.read_text() == first and not failed.exists()
-    render_all(run)  # the same execution once more
+    list(render_all(run))  # the same execution once more
     assert len(list(run.path("reports", "earlier").iterdir())) == 1
 
 

@@ -214,7 +214,7 @@ def batch(folder: Path, random: np.random.Generator, tally: Tally, count: int) -
         status = run.record["status"] if run.path("run.json").exists() else "none"
         problems = torn(outputs)
         done = subprocess.run(command(outputs), **silent).returncode
-        same = done == 0 and not alive and state(run) == expected and bool(render_all(run))
+        same = done == 0 and not alive and state(run) == expected and bool(list(render_all(run)))
         same = same and status in ("none", "queued", "killed", "done")
         tally.add(f"batch {number}, status {status}", same, problems)
         shutil.rmtree(outputs, ignore_errors=True)

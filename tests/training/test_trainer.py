@@ -16,6 +16,7 @@ from quadlib.faults.pipeline import PlainBatches
 from quadlib.model.quad import Embeddings, unit
 from quadlib.runs import Run, RunError
 from quadlib.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from quadlib.training.device import DeviceError, choose_device
 from quadlib.training.restore import open_dataset, restore
 from quadlib.training.trainer import Trainer, TrainingError, Watcher
 
@@ -297,9 +298,10 @@ def test_two_writers_are_refused(settings):
         train(settings)
 
 
-def test_an_unknown_device_is_named(settings):
-    with pytest.raises(ValueError, match="device: 'tpu9'"):
-        train(settings.model_copy(update={"device": "tpu9"}))
+@pytest.mark.parametrize("device", ["tpu9", "meta", "cuda:99", "mps:7"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(DeviceError, match=f"device: '{device}' .*choose auto"):
+        choose_device(device)
 
 
 def test_a_broken_validator_fails_before_the_first_step(settings):
