@@ -93,9 +93,7 @@ def test_importing_configures_no_logging_and_the_command_line_shows_every_messag
 
 
 def test_the_library_does_not_print():
-    """What a notebook asks for by name, the labels of every batch, and what the log and commands say are
-    the only prints.
-    """
+    """The labels of every batch, asked for by name, and what log and commands say are all."""
     root = Path(quadlib.__file__).parent
     allowed = {"terminal.py", "training/trainer.py"}
     printing = {

@@ -57,7 +57,12 @@ def assign_splits(
     """
     refusal = f"{table.name} cannot be divided"
     share = np.asarray(fractions, dtype=float)
-    raise_problems(refusal, _wrong_arguments(table, share, group, stratify, protocol))
+    problems = _wrong_arguments(table, share, group, stratify, protocol)
+    if single_session not in ("train", "error", "drop"):
+        problems.append(
+            f"single_session {single_session!r} is neither 'train' nor 'error' nor 'drop'"
+        )
+    raise_problems(refusal, problems)
     table, lone = single_sessions(table, group, stratify, single_session, refusal)
     groups, group_names = pd.factorize(table.frame[group], sort=True)
     classes, names = pd.factorize(table.frame[stratify], sort=True)

@@ -85,7 +85,7 @@ def _blocks(class_sizes: np.ndarray, request: PkRequest, epoch: int) -> tuple[np
     each, per_batch = request.samples_per_class, request.classes_per_batch
     present = class_sizes > 0
     if request.drop_last:
-        whole = np.where(class_sizes < each, present, class_sizes // each)
+        whole = np.maximum(class_sizes // each, present)
     else:
         whole = -(-class_sizes // each)
     if request.balance == "equal":

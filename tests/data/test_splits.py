@@ -5,6 +5,7 @@ time.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadlib.data.samples import SPLITS, Modality, SampleTable, TableError
-from quadlib.data.splits import assign_splits
+from quadlib.data.splits import _wanted, assign_splits
 
 
 def make_table(labels, groups, **columns) -> SampleTable:
@@ -186,6 +187,37 @@ def test_one_class_trains_on_good_alone():
     assert held.loc["z"].tolist() == [0, 0, 3]
 
 
+def test_one_class_never_trains_on_another_class_of_one_session():
+    table = sessions({"good": [4] * 10, "bad": [5, 5, 5], "worse": [6]})
+    held = counts(assign_splits(table, protocol="one_class", single_session="train"))
+    assert held.loc[["bad", "worse"], "train"].tolist() == [0, 0] and held.loc["worse"].sum() == 6
+
+
+def test_a_class_left_out_is_no_class_of_what_is_left():
+    table = sessions({"good": [4] * 10, "bad": [5, 5, 5], "worse": [6]})
+    left = assign_splits(table, single_session="drop")
+    assert left.class_names == ("bad", "good") and len(left) == 55
+    kept = assign_splits(
+        replace(table, classes=["good", "bad", "worse", "never"]), single_session="drop"
+    )
+    assert kept.class_names == ("good", "bad", "never")
+
+
+def test_large_tables_want_a_class_in_as_many_splits_as_it_has_groups():
+    lone = np.array([False, False, False, True])
+    wanted = _wanted(np.array([1, 2, 3, 3]), lone, np.array([0.6, 0.2, 0.2]))
+    assert wanted.tolist() == [[1, 0, 0], [1, 0, 1], [1, 1, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("nothing", ["", None, np.nan])
+def test_recordings_without_a_session_are_counted(nothing):
+    table = make_table("aabb", ["1", "2", "3", "4"])
+    table.frame["group"] = table.frame["group"].astype(object)
+    table.frame.loc[[1, 2], "group"] = nothing
+    with pytest.raises(TableError, match="group: 2 recording"):
+        assign_splits(table)
+
+
 def test_one_class_keeps_mixed_groups_out_of_train():
     table = make_table(["good"] * 8 + ["bad"] * 4, [*"abcdefgh", *"efgh"])
     held = assign_splits(table, protocol="one_class").frame
@@ -216,6 +248,7 @@ def test_another_column_can_group_and_stratify():
         ({"protocol": "oneclass"}, "neither"),
         ({"protocol": "one_class", "fractions": (1.0, 0, 0)}, "val or test"),
         ({"protocol": "one_class", "stratify": "group"}, "leave stratify"),
+        ({"single_session": "leave_out"}, "single_session 'leave_out' is neither"),
     ],
 )
 def test_wrong_arguments_are_explained(arguments, text):

@@ -135,6 +135,14 @@ def test_random_requests_break_no_law_and_every_refusal_says_what_it_is() -> Non
     assert outcome.counts["met"] > 70 and outcome.counts["refused, the reason is the proof"] > 20
 
 
+@pytest.mark.parametrize("min_classes, fewest", [(1, [3, 2, 1]), (3, [5, 3, 1]), (4, [9, 5, 2])])
+def test_a_class_must_be_in_as_many_batches_as_the_others_leave_it_room(
+    min_classes: int, fewest: list[int]
+) -> None:
+    demand = Request(batch_size=8, min_classes=min_classes).demand(np.array([17, 10, 4]))
+    assert demand.fewest_blocks.tolist() == fewest
+
+
 def test_equal_balance_draws_as_many_as_there_are_samples() -> None:
     for sizes, batch_size, least in (
         ([23, 4, 4, 3], 8, 3),

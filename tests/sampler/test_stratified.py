@@ -271,6 +271,8 @@ def test_world_size_may_change_between_saving_and_loading() -> None:
             ["batch_size is 0", "rare is 'ignore'", "balance is 'some'"],
         ),
         ([0, 0, 1, 1], {"rank": 2, "world_size": 2}, ["rank is 2 with world_size 2"]),
+        ([0, 1] * 20, {"batch_size": 4, "world_size": 5}, ["world_size=4"]),
+        ([0, 1] * 20, {"batch_size": 4, "world_size": 6}, ["world_size=4"]),
         ([0, 0, 1, 1], {"groups": [1, 2]}, ["groups has 2 entries for 4 labels"]),
     ],
 )
