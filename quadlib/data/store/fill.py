@@ -128,6 +128,7 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
         "cache",
         {
             "array": digest_file(folder / "array.npy"),
+            "seconds_each": progress.seconds_each,
             "keys": order.keys,
             "entries": {str(row): entries[row] for row in sorted(entries)},
         },
@@ -142,12 +143,17 @@ class Progress:
         self.order, self.count, self.done = order, count, 0
         self.began = self.last = time.monotonic()
 
+    @property
+    def seconds_each(self) -> float:
+        """How long a recording took, by all processes together; 0 where none was decoded."""
+        return (time.monotonic() - self.began) / self.done if self.done else 0.0
+
     def another(self) -> None:
         """One more recording is done."""
         self.done, now = self.done + 1, time.monotonic()
         if now - self.last > PROGRESS_SECONDS:
             self.last = now
-            left = (now - self.began) / self.done * (self.count - self.done)
+            left = self.seconds_each * (self.count - self.done)
             table, name = self.order.table, self.order.name
             log.info(
                 f"{table.name}: {self.order.verb} {self.done} of {self.count} {name}, about "

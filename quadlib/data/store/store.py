@@ -34,7 +34,9 @@ class MediaStore:
     mel, frames), series float32 (channels, steps), vector float32 (d,). A row whose modality is
     absent holds zeros that nothing may read: `present` (n, M) says which. `damage`: what could not
     be used, and is therefore absent. `facts`: name -> per row, what was understood of its file.
-    `digests`: path below the table's root -> SHA-256 of the file's content.
+    `digests`: path below the table's root -> SHA-256 of the file's content. `seconds_each`: name ->
+    how long a recording took to decode, or to encode, when its array was made; 0 where it was taken
+    from another.
     """
 
     table: SampleTable
@@ -42,6 +44,7 @@ class MediaStore:
     damage: list[Damage]
     facts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    seconds_each: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -111,6 +114,7 @@ class MediaStore:
             "damage": self.damage,
             "facts": {},
             "digests": {},
+            "seconds_each": {},
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -172,7 +176,9 @@ def decode_table(
     damage.sort(key=lambda item: order.index(item.modality))
     masked = replace(mask(table, damage), modalities=modalities) if entries or damage else table
     facts = {name: entry.facts for name, entry in entries.items()}
-    return MediaStore(masked, {name: arrays[name] for name in order}, damage, facts, digests)
+    seconds = {name: entry.seconds_each for name, entry in entries.items()}
+    in_order = {name: arrays[name] for name in order}
+    return MediaStore(masked, in_order, damage, facts, digests, seconds)
 
 
 def _altered(table: SampleTable, names: Sequence[str], contents: Contents) -> Iterator[Damage]:
