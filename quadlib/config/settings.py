@@ -16,7 +16,8 @@ from quadlib.config.fault import FaultSettings
 from quadlib.config.media import AlignmentSettings as AlignmentSettings
 from quadlib.config.media import MediaSettings as MediaSettings
 from quadlib.config.media import SeriesSettings as SeriesSettings
-from quadlib.registry import LOSSES, MODELS, SOURCES
+from quadlib.config.model import ModelSettings as ModelSettings
+from quadlib.registry import LOSSES, SOURCES
 
 MEDIA = "put frames and sound of the recordings that it shows into the report"
 
@@ -140,49 +141,6 @@ class SamplerSettings(Settings):
     spread_sessions: bool = Field(
         True, description="a positive from another session for each anchor, where possible"
     )
-
-
-class ModelSettings(MediaSettings):
-    """Which model, and the sizes of its encoders, fusion and embedding."""
-
-    model: str = Field("quad", description="quad, or a name given to register_model")
-    encoders: dict[str, str] = Field(
-        {}, description="modality: its encoder, such as image=efficientnet_lite0"
-    )
-    width: int = Field(96, ge=8, description="width of the modality tokens")
-    embedding_dim: int = Field(64, ge=2, description="dimensions of the unit embedding")
-    fusion_heads: int = Field(4, ge=1, description="attention heads of the fusion")
-    fusion_layers: int = Field(
-        1, ge=0, description="self-attention layers over the modality tokens before pooling"
-    )
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in encoders and fusion")
-    modality_dropout: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="chance of hiding a modality in training, never the last",
-    )
-    fusion_trust: bool = Field(
-        True,
-        description="weigh a modality by how well it alone tells the val recordings",
-    )
-    freeze: list[str] = Field(
-        [], description="modules, by the start of their name, whose weights stay fixed"
-    )
-
-    @field_validator("model")
-    @classmethod
-    def _model_is_registered(cls, value: str) -> str:
-        # the default is known without loading torch
-        return value if value == "quad" else MODELS.require(value)
-
-    @field_validator("fusion_heads")
-    @classmethod
-    def _heads_divide_width(cls, value: int, info: ValidationInfo) -> int:
-        width = info.data.get("width", value)
-        if width % value:
-            raise ValueError(f"it does not divide width {width}; choose a divisor of it")
-        return value
 
 
 class ObjectiveSettings(Settings):

@@ -26,7 +26,7 @@ class Normaliser:
 
     Statistics are kept per channel of a video, an image and a series, per mel band and statistic of
     a sound, and per feature of a vector: levels that differ between recordings survive. A channel
-    that never varies is only centred.
+    that never varies is only centred; what its encoder scales is left as it is.
     """
 
     def __init__(self, statistics: Statistics, middles: Statistics | None = None) -> None:
@@ -63,6 +63,9 @@ class Normaliser:
                     "unknown; choose modalities without it"
                 )
             kind = kind_of(modality)
+            if kind.scaled_by_encoder:
+                statistics[name] = np.zeros(1), np.ones(1)
+                continue
             kept = tuple(axis + 1 for axis in kind.kept_axes)
             array = arrays[name]
             if soft and kind.heavy_tails:

@@ -112,7 +112,7 @@ def read_table(settings: TrainSettings | BatchesSettings) -> tuple[SampleTable, 
         table = table.with_modalities(settings.modalities)
     if settings.group:
         table = grouped_by(table, settings.group)
-    table = with_encoders(table, getattr(settings, "encoders", {}))
+    table = with_encoders(table, getattr(settings, "encoders", {}), getattr(settings, "tune", {}))
     table = with_roles(table, settings.normal_class, settings.confounds)
     table = with_classes(table, settings.classes, settings.leave_out)
     if settings.fold or settings.split == "grouped" or (table.frame["split"] == "").all():
@@ -179,27 +179,36 @@ def with_roles(table: SampleTable, normal_class: str, confounds: Sequence[str]) 
     )
 
 
-def with_encoders(table: SampleTable, encoders: Mapping[str, str]) -> SampleTable:
-    """The table with these modalities read by the encoders of these names. Raises SettingsError
-    that lists everything that stands against it.
+def with_encoders(
+    table: SampleTable, encoders: Mapping[str, str], tune: Mapping[str, str] | None = None
+) -> SampleTable:
+    """The table with these modalities read by the encoders of these names, of whose networks these
+    parts are trained. Raises SettingsError that lists everything that stands against it.
     """
-    modalities, problems = dict(table.modalities), []
+    modalities, tune = dict(table.modalities), tune or {}
+    problems = [
+        f"tune: {name!r} has no encoder of its own; name one in encoders, or leave it out"
+        for name in tune
+        if name not in encoders
+    ]
     for name, encoder in encoders.items():
         if name not in modalities:
-            problems.append(f"no modality {name!r}; {_nearest(name, list(modalities))}")
+            near = _nearest(name, list(modalities))
+            problems.append(f"encoders: no modality {name!r}; {near}")
             continue
-        modalities[name] = replace(modalities[name], encoder=encoder)
+        modalities[name] = replace(modalities[name], encoder=encoder, tune=tune.get(name, ""))
         try:
-            reads_files = kind_of(modalities[name]).features is not None
+            reads_files = bool(kind_of(modalities[name]).fixed)
         except ValueError as error:  # unknown, not for this kind, or without its weights
-            problems.append(f"{name}={encoder}: {error}")
+            problems.append(f"encoders: {name}={encoder}: {error}")
             continue
         if reads_files and name in table.arrays:
             problems.append(
-                f"{name}={encoder}: it reads files, and {name} came as an array; leave it out"
+                f"encoders: {name}={encoder}: it reads files, and {name} came as an array; leave "
+                "it out"
             )
     if problems:
-        raise SettingsError("\n".join(f"encoders: {problem}" for problem in problems))
+        raise SettingsError("\n".join(problems))
     return replace(table, modalities=modalities) if encoders else table
 
 

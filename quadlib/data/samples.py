@@ -45,7 +45,8 @@ class TableError(ValueError):
 class Modality:
     """What a modality is: the name of its kind, and the shape of one raw recording where the source
     knows it; of a series also the names of its channels, and the one that cuts a recording to where
-    it is on. `encoder`: the one that reads it, "" for that of its kind.
+    it is on. `encoder`: the one that reads it, "" for that of its kind; `tune`: what of its network
+    is trained.
 
     Shapes: vector (d,); series (channels,) from files or (channels, steps) from arrays; media files
     ().
@@ -56,6 +57,7 @@ class Modality:
     channels: tuple[str, ...] = ()
     crop: str = ""
     encoder: str = ""
+    tune: str = ""
 
 
 def input_shape(modality: Modality, settings: MediaSettings) -> tuple[int, ...]:

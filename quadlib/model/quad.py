@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quadlib.config import ModelSettings
-from quadlib.data.kinds import kind_of
+from quadlib.data.kinds import Factory, kind_of
 from quadlib.data.samples import SampleTable, input_shape
 from quadlib.model.encoders import build_encoder
 from quadlib.model.fusion import Fusion, hide_modalities
@@ -54,7 +54,8 @@ class QuadModel(nn.Module):
         specs: each modality's name -> its kind and input shape (one recording, without the batch),
             in order.
         settings: sizes of encoders, fusion and embedding.
-        encoders: a modality's name -> that of its encoder, where it is not the one of its kind.
+        encoders: a modality's name -> that of its encoder, or its factory, where it is not the one
+            of its kind.
 
     Raises:
         ValueError: no modality, or a name that cannot name a module.
@@ -74,7 +75,7 @@ class QuadModel(nn.Module):
         self,
         specs: Mapping[str, tuple[str, tuple[int, ...]]],
         settings: ModelSettings,
-        encoders: Mapping[str, str] | None = None,
+        encoders: Mapping[str, str | Factory] | None = None,
     ) -> None:
         super().__init__()
         if not specs:

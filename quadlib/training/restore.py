@@ -22,7 +22,7 @@ from quadlib.runs.commands import doctor_command
 from quadlib.training.checkpoint import NAMES, CheckpointError, load_checkpoint, load_weights
 from quadlib.training.content import taken_from
 from quadlib.training.names import check_codes
-from quadlib.training.state import other_recordings
+from quadlib.training.state import other_recordings, other_weights
 from quadlib.training.whole import whole
 
 log = logging.getLogger(__name__)
@@ -139,6 +139,13 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
         raise CheckpointError(
             f"{path} was trained on other data than {table.name} holds now, which differ in "
             f"{other_recordings(run, store)}; bring them back, or train anew"
+        )
+    with taken_from(path):
+        changed = other_weights(content, store.table)
+    if changed:
+        raise CheckpointError(
+            f"{path} was trained with other weights than are here: {'; '.join(changed)}. Bring "
+            "them back, or train anew"
         )
     dataset = QuadDataset(store, normaliser, augment=False, seed=settings.seed)
     model = build_model(store.table, settings) if model is None else model

@@ -14,7 +14,8 @@ from torch import nn
 
 from quadlib.config import TrainSettings
 from quadlib.data.dataset import QuadDataset
-from quadlib.data.samples import some
+from quadlib.data.kinds import weights_of
+from quadlib.data.samples import SampleTable, some
 from quadlib.data.store.store import MediaStore
 from quadlib.files import leftovers_of, read_record, write_record, write_text
 from quadlib.model.quad import build_model
@@ -70,6 +71,7 @@ def content_of(trainer: Trainer) -> dict[str, Any]:
             name: [spec.kind, list(spec.shape)] for name, spec in table.modalities.items()
         },
         "fingerprint": trainer.dataset.store.fingerprint,
+        "encoder_weights": weights_of(table.modalities),
         "monitor": trainer.monitor,
         "foreign_model": trainer.foreign_model,
         "part": trainer.part,
@@ -131,6 +133,7 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
         changed.append("refit: it has begun, so that its val recordings are trained on")
     if content["fingerprint"] != trainer.dataset.store.fingerprint:
         changed.append(other_recordings(trainer.run, trainer.dataset.store))
+    changed += other_weights(content, trainer.dataset.table)
     if changed:
         raise CheckpointError(
             f"{path} is of other settings; resuming would mix two runs. Choose a new run, or "
@@ -224,6 +227,18 @@ def note_stop(trainer: Trainer) -> str:
     log.info(text)
     trainer.run.update(stopped=text)
     return text
+
+
+def other_weights(content: Mapping[str, Any], table: SampleTable) -> list[str]:
+    """The modalities whose encoder has other weights than when a checkpoint was written, which
+    holds none of the frozen ones.
+    """
+    before, now = content.get("encoder_weights", {}), weights_of(table.modalities)
+    return [
+        f"the weights of the encoder of {name}, {table.modalities[name].encoder}"
+        for name in now
+        if before.get(name) != now[name]
+    ]
 
 
 def other_recordings(run: Run, store: MediaStore) -> str:

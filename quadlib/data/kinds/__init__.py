@@ -24,6 +24,7 @@ from quadlib.data.decoding.look import Look
 from quadlib.registry import ENCODERS, KINDS, RegistryError, register_kind
 
 Change = Callable[[np.ndarray, np.random.Generator], None]
+Factory = Callable[[tuple[int, ...], int, float], Any]  # (shape, width, dropout) to an encoder
 
 
 @dataclass(frozen=True, eq=False)  # each is one of its own, and can be remembered by
@@ -38,7 +39,7 @@ class Kind:
         axes: of one recording's array, in order: a name where the size is free, a number where it
             is fixed. An array of an .npz or .npy file is taken for the kind whose axes fit, of
             several for the one that fixes most.
-        encoder: name of the encoder that `register_encoder` knows.
+        encoder: name of the encoder that `register_encoder` knows, or its factory.
         extensions: endings of its files, lower case with their dot.
         decode: one job, to the raw array of its files; raises DamageError. A function of a module
             (no lambda, not of a notebook), since it runs in a process of its own. None: the files
@@ -50,6 +51,7 @@ class Kind:
         dtype: of its raw arrays, "float32" or "uint8".
         kept_axes: those with a scale of their own; the others are pooled.
         clipped: whether the outer 0.5 % at each end are left out of the scale.
+        scaled_by_encoder: whether its arrays are left as they are, since its encoder scales them.
         heavy_tails: whether values far out are softened, where vector_scale says so; arrays of one
             axis alone.
         move: a random change of one raw array, in place, before it is normalised.
@@ -74,7 +76,7 @@ class Kind:
     """
 
     axes: tuple[str | int, ...]
-    encoder: str
+    encoder: str | Factory
     extensions: tuple[str, ...] = ()
     decode: Callable[[Job], Decoded] | None = None
     shape: Callable[[tuple[int, ...], MediaSettings], tuple[int, ...]] | None = None
@@ -83,6 +85,7 @@ class Kind:
     dtype: str = "float32"
     kept_axes: tuple[int, ...] = (0,)
     clipped: bool = False
+    scaled_by_encoder: bool = False
     heavy_tails: bool = False
     move: Change | None = None
     vary: Change | None = None
@@ -131,12 +134,14 @@ class Modal(Protocol):
     def kind(self) -> str: ...
     @property
     def encoder(self) -> str: ...
+    @property
+    def tune(self) -> str: ...
 
 
 class Reader(Protocol):
     """An encoder that says itself how files come to it."""
 
-    def kind(self, name: str, kind: str) -> Kind: ...
+    def kind(self, name: str, kind: str, tune: str) -> Kind: ...
 
 
 def kind_of(modality: Modal) -> Kind:
@@ -146,14 +151,22 @@ def kind_of(modality: Modal) -> Kind:
     kind: Kind = KINDS[modality.kind]
     if not modality.encoder:
         return kind
-    return _as_read(kind, modality.kind, ENCODERS[modality.encoder], modality.encoder)
+    entry = ENCODERS[modality.encoder.partition(":")[0]]
+    return _as_read(kind, modality.kind, entry, modality.encoder, modality.tune)
 
 
 @lru_cache
-def _as_read(kind: Kind, name: str, entry: Any, encoder: str) -> Kind:
+def _as_read(kind: Kind, name: str, entry: Any, encoder: str, tune: str) -> Kind:
     if hasattr(entry, "kind"):
-        return entry.kind(encoder, name)  # type: ignore[no-any-return]
+        reader: Reader = entry
+        return reader.kind(encoder, name, tune)
     return replace(kind, encoder=encoder)
+
+
+def weights_of(modalities: Mapping[str, Modal]) -> dict[str, str]:
+    """SHA-256 of the weights that encoders brought from elsewhere, by modality."""
+    made = {name: kind_of(modality).constants for name, modality in modalities.items()}
+    return {name: one["weights"] for name, one in made.items() if modalities[name].encoder and one}
 
 
 def kinds_by_extension() -> dict[str, str]:

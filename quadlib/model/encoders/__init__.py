@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from torch import nn
 
+from quadlib.data.kinds import Factory
 from quadlib.registry import ENCODERS, KINDS, register_encoder
 
 
 def build_encoder(
-    kind: str, shape: tuple[int, ...], width: int, dropout: float, name: str = ""
+    kind: str,
+    shape: tuple[int, ...],
+    width: int,
+    dropout: float,
+    encoder: str | Factory = "",
 ) -> nn.Module:
     """The encoder of a kind for inputs of `shape` (one recording, without the batch), or the one of
-    this name; raises RegistryError on an unknown kind or encoder.
+    this name or factory; raises RegistryError on an unknown kind or encoder.
     """
-    encoder: nn.Module = ENCODERS[name or KINDS[kind].encoder](shape, width, dropout)
-    return encoder
+    chosen = encoder or KINDS[kind].encoder
+    factory: Factory = ENCODERS[chosen] if isinstance(chosen, str) else chosen
+    return factory(shape, width, dropout)
 
 
 register_encoder("video", "quadlib.model.encoders.video:VideoEncoder")
@@ -31,3 +37,4 @@ register_encoder("features", "quadlib.model.encoders.features:FeatureEncoder")
 register_encoder("ordered_features", "quadlib.model.encoders.features:OrderedFeatureEncoder")
 register_encoder("efficientnet_lite0", "quadlib.model.encoders.efficientnet:ENCODER")
 register_encoder("aisfx", "quadlib.model.encoders.aisfx:ENCODER")
+register_encoder("transformers", "quadlib.model.encoders.hub:ENCODER")

