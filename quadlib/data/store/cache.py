@@ -4,6 +4,7 @@ and made where it is not.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +59,8 @@ def open_entry(
     """
     cut = arcs is not None and kind_of(table.modalities[name]).takes_arc
     windows: list[Arc] = list(arcs) if arcs is not None and cut else [None] * len(table)
-    base = table.root or Path()
-    files = [[base / part for part in parts] for parts in table.files(name)]
+    base = str(table.root or "")  # joined as text: a Path each would take most of the time
+    files = [[os.path.join(base, part) for part in parts] for parts in table.files(name)]
     order = Order(table, name, settings, files, windows, contents, pool)
     folder = root / (order.prefix + digest_bytes(*(key.encode() for key in order.keys))[:20])
     decoded = 0
@@ -84,7 +85,7 @@ def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
         Damage(
             ids[row],
             order.name,
-            str(order.files[row][entry["file"]]),
+            str(Path(order.files[row][entry["file"]])),
             entry["what"],
             entry["remedy"],
         )

@@ -32,7 +32,7 @@ class Contents:
         except (OSError, ValueError):  # none yet, or damaged since: all are read again
             self.known = {}
 
-    def digest(self, path: Path) -> str:
+    def digest(self, path: str | Path) -> str:
         """Digest of a file's content, "" where it cannot be read: its decoder says why."""
         name = str(path)
         try:

@@ -118,7 +118,7 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
                 }
                 rows.write(row, order.kept(result.array), entry)
             else:
-                place = [str(path) for path in order.files[row]].index(result.path)
+                place = [str(Path(path)) for path in order.files[row]].index(result.path)
                 damaged[row] = {"file": place, "what": result.what, "remedy": result.remedy}
             progress.another()
         os.fsync(file.fileno())

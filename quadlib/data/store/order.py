@@ -34,7 +34,7 @@ class Order:
     table: SampleTable
     name: str
     settings: TrainSettings
-    files: list[list[Path]]
+    files: list[list[str]]
     windows: list[Arc]
     contents: Contents
     pool: WorkerPool
@@ -85,7 +85,9 @@ class Order:
         if self.kind.channels is None or modality.channels:
             return modality.channels
         kind, name = self.kind, modality.kind
-        jobs = [Job(name, kind.channels, (paths[0],), self.media) for paths in self.files if paths]
+        jobs = [
+            Job(name, kind.channels, (Path(paths[0]),), self.media) for paths in self.files if paths
+        ]
         return common_channels(jobs, self.pool)
 
     @cached_property
@@ -121,7 +123,7 @@ class Order:
             row: Job(
                 name,
                 kind.decode,
-                tuple(paths),
+                tuple(map(Path, paths)),
                 self.media,
                 self.windows[row],
                 self.offset,

@@ -5,6 +5,7 @@ find ready.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -163,9 +164,9 @@ def decode_table(
                 modalities[name] = _with_channels(modalities[name], entry)
             damage += damaged
     _announce(table, entries, time.monotonic() - started)
-    base = table.root or Path()
+    base = str(table.root or "")
     digests = {
-        part: contents.digest(base / part)
+        part: contents.digest(os.path.join(base, part))
         for name in entries
         for parts in table.files(name)
         for part in parts
@@ -183,10 +184,10 @@ def decode_table(
 
 def _altered(table: SampleTable, names: Sequence[str], contents: Contents) -> Iterator[Damage]:
     """The files that changed although no write was recorded."""
-    base = table.root or Path()
+    base = str(table.root or "")
     for name in names if contents.altered else []:
         for sample_id, parts in zip(table.frame["sample_id"], table.files(name), strict=True):
-            for path in [str(base / part) for part in parts]:
+            for path in [os.path.join(base, part) for part in parts]:
                 if path in contents.altered:
                     yield Damage(
                         sample_id,

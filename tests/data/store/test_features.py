@@ -60,7 +60,7 @@ def in_process(monkeypatch):
 
 def order_of(table, name, root):
     store = decode_table(table, SETTINGS, root)
-    files = [[table.root / part for part in parts] for parts in table.files(name)]
+    files = [[str(table.root / part) for part in parts] for parts in table.files(name)]
     windows = [None] * len(table)
     return store, Order(table, name, SETTINGS, files, windows, Contents(root), WorkerPool())
 

@@ -183,12 +183,14 @@ def test_bytes_that_changed_without_a_write_are_found_by_verifying(
     later(monkeypatch)
     MediaStore.open(copied, STRICT, tmp_path / "store")
     path, status = copied.paths(2, "audio")[0], os.stat
-    stamps = {path: status(path) for path in copied.root.rglob("*") if path.is_file()}
+    stamps = {str(path): status(path) for path in copied.root.rglob("*") if path.is_file()}
     samples, rate = soundfile.read(path)
     soundfile.write(path, samples * 0.5, rate)
     content = path.read_bytes()
-    stamp = stamps[path]
-    monkeypatch.setattr(os, "stat", lambda file, **more: stamps.get(file) or status(file, **more))
+    stamp = stamps[str(path)]
+    monkeypatch.setattr(
+        os, "stat", lambda file, **more: stamps.get(str(file)) or status(file, **more)
+    )
     assert not decode_table(copied, STRICT, tmp_path / "store").damage
     for _ in range(2):  # until it is settled
         (damage,) = decode_table(copied, STRICT, tmp_path / "store", verify=True).damage
