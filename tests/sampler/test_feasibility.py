@@ -141,6 +141,8 @@ def test_a_class_must_be_in_as_many_batches_as_the_others_leave_it_room(
 ) -> None:
     demand = Request(batch_size=8, min_classes=min_classes).demand(np.array([17, 10, 4]))
     assert demand.fewest_blocks.tolist() == fewest
+    one_a_batch = Request(batch_size=4, min_classes=1, min_per_class=1, balance="equal")
+    assert one_a_batch.demand(np.array([1, 9])).fewest_blocks.tolist() == [3, 2]
 
 
 def test_equal_balance_draws_as_many_as_there_are_samples() -> None:
