@@ -167,6 +167,8 @@ def test_tuned_pictures_are_stored_as_they_are_and_scaled_by_the_encoder(folders
     [
         ("transformers", "", "its network is not named; write transformers:FOLDER"),
         ("transformers:nobody/nothing", "", "get it by `hf download nobody/nothing`"),
+        ("transformers:/no/where/at/all", "", "is no folder here, and no OWNER/NAME of the hub"),
+        ("transformers:/tmp", "", "/tmp holds no network .*; name a folder with config.json"),
         ("transformers:{dinov2}", "first:1", "'first:1' is no way of training it; write last:2"),
         ("transformers:{ast}", "", "reads audio, not image"),
         ("efficientnet_lite0:x", "", "efficientnet_lite0 is one network and stays frozen"),

@@ -26,8 +26,8 @@ from quadlib.files import FileError, digest_bytes, locked
 @dataclass(frozen=True)
 class CacheEntry:
     """A modality's memory-mapped array (n, ...), its damage, of a series the arc windows and the
-    names of its channels, what was understood of every row's file, what this call decoded, and how
-    long a recording took when the entry was made.
+    names of its channels, what was understood of every row's file, what this call decoded, how
+    long a recording took when the entry was made, and the digests of every row's files.
     """
 
     array: np.ndarray
@@ -39,6 +39,7 @@ class CacheEntry:
     crop: str = ""
     facts: list[dict[str, Any]] = field(default_factory=list)
     seconds_each: float = 0.0
+    digests: list[list[str]] = field(default_factory=list)
 
 
 def open_entry(
@@ -112,4 +113,5 @@ def _read(folder: Path, order: Order, decoded: int) -> CacheEntry:
         order.crop,
         [good[row]["facts"] if row in good else {} for row in range(len(order.files))],
         index.get("seconds_each", 0.0),
+        order.digests,
     )

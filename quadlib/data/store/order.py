@@ -49,15 +49,18 @@ class Order:
         return self.settings.clock_offset_s.get(self.name)
 
     @cached_property
+    def digests(self) -> list[list[str]]:
+        """Per recording, the digests of its files; each file is looked at once."""
+        return [[self.contents.digest(path) for path in paths] for paths in self.files]
+
+    @cached_property
     def keys(self) -> list[str]:
         """Per recording, what its array depends on: the contents of its files, and the arc window
         with the offset of its clock.
         """
         return [
-            json.dumps(
-                [[self.contents.digest(path) for path in paths], window, window and self.offset]
-            )
-            for paths, window in zip(self.files, self.windows, strict=True)
+            json.dumps([digests, window, window and self.offset])
+            for digests, window in zip(self.digests, self.windows, strict=True)
         ]
 
     @cached_property

@@ -164,12 +164,11 @@ def decode_table(
                 modalities[name] = _with_channels(modalities[name], entry)
             damage += damaged
     _announce(table, entries, time.monotonic() - started)
-    base = str(table.root or "")
     digests = {
-        part: contents.digest(os.path.join(base, part))
-        for name in entries
-        for parts in table.files(name)
-        for part in parts
+        part: digest
+        for name, entry in entries.items()
+        for row in zip(table.files(name), entry.digests, strict=True)
+        for part, digest in zip(*row, strict=True)
     }
     contents.save()
     damage += _altered(table, list(entries), contents)

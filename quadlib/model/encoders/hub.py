@@ -80,8 +80,11 @@ def source_of(place: str) -> Source:
         file = next(folder / name for name in PREPROCESSING if (folder / name).is_file())
         inputs = json.loads(file.read_text())
     except (OSError, ValueError, StopIteration) as error:
-        what = str(error) or f"it has none of {', '.join(PREPROCESSING)}"
-        raise EncoderError(f"{folder} holds no network of transformers: {what}") from None
+        what = "its preprocessing is missing" if isinstance(error, StopIteration) else str(error)
+        raise EncoderError(
+            f"{folder} holds no network of transformers ({what}); name a folder with config.json, "
+            f"one of {' and '.join(PREPROCESSING)}, and the weights, as `hf download` makes it"
+        ) from None
     if not weight_files(folder):
         raise EncoderError(f"{folder} holds no weights ({', '.join(WEIGHTS)})")
     return Source(folder, _with_defaults(network), inputs)
@@ -93,7 +96,9 @@ def _cached(place: str) -> Path:
 
     try:
         return Path(snapshot_download(place, local_files_only=True))
-    except (OSError, HFValidationError):
+    except HFValidationError:
+        raise EncoderError(f"{place} is no folder here, and no OWNER/NAME of the hub") from None
+    except OSError:
         raise EncoderError(
             f"{place} is no folder here, and not in the hub's cache; get it by `hf download "
             f"{place}`, where there is a network"
