@@ -236,6 +236,9 @@ class TrainSettings(OptimiserSettings, ObjectiveSettings, ModelSettings, PlanSet
         True,
         description="random changes of training recordings, keyed by seed, epoch and recording",
     )
+    feature_copies: int = Field(
+        0, ge=0, description="shifted copies of photos and videos that frozen encoders read too"
+    )
     vector_scale: Literal["soft", "standard"] = Field(
         "soft", description="features of vectors: far values by their logarithm, or as they are"
     )

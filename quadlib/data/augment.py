@@ -24,6 +24,21 @@ def generators(seed: int, epoch: int, rows: Sequence[int]) -> list[np.random.Gen
     return [np.random.Generator(np.random.Philox(key=key)) for key in keys]
 
 
+def draw_copies(
+    raw: Mapping[str, np.ndarray],
+    copies: Mapping[str, Sequence[np.ndarray]],
+    rows: Sequence[int],
+    random: Sequence[np.random.Generator],
+) -> None:
+    """Takes for each recording its own stored features or those of one of its changed copies, each
+    as likely: raw arrays (B, ...), in place.
+    """
+    for name, others in copies.items():
+        for place, (row, generator) in enumerate(zip(rows, random, strict=True)):
+            if chosen := int(generator.integers(1 + len(others))):
+                raw[name][place] = others[chosen - 1][row]
+
+
 def move(
     raw: Mapping[str, np.ndarray],
     modalities: Mapping[str, Modality],

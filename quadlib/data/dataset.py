@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from quadlib.data.augment import generators, move, vary
+from quadlib.data.augment import draw_copies, generators, move, vary
 from quadlib.data.normalise import Normaliser
 from quadlib.data.store.store import MediaStore
 
@@ -102,6 +102,7 @@ class QuadDataset(Dataset[Batch]):
         raw = {name: self.store.arrays[name][rows] for name in self.modalities}
         random = generators(self.seed, self.epoch, rows.tolist()) if augmented else []
         if augmented:
+            draw_copies(raw, self.store.copies, rows.tolist(), random)
             move(raw, self.table.modalities, random)
         inputs = {name: self.normaliser.apply(name, raw[name]) for name in self.modalities}
         if augmented:

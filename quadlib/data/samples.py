@@ -46,7 +46,7 @@ class Modality:
     """What a modality is: the name of its kind, and the shape of one raw recording where the source
     knows it; of a series also the names of its channels, and the one that cuts a recording to where
     it is on. `encoder`: the one that reads it, "" for that of its kind; `tune`: what of its network
-    is trained.
+    is trained; `copy`: which changed copy of its recordings, 0 for themselves.
 
     Shapes: vector (d,); series (channels,) from files or (channels, steps) from arrays; media files
     ().
@@ -58,6 +58,7 @@ class Modality:
     crop: str = ""
     encoder: str = ""
     tune: str = ""
+    copy: int = 0
 
 
 def input_shape(modality: Modality, settings: MediaSettings) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -21,9 +21,9 @@ from quadlib.data.decoding.damage import open_regular as open_regular
 from quadlib.data.decoding.job import Decoded as Decoded
 from quadlib.data.decoding.job import Job as Job
 from quadlib.data.decoding.look import Look
+from quadlib.data.kinds.changes import Change, features_of_copy
 from quadlib.registry import ENCODERS, KINDS, RegistryError, register_kind
 
-Change = Callable[[np.ndarray, np.random.Generator], None]
 Factory = Callable[[tuple[int, ...], int, float], Any]  # (shape, width, dropout) to an encoder
 
 
@@ -136,6 +136,8 @@ class Modal(Protocol):
     def encoder(self) -> str: ...
     @property
     def tune(self) -> str: ...
+    @property
+    def copy(self) -> int: ...
 
 
 class Reader(Protocol):
@@ -152,7 +154,16 @@ def kind_of(modality: Modal) -> Kind:
     if not modality.encoder:
         return kind
     entry = ENCODERS[modality.encoder.partition(":")[0]]
-    return _as_read(kind, modality.kind, entry, modality.encoder, modality.tune)
+    read = _as_read(kind, modality.kind, entry, modality.encoder, modality.tune)
+    return _of_copy(read, kind, modality.copy) if modality.copy else read
+
+
+def has_copies(modality: Modal) -> bool:
+    """Whether changed copies of its recordings make sense: where a frozen encoder reads what can be
+    changed before it is read alone.
+    """
+    read, kind = kind_of(modality), KINDS[modality.kind]
+    return read.features is not None and not read.scaled_by_encoder and kind.move is not None
 
 
 @lru_cache
@@ -161,6 +172,16 @@ def _as_read(kind: Kind, name: str, entry: Any, encoder: str, tune: str) -> Kind
         reader: Reader = entry
         return reader.kind(encoder, name, tune)
     return replace(kind, encoder=encoder)
+
+
+@lru_cache
+def _of_copy(read: Kind, kind: Kind, copy: int) -> Kind:
+    assert read.features is not None and kind.move is not None
+    return replace(
+        read,
+        features=partial(features_of_copy, read.features, kind.move, copy),
+        constants={**read.constants, "copy": copy},
+    )
 
 
 def weights_of(modalities: Mapping[str, Modal]) -> dict[str, str]:

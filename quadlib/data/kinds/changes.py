@@ -4,8 +4,12 @@ training recordings.
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Callable
+
 import numpy as np
 
+Change = Callable[[np.ndarray, np.random.Generator], None]
 BRIGHTNESS = 0.2
 CONTRAST = 0.15
 SHIFT_FRACTION = 0.06
@@ -30,6 +34,21 @@ def relight(frames: np.ndarray, random: np.random.Generator) -> None:
     contrast, brightness = 2 * random.random(2) - 1
     frames *= np.float32(1 + CONTRAST * contrast)
     frames += np.float32(BRIGHTNESS * brightness)
+
+
+def features_of_copy(
+    features: Callable[[np.ndarray, str], np.ndarray],
+    change: Change,
+    copy: int,
+    array: np.ndarray,
+    device: str,
+) -> np.ndarray:
+    """Features of a changed copy of a decoded recording; which change follows from the copy's
+    number and the recording's contents alone.
+    """
+    changed = np.array(array)
+    change(changed, np.random.default_rng([copy, zlib.crc32(changed.tobytes())]))
+    return features(changed, device)
 
 
 def span(length: int, widest: float, random: np.random.Generator) -> slice:

@@ -18,7 +18,7 @@ import numpy as np
 from quadlib.config import TrainSettings
 from quadlib.data.decoding.damage import Damage, report
 from quadlib.data.decoding.workers import WorkerPool
-from quadlib.data.kinds import kind_of
+from quadlib.data.kinds import has_copies, kind_of
 from quadlib.data.samples import Modality, SampleTable, TableError
 from quadlib.data.store.cache import CacheEntry, open_entry
 from quadlib.data.store.contents import Contents
@@ -37,7 +37,7 @@ class MediaStore:
     be used, and is therefore absent. `facts`: name -> per row, what was understood of its file.
     `digests`: path below the table's root -> SHA-256 of the file's content. `seconds_each`: name ->
     how long a recording took to decode, or to encode, when its array was made; 0 where it was taken
-    from another.
+    from another. `copies`: name -> features of changed copies of the recordings, (n, ...) each.
     """
 
     table: SampleTable
@@ -46,6 +46,7 @@ class MediaStore:
     facts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     seconds_each: Mapping[str, float] = field(default_factory=dict)
+    copies: Mapping[str, list[np.ndarray]] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -105,10 +106,7 @@ class MediaStore:
 
     def __getstate__(self) -> dict[str, Any]:
         """A loader process opens the files itself instead of receiving their contents."""
-        arrays = {
-            name: Path(str(array.filename)) if isinstance(array, np.memmap) else array
-            for name, array in self.arrays.items()
-        }
+        arrays = {name: _place_of(array) for name, array in self.arrays.items()}
         return {
             "table": self.table,
             "arrays": arrays,
@@ -116,15 +114,23 @@ class MediaStore:
             "facts": {},
             "digests": {},
             "seconds_each": {},
+            "copies": {name: list(map(_place_of, them)) for name, them in self.copies.items()},
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        arrays = {
-            name: np.load(value, mmap_mode="r") if isinstance(value, Path) else value
-            for name, value in state["arrays"].items()
-        }
-        for name, value in {**state, "arrays": arrays}.items():
+        arrays = {name: _at(value) for name, value in state["arrays"].items()}
+        copies = {name: list(map(_at, them)) for name, them in state["copies"].items()}
+        for name, value in {**state, "arrays": arrays, "copies": copies}.items():
             object.__setattr__(self, name, value)
+
+
+def _place_of(array: np.ndarray) -> np.ndarray | Path:
+    """Where an array lies on disk, or itself."""
+    return Path(str(array.filename)) if isinstance(array, np.memmap) else array
+
+
+def _at(place: np.ndarray | Path) -> np.ndarray:
+    return np.load(place, mmap_mode="r") if isinstance(place, Path) else place
 
 
 def count_damage(damage: Sequence[Damage]) -> str:
@@ -149,6 +155,7 @@ def decode_table(
     entries: dict[str, CacheEntry] = {}
     contents = Contents(root, verify=verify)
     modalities = dict(table.modalities)
+    copies: dict[str, list[np.ndarray]] = {}
     # Series first: the arc window of a recording's sensor applies to its video and its sound.
     with WorkerPool() as pool:
         for name in sorted(modalities, key=lambda name: not kind_of(modalities[name]).gives_arc):
@@ -161,6 +168,11 @@ def decode_table(
                 )
                 entry = open_entry(root, table, name, settings, arcs, pool, contents)
                 entries[name], arrays[name], damaged = entry, entry.array, entry.damage
+                if settings.feature_copies and has_copies(modalities[name]):
+                    copies[name] = [
+                        open_entry(root, changed, name, settings, arcs, pool, contents).array
+                        for changed in _copies(table, name, settings.feature_copies)
+                    ]
                 modalities[name] = _with_channels(modalities[name], entry)
             damage += damaged
     _announce(table, entries, time.monotonic() - started)
@@ -178,7 +190,15 @@ def decode_table(
     facts = {name: entry.facts for name, entry in entries.items()}
     seconds = {name: entry.seconds_each for name, entry in entries.items()}
     in_order = {name: arrays[name] for name in order}
-    return MediaStore(masked, in_order, damage, facts, digests, seconds)
+    return MediaStore(masked, in_order, damage, facts, digests, seconds, copies)
+
+
+def _copies(table: SampleTable, name: str, count: int) -> Iterator[SampleTable]:
+    """The table with each changed copy of a modality."""
+    modalities = table.modalities
+    for number in range(1, count + 1):
+        changed = replace(modalities[name], copy=number)
+        yield replace(table, modalities={**modalities, name: changed})
 
 
 def _altered(table: SampleTable, names: Sequence[str], contents: Contents) -> Iterator[Damage]:

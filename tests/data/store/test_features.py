@@ -5,6 +5,7 @@ in the same way.
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 from tiny_encoder import encode
 
 from quadlib.config import SettingsError, TrainSettings
+from quadlib.data.dataset import QuadDataset
 from quadlib.data.decoding import workers
 from quadlib.data.decoding.job import decode
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.kinds import image, video
+from quadlib.data.normalise import Normaliser
 from quadlib.data.open import with_encoders
 from quadlib.data.store.clean import clean_store
 from quadlib.data.store.contents import Contents
@@ -181,3 +184,29 @@ def test_facts_of_the_files_are_kept(table, tmp_path, in_process):
     index = next((tmp_path / "store").glob("video-*")) / "index.json"
     assert "offset_s" in store.facts["video"][0]
     assert json.loads(index.read_text())["entries"]["0"]["facts"] == store.facts["video"][0]
+
+
+def test_changed_copies_are_stored_and_drawn_in_training_alone(table, tmp_path, in_process):
+    settings = SETTINGS.model_copy(update={"feature_copies": 2})
+    store = MediaStore.open(table, settings, tmp_path / "store")
+    assert set(store.copies) == {"image", "video"}
+    features = [store.arrays["video"], *store.copies["video"]]
+    assert len({one.tobytes() for one in features}) == 3
+    loaded = pickle.loads(pickle.dumps(store))
+    assert np.array_equal(loaded.copies["video"][1], store.copies["video"][1])
+    rows, present = np.arange(4), store.present
+    scale = Normaliser.fit(store.arrays, present, store.table.modalities, rows)
+    dataset = QuadDataset(store, scale, augment=True)
+    seen = set()
+    for epoch in range(8):
+        dataset.set_epoch(epoch)
+        batch = dataset.__getitems__([1, 2])
+        again = dataset.__getitems__([2, 1])
+        assert np.array_equal(batch.inputs["video"][0], again.inputs["video"][1])
+        seen.add(batch.inputs["video"][0].numpy().tobytes())
+    assert seen == {scale.apply("video", one[1]).tobytes() for one in features}
+    (plain,) = dataset.batches([1], 1)
+    assert plain.inputs["video"].numpy().tobytes() == scale.apply("video", features[0][1]).tobytes()
+    in_process.clear()
+    MediaStore.open(table, settings, tmp_path / "store")
+    assert not in_process
