@@ -54,22 +54,25 @@ def _leave_to_the_parent(number: int, frame: FrameType | None) -> None:
     """Not SIG_IGN, which the kernel would inherit."""
 
 
+def save_notebook(text: str, path: str | Path) -> None:
+    """Replaces a notebook whole, without widget state (5 MB for each FigureWidget), a cell's prints
+    joined.
+    """
+    notebook = json.loads(text)
+    notebook["metadata"].pop("widgets", None)
+    for cell in notebook["cells"]:
+        if "outputs" in cell:
+            cell["outputs"] = merge_streams(cell["outputs"])
+    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
 def _execute(job: dict[str, Any]) -> None:
     import papermill
     from papermill.iorw import LocalHandler, papermill_io
 
     class AtomicHandler(LocalHandler):
-        """Replaces the notebook whole, without widget state (5 MB for each FigureWidget), a cell's
-        prints joined.
-        """
-
         def write(self, buf: str, path: str) -> None:
-            notebook = json.loads(buf)
-            notebook["metadata"].pop("widgets", None)
-            for cell in notebook["cells"]:
-                if "outputs" in cell:
-                    cell["outputs"] = merge_streams(cell["outputs"])
-            write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+            save_notebook(buf, path)
 
     # it knows the parameters of one cell, and warns of those in the collapsed one; ours are checked
     logging.getLogger("papermill").setLevel(logging.ERROR)

@@ -1,5 +1,6 @@
 """`python -m tests.soak [--kills 100] [--minutes 10] [--seed 0]`: a small run is killed at random
-times, its files are damaged, disks are full, and strangers' files are read. Prints the score, and
+times, its files are damaged, disks are full, several write at once, and
+files of people, strangers and chance are read. Prints the score, and
 what went wrong; exit 1 where anything did. Fewer kills are made where the minutes are over.
 """
 
@@ -17,10 +18,13 @@ import torch
 from quadlib.config import TrainSettings
 from tests.soak.damage import flips, full_disks
 from tests.soak.hostile import hostile, sockets
+from tests.soak.inputs import fuzz_all, matrix
 from tests.soak.kills import Kills, Tally, batch, store_fill
+from tests.soak.writers import writers
 
 # Of a hundred kills; what is left is for the store and for whole batch runs, which take longer.
-SHARES = {"training": 60, "loading process": 10, "evaluation": 12, "gallery": 8}
+SHARES = {"training": 52, "loading process": 8, "evaluation": 10, "gallery": 6}
+SHARES |= {"page": 6, "notebook save": 8}
 STORES, BATCHES = 6, 4
 STORES_AND_BATCHES = 0.3  # of the time
 
@@ -29,7 +33,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--flips", type=int, default=60, help="of each kind of file")
+    parser.add_argument("--flips", type=int, default=60, help="of each kind of file of a run")
+    parser.add_argument("--store-flips", type=int, default=500, help="and of stores and notebooks")
+    parser.add_argument("--cases", type=int, default=60, help="of the matrix of people's own data")
+    parser.add_argument("--files", type=int, default=400, help="mutated ones of each kind")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -47,8 +54,11 @@ def _soak(asked: argparse.Namespace, folder: Path, end: float) -> int:
     (folder / "strangers").mkdir()
     refused, read = hostile(folder / "strangers")
     opened = sockets(folder / "strangers")
-    turned, missed = flips(kills.run, welds, asked.flips)
+    turned, missed = flips(kills.run, welds, asked.flips, asked.store_flips)
     full, harmed = full_disks(kills.run)
+    together, apart = writers(kills, welds, folder)
+    judged, judged_wrong = matrix(folder, asked.cases, asked.seed)
+    fuzzed, ended = fuzz_all(folder, asked.files, asked.seed)
     print(f"files done, {end - time.monotonic():.0f} s left", flush=True)
     order = [kind for kind, share in SHARES.items() for _ in range(round(share * scale))]
     for number, kind in enumerate(random.permutation(order)):
@@ -57,15 +67,16 @@ def _soak(asked: argparse.Namespace, folder: Path, end: float) -> int:
         kills.trial(tally, number, str(kind))
     store_fill(welds, folder, random, tally, round(STORES * scale))
     batch(folder, random, tally, round(BATCHES * scale))
-    for problem in [*tally.wrong, *tally.torn, *read, *missed, *harmed]:
+    wrong = [*tally.wrong, *tally.torn, *read, *missed, *harmed, *apart, *judged_wrong, *ended]
+    for problem in wrong:
         print(problem)
     print(
         f"kills {tally.same}/{tally.done} same run, {len(tally.torn)} torn, at most "
         f"{tally.most_lost_seconds:.1f} s of work lost; flips {turned - len(missed)}/{turned} "
         f"noticed; hostile {refused - len(read)}/{refused} refused, {opened} sockets; ENOSPC "
-        f"{full - len(harmed)}/{full} intact"
+        f"{full - len(harmed)}/{full} intact; {together} writers at once, {len(apart)} wrong; "
+        f"matrix {judged - len(judged_wrong)}/{judged}; fuzz {fuzzed}, {len(ended)} crashed or hung"
     )
-    wrong = [*tally.wrong, *tally.torn, *read, *missed, *harmed]
     return int(bool(wrong) or opened.isdecimal() and opened != "0")
 
 

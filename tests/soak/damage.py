@@ -56,15 +56,17 @@ def readers(run: Run, settings: TrainSettings) -> dict[Path, Callable[[], object
     }
 
 
-def flips(run: Run, settings: TrainSettings, count: int) -> tuple[int, list[str]]:
-    """How many bits were turned in the files of a run and of a store, and those that nobody
-    noticed.
+def flips(run: Run, settings: TrainSettings, count: int, rare: int) -> tuple[int, list[str]]:
+    """How many bits were turned in the files of a run, `count` in each, and of a store and a
+    notebook, `rare` in each; and those that nobody noticed.
     """
     missed: list[str] = []
-    files = readers(run, settings)
-    for path, read in files.items():
-        missed += silent(path, read, (FileError, CheckpointError), count)
-    return count * len(files), missed
+    turned = 0
+    for path, read in readers(run, settings).items():
+        number = count if run.folder in path.parents and path.suffix != ".ipynb" else rare
+        missed += silent(path, read, (FileError, CheckpointError), number)
+        turned += number
+    return turned, missed
 
 
 def full_disks(run: Run) -> tuple[int, list[str]]:

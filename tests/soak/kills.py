@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import psutil
 
@@ -20,9 +21,11 @@ from quadlib.config import TrainSettings
 from quadlib.data.open import open_table
 from quadlib.data.store.store import MediaStore
 from quadlib.files import digest_file
+from quadlib.reports.child import save_notebook
 from quadlib.reports.gallery import write_gallery
-from quadlib.reports.render import render_all
+from quadlib.reports.render import render_all, render_report
 from quadlib.runs import Run
+from tests.soak.damage import notebook_of
 from tests.soak.world import (
     kill_after,
     score,
@@ -65,12 +68,14 @@ class Kills:
         self.seconds = time.monotonic() - began
         self.expected = state(self.run)
         score(self.run)
-        self.scored = self._scored(self.run)
+        self.scored = self.files_of(self.run)
         self.kinds: dict[str, Callable[[Path], bool]] = {
             "training": self.training,
             "loading process": self.loading_process,
             "evaluation": self.evaluation,
             "gallery": self.gallery,
+            "page": self.page,
+            "notebook save": self.notebook_save,
         }
 
     def trial(self, tally: Tally, number: int, kind: str) -> None:
@@ -128,7 +133,7 @@ class Kills:
             run.path(name).unlink()
         kill_after(start(lambda: score(run)), self.random.uniform(0, self.seconds))
         score(run)
-        return self._scored(run) == self.scored
+        return self.files_of(run) == self.scored
 
     def gallery(self, outputs: Path) -> bool:
         """The gallery of several runs, over the one that is there."""
@@ -139,6 +144,33 @@ class Kills:
         kill_after(start(lambda: write_gallery(outputs)), self.random.uniform(0, 0.5))
         return page.read_bytes() == before and write_gallery(outputs).read_bytes() == before
 
+    def page(self, outputs: Path) -> bool:
+        """A page that is rendered again, over the one that is there."""
+        shutil.copytree(self.run.folder, outputs / "r")
+        run = Run(outputs / "r")
+        notebook = notebook_of(run)
+        page = render_report(notebook, run)
+        before = page.read_bytes()
+        kill_after(start(lambda: render_report(notebook, run)), self.random.uniform(0, 0.5))
+        return page.read_bytes() == before and render_report(notebook, run).read_bytes() == before
+
+    def notebook_save(self, outputs: Path) -> bool:
+        """A notebook of 4 MB that is saved after each cell: it is one of those that were saved."""
+        outputs.mkdir()
+        path, whole = outputs / "02_train.ipynb", []
+        cells = [nbformat.v4.new_code_cell(f"{number}" * 2**20) for number in range(4)]
+        texts = [nbformat.writes(nbformat.v4.new_notebook(cells=cells[: n + 1])) for n in range(4)]
+        for text in texts:
+            save_notebook(text, path)
+            whole.append(path.read_bytes())
+
+        def save() -> None:
+            for number in range(200):
+                save_notebook(texts[number % 4], path)
+
+        kill_after(start(save), self.random.uniform(0, 0.5))
+        return path.read_bytes() in whole
+
     def _goes_on(self, outputs: Path) -> bool:
         process = start(lambda: train(settings_in(self.features, outputs)))
         if wait(process) != 0:
@@ -146,7 +178,7 @@ class Kills:
         left = list(outputs.rglob("*.tmp"))
         return state(Run(outputs / "r")) == self.expected and not left
 
-    def _scored(self, run: Run) -> tuple[str, ...]:
+    def files_of(self, run: Run) -> tuple[str, ...]:
         return tuple(digest_file(run.path(name)) for name in ("evaluation.json", "embeddings.npz"))
 
 
