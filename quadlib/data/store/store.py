@@ -155,7 +155,7 @@ def decode_table(
     entries: dict[str, CacheEntry] = {}
     contents = Contents(root, verify=verify)
     modalities = dict(table.modalities)
-    copies: dict[str, list[np.ndarray]] = {}
+    copies: dict[str, list[CacheEntry]] = {}
     # Series first: the arc window of a recording's sensor applies to its video and its sound.
     with WorkerPool() as pool:
         for name in sorted(modalities, key=lambda name: not kind_of(modalities[name]).gives_arc):
@@ -170,12 +170,12 @@ def decode_table(
                 entries[name], arrays[name], damaged = entry, entry.array, entry.damage
                 if settings.feature_copies and has_copies(modalities[name]):
                     copies[name] = [
-                        open_entry(root, changed, name, settings, arcs, pool, contents).array
+                        open_entry(root, changed, name, settings, arcs, pool, contents)
                         for changed in _copies(table, name, settings.feature_copies)
                     ]
                 modalities[name] = _with_channels(modalities[name], entry)
             damage += damaged
-    _announce(table, entries, time.monotonic() - started)
+    _announce(table, entries, copies, time.monotonic() - started)
     digests = {
         part: digest
         for name, entry in entries.items()
@@ -190,7 +190,8 @@ def decode_table(
     facts = {name: entry.facts for name, entry in entries.items()}
     seconds = {name: entry.seconds_each for name, entry in entries.items()}
     in_order = {name: arrays[name] for name in order}
-    return MediaStore(masked, in_order, damage, facts, digests, seconds, copies)
+    changed = {name: [copy.array for copy in made] for name, made in copies.items()}
+    return MediaStore(masked, in_order, damage, facts, digests, seconds, changed)
 
 
 def _copies(table: SampleTable, name: str, count: int) -> Iterator[SampleTable]:
@@ -280,10 +281,16 @@ def clock_lines(facts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     return lines
 
 
-def _announce(table: SampleTable, entries: Mapping[str, CacheEntry], seconds: float) -> None:
+def _announce(
+    table: SampleTable,
+    entries: Mapping[str, CacheEntry],
+    copies: Mapping[str, Sequence[CacheEntry]],
+    seconds: float,
+) -> None:
     """One line about what was decoded; silent where everything was ready."""
     decoded = {name: entry.decoded for name, entry in entries.items() if entry.decoded}
-    if not decoded:
+    new = [copy for others in copies.values() for copy in others if copy.decoded]
+    if not decoded and not new:
         return
     notes = sum((Counter(entry.notes) for entry in entries.values()), Counter())
     extra = "".join(f", {count} {what}" for what, count in notes.items())
@@ -294,7 +301,10 @@ def _announce(table: SampleTable, entries: Mapping[str, CacheEntry], seconds: fl
         f"{count} {name}" + (f" by {readers[name]}" if readers[name] else "")
         for name, count in decoded.items()
     )
-    size = sum(entries[name].array.nbytes for name in decoded) / 2**20
+    for name, others in copies.items():
+        if count := sum(copy.decoded for copy in others):
+            made += f"{', ' if made else ''}{count} changed {name}"
+    size = sum(one.array.nbytes for one in [*(entries[name] for name in decoded), *new]) / 2**20
     log.info(
         f"{table.name}: decoded {len(table)} recordings ({made}) in {seconds:.1f} s, "
         f"{size:.1f} MiB, {damaged} damaged{extra}"

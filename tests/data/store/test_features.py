@@ -186,9 +186,11 @@ def test_facts_of_the_files_are_kept(table, tmp_path, in_process):
     assert json.loads(index.read_text())["entries"]["0"]["facts"] == store.facts["video"][0]
 
 
-def test_changed_copies_are_stored_and_drawn_in_training_alone(table, tmp_path, in_process):
+def test_changed_copies_are_stored_and_drawn_in_training_alone(table, tmp_path, in_process, caplog):
     settings = SETTINGS.model_copy(update={"feature_copies": 2})
-    store = MediaStore.open(table, settings, tmp_path / "store")
+    with caplog.at_level("INFO", "quadlib"):
+        store = MediaStore.open(table, settings, tmp_path / "store")
+    assert "4 image by tiny, 4 audio, 8 changed video, 8 changed image) in" in caplog.text
     assert set(store.copies) == {"image", "video"}
     features = [store.arrays["video"], *store.copies["video"]]
     assert len({one.tobytes() for one in features}) == 3
