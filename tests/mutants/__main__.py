@@ -71,10 +71,12 @@ def main(arguments: list[str]) -> int:
                 for change in changes(copy, path.relative_to(copy))
             ]
             drawn = random.Random(asked.seed).sample(found, min(asked.count, len(found)))
-            survivors = [change for change in drawn if not trials.caught(change)]
-        for survivor in sorted(survivors, key=lambda change: (change.path, change.start)):
-            print(survivor, flush=True)
-        rows.append((name, len(drawn), len(drawn) - len(survivors), room.target))
+            survivors = 0
+            for change in drawn:
+                if not trials.caught(change):
+                    survivors += 1
+                    print(change, flush=True)
+        rows.append((name, len(drawn), len(drawn) - survivors, room.target))
     print(f"\n{'room':12}{'mutants':>8}{'caught':>8}{'share':>8}{'target':>8}")
     for name, count, caught, target in rows:
         print(f"{name:12}{count:8}{caught:8}{caught / count:8.0%}{target:8.0%}")
