@@ -68,4 +68,18 @@ def decode(job: Job) -> Decoded:
             "give it as an array in an .npz file",
         )
     decoded = job.decoder(job)
-    return replace(decoded, array=job.features(decoded.array, "cpu")) if job.features else decoded
+    return replace(decoded, array=_features(job, decoded.array)) if job.features else decoded
+
+
+def _features(job: Job, array: np.ndarray) -> np.ndarray:
+    assert job.features is not None
+    try:
+        return job.features(array, "cpu")
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a network from elsewhere raises, every time alike
+        raise DamageError(
+            job.paths[0],
+            f"its encoder failed ({type(error).__name__}: {str(error).split(chr(10))[0]})",
+            "where all recordings fail, the encoder's weights are damaged: get them again",
+        ) from error

@@ -15,6 +15,7 @@ from tiny_encoder import encode
 from quadlib.config import SettingsError, TrainSettings
 from quadlib.data.dataset import QuadDataset
 from quadlib.data.decoding import workers
+from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import decode
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.kinds import image, video
@@ -55,7 +56,10 @@ def in_process(monkeypatch):
     def decode_all(self, jobs):
         for place, job in enumerate(jobs):
             done.append(job.kind)
-            yield place, decode(job)
+            try:
+                yield place, decode(job)
+            except DamageError as damage:
+                yield place, damage
 
     monkeypatch.setattr(WorkerPool, "decode_all", decode_all)
     return done
@@ -212,3 +216,15 @@ def test_changed_copies_are_stored_and_drawn_in_training_alone(table, tmp_path, 
     in_process.clear()
     MediaStore.open(table, settings, tmp_path / "store")
     assert not in_process
+
+
+def test_an_encoder_that_fails_is_told_of_every_recording(table, tmp_path, monkeypatch, in_process):
+    def fail(pictures, device):
+        raise RuntimeError("weights.pth is cut short\nat byte 7")
+
+    monkeypatch.setitem(ENCODERS._entries, "tiny", replace(tiny("c"), encode=fail))
+    store = decode_table(table.with_modalities(["image"]), SETTINGS, tmp_path / "store")
+    assert [item.what for item in store.damage] == [
+        "its encoder failed (RuntimeError: weights.pth is cut short)"
+    ] * 4
+    assert "get them again" in store.damage[0].remedy
