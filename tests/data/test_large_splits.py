@@ -34,6 +34,25 @@ def test_a_class_of_few_groups_is_where_it_has_to_be():
     assert sorted(split[:3]) == [0, 1, 2] and sorted(split[3:5]) == [0, 2] and split[5] == 0
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_groups_of_very_unequal_size_are_still_in_every_split(seed):
+    """Three sessions a class, of which one has most of the class: its share alone would put two of
+    them, or all, into one split.
+    """
+    sizes = [3, 90, 5, 5, 80, 10, 1, 1, 60, 7, 2]
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    classes = np.repeat([0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3], sizes)
+    wanted = np.array([[1, 0, 0], [1, 1, 1], [1, 1, 1], [1, 1, 1]], dtype=bool)
+    share, random = np.array([0.6, 0.2, 0.2]), np.random.default_rng(seed)
+    split = deal_large(groups, classes, share, wanted, random)
+    assert [set(split[a:b]) for a, b in ((0, 1), (1, 4), (4, 7), (7, 11))] == [
+        {0},
+        {0, 1, 2},
+        {0, 1, 2},
+        {0, 1, 2},
+    ]
+
+
 def table_of(classes: np.ndarray, groups: np.ndarray) -> SampleTable:
     rows = np.arange(len(classes))
     frame = pd.DataFrame(
