@@ -112,24 +112,30 @@ class _Verdict:
 
     def __init__(self, declared: Mapping[str, Any]) -> None:
         self.declared = declared
-        self._first: Diagnosis | None = None
+        self._first: dict[int, Diagnosis] = {}
 
     def settled(self, record: Record) -> bool:
         """Judges the watched steps; whether they show an error."""
-        self._first = judge(record, **self.declared)
-        errors = any(root.severity == "error" for root in self._first.roots)
+        first = self._first[id(record)] = judge(record, **self.declared)
+        errors = any(root.severity == "error" for root in first.roots)
         if not errors:
             log.info(WATCHING_ON)
         return errors
 
     def of(self, record: Record) -> Diagnosis:
-        if self._first is None:
+        """That of the loops before it too."""
+        own = self._of_one(record)
+        return own if record.before is None else self.of(record.before).then(own)
+
+    def _of_one(self, record: Record) -> Diagnosis:
+        first = self._first.get(id(record))
+        if first is None:
             return judge(record, **self.declared)
         if record.later is None:
-            return self._first
+            return first
         subject = Subject(record=record, **self.declared)
         later = diagnose(subject, phases=["variables", "later"])
-        return self._first | later
+        return first | later
 
 
 def judge(record: Record, **declared: Any) -> Diagnosis:

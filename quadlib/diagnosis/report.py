@@ -8,7 +8,7 @@ import html
 import json
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -61,6 +61,21 @@ class Diagnosis:
             self.seconds + later.seconds,
             (*self.crashed, *later.crashed),
             self.sight | later.sight,
+        )
+
+    def then(self, other: Diagnosis) -> Diagnosis:
+        """What was found in a loop, and in the one after it: neither explains the other's."""
+        known = {(item.code, item.scope) for item in self.roots}
+        fresh = [item for item in other.roots if (item.code, item.scope) not in known]
+        ran = tuple(dict.fromkeys((*self.ran, *other.ran)))
+        return Diagnosis(
+            (*self.roots, *(replace(r, where=f"{r.where}, in the loop after") for r in fresh)),
+            ran,
+            tuple((name, why) for name, why in other.not_run if name not in ran),
+            {**self.facts, **other.facts},
+            self.seconds + other.seconds,
+            (*self.crashed, *other.crashed),
+            self.sight | other.sight,
         )
 
     @property

@@ -87,7 +87,7 @@ def judge(result: dict[str, Any]) -> str:
         return {0: "silent", 1: "ALARM", 2: "could not judge"}[result["exit_code"]]
     if not result["alarms"]:
         return "could not judge" if result["exit_code"] == 2 else "missed"
-    letters = result["stages"].split()
+    letters = result["stages"].replace(" ", "")
     first = result["first"]
     return "root first" if first == letters[0] else "near" if first in letters else "detected"
 

@@ -14,7 +14,7 @@ from quadlib.diagnosis import conventions
 from quadlib.diagnosis.observe.at_hand import names_at_hand, note_arrays
 from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.evaluations import EvaluationWatch
-from quadlib.diagnosis.observe.frames import frames_within, is_ours
+from quadlib.diagnosis.observe.frames import frames_within, is_library, is_ours
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.keeping import KeepingWatch
 from quadlib.diagnosis.observe.later import Later, Run
@@ -36,12 +36,21 @@ MOST_LOOKS = 4  # at what the variables hold where an evaluation begins
 
 
 class LaterWatch:
-    """Fills a `Later`; `leave` is called, and may raise, once enough was seen or time is up."""
+    """Fills a `Later`; `leave` is called, and may raise, once enough was seen or time is up.
+    begin_anew(optimiser) is asked, where an optimiser takes the first step of another loop, whether
+    that loop is watched instead.
+    """
 
     def __init__(
-        self, journal: Journal, later: Later, outermost: FrameType, leave: Callable[[str], None]
+        self,
+        journal: Journal,
+        later: Later,
+        outermost: FrameType,
+        leave: Callable[[str], None],
+        begin_anew: Callable[[Any], bool],
     ) -> None:
         self.journal, self.later, self.leave = journal, later, leave
+        self._begin_anew = begin_anew
         self.record = journal.record
         self.trained = self._trained_parameters()
         self._outermost: FrameType | None = outermost
@@ -55,6 +64,7 @@ class LaterWatch:
         self._iterators: dict[int, tuple[Any, Run]] = {}
         self.learning = False  # a module was called with gradients since the last batch
         self._evaluating = False
+        self._stepped_in: CodeType | None = None  # the innermost function around a watched step
         self._training: set[CodeType] = set()  # code that runs around the steps
         self._looked_from: set[int] = set()  # frames, in the evaluation that goes on
         self._pending: list[nn.Module] = []  # called without gradients since the last step
@@ -111,7 +121,9 @@ class LaterWatch:
         self.later.steps = max(self.later.steps, self.later.first_step) + 1
         self._pairs.stop()
         self._pending.clear()
-        self._note_probe(optimiser)
+        another = self._is_first_of(optimiser) and self._of_another_loop(optimiser)
+        if another and self._begin_anew(optimiser):
+            return
         watched = any(known is optimiser for known in self.record.optimisers)
         self._modes.stepped(self._evaluating and watched)
         if self._run is not None:
@@ -130,23 +142,37 @@ class LaterWatch:
     def _look_round(self) -> None:
         """At what the variables hold, from within a step."""
         frames = frames_within(sys._getframe(), self._frame)
-        self._training |= {frame.f_code for frame in frames}
+        own = [f.f_code for f in frames if not is_ours(f) and not is_library(f)]
+        self._training |= {*own}
+        if self._stepped_in is None:
+            self._stepped_in = own[-1]
         self._keeping.look(frames, self._now)
 
-    def _note_probe(self, optimiser: Any) -> None:
-        """Of each optimiser that is met for the first time: whether a probe steps it."""
+    def _is_first_of(self, optimiser: Any) -> bool:
+        """Whether an optimiser is met for the first time."""
         if any(known is optimiser for known in self._met):
-            return
+            return False
         self._met.append(optimiser)
+        return True
+
+    def _of_another_loop(self, optimiser: Any) -> bool:
+        """Whether an optimiser trains another model, where the watched loop is over: its function
+        has returned, or goes on with this one. One that a probe steps is noted as such.
+        """
         with self.journal.looking():
             trained = {id(parameter) for parameter in self.trained.values()}
             held = [p for group in optimiser.param_groups for p in group["params"]]
             moves = sum(id(p) in trained and p.grad is not None for p in held)
             frames = frames_within(sys._getframe(), self._frame)
-            names = [f.f_code.co_name for f in frames if not is_ours(f)]
+            own = [f.f_code for f in frames if not is_ours(f) and not is_library(f)]
+            names = [code.co_name for code in own]
             probe = next((n for n in names if has_part(n, conventions.PROBE_NAMES)), "")
             if probe and moves:
                 self.later.moved_by_probes.append((probe, moves))
+            matrices = sum(p.ndim > 1 for p in held)
+            over = self._stepped_in not in own[:-1]
+            return over and not probe and not moves and matrices > 1
+        return False
 
     def _leave_in_time(self) -> None:
         saved = any(save.step >= self._first_evaluation for save in self.later.saves)

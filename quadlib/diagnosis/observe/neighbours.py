@@ -56,7 +56,8 @@ class NeighbourWatch(Patches):
         @wraps(old)
         def nearest(table: Any, *args: Any, **kwargs: Any) -> Any:
             result = old(table, *args, **kwargs)
-            if _is_table(table) and (args or kwargs) and not self.found and self.watching():
+            asked = (args or kwargs) and not _for_a_softmax(args, kwargs)
+            if _is_table(table) and asked and not self.found and self.watching():
                 with self.looking():
                     best = result if isinstance(result, Tensor) else result.indices
                     match = self._judge(table, best, old.__name__)
@@ -96,6 +97,13 @@ class NeighbourWatch(Patches):
         elif _of_likes(table, reached) and len(best.unique()) > len(rows) / 2:
             return SelfMatch(name, *size, False)
         return None
+
+
+def _for_a_softmax(args: Any, kwargs: Any) -> bool:
+    """Whether the best entry of each row is taken so that it fits to the table: a loss takes it
+    off all logits, lest their exponentials overflow.
+    """
+    return bool(kwargs.get("keepdim", len(args) > 1 and args[1] is True))
 
 
 def _keeps_first(key: Any) -> bool:

@@ -260,7 +260,8 @@ class Record:
     datasets that are trained on, while they are watched; rewritten: afterwards, by the way that
     leads to each, which of its rows of a sample have changed. averages: modules that follow trained
     ones, before the last watched step. goes_on: what
-    the watched steps leave open is watched further. later: what was seen after the watched steps;
+    the watched steps leave open is watched further. before: that of the loop which ran before this
+    one in the same script. later: what was seen after the watched steps;
     log: what was noted of every step of both. facts: what was concluded from the record. faults:
     errors of the recorder's own, which are bugs.
     """
@@ -290,6 +291,7 @@ class Record:
     rewritten: dict[str, list[int]] = field(default_factory=dict)
     averages: list[Average] = field(default_factory=list)
     goes_on: bool = False
+    before: Record | None = None
     later: Later | None = None
     log: RunLog = field(default_factory=RunLog)
     facts: dict[str, Any] = field(default_factory=dict, repr=False)

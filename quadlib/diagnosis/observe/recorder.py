@@ -96,6 +96,11 @@ class Recorder(Journal):
                 "a loop is being observed already, and two observers would see each other; "
                 "leave the outer `observe` first"
             )
+        self.put_in()
+        return self
+
+    def put_in(self) -> None:
+        """Begins the watching of steps."""
         self.record.arguments = tuple(sys.argv[1:])
         self._log.install()
         self._encodings.install()
@@ -103,7 +108,6 @@ class Recorder(Journal):
         if self.traced_steps:
             self._trace = Trace()
             self._trace.__enter__()  # type: ignore[no-untyped-call]
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool:
         self.detach()
@@ -133,9 +137,12 @@ class Recorder(Journal):
 
     def release(self) -> None:
         """Another loop may be observed from now on."""
+        self.end_log()
+        observing.release()
+
+    def end_log(self) -> None:
         self._encodings.remove()
         self._log.remove()
-        observing.release()
 
     def look_at_hand(self, frames: Iterable[FrameType]) -> None:
         """What the loop's variables hold beside the parts that took part."""

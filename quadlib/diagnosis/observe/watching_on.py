@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 from torch.utils._python_dispatch import _disable_current_modes
 
 from quadlib.diagnosis.observe.frames import frames_of, frames_within
 from quadlib.diagnosis.observe.later import Later
-from quadlib.diagnosis.observe.later_watch import LaterWatch
+from quadlib.diagnosis.observe.later_watch import SHORT_SECONDS, LaterWatch
 from quadlib.diagnosis.observe.leaving import EnoughSeen
 from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.observe.recorder import Recorder
+
+MOST_LOOPS = 4  # optimisers of loops that are watched, one after the other
+Shapes = tuple[tuple[int, ...], ...]
 
 
 class WatchingOn(Recorder):
@@ -25,6 +30,9 @@ class WatchingOn(Recorder):
     save after it have ended, the loop ends, or the seconds are over. seconds: 0 leaves at once.
     settled(record) is asked after the last watched step whether that is enough, as it is where an
     error was found. What is seen stands in `record.later`.
+
+    Where another loop begins meanwhile (fine-tuning after pre-training), its steps are watched in
+    their turn; the record is then that loop's, and `record.before` the one before.
     """
 
     def __init__(
@@ -41,6 +49,8 @@ class WatchingOn(Recorder):
         self.seconds, self.settled = seconds, settled
         self._outermost: FrameType | None = None
         self._watch: LaterWatch | None = None
+        self._deadline: float | None = None
+        self._seen: list[Shapes] = []  # of the loops before
 
     def __enter__(self) -> WatchingOn:
         frame = sys._getframe(1)
@@ -71,8 +81,13 @@ class WatchingOn(Recorder):
         if self.settled is not None and self._is_settled():
             self._leave()
             return
-        self.record.later = Later(self.record.n_steps, self.seconds)
-        self._watch = LaterWatch(self, self.record.later, self._outermost, self._end_watch)
+        now = time.monotonic()
+        self._deadline = self._deadline or now + self.seconds
+        seconds = max(self._deadline - now, min(SHORT_SECONDS, self.seconds))
+        self.record.later = Later(self.record.n_steps, seconds)
+        self._watch = LaterWatch(
+            self, self.record.later, self._outermost, self._end_watch, self._begin_anew
+        )
         self._watch.install()
 
     def _is_settled(self) -> bool:
@@ -80,6 +95,24 @@ class WatchingOn(Recorder):
         assert self.settled is not None
         with self.passing_on(), _disable_current_modes(), torch.enable_grad():
             return self.settled(self.record)
+
+    def _begin_anew(self, optimiser: Optimizer) -> bool:
+        """Watches the steps of another loop from its second one on; whether it is one of a kind
+        that was not watched yet.
+        """
+        assert self._watch is not None and self.record.later is not None
+        self._seen += [_shapes(known) for known in self.record.optimisers]
+        if _shapes(optimiser) in self._seen or len(self._seen) > MOST_LOOPS:
+            return False
+        self.record.later.ended = "left"
+        self._watch.remove()
+        self._watch = None
+        self.end_log()
+        before = self.record
+        super().__init__(self.steps, stop=self.stop)
+        self.record.before = before
+        self.put_in()
+        return True
 
     def _end_watch(self, how: str, traceback: Any = None) -> None:
         assert self._watch is not None and self.record.later is not None
@@ -95,3 +128,9 @@ class WatchingOn(Recorder):
         self.release()
         if self.stop:
             raise EnoughSeen
+
+
+def _shapes(optimiser: Optimizer) -> Shapes:
+    """Of the parameters that an optimiser moves: the same for every fold and every seed."""
+    every = (p for group in optimiser.param_groups for p in group["params"])
+    return tuple(tuple(p.shape) for p in every if p.requires_grad)

@@ -386,6 +386,19 @@ def test_columns_of_a_table_are_numbered_apart():
     assert alarms_of(train) == []
 
 
+def test_the_largest_logit_that_a_loss_takes_off_is_no_neighbour():
+    def train():
+        x, y = samples()
+        model = fit(x, y)
+        model.eval()
+        with torch.no_grad():
+            rows = nn.functional.normalize(model(torch.from_numpy(x)), dim=1)
+            logits = rows @ rows.T
+            return logits - logits.max(dim=1, keepdim=True).values
+
+    assert alarms_of(train) == []
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_what_is_tested_is_looked_at_where_an_evaluation_begins(known):
     def evaluate(model, rows):
