@@ -66,6 +66,17 @@ GROUP_WORDS = (
     "recordings",
     "group",
     "groups",
+    "subj",
+    "person",
+    "persons",
+    "speaker",
+    "speakers",
+    "user",
+    "users",
+    "animal",
+    "animals",
+    "rec",
+    "recs",
 )
 
 # parts of the names of functions that measure what features hold

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from quadlib.diagnosis import conventions
 from quadlib.diagnosis.contract import Contract
 from quadlib.diagnosis.evidence.examination import Examination
+from quadlib.diagnosis.evidence.observed import rows
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
@@ -33,10 +34,17 @@ def check_by_views(contract: Contract, name: str) -> Callable[[Look], Look]:
 
 
 def declared_views(x: Examination) -> int:
-    """Embeddings per sample, without a step: declared, or one where nothing could take a step."""
+    """Embeddings per sample, without a step: declared, or seen in a watched one, or one where
+    nothing could take a step.
+    """
     declared = x.subject.setting(*conventions.VIEWS)
     if isinstance(declared, int):
         return declared
+    if x.subject.record is not None:
+        try:
+            return rows.views(x.subject.record)
+        except Unavailable:
+            return 1
     if x.subject.model is None:
         return 1  # no model to tell: one view is what labels are made for
     raise Unavailable("how many embeddings a sample has is seen in a step, or declared as n_views")

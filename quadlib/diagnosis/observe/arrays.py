@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from quadlib.diagnosis.observe.frames import is_library, is_ours
+from quadlib.diagnosis.observe.frames import is_library, is_ours, is_own
+from quadlib.diagnosis.observe.leaves import holds_items
 
 FEWEST_ROWS = 8
 MOST_PARTS = 8  # of a tuple or list, that are looked into
@@ -69,13 +70,11 @@ def _parts(value: Any) -> Mapping[str, Any]:
     kind = type(value)
     if kind in (tuple, list):
         return {str(k): part for k, part in enumerate(value)} if len(value) <= MOST_PARTS else {}
-    if issubclass(kind, dict):
+    if holds_items(value):
         return {key: part for key, part in value.items() if isinstance(key, str)}
     if issubclass(kind, DataLoader):
         return {"dataset": value.dataset}
-    module = kind.__module__.split(".")[0]
-    own = module not in ("torch", "numpy", "pandas", "builtins") and not module.startswith("_")
-    if issubclass(kind, (type, nn.Module)) or not (own or issubclass(kind, Dataset)):
+    if issubclass(kind, (type, nn.Module)) or not (is_own(kind) or issubclass(kind, Dataset)):
         return {}
     return dict(getattr(value, "__dict__", {}))
 

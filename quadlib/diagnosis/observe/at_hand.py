@@ -45,7 +45,7 @@ def names_at_hand(frames: Iterable[FrameType], training: set[CodeType]) -> set[s
 
 def _is_plain(value: Any) -> bool:
     """Whether equal values may be one object, whoever holds them."""
-    return value is None or isinstance(value, (bool, int, float, str, bytes, type, ModuleType))
+    return value is None or issubclass(type(value), (int, float, str, bytes, type, ModuleType))
 
 
 def variables_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
@@ -54,7 +54,8 @@ def variables_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
     for frame in frames:
         if is_ours(frame):
             continue
-        for name, value in {**frame.f_globals, **frame.f_locals}.items():
+        around = {} if is_library(frame) else frame.f_globals
+        for name, value in {**around, **frame.f_locals}.items():
             pairs.append((name, value))
             module = type(value).__module__
             if module.startswith(OURS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -17,6 +18,13 @@ def is_ours(frame: FrameType) -> bool:
 
 def is_library(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith((*LIBRARIES, FROZEN))
+
+
+def is_own(kind: type) -> bool:
+    """Whether a class is of the observed script, and of no library."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    in_script = kind.__module__ == "__main__"
+    return in_script or (file is not None and not file.startswith(LIBRARIES))
 
 
 def frames_of(traceback: TracebackType | None) -> Iterator[FrameType]:

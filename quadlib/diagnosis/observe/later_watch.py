@@ -263,12 +263,11 @@ class LaterWatch:
                 self._begins([module])
             elif len(self._pending) < MOST_MODULES:
                 self._pending.append(module)
-            if self._is_trained(module):
-                if self._run is None:
-                    self._modes.called(module)
-                if not module.training:
-                    source = None if self._run is None else self._run.loader.dataset
-                    self._inputs.after(module, args, source)
+            if self._run is None:
+                self._modes.called(module)
+            if self._is_trained(module) and not module.training:
+                source = None if self._run is None else self._run.loader.dataset
+                self._inputs.after(module, args, source)
         if time.monotonic() > self._deadline:
             self.leave("limit")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -24,6 +25,13 @@ class Leaf:
     @property
     def is_float(self) -> bool:
         return self.dtype.startswith(("float", "bfloat", "complex"))
+
+
+def holds_items(value: Any) -> bool:
+    """Whether it is a dict or an OrderedDict, by whatever name; a mapping of another kind may load
+    what it holds when it is asked.
+    """
+    return getattr(type(value), "items", None) in (dict.items, OrderedDict.items)
 
 
 def tensors_in(value: Any) -> list[tuple[str, Tensor]]:

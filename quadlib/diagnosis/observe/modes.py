@@ -1,4 +1,4 @@
-"""Whether trained modules are in the mode that a step or an evaluation asks for."""
+"""Whether modules are in the mode that a step or an evaluation asks for."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ModeWatch:
         self._steps = 0
 
     def called(self, module: nn.Module) -> None:
-        """A trained module was called without gradients, on no loader's batch."""
+        """A module was called without gradients, on no loader's batch."""
         if module.training and differs_in_training(module) and not gathers_statistics(module):
             self._calls[id(module)] = module, self._calls.get(id(module), (module, 0))[1] + 1
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quadlib.diagnosis.observe.leaves import holds_items
+
 MOST_DEPTH = 4
 MOST_COMPARED_BYTES = 64 << 20
 # A module's own tables of tensors, which are no state that somebody kept.
@@ -18,7 +20,7 @@ OWN_TABLES = ("_parameters", "_buffers", "_modules")
 def is_state(value: Any) -> bool:
     """Whether a value maps names to tensors that are no parameters, as a state dict does."""
     return (
-        isinstance(value, Mapping)
+        holds_items(value)
         and bool(value)
         and all(type(key) is str for key in value)
         and any(isinstance(item, Tensor) for item in value.values())
@@ -35,7 +37,7 @@ def states_at_hand(pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Mapp
             yield name, value
         elif type(value) in (list, tuple):
             yield from ((f"{name}[{n}]", item) for n, item in enumerate(value) if is_state(item))
-        elif isinstance(value, Mapping) and not isinstance(value, nn.Module):
+        elif holds_items(value):
             for key, item in list(value.items()):
                 if is_state(item):
                     yield f"{name}[{key!r}]", item

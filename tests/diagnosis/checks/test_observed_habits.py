@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -360,3 +362,114 @@ def test_rows_without_a_class_are_told_to_be_of_none(clamped, expected):
             optimiser.step()
 
     assert alarms_of(train) == ["QL-L21"] * expected
+
+
+# loops one after the other
+
+
+class Deep(nn.Module):
+    """A frozen body, and adapters that may be out of sight of `parameters()`."""
+
+    def __init__(self, body, listed: bool) -> None:
+        super().__init__()
+        adapters = [nn.Linear(32, 32) for _ in range(2)]
+        self.body, self.adapters = body, adapters if listed else nn.ModuleList(adapters)
+        self.head, self.last = nn.Linear(32, 16), nn.Linear(16, CLASSES)
+
+    def forward(self, x):
+        rows = self.body(x)
+        for adapter in self.adapters:
+            rows = adapter(rows).relu()
+        return self.last(self.head(rows))
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_fine_tuning_after_pre_training_is_watched_too(listed):
+    def pretrain():
+        body = nn.Sequential(nn.Linear(WIDTH, 32), nn.ReLU())
+        fit(nn.Sequential(body, nn.Linear(32, CLASSES)), loader_of(*data()))
+        return body.requires_grad_(False)
+
+    def train():
+        torch.manual_seed(0)
+        model = Deep(pretrain(), listed)
+        moved = [p for p in model.parameters() if p.requires_grad]
+        fit(model, loader_of(*data()), optimiser=torch.optim.AdamW(moved, 1e-3))
+
+    assert alarms_of(train) == ["QL-N02"] * listed
+
+
+def test_a_linear_head_after_training_is_no_loop_of_its_own():
+    def train():
+        loader = loader_of(*data())
+        body = nn.Sequential(nn.Linear(WIDTH, 32), nn.ReLU(), nn.Linear(32, 16))
+        fit(nn.Sequential(body, nn.Linear(16, CLASSES)), loader)
+        head = nn.Linear(16, CLASSES)
+        optimiser = torch.optim.SGD(head.parameters(), 0.1)
+        for x, y in loader:
+            with torch.no_grad():
+                rows = body(x)
+            optimiser.zero_grad()
+            cross_entropy(head(rows), y).backward()
+            optimiser.step()
+
+    assert alarms_of(train) == []
+
+
+def test_rows_of_two_towers_have_a_positive_each():
+    def train():
+        x, _ = data()
+        ids = torch.arange(ROWS) // 2
+        questions, answers = network(8), network(8)
+        optimiser = torch.optim.AdamW([*questions.parameters(), *answers.parameters()], 1e-3)
+        for q, a, own in DataLoader(TensorDataset(x, x.roll(1, 1), ids), 16, shuffle=True):
+            scores = 10 * normalize(questions(q), dim=1) @ normalize(answers(a), dim=1).T
+            same = (own[:, None] == own).float()
+            optimiser.zero_grad()
+            cross_entropy(scores, same / same.sum(1, keepdim=True)).backward()
+            optimiser.step()
+
+    assert alarms_of(train) == []
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_momentum_encoder_is_evaluated_in_evaluation_mode_too(mode):
+    def train():
+        x, y = data()
+        model = nn.Sequential(nn.Linear(WIDTH, 32), nn.BatchNorm1d(32), nn.Linear(32, CLASSES))
+        slow = copy.deepcopy(model).requires_grad_(False)
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+        for _ in range(3):
+            for rows, own in loader_of(x, y):
+                optimiser.zero_grad()
+                noisy = rows + 0.1 * torch.randn_like(rows)
+                logits = model(rows)
+                apart = (slow(noisy) - logits).square().mean()
+                (cross_entropy(logits, own) + apart).backward()
+                optimiser.step()
+                for one, other in zip(slow.parameters(), model.parameters(), strict=True):
+                    one.data.lerp_(other.data, 0.1)
+        slow.train(mode)
+        with torch.no_grad():
+            return [slow(part) for part in x.split(32)]
+
+    assert alarms_of(train) == ["QL-E02"] * mode
+
+
+@pytest.mark.parametrize("by_kind", [True, False])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_loader_keeps_no_order_in_which_like_follows_like(by_kind, shuffle):
+    def train():
+        generator = torch.Generator().manual_seed(0)
+        kind = torch.arange(ROWS) // 80 if by_kind else torch.arange(ROWS) % 4
+        walks = torch.randn(ROWS, 3, 40, generator=generator) * (1 + kind)[:, None, None]
+        model = nn.Sequential(nn.Flatten(), nn.Linear(120, 16))
+        optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+        for (x,) in DataLoader(TensorDataset(walks), 32, shuffle=shuffle):
+            views = [x + 0.1 * torch.randn_like(x) for _ in range(2)]
+            one, other = (normalize(model(view), dim=1) for view in views)
+            optimiser.zero_grad()
+            cross_entropy(one @ other.T / 0.2, torch.arange(len(x))).backward()
+            optimiser.step()
+
+    assert alarms_of(train) == ["QL-B05"] * (by_kind and not shuffle)

@@ -19,7 +19,7 @@ from quadlib.diagnosis.evidence.observed.dataset import (
 )
 from quadlib.diagnosis.evidence.observed.labels import labels
 from quadlib.diagnosis.evidence.observed.passes import batches, lost_losses, passes
-from quadlib.diagnosis.evidence.observed.rows import compared, cosines
+from quadlib.diagnosis.evidence.observed.rows import compared, cosines, views
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
@@ -117,11 +117,13 @@ def sorted_rows(x: Examination) -> Iterator[Finding]:
     values = np.concatenate(full)
     classes, counts = np.unique(values, return_counts=True)
     changes = int(np.count_nonzero(np.diff(values)))
-    if len(classes) < 2 or counts.max() < 4 or not _in_blocks(full):
+    numbered = [rows for rows in own.rows if rows is not None]
+    row_after_row = bool(numbered) and (np.diff(np.concatenate(numbered)) == 1).all()
+    in_blocks = changes + 1 == len(classes) if row_after_row else _in_blocks(full)
+    if len(classes) < 2 or counts.max() < 4 or not in_blocks:
         return
     distinct = np.mean([len(np.unique(batch)) for batch in full])
     expected = float((1 - (1 - counts / counts.sum()) ** len(full[0])).sum())
-    numbered = [rows for rows in own.rows if rows is not None]
     order = "the batches come in the stream's own order"
     if numbered:
         order = f"the rows count up from {numbered[0][0]} to {numbered[-1][-1]}"
@@ -145,8 +147,7 @@ def sorted_rows(x: Examination) -> Iterator[Finding]:
 def lone_anchors(x: Examination) -> Iterator[Finding]:
     own = labels(x.record)
     comparison = compared(x.record)[0]
-    views = len(comparison.left) // max(len(own.values[0]), 1)
-    if comparison.targets is not None or views > 1:
+    if comparison.targets is not None or views(x.record) > 1:
         return
     full = [values for values in own.values if len(values) > 3]
     if not full:

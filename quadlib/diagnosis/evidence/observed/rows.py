@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from quadlib.diagnosis.evidence.observed.fact import fact
+from quadlib.diagnosis.evidence.observed.labels import labels
 from quadlib.diagnosis.evidence.observed.passes import Pass, passes, traced
 from quadlib.diagnosis.observe.graph import MOST_ROWS, Comparison
 from quadlib.diagnosis.observe.record import Record
@@ -140,3 +141,14 @@ def output_order(item: Pass) -> np.ndarray | None:
     likeness, order = (normalize(comparison.left, dim=1) @ normalize(rows, dim=1).T).max(1)
     plain = bool((likeness > SAME_ROW).all()) and len(order.unique()) == len(order)
     return order.numpy() if plain else None
+
+
+def views(record: Record) -> int:
+    """Rows of a sample that the loss compares with each other: those of its views, or of two
+    towers, where each is compared with as many of the other kind.
+    """
+    comparison = compared(record)[0]
+    one, other = comparison.left, comparison.right
+    if not comparison.same and len(one) == len(other) and not torch.equal(one, other):
+        return 2
+    return max(1, len(one) // max(len(labels(record).values[0]), 1))
