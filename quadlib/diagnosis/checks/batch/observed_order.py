@@ -40,8 +40,8 @@ def sorted_contents(x: Examination) -> Iterator[Finding]:
         if ratio < ALIKE and ratio < chance:
             yield B05.broken(
                 "warning",
-                f"the loader takes row after row, and rows that follow each other are alike in "
-                f"batch{path}",
+                "the loader takes row after row, and rows that follow each other are alike"
+                + f" in batch{path}" * bool(path),
                 "the training loader",
                 (
                     f"spread within batches of {size}: {ratio:.0%} of that of all samples; of "
