@@ -81,6 +81,6 @@ def _features(job: Job, array: np.ndarray) -> np.ndarray:
         raise DamageError(
             job.paths[0],
             f"its encoder failed ({type(error).__name__}: {str(error).split(chr(10))[0]})",
-            "where all recordings fail, its weights or its package are at fault: correct that, then "
-            "`quadlib data clean`, which forgets this",
+            "where all recordings fail, its weights or its package are at fault: correct that, and "
+            "delete the folder store in outputs, which remembers this",
         ) from error

@@ -227,4 +227,4 @@ def test_an_encoder_that_fails_is_told_of_every_recording(table, tmp_path, monke
     assert [item.what for item in store.damage] == [
         "its encoder failed (RuntimeError: weights.pth is cut short)"
     ] * 4
-    assert "`quadlib data clean`" in store.damage[0].remedy
+    assert "delete the folder store in outputs" in store.damage[0].remedy
