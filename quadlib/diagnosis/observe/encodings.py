@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
-import pandas as pd
-from sklearn.preprocessing import LabelEncoder
-
 from quadlib.diagnosis.observe.frames import is_library
 from quadlib.diagnosis.observe.patches import Looking, Patches, Watching
 
@@ -35,6 +32,9 @@ class EncodingWatch(Patches):
         self.found, self.watching, self.looking = found, watching, looking
 
     def install(self) -> None:
+        import pandas as pd
+        from sklearn.preprocessing import LabelEncoder  # slow to import, and needed here alone
+
         for name in ("fit", "fit_transform"):
             self._replace(LabelEncoder, name, self._fit)
         for owner in (pd, pd.Series):

@@ -459,3 +459,12 @@ def test_labels_that_are_rows_off_are_told(rows):
         fit(features, labels)
 
     assert alarms_of(train) == ["QL-L12"] * (rows != 0)
+
+
+def test_a_modality_that_is_rows_off_leaves_the_labels_alone():
+    def train():
+        x, labels = samples()
+        sound, sensor = x[:, :6], np.roll(x[:, 6:], 1, axis=0)
+        fit(np.concatenate([sound, sensor], axis=1), labels)
+
+    assert "QL-L12" not in alarms_of(train)

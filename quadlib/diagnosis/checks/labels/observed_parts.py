@@ -50,12 +50,15 @@ def labels_of_parts(x: Examination) -> Iterator[Finding]:
 
 @check(L12, "the labels at hand are in the order of their samples", phase="variables")
 def shifted_labels(x: Examination) -> Iterator[Finding]:
-    judged = 0
-    for table, labels in _pairs(arrays(x.record)):
-        own, *others = _agreements(table, labels, (0, *SHIFTS))
-        judged += own == own
+    pairs = list(_pairs(arrays(x.record)))
+    agreements = [_agreements(table, labels, (0, *SHIFTS)) for table, labels in pairs]
+    at_home = {
+        id(y.values) for (_, y), (own, *_) in zip(pairs, agreements, strict=True) if own > CHANCE
+    }
+    for (table, labels), (own, *others) in zip(pairs, agreements, strict=True):
         best = int(np.argmax(others))
-        if not (own <= CHANCE and others[best] >= DEPENDS):
+        astray = own <= CHANCE and others[best] >= DEPENDS
+        if not astray or id(labels.values) in at_home:  # else it is the samples that are off
             continue
         yield L12.broken(
             "error",
@@ -70,7 +73,7 @@ def shifted_labels(x: Examination) -> Iterator[Finding]:
             ruled_out=("features that say nothing of the label: of the moved ones they do",),
         )
         return
-    if not judged:
+    if all(own != own for own, *_ in agreements):
         raise Unavailable("no variables hold samples of numbers beside their labels")
 
 
