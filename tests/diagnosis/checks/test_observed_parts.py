@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
 from quadlib.diagnosis.doors import observe
+from quadlib.diagnosis.evidence.observed.parts import words_of
 from quadlib.diagnosis.observe.arrays import arrays_at_hand
 from tests.diagnosis.checks.test_observed_runs import alarms_of
 
@@ -109,6 +110,14 @@ def test_groups_of_a_table_and_of_subsets_are_found_too():
     order = np.random.default_rng(0).permutation(320).tolist()
     assert alarms_of(lambda: subsets(order[:200], order[200:])) == ["QL-S04"]
     assert alarms_of(lambda: subsets(range(200), range(200, 320))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("XTrain", ["x", "train"]), ("Xtr", ["x", "tr"]), ("yte", ["y", "te"]), ("xy", ["xy"])],
+)
+def test_names_are_read_by_their_words(name, words):
+    assert words_of(name) == words
 
 
 @pytest.mark.parametrize("repeated", [True, False])

@@ -127,8 +127,17 @@ def _array(name: str, values: np.ndarray) -> Array:
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a name in lower case: x and train of x_train, xTrain and XTrain."""
-    return [word.lower() for word in WORDS.findall(name)]
+    """The words of a name in lower case: x and train of x_train, xTrain, XTrain and xtrain."""
+    return [part for word in WORDS.findall(name) for part in _parts_of(word.lower())]
+
+
+def _parts_of(word: str) -> tuple[str, ...]:
+    roles = (*conventions.TRAINED_WORDS, *conventions.EVALUATED_WORDS)
+    if word[0] in "xyz" and word[1:] in roles:
+        return word[0], word[1:]
+    if word[-1] in "xyz" and word[:-1] in roles:
+        return word[:-1], word[-1]
+    return (word,)
 
 
 def _by_name(every: list[Array]) -> Iterator[Parts]:
