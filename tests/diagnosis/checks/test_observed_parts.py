@@ -112,6 +112,16 @@ def test_groups_of_a_table_and_of_subsets_are_found_too():
     assert alarms_of(lambda: subsets(range(200), range(200, 320))) == []
 
 
+def test_what_both_parts_are_prepared_with_is_no_sample():
+    def train():
+        x, y = samples()
+        train_filters, test_filters = (np.tril(np.ones((20, 12)).cumsum(1)) for _ in range(2))
+        fit(x @ train_filters[:12], y)
+        return test_filters
+
+    assert alarms_of(train) == []
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("XTrain", ["x", "train"]), ("Xtr", ["x", "tr"]), ("yte", ["y", "te"]), ("xy", ["xy"])],

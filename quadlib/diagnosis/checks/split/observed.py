@@ -42,9 +42,11 @@ def rows_in_both(x: Examination) -> Iterator[Finding]:
 def copies_at_hand(x: Examination) -> Iterator[Finding]:
     for part in tables(x.record):
         for (own, rows), (name, others) in part.named:
+            if np.array_equal(rows, others):
+                continue  # what both parts are prepared with, or one part under two names
             equal = copies(rows, others)
             share = float(equal.mean())
-            if equal.any() and not (equal.all() and len(rows) == len(others)):
+            if equal.any():
                 yield S03.broken(
                     "error" if share > x.limits.few_copies else "note",
                     f"{equal.sum()} of {len(others)} samples of {name} are copies of samples of "
@@ -65,7 +67,7 @@ def copies_at_hand(x: Examination) -> Iterator[Finding]:
 def windows_at_hand(x: Examination) -> Iterator[Finding]:
     for part in tables(x.record):
         for (own, rows), (name, others) in part.named:
-            share = overlaps(rows, others)
+            share = 0.0 if np.array_equal(rows, others) else overlaps(rows, others)
             if share > OVERLAPPING:
                 yield S05.broken(
                     "error",
