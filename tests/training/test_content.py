@@ -17,8 +17,16 @@ from quadlib.training.trainer import Trainer
 from tests.training.conftest import settings_of
 from tests.training.test_trainer import DieAt, train
 
-# in going on on a CPU
-UNUSED = ("class_names", "modalities", "monitor", "foreign_model", "normaliser", "scaler")
+# in going on on a CPU, with no frozen encoder
+UNUSED = (
+    "class_names",
+    "modalities",
+    "monitor",
+    "foreign_model",
+    "normaliser",
+    "scaler",
+    "encoder_weights",
+)
 WRONG = (None, [], {"a": 1}, -3.0)
 
 

@@ -14,10 +14,13 @@ from quadlib.diagnosis.evidence.observed.pulls import pulls
 from quadlib.diagnosis.evidence.observed.rows import compared, effective_scale
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
+from quadlib.diagnosis.subject import Unavailable
 
 
 @check(P06, "the watched gradient draws rows to their positives", phase="observed")
 def pushed_apart(x: Examination) -> Iterator[Finding]:
+    if compared(x.record)[0].by == "outputs":
+        raise Unavailable("the loss was not seen to compare rows with each other")
     if misdirected(x.record):
         return
     cosines = pulls(x.record)
