@@ -116,7 +116,7 @@ def test_what_both_parts_are_prepared_with_is_no_sample():
     def train():
         x, y = samples()
         train_filters, test_filters = (np.tril(np.ones((20, 12)).cumsum(1)) for _ in range(2))
-        fit(x @ train_filters[:12], y)
+        fit((x @ train_filters[:12]).astype("float32"), y)
         return test_filters
 
     assert alarms_of(train) == []
