@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from quadlib.diagnosis.observe.frames import is_library, is_ours, is_own
+from quadlib.diagnosis.observe.frames import is_own, own_frames
 from quadlib.diagnosis.observe.leaves import holds_items
 
 FEWEST_ROWS = 8
@@ -27,9 +27,7 @@ def arrays_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
     """
     seen: set[int] = set()
     found: list[tuple[str, Any]] = []
-    for frame in frames:
-        if is_library(frame) or is_ours(frame):
-            continue
+    for frame in own_frames(frames):
         for name, value in [*frame.f_globals.items(), *frame.f_locals.items()]:
             if not name.startswith("__"):
                 found += _arrays(name, value, 0, seen)

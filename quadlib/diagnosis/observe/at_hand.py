@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from quadlib.diagnosis.conventions import BATCH_LABELS, EPOCHS, RUN_STEPS
 from quadlib.diagnosis.observe.arrays import arrays_at_hand
-from quadlib.diagnosis.observe.frames import OURS, is_library, is_ours
+from quadlib.diagnosis.observe.frames import OURS, is_library, is_ours, own_frames
 from quadlib.diagnosis.observe.record import Record
 
 
@@ -36,7 +36,7 @@ def names_at_hand(frames: Iterable[FrameType], training: set[CodeType]) -> set[s
     """What the functions that do not take part in training are given: its names there, and those
     that it has in the functions around.
     """
-    own = [frame for frame in frames if not is_ours(frame) and not is_library(frame)]
+    own = own_frames(frames)
     inner = [frame for frame in own if frame.f_code not in training]
     given = {id(v): n for f in inner for n, v in f.f_locals.items() if not _is_plain(v)}
     around = (pair for f in own for pair in (*f.f_globals.items(), *f.f_locals.items()))

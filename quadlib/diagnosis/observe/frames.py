@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType, TracebackType
 
 LIBRARIES = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
@@ -18,6 +18,11 @@ def is_ours(frame: FrameType) -> bool:
 
 def is_library(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith((*LIBRARIES, FROZEN))
+
+
+def own_frames(frames: Iterable[FrameType]) -> list[FrameType]:
+    """Those of the observed loop itself."""
+    return [frame for frame in frames if not is_ours(frame) and not is_library(frame)]
 
 
 def is_own(kind: type) -> bool:

@@ -14,7 +14,7 @@ from quadlib.diagnosis import conventions
 from quadlib.diagnosis.observe.at_hand import names_at_hand, note_arrays
 from quadlib.diagnosis.observe.digests import Bystanders
 from quadlib.diagnosis.observe.evaluations import EvaluationWatch
-from quadlib.diagnosis.observe.frames import frames_within, is_library, is_ours
+from quadlib.diagnosis.observe.frames import frames_within, is_ours, own_frames
 from quadlib.diagnosis.observe.journal import Journal
 from quadlib.diagnosis.observe.keeping import KeepingWatch
 from quadlib.diagnosis.observe.later import Later, Run
@@ -142,7 +142,7 @@ class LaterWatch:
     def _look_round(self) -> None:
         """At what the variables hold, from within a step."""
         frames = frames_within(sys._getframe(), self._frame)
-        own = [f.f_code for f in frames if not is_ours(f) and not is_library(f)]
+        own = [frame.f_code for frame in own_frames(frames)]
         self._training |= {*own}
         if self._stepped_in is None:
             self._stepped_in = own[-1]
@@ -164,7 +164,7 @@ class LaterWatch:
             held = [p for group in optimiser.param_groups for p in group["params"]]
             moves = sum(id(p) in trained and p.grad is not None for p in held)
             frames = frames_within(sys._getframe(), self._frame)
-            own = [f.f_code for f in frames if not is_ours(f) and not is_library(f)]
+            own = [frame.f_code for frame in own_frames(frames)]
             names = [code.co_name for code in own]
             probe = next((n for n in names if has_part(n, conventions.PROBE_NAMES)), "")
             if probe and moves:
@@ -298,9 +298,11 @@ class LaterWatch:
         if not self._evaluating and len(self.later.evaluations) < MOST_RUNS:
             self.later.evaluations.append(set())
             self._looked_from.clear()
+        if len(self._looked_from) == MOST_LOOKS:
+            return
         frames = frames_within(sys._getframe(), self._frame)
         innermost = next((id(f) for f in reversed(frames) if not is_ours(f)), 0)
-        if innermost not in self._looked_from and len(self._looked_from) < MOST_LOOKS:
+        if innermost not in self._looked_from:
             self._looked_from.add(innermost)
             self.later.evaluations[-1] |= names_at_hand(frames, self._training)
             note_arrays(self.record, frames)

@@ -30,6 +30,13 @@ def samples(n=320, *, seed=0):
     return x.astype("float32") * np.float32(3) + np.float32(1), y
 
 
+def scaled(x, by, how):
+    """Rows of x with their columns scaled by those of other rows."""
+    if how == "range":
+        return (x - by.min(0)) / (by.max(0) - by.min(0))
+    return (x - by.mean(0)) / by.std(0)
+
+
 def recordings(step, *, people=8):
     """Windows (n, 3, LENGTH) cut every so many moments from walks of several people, and whose."""
     random = np.random.default_rng(0)
@@ -180,16 +187,11 @@ def test_orders_of_two_arrays_are_no_split():
 @pytest.mark.parametrize("how", ["deviation", "range"])
 @pytest.mark.parametrize("together", [True, False])
 def test_scaling_by_what_is_tested_shows_in_the_columns(how, together):
-    def scaled(x, by):
-        if how == "range":
-            return (x - by.min(0)) / (by.max(0) - by.min(0))
-        return (x - by.mean(0)) / by.std(0)
-
     def train():
         x, y = samples()
         x[200:] += 6  # other persons: what is tested is not like what is trained on
         by = x if together else x[:200]
-        x_train, x_test, y_train = scaled(x[:200], by), scaled(x[200:], by), y[:200]
+        x_train, x_test, y_train = scaled(x[:200], by, how), scaled(x[200:], by, how), y[:200]
         fit(x_train, y_train)
         return x_test
 
@@ -353,22 +355,17 @@ def test_a_draw_by_weights_has_one_for_each_row(each):
 @pytest.mark.parametrize("how", ["deviation", "range"])
 @pytest.mark.parametrize("by", ["train", "each", "person"])
 def test_what_is_tested_is_not_scaled_by_itself(how, by):
-    def scaled(x, by):
-        if how == "range":
-            return (x - by.min(0)) / (by.max(0) - by.min(0))
-        return (x - by.mean(0)) / by.std(0)
-
     def train():
         x, y = samples()
         x_train, x_test, y_train = x[:200], x[200:], y[:200]
         if by == "person":
             x_train, x_test = (
-                np.concatenate([scaled(own, own) for own in np.split(part, 4)])
+                np.concatenate([scaled(own, own, how) for own in np.split(part, 4)])
                 for part in (x_train, x_test)
             )
         else:
-            x_test = scaled(x_test, x_train if by == "train" else x_test)
-            x_train = scaled(x_train, x_train)
+            x_test = scaled(x_test, x_train if by == "train" else x_test, how)
+            x_train = scaled(x_train, x_train, how)
         fit(x_train, y_train)
         return x_test
 
