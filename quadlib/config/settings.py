@@ -173,6 +173,29 @@ class ObjectiveSettings(Settings):
         description="weight of a linear classifier on the fused embedding",
     )
 
+    memory_rows: int = Field(
+        0, ge=0, description="earlier fused embeddings that a batch is compared with too; 0: none"
+    )
+    memory_warmup_batches: int = Field(
+        100, ge=0, description="batches before the memory takes part, while embeddings move fast"
+    )
+
+    @field_validator("memory_rows")
+    @classmethod
+    def _memory_has_a_term(cls, value: int, info: ValidationInfo) -> int:
+        problems = [
+            f"{name} is {info.data[name]!r}, {why}"
+            for name, wrong, why in (
+                ("loss", lambda name: name != "supcon", "and supcon alone takes a memory"),
+                ("same_session", lambda way: way == "ignore", "and a memory keeps no sessions"),
+                ("fused_weight", lambda weight: weight == 0, "and the memory is of the fused term"),
+            )
+            if name in info.data and wrong(info.data[name])
+        ]
+        if value and problems:
+            raise ValueError(f"{'; '.join(problems)}; set memory_rows to 0, or change that")
+        return value
+
     @field_validator("loss")
     @classmethod
     def _loss_is_registered(cls, value: str) -> str:
@@ -217,6 +240,9 @@ class OptimiserSettings(Settings):
     )
     accumulation_steps: int = Field(
         1, ge=1, description="batches per optimiser step; each keeps its own negatives"
+    )
+    micro_batch: int = Field(
+        0, ge=0, description="recordings in the model at once, the loss is the batch's; 0: all"
     )
     amp: Literal["auto", "off", "bfloat16", "float16"] = Field(
         "auto", description="autocast dtype; auto is bfloat16 on CUDA, off on CPU"

@@ -44,6 +44,11 @@ class Batch:
         """The same batch on a device; the copy does not wait where the memory is pinned."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def split(self, size: int) -> list[Batch]:
+        """The same batch in parts of `size` recordings, the last one perhaps smaller."""
+        parts = [slice(start, start + size) for start in range(0, len(self), size)]
+        return [self._each(lambda tensor, part=part: tensor[part]) for part in parts]  # type: ignore[misc]
+
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory; called by the data loader."""
         return self._each(lambda tensor: tensor.pin_memory())

@@ -17,10 +17,11 @@ def embed_in_chunks(encode: Callable[[Any], Any], chunks: Iterable[Any]) -> Any:
     at once, while the activations of one chunk at most are kept.
 
     encode: maps a chunk to a tensor (n, ...) or a tuple of them (a NamedTuple stays one). chunks:
-    anything encode takes, for example inputs.split(64); they need not be of equal size. Each chunk
-    is embedded again when the gradient reaches it, with the random state it had before, so that
-    dropout repeats (Gao et al. 2021, arXiv 2101.06983). A layer that mixes rows, such as batch
-    normalisation, sees a chunk, not the batch. Raises ValueError when there is no chunk.
+    tensors, for example inputs.split(64), or dicts, lists and tuples of them; they need not be of
+    equal size. Each chunk is embedded again when the gradient reaches it, with the random state
+    that the devices of its tensors had before, so that dropout repeats (Gao et al. 2021, arXiv
+    2101.06983). A layer that mixes rows, such as batch normalisation, sees a chunk, not the batch.
+    Raises ValueError when there is no chunk.
     """
     parts = [
         checkpoint(encode, chunk, use_reentrant=False) if torch.is_grad_enabled() else encode(chunk)

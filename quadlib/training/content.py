@@ -65,6 +65,27 @@ def check_part(part: dict[str, Any], path: Path) -> None:
         set_random_state(part["random"])
 
 
+def check_memory(trainer: Trainer, path: Path) -> None:
+    """Raises CheckpointError where the memory of earlier batches holds what none can have left."""
+    if trainer.objective.memory is None:
+        return
+    memory, table = trainer.objective.memory.entries, trainer.dataset.table
+    limits = (
+        ("class", memory.codes, len(table.class_names)),
+        ("recording", memory.index, len(table)),
+    )
+    problems = [
+        f"the memory of earlier batches names a {what} beyond the {limit} that there are"
+        for what, values, limit in limits
+        if (values >= limit).any()
+    ]
+    if int(memory.stored) < 0 or int(trainer.objective.memory.batches) < 0:
+        problems.append("the memory of earlier batches counts below 0")
+    elif ((memory.rows[: len(memory)].norm(dim=1) - 1).abs() > 1e-3).any():
+        problems.append("the memory of earlier batches holds what is no embedding of length 1")
+    _raise(problems, path)
+
+
 def check_moments(trainer: Trainer, path: Path) -> None:
     """Raises CheckpointError where the optimiser that was just loaded keeps tensors of other shapes
     than its parameters'.

@@ -14,6 +14,7 @@ from quadlib.config import ObjectiveSettings
 from quadlib.loss import SupConLoss
 from quadlib.model.quad import Embeddings
 from quadlib.registry import LOSSES
+from quadlib.training.memory import Entries, FusedMemory
 
 PROGRESS_MEMORY = 0.95  # of the running mean of a modality's own progress, a batch
 
@@ -22,9 +23,10 @@ class ObjectiveValue(NamedTuple):
     """The weighted total and its terms, unweighted; a term that has no weight, no second modality
     to cross, or none that has entered it yet, is None.
 
-    `fused` is always there: where the loss declares bounds, it is the value between them.
+    `fused` is always there: where the loss declares bounds, it is the value between them. `memory`
+    is the same term with the embeddings of earlier batches, and stands in its place in the total.
     `progress` (M,) is each modality's own between collapse (0) and floor (1), NaN where it has
-    none; None where it is not followed.
+    none; None where it is not followed. `entries` are what the memory may keep.
     """
 
     total: Tensor
@@ -32,14 +34,16 @@ class ObjectiveValue(NamedTuple):
     within: Tensor | None
     cross: Tensor | None
     cross_entropy: Tensor | None
+    memory: Tensor | None = None
     progress: Tensor | None = None
+    entries: Entries | None = None
 
     def terms(self) -> dict[str, Tensor]:
         """The total and the terms that there are, detached."""
         return {
             name: term.detach()
             for name, term in self._asdict().items()
-            if name != "progress" and term is not None
+            if name not in ("progress", "entries") and term is not None
         }
 
 
@@ -60,6 +64,10 @@ class QuadObjective(nn.Module):
     the plateau. Only `follow` moves that mean. Nothing is gated where the loss has no bounds, where
     n_modalities is not given, and where within_weight is 0: then the cross term alone trains the
     modalities' heads.
+
+    With settings.memory_rows the fused term meets the fused embeddings of earlier batches too, see
+    FusedMemory; the others, of which a memory would be the modalities times as large, do not. Only
+    `follow` fills it.
 
     Raises RegistryError for a loss that is not registered, ValueError for one that cannot ignore
     pairs.
@@ -95,6 +103,9 @@ class QuadObjective(nn.Module):
         )
         if self.gated:
             self.register_buffer("progress", torch.zeros(n_modalities))
+        self.memory: FusedMemory | None = None
+        if settings.memory_rows:
+            self.memory = FusedMemory(settings, embedding_dim)
         self.classifier: nn.Linear | None = None
         if settings.cross_entropy_weight:
             # The loss is convex in a linear layer, which then needs no random start: no random
@@ -121,9 +132,11 @@ class QuadObjective(nn.Module):
         labels: Tensor,
         present: Tensor,
         sessions: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> ObjectiveValue:
         """Terms of a batch: labels (B,) int64, present (B, M) bool, sessions (B,) int64, needed
-        where same_session is "ignore"; raises ValueError where no weighted term applies.
+        where same_session is "ignore", index (B,) int64 by which the memory knows a recording
+        again; raises ValueError where no weighted term applies.
         """
         settings = self.settings
         if self._ignores and sessions is None:
@@ -133,7 +146,12 @@ class QuadObjective(nn.Module):
             )
         sessions = sessions if self._ignores else None
         with torch.autocast(labels.device.type, enabled=False):
-            fused = self._contrast(embeddings.fused.float(), labels, sessions)
+            entries = memory = None
+            if self.memory is not None:
+                entries = Entries(embeddings.fused.float(), labels, index)
+                memory = self.memory(entries) if self.memory.takes_part else None
+            with torch.set_grad_enabled(torch.is_grad_enabled() and memory is None):
+                fused = self._contrast(embeddings.fused.float(), labels, sessions)
             within, progress = (
                 self._within(embeddings.by_modality.float(), labels, present, sessions)
                 if settings.within_weight
@@ -154,7 +172,7 @@ class QuadObjective(nn.Module):
         weighted = [
             weight * term
             for weight, term in (
-                (settings.fused_weight, fused),
+                (settings.fused_weight, fused if memory is None else memory),
                 (settings.within_weight, within),
                 (settings.cross_weight, cross),
                 (settings.cross_entropy_weight, cross_entropy),
@@ -167,16 +185,18 @@ class QuadObjective(nn.Module):
                 "fused_weight or within_weight"
             )
         total = torch.stack(weighted).sum()
-        return ObjectiveValue(total, fused, within, cross, cross_entropy, progress)
+        return ObjectiveValue(total, fused, within, cross, cross_entropy, memory, progress, entries)
 
     def entered(self) -> Tensor:
         """Which modalities are in the cross term, (M,) bool."""
         return self.progress >= self.gate
 
     def follow(self, value: ObjectiveValue) -> None:
-        """Moves the running means by a batch that was trained on; a modality without a value in it
-        stays.
+        """Moves the running means by a batch that was trained on, and puts it into the memory; a
+        modality without a value in it stays.
         """
+        if self.memory is not None and value.entries is not None:
+            self.memory.keep(value.entries)
         if value.progress is not None:
             moved = self.progress.lerp(value.progress, 1 - PROGRESS_MEMORY)
             self.progress.copy_(torch.where(moved.isnan(), self.progress, moved))

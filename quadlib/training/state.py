@@ -32,7 +32,13 @@ from quadlib.training.checkpoint import (
     save_checkpoint,
 )
 from quadlib.training.collapse import raise_gate
-from quadlib.training.content import check_counters, check_moments, check_part, taken_from
+from quadlib.training.content import (
+    check_counters,
+    check_memory,
+    check_moments,
+    check_part,
+    taken_from,
+)
 from quadlib.training.device import random_state
 from quadlib.training.stopping import stopped_text
 from quadlib.training.whole import take_whole
@@ -142,6 +148,7 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
     load_weights(trainer.model, content["model"], path)
     load_weights(trainer.objective, content["objective"], path)
     trainer.optimiser.load_state_dict(content["optimiser"])
+    check_memory(trainer, path)
     check_moments(trainer, path)
     trainer.scaler.load_state_dict(content["scaler"])
     counters = {n: content.get(n, 0) if n in YOUNGER else content[n] for n in LOOP_STATE}
@@ -289,7 +296,8 @@ def foreign_model(
     """
     if model is None:
         return ""
-    usual = build_model(dataset.table, settings)
+    # frozen or not, the shapes are the same, and `freeze` may name modules of that model alone
+    usual = build_model(dataset.table, settings.model_copy(update={"freeze": []}))
     shapes, expected = (
         {name: value.shape for name, value in module.state_dict().items()}
         for module in (model, usual)

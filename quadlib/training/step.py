@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from quadlib.config import OptimiserSettings
 from quadlib.data.dataset import Batch
+from quadlib.loss.gradient_cache import embed_in_chunks
 from quadlib.model.quad import Embeddings
 from quadlib.training.objective import ObjectiveValue, QuadObjective
 
@@ -31,11 +32,17 @@ class Parts(Protocol):
 
 
 def embed(parts: Parts, batch: Batch) -> Embeddings:
-    """The embeddings of a batch that is on the run's device, in the run's autocast dtype."""
+    """The embeddings of a batch that is on the run's device, in the run's autocast dtype; no more
+    than `micro_batch` recordings are in the model at once.
+    """
+    size = parts.settings.micro_batch or len(batch)
     with torch.autocast(
         parts.device.type, dtype=parts.amp_dtype, enabled=parts.amp_dtype is not None
     ):
-        return parts.model(batch)
+        if size >= len(batch):
+            return parts.model(batch)
+        chunks = map(vars, batch.split(size))  # of plain tensors, by which their device is known
+        return embed_in_chunks(lambda chunk: parts.model(Batch(**chunk)), chunks)
 
 
 def training_mode(parts: Parts) -> None:
@@ -49,7 +56,9 @@ def training_mode(parts: Parts) -> None:
 def forward(parts: Parts, batch: Batch) -> ObjectiveValue:
     """The objective of a batch on the run's device; its value is never in half precision."""
     batch = batch.to(parts.device)
-    return parts.objective(embed(parts, batch), batch.labels, batch.present, batch.sessions)
+    return parts.objective(
+        embed(parts, batch), batch.labels, batch.present, batch.sessions, batch.index
+    )
 
 
 def backward(parts: Parts, value: ObjectiveValue, sharing: int = 1) -> None:

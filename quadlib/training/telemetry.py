@@ -71,7 +71,10 @@ def epoch_means(steps: list[dict[str, Any]]) -> dict[str, float]:
     are no others.
     """
     steps = [line for line in steps if line.get("floor", "none declared") is not None] or steps
-    names = ("loss", "fused", "within", "cross", "cross_entropy", "floor", "collapse", "progress")
+    names = (
+        *("loss", "fused", "memory", "within", "cross", "cross_entropy"),
+        *("floor", "collapse", "progress"),
+    )
     means = {
         name: float(np.mean([line[name] for line in steps]))
         for name in names

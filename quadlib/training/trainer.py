@@ -19,6 +19,7 @@ from quadlib.data.dataset import QuadDataset, make_loader
 from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run
 from quadlib.training import step
+from quadlib.training.apart import check_rows_apart
 from quadlib.training.best import HIGHER_IS_BETTER, keep_epoch, kept_value, validate
 from quadlib.training.collapse import RESTART_RATE, FirstWeights, heed_collapse
 from quadlib.training.device import (
@@ -124,6 +125,8 @@ class Trainer:
         self.foreign_model = foreign_model(model, dataset, settings, run)
         self.model = (model if model is not None else build_model(table, settings)).to(self.device)
         freeze(self.model, settings.freeze)
+        if settings.micro_batch:
+            check_rows_apart(self.model, "micro_batch")
         self.objective = QuadObjective(
             settings,
             n_classes=len(table.class_names),
