@@ -56,9 +56,8 @@ def test_trial_and_doctor_leave_it_empty(remembering):
             super().on_batch(trainer, batch)
             raise KeyboardInterrupt
 
-    trainer = Trainer(
-        open_dataset(remembering), remembering, Run.create(remembering), watcher=Look()
-    )
+    settings = remembering.model_copy(update={"memory_warmup_batches": 0})
+    trainer = Trainer(open_dataset(settings), settings, Run.create(settings), watcher=Look())
     with pytest.raises(KeyboardInterrupt):
         trainer.fit()
     assert len(trainer.objective.memory.entries) == 0 == int(trainer.objective.memory.batches)
