@@ -1,5 +1,5 @@
-"""The command line: demo, run, crossval, compare, lab, doctor, explain, data, runs, report. Exit
-codes: 0 fine, 1 findings or failures, 2 wrong use.
+"""The command line: demo, run, crossval, sweep, compare, lab, doctor, explain, data, runs, report.
+Exit codes: 0 fine, 1 findings or failures, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 # Nothing heavy is imported up here: `quadlib --help` should answer at once, so each command imports
 # what it needs.
+
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        help="Address (tcp://host:8786) or file of a running Dask scheduler; its workers are used "
+        "instead of this machine."
+    ),
+]
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__
@@ -196,6 +204,8 @@ def crossval(
     ] = "",
     preset: Preset = None,
     outputs: Outputs = "",
+    workers: Annotated[int, typer.Option(min=1, help="Folds at a time on this machine.")] = 1,
+    scheduler: Scheduler = "",
 ) -> None:
     """Train and evaluate on every fold of whole sessions, and report all together; the same command
     goes on where it stopped.
@@ -206,7 +216,38 @@ def crossval(
     named = {"run": run_name, "outputs": outputs}
     values = read_options(TrainSettings, parameter, preset)
     values |= {name: value for name, value in named.items() if value}
-    raise typer.Exit(cross_validate(values, folds, seeds, say=say))
+    raise typer.Exit(
+        cross_validate(values, folds, seeds, workers=workers, scheduler=scheduler, say=say)
+    )
+
+
+@app.command()
+def sweep(
+    file: Annotated[
+        Path, typer.Argument(metavar="GRID.toml", help="File with the tables [fixed] and [grid].")
+    ],
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Runs at a time on this machine; 0 takes one a core, one with CUDA."
+        ),
+    ] = 0,
+    scheduler: Scheduler = "",
+    run_name: Annotated[
+        str, typer.Option("--run", help="Name of the sweep; empty takes the file's.")
+    ] = "",
+    outputs: Outputs = "",
+) -> None:
+    """Train and evaluate every point of a grid of settings, or search for the best; the same
+    command goes on where it stopped.
+    """
+    from quadlib.sweep import sweep as run_sweep
+
+    raise typer.Exit(
+        run_sweep(
+            file, workers=workers, scheduler=scheduler, name=run_name, outputs=outputs, say=say
+        )
+    )
 
 
 @app.command()

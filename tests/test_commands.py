@@ -32,7 +32,7 @@ from quadlib.runs.commands import (
 )
 
 ROOT = Path(__file__).parents[1]
-VERBS = "run|demo|data|doctor|report|runs|explain|lab|crossval|compare"
+VERBS = "run|demo|data|doctor|report|runs|explain|lab|crossval|compare|sweep"
 COMMAND = re.compile(rf"\bquadlib (?:{VERBS})\b[^\n`<]*")
 # Named, with a word in capitals for the reader's own script; or a page's and a report's title.
 NAMES = {"quadlib doctor SCRIPT.py", "quadlib doctor", "quadlib runs"}

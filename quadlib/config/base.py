@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
@@ -10,8 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 class SettingsError(ValueError):
     """One or more settings are wrong; the message lists every one of them with what was
-    expected.
+    expected, and `problems` holds them one by one.
     """
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (message,)
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows of it: the message, since no line of ours is at fault."""

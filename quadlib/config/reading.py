@@ -48,7 +48,9 @@ def read_settings(
     if not problems:
         return settings
     plural = "one setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-    raise SettingsError(f"{plural} wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
+    raise SettingsError(
+        f"{plural} wrong:\n" + "\n".join(f"  {problem}" for problem in problems), problems
+    )
 
 
 def read_preset(model: type[Settings], path: str | Path) -> dict[str, Any]:

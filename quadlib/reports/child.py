@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import resource
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,8 @@ def main() -> int:
     """Runs the job; 0 is success, 1 an error in a cell, 138 a dead kernel."""
     job = json.load(sys.stdin)
     die_with_parent(job["parent"])
+    if job["memory_bytes"]:  # of this process and, inherited, of the kernel and its loaders
+        resource.setrlimit(resource.RLIMIT_DATA, (job["memory_bytes"], job["memory_bytes"]))
     for number in ENDS:  # a scheduler tells every process of a job; here the parent decides
         signal.signal(number, _leave_to_the_parent)
     commit: dict[str, Any] = {"status": "done", "error": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -12,14 +13,11 @@ from typing import Any
 from quadlib.config import SettingsError, TrainSettings
 from quadlib.data.open import open_table
 from quadlib.files import digest_bytes, outputs_folder, read_record
-from quadlib.reports.execute import (
-    check_parameters,
-    execute_notebook,
-    find_notebook,
-    settings_model,
-)
+from quadlib.reports.execute import check_parameters, execute_notebook, find_notebook
 from quadlib.reports.gallery import write_gallery
+from quadlib.reports.point import PLACES, Job, finished
 from quadlib.reports.render import render_outcome
+from quadlib.reports.workers import Workers
 from quadlib.runs import Run, RunError
 from quadlib.runs.memory import FREE_TO_CHANGE
 
@@ -34,7 +32,6 @@ OWN = {
     "fractions": "it tests one fold and takes val from the others",
     "resume": "a fold goes on where it stopped",
 }
-PLACES = ("run", "outputs")
 MAY_CHANGE = {*FREE_TO_CHANGE} - {"refit", "path", "data_root"}
 
 
@@ -43,6 +40,8 @@ def cross_validate(
     folds: int = 0,
     seeds: int = 0,
     *,
+    workers: int = 1,
+    scheduler: str = "",
     say: Callable[[str], None] = log.info,
 ) -> int:
     """Trains and evaluates every fold of every seed, then writes the report of all; returns the
@@ -75,24 +74,28 @@ def cross_validate(
         for fold in range(1, folds + 1)
     ]
     say(f"{folds} folds x {seeds} seed{'s' * (seeds > 1)} in {run.folder}")
-    began, trained = time.monotonic(), 0
-    for number, (seed, fold) in enumerate(cells, start=1):
-        part = _part(run, settings, seed, fold, folds)
-        before = _score(part)
-        if not before:
-            code = _run_part(part, _settings_of(settings, seed, fold, folds), settings)
-            if code:
-                error = part.record["error"] or {}
-                say(f"{part.name}: {error.get('type')}: {error.get('message')}")
-                say(f"the same command goes on from here; its report: {part.path('reports')}")
+    parts = {cell: _part(run, settings, *cell, folds) for cell in cells}
+    scores = {cell: _score(part) for cell, part in parts.items()}
+    for seed, fold in cells:
+        if scores[seed, fold]:
+            say(f"seed {seed} fold {fold}/{folds}  {scores[seed, fold]}  kept")
+    left = {parts[cell]: cell for cell in cells if not scores[cell]}
+    jobs = [
+        _job(part, _settings_of(settings, *cell, folds).model_dump()) for part, cell in left.items()
+    ]
+    began, pool = time.monotonic(), Workers(workers, scheduler, say=say)
+    with contextlib.closing(pool.each(jobs)) as each:
+        for ended in each:
+            seed, fold = left.pop(ended.run)
+            if ended.exit_code:
+                say(f"{ended.run.name}: {ended.cause or ended.status}")
+                say(f"the same command goes on from here; its report: {ended.run.path('reports')}")
                 write_gallery(run.folder.parent)
-                return code
-            trained += 1
-        left = (time.monotonic() - began) / max(trained, 1) * (len(cells) - number)
-        say(
-            f"seed {seed} fold {fold}/{folds}  {_score(part)}  "
-            + ("kept" if before else f"~{left:.0f} s left")
-        )
+                return ended.exit_code
+            seconds = (time.monotonic() - began) / (len(jobs) - len(left)) * len(left)
+            say(f"seed {seed} fold {fold}/{folds}  {_score(ended.run)}  ~{seconds:.0f} s left")
+    if pool.stopped_by:
+        return 128 + pool.stopped_by
     return _report(run, say)
 
 
@@ -181,31 +184,15 @@ def _part(run: Run, settings: TrainSettings, seed: int, fold: int, folds: int) -
     return part
 
 
-def _run_part(part: Run, own: TrainSettings, settings: TrainSettings) -> int:
-    """Trains and evaluates one fold as far as that is not done; the exit code of what failed."""
-    for stage in STAGES:
-        notebook = find_notebook(stage)
-        done = part.record["notebooks"].get(stage, {}).get("status") == "done"
-        if done and stage != STAGES[-1]:
-            continue
-        fields = settings_model(notebook).model_fields
-        given = {
-            name: value
-            for name, value in own.model_dump(exclude=set(PLACES)).items()
-            if name in fields and value != fields[name].default
-        }
-        outcome = execute_notebook(notebook, part, given)
-        render_outcome(outcome, notebook, part)
-        if outcome.exit_code:
-            return outcome.exit_code
-    return 0
+def _job(part: Run, settings: Mapping[str, Any]) -> Job:
+    return Job(str(part.folder), tuple(str(find_notebook(name)) for name in STAGES), settings)
 
 
 def _score(part: Run) -> str:
     """The headline of an evaluated fold, "" before that."""
-    path = part.path("evaluation.json")
-    done = part.record["notebooks"].get(STAGES[-1], {}).get("status") == "done"
-    return read_record(path, "evaluation")["headline"] if done and path.exists() else ""
+    if not finished(part, STAGES):
+        return ""
+    return str(read_record(part.path("evaluation.json"), "evaluation")["headline"])
 
 
 def _report(run: Run, say: Callable[[str], None]) -> int:

@@ -26,7 +26,7 @@ from quadlib.config import (
     TrainSettings,
 )
 from quadlib.files import GLANCE_SECONDS, digest_file, locked, project_root, write_text
-from quadlib.reports.process import run_child
+from quadlib.reports.process import Conditions, run_child
 from quadlib.runs import Run, RunError
 from quadlib.runs.memory import recall
 from quadlib.runs.status import NOTEBOOK_LOCK
@@ -105,7 +105,7 @@ def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> RunSettin
         problems = [*unknown_codes(parameters), *_unknown_fault(parameters)]
         return recall(settings_model(notebook), parameters, problems)
     except SettingsError as error:
-        raise SettingsError(f"{notebook.stem}: {error}") from None
+        raise SettingsError(f"{notebook.stem}: {error}", error.problems) from None
 
 
 def _unknown_fault(parameters: Mapping[str, Any]) -> list[str]:
@@ -133,6 +133,7 @@ def execute_notebook(
     *,
     timeout_seconds: float | None = None,
     echo: Callable[[str], None] | None = None,
+    conditions: Conditions | None = None,
 ) -> Outcome:
     """Executes a notebook into `<run>/notebooks/` and writes the run's status; never takes
     papermill's word for success.
@@ -140,9 +141,9 @@ def execute_notebook(
     The parameters are checked before a kernel starts. The notebook runs in a child process with
     QUADLIB_BATCH=1; it counts as done only when that process exits with 0 and left its own commit
     record. SIGTERM, SIGINT, SIGHUP and SIGUSR1 interrupt the kernel's cell, so that training can
-    save, then end everything. `echo` gets the notebook's printed text as it comes. Raises
-    SettingsError for wrong parameters, and RunError when another process is running a notebook in
-    this run.
+    save, then end everything. `echo` gets the notebook's printed text as it comes; `conditions` say
+    where and within which limits the child runs. Raises SettingsError for wrong parameters, and
+    RunError when another process is running a notebook in this run.
     """
     limit_seconds = DAY_SECONDS if timeout_seconds is None else timeout_seconds
     if not 0 < limit_seconds <= DAY_SECONDS * 365:  # nor NaN
@@ -153,7 +154,9 @@ def execute_notebook(
     with _only_one(run):
         _record(run, notebook.stem, "running", parameters=given)
         started = time.monotonic()
-        status, error, stopped_by = run_child(notebook, run, given, limit_seconds, echo)
+        status, error, stopped_by = run_child(
+            notebook, run, given, limit_seconds, echo, conditions or Conditions()
+        )
         seconds = time.monotonic() - started
         if status == "done" and notebook.stem.startswith("02") and run.record.get("stopped"):
             status = "stopped"

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,6 +27,21 @@ from quadlib.runs import Run
 
 # What an interrupted cell gets to end its step and save before everything is killed.
 GRACE_SECONDS = 30.0
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Where and within which limits a child runs: its threads and the bytes that each of its
+    processes may take, 0 for no limit, and its working folder.
+
+    A signal's number that anybody appends to `stopped_by` stops it as the signal itself would.
+    """
+
+    threads: int = 0
+    memory_bytes: int = 0
+    folder: str | None = None
+    stopped_by: list[int] = field(default_factory=list)
 
 
 def run_child(
@@ -34,6 +50,7 @@ def run_child(
     parameters: dict[str, Any],
     timeout_seconds: float,
     echo: Callable[[str], None] | None,
+    conditions: Conditions,
 ) -> tuple[str, dict[str, Any] | None, int]:
     """Status, error and the signal that stopped it, of one child process from start to end."""
     folder = run.path("notebooks")
@@ -50,14 +67,17 @@ def run_child(
         "parent": os.getpid(),
         "parameters": parameters,
         "timeout_seconds": math.ceil(timeout_seconds),
+        "memory_bytes": conditions.memory_bytes,
     }
     environment = patient_environment() | {
         "QUADLIB_BATCH": "1",
         "PYTHONUNBUFFERED": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
+    if conditions.threads:
+        environment |= dict.fromkeys(THREADS, str(conditions.threads))
     with (
-        _signals_caught() as caught,
+        signals_caught(conditions.stopped_by) as caught,
         open(log_path, "wb") as log,
         open(log_path, encoding="utf-8", errors="replace") as reader,
     ):
@@ -67,6 +87,7 @@ def run_child(
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
+            cwd=conditions.folder,
             start_new_session=True,
         )
         try:
@@ -160,11 +181,10 @@ def _kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _signals_caught() -> Iterator[list[int]]:
-    """Collects the signals that end a run while a notebook runs, ignored ones left alone; only the
-    main thread may do so, elsewhere the list stays empty.
+def signals_caught(caught: list[int]) -> Iterator[list[int]]:
+    """Collects the signals that end a run while it lasts, ignored ones left alone; only the main
+    thread may do so, elsewhere nothing is heard.
     """
-    caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return

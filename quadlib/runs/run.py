@@ -65,7 +65,7 @@ class RunRecord(BaseModel):
     class_names: list[str] = []
     timings: dict[str, float] = {}
     error: dict[str, Any] | None = None
-    part_of: str | None = None  # the cross-validation of which it is a fold
+    part_of: str | None = None  # the cross-validation or sweep of which it is a part
     notebooks: dict[str, dict[str, Any]] = {}
 
 
@@ -286,8 +286,8 @@ class DamagedRun:
 
 
 def list_runs(outputs: str = "") -> list[Run]:
-    """All runs under the outputs folder whose record is whole, the one made last first; the folds
-    of a cross-validation are left to it.
+    """All runs under the outputs folder whose record is whole, the one made last first; the parts
+    of a cross-validation or a sweep are left to it.
 
     Args:
         outputs: Outputs folder; empty takes the project's own.

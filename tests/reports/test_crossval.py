@@ -10,7 +10,7 @@ import pytest
 from quadlib.config import SettingsError, TrainSettings
 from quadlib.data.open import open_table
 from quadlib.files import read_record, write_record
-from quadlib.reports import crossval
+from quadlib.reports import crossval, point
 from quadlib.reports.crossval import cross_validate
 from quadlib.reports.execute import Outcome
 from quadlib.runs import Run, RunError, list_runs
@@ -24,7 +24,7 @@ class Runner:
         self.given: dict[str, dict[str, Any]] = {}
         self.fails: tuple[str, str] | None = None
 
-    def execute(self, notebook: Path, run: Run, parameters: dict[str, Any]) -> Outcome:
+    def execute(self, notebook: Path, run: Run, parameters: dict[str, Any], **how: Any) -> Outcome:
         stage = notebook.stem
         self.ran.append((run.name, stage))
         self.given[run.name] = self.given.get(run.name, {}) | parameters
@@ -41,10 +41,11 @@ class Runner:
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Runner:
     stands_in = Runner()
-    monkeypatch.setattr(crossval, "execute_notebook", stands_in.execute)
-    monkeypatch.setattr(
-        crossval, "render_outcome", lambda outcome, notebook, run: outcome.notebook_path
-    )
+    for module in (crossval, point):
+        monkeypatch.setattr(module, "execute_notebook", stands_in.execute)
+        monkeypatch.setattr(
+            module, "render_outcome", lambda outcome, notebook, run: outcome.notebook_path
+        )
     return stands_in
 
 
