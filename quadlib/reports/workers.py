@@ -48,7 +48,7 @@ class Workers:
         """
         self.count, self.scheduler, self.say = count, scheduler, say
         self.stopped_by = 0
-        self._command = secrets.token_hex(8)
+        self._command = ""
 
     def each(self, jobs: Iterable[Job]) -> Generator[Ended]:
         """Executes the jobs, as many at a time as there are workers, and yields how each ended, in
@@ -60,6 +60,7 @@ class Workers:
         Raises:
             RunError: No scheduler answers, or it is lost.
         """
+        self._command = secrets.token_hex(8)
         waiting = iter(jobs)
         first = next(waiting, None)
         if first is None:

@@ -111,10 +111,13 @@ def read_plan(path: str | Path, outputs: str = "") -> Plan:
 
 def label(point: Mapping[str, Any]) -> str:
     """A point in one line: `seed=0 temperature=0.1`."""
-    return " ".join(f"{name}={_text(value)}" for name, value in point.items())
+    return " ".join(f"{name}={value_text(value)}" for name, value in point.items())
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any, digits: int = 4) -> str:
+    """A value as it is printed, a fraction to so many digits, or with all of them (0)."""
+    if isinstance(value, float) and digits:
+        return f"{value:.{digits}g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -173,7 +176,7 @@ def _product(grid: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any
         if not isinstance(values, list) or not values:
             problems.append(
                 f"{name}: {values!r} in [grid] is no list of values; write {name} = "
-                f"[{_text(values) if values != [] else '...'}], or put one value into [fixed]"
+                f"[{value_text(values) if values != [] else '...'}], or put one value into [fixed]"
             )
             values = values if isinstance(values, list) else [values]
         texts = [json.dumps(value, sort_keys=True, default=str) for value in values]

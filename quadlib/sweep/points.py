@@ -13,7 +13,7 @@ from quadlib.files import read_record, write_text
 from quadlib.reports.crossval import MAY_CHANGE
 from quadlib.reports.point import Ended, Job, finished
 from quadlib.runs import Run
-from quadlib.sweep.plan import Plan, label
+from quadlib.sweep.plan import Plan, label, value_text
 
 TABLE = "points.csv"
 MEASURE = "val_macro_f1"  # of the model that was kept; never the test split's
@@ -133,12 +133,12 @@ def _tested(run: Run) -> float | None:
     return None if value is None else float(value)
 
 
-def _cells(row: Row, names: Sequence[str]) -> list[str]:
+def _cells(row: Row, names: Sequence[str], digits: int) -> list[str]:
     figures = (row.val_macro_f1, row.test_macro_f1)
     return [
         str(row.point.number),
         row.point.run.name,
-        *(label({name: row.point.values.get(name)}).partition("=")[2] for name in names),
+        *(value_text(row.point.values.get(name), digits) for name in names),
         row.status,
         str(row.starts),
         *("" if value is None else f"{value:.4f}" for value in figures),
@@ -163,14 +163,14 @@ def write_table(run: Run, rows: Sequence[Row]) -> None:
     names = _names(rows)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_head(names), *(_cells(row, names) for row in rows)])
+    writer.writerows([_head(names), *(_cells(row, names, 0) for row in rows)])
     write_text(run.path(TABLE), text.getvalue())
 
 
 def table_lines(rows: Sequence[Row]) -> list[str]:
     """The table as it is printed: aligned, causes cut to one line, without the runs' names."""
     names = _names(rows)
-    cells = [_head(names), *(_cells(row, names) for row in rows)]
+    cells = [_head(names), *(_cells(row, names, 4) for row in rows)]
     for line in cells:
         del line[1]
         line[-1] = " ".join(line[-1].split())[:CAUSE_WIDTH]
