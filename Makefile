@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test coverage lint docs bench bench-doctor bench-encoders bench-sweep matrix fuzz mutants soak
+.PHONY: help setup demo lab test coverage lint docs bench bench-doctor bench-encoders bench-epochs bench-sweep matrix fuzz mutants soak
 .PHONY: lock audit licences wheel lowest newest shots clean clean-runs
 
 help:  ## show this list
@@ -58,6 +58,9 @@ bench-encoders: setup  ## an epoch from stored features beside encoding again, a
 
 bench-sweep: setup  ## twelve runs of mfeat, two at a time beside one after the other
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/sweep.py
+
+bench-epochs: setup  ## an epoch and the time to a good score beside plain loops and Lightning
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/epochs.py
 
 matrix: setup  ## own data as people have it: every case read right, or refused with its cause
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.data.cases

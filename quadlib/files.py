@@ -27,6 +27,7 @@ FORMATS = {
     "cache": 3,
     "files": 2,
     "media": 2,
+    "channels": 1,
 }
 OTHER = "Choose another outputs folder, or free it for writing."
 GLANCE_SECONDS = 0.2  # for which a lock may seem taken because somebody looks whether it is

@@ -247,6 +247,9 @@ class OptimiserSettings(Settings):
     amp: Literal["auto", "off", "bfloat16", "float16"] = Field(
         "auto", description="autocast dtype; auto is bfloat16 on CUDA, off on CPU"
     )
+    compile: bool = Field(
+        False, description="torch.compile the model: a minute at the start, for long runs on a GPU"
+    )
 
 
 class PlanSettings(SamplerSettings, FaultSettings, DataSettings, RunSettings):

@@ -169,9 +169,10 @@ def _twice(table: SampleTable, store: MediaStore) -> Iterator[Damage]:
     """Files, or whole arrays, of the same content in two places."""
     base = table.root or Path()
     places: dict[str, tuple[str, str]] = {}
+    ids = table.frame["sample_id"].tolist()
     for name in table.modalities:
         if name not in table.arrays:
-            for sample_id, parts in zip(table.frame["sample_id"], table.files(name), strict=True):
+            for sample_id, parts in zip(ids, table.files(name), strict=True):
                 for path in parts:
                     if path in places and places[path] != (sample_id, name):
                         yield _same(sample_id, name, base / path, base / path, *places[path])

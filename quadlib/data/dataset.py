@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +143,19 @@ def make_loader(
         worker_init_fn=_leave_signals,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches in the same order, the next one made by a thread while one is used.
+
+    What making one raises is raised where it was to come.
+    """
+    coming = iter(batches)
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as maker:
+        following = maker.submit(next, coming, None)
+        while (batch := following.result()) is not None:
+            following = maker.submit(next, coming, None)
+            yield batch
 
 
 def _leave_signals(worker: int) -> None:

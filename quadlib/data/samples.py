@@ -181,7 +181,7 @@ class SampleTable:
 
     def files(self, modality: str) -> list[list[str]]:
         """Of every row, the paths of its files of a modality below `root`; empty where missing."""
-        return [_parts(cell) for cell in self.frame[modality]]
+        return [_parts(cell) for cell in self.frame[modality].tolist()]
 
     def with_columns(self, **columns: Sequence | np.ndarray) -> SampleTable:
         """The same recordings with columns replaced or added."""

@@ -42,16 +42,18 @@ class CheckpointError(RuntimeError):
     """
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> str:
-    """Writes a checkpoint of plain types and tensors atomically, ending with the SHA-256 of all
-    before it, and returns that of the whole file; the old file survives any failure.
+def save_checkpoint(content: dict[str, Any], *paths: Path) -> str:
+    """Writes a checkpoint of plain types and tensors to each path in turn, atomically, ending with
+    the SHA-256 of all before it, and returns that of the whole file; the old file survives any
+    failure.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **content}, buffer)
     data = buffer.getvalue()[:-2] + DIGEST_BYTES.to_bytes(2, "little")  # the comment's length
     data += hashlib.sha256(data).hexdigest().encode()
-    with atomic_write(path) as file:
-        file.write(data)
+    for path in paths:
+        with atomic_write(path) as file:
+            file.write(data)
     return hashlib.sha256(data).hexdigest()
 
 

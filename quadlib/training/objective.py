@@ -232,7 +232,15 @@ class QuadObjective(nn.Module):
         each = torch.stack(values)
         progress = None
         if self.gated:
-            ends = [self.bounds(labels[kept]) if len(kept) else None for kept in rows]
+            of_all = self.bounds(labels)  # also of each modality that no row lacks
+            ends = [
+                of_all
+                if len(kept) == len(labels)
+                else self.bounds(labels[kept])
+                if len(kept)
+                else None
+                for kept in rows
+            ]
             progress = torch.tensor(
                 [
                     math.nan if end is None else (end[0] - value) / max(end[0] - end[1], 1e-9)

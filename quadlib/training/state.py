@@ -211,8 +211,7 @@ def _save(trainer: Trainer, *names: str) -> None:
         text, seal = sealed_text(lines)
         write_text(trainer.run.path(name), text)
         content["lines"][name] = {"count": len(lines), "seal": seal}
-    for name in names:
-        save_checkpoint(trainer.run.checkpoints / name, content)
+    save_checkpoint(content, *(trainer.run.checkpoints / name for name in names))
 
 
 def remove_leftovers(run: Run) -> None:

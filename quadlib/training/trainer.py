@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from quadlib.config import SettingsError, TrainSettings
 from quadlib.data.batches import SplitBatches
-from quadlib.data.dataset import QuadDataset, make_loader
+from quadlib.data.dataset import Batch, QuadDataset, ahead, make_loader
 from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run
 from quadlib.training import step
@@ -127,6 +127,8 @@ class Trainer:
         freeze(self.model, settings.freeze)
         if settings.micro_batch:
             check_rows_apart(self.model, "micro_batch")
+        if settings.compile:
+            self.model.compile()
         self.objective = QuadObjective(
             settings,
             n_classes=len(table.class_names),
@@ -286,7 +288,7 @@ class Trainer:
         record |= {"refit": True} if self.refit_epochs else {}
         return record, clock
 
-    def _begin_epoch(self) -> torch.utils.data.DataLoader:
+    def _begin_epoch(self) -> Iterable[Batch]:
         """Everything random in an epoch follows from (seed, epoch): an interrupted run resumes at
         its start, exactly; one that was stopped within it, at the batch that comes next.
         """
@@ -301,12 +303,13 @@ class Trainer:
         step.training_mode(self)
         if done:
             set_random_state(self.part["random"])
-        return make_loader(
+        loader = make_loader(
             self.dataset,
             list(self.batches)[done:] if done else self.batches,
             num_workers=self.settings.num_workers,
             seed=seed + self.epoch,
         )
+        return loader if self.settings.num_workers else ahead(loader)
 
     def _set_learning_rate(self) -> float:
         step_of_attempt = self.step - self.steps_before

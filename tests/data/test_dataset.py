@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from quadlib.data.augment import generators, move, vary
-from quadlib.data.dataset import Batch, QuadDataset, make_loader
+from quadlib.data.dataset import Batch, QuadDataset, ahead, make_loader
 from quadlib.data.kinds.changes import SHIFT_FRACTION, shift
 from quadlib.data.normalise import Normaliser
 from quadlib.data.samples import Modality, SampleTable
@@ -152,6 +154,23 @@ def test_the_loader_gives_the_same_batches_whatever_the_workers(store, workers):
     assert all(
         same(batch, dataset.__getitems__(rows)) for batch, rows in zip(batches, order, strict=True)
     )
+
+
+def test_batches_made_ahead_are_the_same_and_an_error_comes_in_its_place(store):
+    dataset = dataset_of(store, augment=True)
+    order = [[0, 5, 9], [3, 4], [11]]
+    batches = list(ahead(make_loader(dataset, order)))
+    assert all(
+        same(batch, dataset.__getitems__(rows)) for batch, rows in zip(batches, order, strict=True)
+    )
+    broken = ahead(make_loader(dataset, [[0], [10**6]]))
+    assert same(next(broken), dataset.__getitems__([0]))
+    with pytest.raises(IndexError):
+        next(broken)
+    left = ahead(make_loader(dataset, order))
+    next(left)
+    left.close()
+    assert not [one for one in threading.enumerate() if one.name.startswith("batches")]
 
 
 def test_to_moves_everything(store):

@@ -80,7 +80,7 @@ def full_disks(run: Run) -> tuple[int, list[str]]:
     page = render_report(notebook, run)
     writers: dict[Path, Callable[[], object]] = {
         run.checkpoints / "latest_model.pth": lambda: save_checkpoint(
-            run.checkpoints / "latest_model.pth", content
+            content, run.checkpoints / "latest_model.pth"
         ),
         run.path("history.jsonl"): lambda: write_text(run.path("history.jsonl"), history),
         run.path("run.json"): lambda: run.update(seed=1),

@@ -28,11 +28,11 @@ class Payload:
 def saved(tmp_path):
     path = tmp_path / LATEST
     save_checkpoint(
-        path,
         {
             "model": {"weight": torch.randn(64, 64, generator=torch.Generator().manual_seed(0))},
             "epoch": 3,
         },
+        path,
     )
     return path
 
@@ -47,8 +47,8 @@ def test_round_trip(saved):
 
 def test_same_content_same_digest(saved, tmp_path):
     content = load_checkpoint(saved)
-    assert save_checkpoint(tmp_path / "a.pth", content) == save_checkpoint(
-        tmp_path / "b.pth", content
+    assert save_checkpoint(content, tmp_path / "a.pth") == save_checkpoint(
+        content, tmp_path / "b.pth"
     )
 
 
@@ -129,7 +129,7 @@ def test_plain_types_and_tensors_of_every_kind_are_read_back(tmp_path):
         ],
         "tied": [whole := torch.arange(4.0), whole[1:]],
     }
-    save_checkpoint(tmp_path / LATEST, content)
+    save_checkpoint(content, tmp_path / LATEST)
     assert load_checkpoint(tmp_path / LATEST)["texts"] == content["texts"]
 
 

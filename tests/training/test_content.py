@@ -83,6 +83,6 @@ def test_moments_of_other_shapes_are_named(stopped):
 def test_restoring_names_the_file(stopped, name):
     run, *_, content = stopped
     for changed in ({k: v for k, v in content.items() if k != name}, content | {name: [1]}):
-        save_checkpoint(run.checkpoints / LATEST, changed)
+        save_checkpoint(changed, run.checkpoints / LATEST)
         with pytest.raises(CheckpointError, match=LATEST):
             restore(run, "latest")

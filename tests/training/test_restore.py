@@ -121,7 +121,7 @@ def test_no_name_in_a_file_is_imported(settings, name, tmp_path, monkeypatch):
     for path in run.checkpoints.iterdir():
         content = load_checkpoint(path)
         content["settings"]["model"] = name
-        save_checkpoint(path, content)
+        save_checkpoint(content, path)
     with pytest.raises(SettingsError, match=f"model: '{name}' does not fit: no model"):
         restore(run)
     assert "planted" not in sys.modules
@@ -177,7 +177,7 @@ def test_a_run_of_a_version_without_soft_vectors_goes_on_as_it_was(settings):
     for path in run.checkpoints.glob("*.pth"):
         content = load_checkpoint(path)
         del content["settings"]["vector_scale"]
-        save_checkpoint(path, content)
+        save_checkpoint(content, path)
     assert run.settings(type(settings)).vector_scale == "standard"
     assert not restore(run).dataset.normaliser.middles
     soft = plain.model_copy(update={"vector_scale": "soft"})

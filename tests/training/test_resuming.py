@@ -140,7 +140,7 @@ def test_a_run_of_an_earlier_version_goes_on(settings, killed, expected):
     path = killed.checkpoints / LATEST
     content = load_checkpoint(path)
     del content["lines"]
-    save_checkpoint(path, content)
+    save_checkpoint(content, path)
     assert final_state(train(settings)[0]) == expected
 
 

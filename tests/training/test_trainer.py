@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from quadlib.data.samples import TableError
 from quadlib.evaluation import KnnValidator
@@ -39,6 +40,19 @@ def final_state(run):
         for name, value in slot.items():
             sha.update(name.encode() + value.numpy().tobytes())
     return sha.hexdigest(), content["epoch"], best["epoch"]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own
+def test_a_compiled_model_learns_the_same(settings, monkeypatch):
+    """By the backend that changes no numbers; the usual one takes a compiler and a minute."""
+    compiling = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compiling(self, backend="eager"))
+    settings = settings.model_copy(update={"epochs": 1, "modalities": ["a"]})
+    plain = final_state(train(settings)[0])
+    run, trainer, _ = train(settings.model_copy(update={"compile": True, "run": "compiled"}))
+    assert trainer.model._compiled_call_impl is not None
+    assert final_state(run) == plain
+    torch.compiler.reset()
 
 
 class CountSteps(Watcher):
@@ -361,7 +375,7 @@ def test_a_setting_younger_than_the_checkpoint_had_its_default_then(settings):
     content = load_checkpoint(path)
     for name in ("loss", "model"):
         del content["settings"][name]
-    save_checkpoint(path, content)
+    save_checkpoint(content, path)
     assert train(settings)[2].epochs == 3
 
 

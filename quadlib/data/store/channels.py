@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,28 +13,54 @@ from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Job
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.logs.names import plain
+from quadlib.files import digest_bytes, read_record, write_record
 
+NAME = "channels.json"  # in the store's folder
 LOOKED_AT, LOOKED_AT_BYTES = 16, 2**25  # files from which the common channels are told
 
 
-def common_channels(jobs: Sequence[Job], pool: WorkerPool) -> tuple[str, ...]:
+def common_channels(
+    jobs: Sequence[Job], digests: Sequence[str], described: str, root: Path, pool: WorkerPool
+) -> tuple[str, ...]:
     """Names of the channels that more than half of some files have, in the order of the first, each
     file read by a process of the pool.
 
-    What is wrong with a file that cannot be read is found when it is decoded.
+    They are remembered in the store's folder `root`, by the digests of these files' contents and
+    `described`, all else that reading depends on. What is wrong with a file that cannot be read is
+    found when it is decoded.
     """
+    places = np.unique(np.linspace(0, len(jobs) - 1, LOOKED_AT).astype(int)) if jobs else []
+    key = digest_bytes(json.dumps([described, *(digests[place] for place in places)]).encode())
+    path = root / NAME
+    try:
+        known = read_record(path, "channels")
+    except (OSError, ValueError):  # none yet, or damaged since: the files are read again
+        known = {}
+    if key not in known:
+        names, sure = _looked_for([jobs[place] for place in places], pool)
+        if not sure:
+            return tuple(names)
+        known[key] = names
+        write_record(path, "channels", known)
+    return tuple(known[key])
+
+
+def _looked_for(jobs: Sequence[Job], pool: WorkerPool) -> tuple[list[str], bool]:
+    """The names, and whether every file that was looked at could be read."""
     names: dict[str, str] = {}
     counts: Counter[str] = Counter()
     readable = size = 0
-    for place in np.unique(np.linspace(0, len(jobs) - 1, LOOKED_AT).astype(int)) if jobs else []:
+    sure = True
+    for job in jobs:
         if size > LOOKED_AT_BYTES and readable > 2:
             break
-        (_, read), *_ = pool.decode_all([jobs[place]])
+        (_, read), *_ = pool.decode_all([job])
         if isinstance(read, DamageError):
+            sure = False
             continue
         readable += 1
-        size += jobs[place].path.stat().st_size
+        size += job.path.stat().st_size
         channels = read.facts["channels"]
         counts.update(plain(name) for name in channels)
         names |= {plain(name): name for name in channels if plain(name) not in names}
-    return tuple(name for key, name in names.items() if counts[key] * 2 > readable)
+    return [name for key, name in names.items() if counts[key] * 2 > readable], sure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from quadlib.data.store.contents import NAME
+from quadlib.data.store import channels, contents
 from quadlib.files import outputs_folder
 
 
@@ -15,7 +15,7 @@ def clean_store(outputs: str = "") -> tuple[int, int]:
     root = outputs_folder(outputs) / "store"
     count = size = 0
     for path in sorted(root.iterdir()) if root.is_dir() else []:
-        if path.name == NAME or path.suffix == ".lock":
+        if path.name in (contents.NAME, channels.NAME) or path.suffix == ".lock":
             path.unlink()
         elif (path / "index.json").is_file() or path.suffix == ".tmp":
             size += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -91,7 +91,10 @@ class Order:
         jobs = [
             Job(name, kind.channels, (Path(paths[0]),), self.media) for paths in self.files if paths
         ]
-        return common_channels(jobs, self.pool)
+        digests = [digests[0] for digests in self.digests if digests]
+        described = json.dumps([FORMAT, name, kind.numbers(self.settings)])
+        root = self.contents.path.parent
+        return common_channels(jobs, digests, described, root, self.pool)
 
     @cached_property
     def crop(self) -> str:

@@ -367,9 +367,14 @@ def test_a_series_of_unknown_channels_learns_them_from_its_files(copied, tmp_pat
     with pytest.raises(TableError, match="sensor: r0 .*has no channel Pressure, CO2 Weld Flow"):
         MediaStore.open(unknown, STRICT, tmp_path / "store")
     copied.paths(0, "sensor")[0].write_text(copied.paths(1, "sensor")[0].read_text())
-    assert MediaStore.open(unknown, STRICT, tmp_path / "store").table.modalities[
-        "sensor"
-    ].shape == (6,)
+    learned = MediaStore.open(unknown, STRICT, tmp_path / "store").table.modalities["sensor"]
+    assert learned.shape == (6,)
+    in_process.clear()
+    again = MediaStore.open(unknown, STRICT, tmp_path / "store").table.modalities["sensor"]
+    assert again == learned and not in_process  # remembered
+    (tmp_path / "store" / "channels.json").write_text("{}")
+    assert MediaStore.open(unknown, STRICT, tmp_path / "store").table.modalities["sensor"] == again
+    assert in_process
 
 
 def arrays_table(values: np.ndarray, rows: list[int]) -> SampleTable:
