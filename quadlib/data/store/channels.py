@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Job
 from quadlib.data.decoding.workers import WorkerPool
@@ -29,7 +27,8 @@ def common_channels(
     `described`, all else that reading depends on. What is wrong with a file that cannot be read is
     found when it is decoded.
     """
-    places = np.unique(np.linspace(0, len(jobs) - 1, LOOKED_AT).astype(int)) if jobs else []
+    last = len(jobs) - 1
+    places = sorted({round(place * last / (LOOKED_AT - 1)) for place in range(LOOKED_AT) if jobs})
     key = digest_bytes(json.dumps([described, *(digests[place] for place in places)]).encode())
     path = root / NAME
     try:
