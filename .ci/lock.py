@@ -29,7 +29,7 @@ def main() -> None:
         pins = re.findall(r"^[\w.-]+==[^\s\\]+(?: ; [^\\\n]+)?", path.read_text(), re.M)
         command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "-", "--universal"]
         command += ["--no-deps", "--generate-hashes", "--no-header", "--no-annotate", "--quiet"]
-        command += ["--python-version", "3.11.5"]
+        command += ["--python-version", "3.11.2"]  # Debian 12
         text = subprocess.run(
             command, input="\n".join(pins), capture_output=True, text=True, check=True
         ).stdout
