@@ -147,6 +147,10 @@ def run(
         ),
     ] = "",
     preset: Preset = None,
+    nproc: Annotated[
+        int,
+        typer.Option(help="Processes that train together, of 02; 0 takes the setting nproc, or 1."),
+    ] = 0,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds after which the notebook is stopped.")
     ] = None,
@@ -163,7 +167,8 @@ def run(
     from quadlib.runs.memory import going_on
 
     path = find_notebook(notebook)
-    parameter = [*(parameter or []), *([f"run={run_name}"] if run_name else [])]
+    named = {"run": run_name, "nproc": nproc}
+    parameter = [*(parameter or []), *(f"{name}={v}" for name, v in named.items() if v)]
     values = read_options(settings_model(path), parameter, preset)
     settings = check_parameters(path, values)
     if before := going_on(settings):

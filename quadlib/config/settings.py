@@ -288,6 +288,9 @@ class TrainSettings(OptimiserSettings, ObjectiveSettings, ModelSettings, PlanSet
     )
     neighbours: int = Field(5, ge=1, description="neighbours of the kNN validation")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    nproc: int = Field(
+        1, ge=1, description="processes that share each batch; on CUDA each has a GPU of its own"
+    )
     num_workers: int = Field(
         0, ge=0, description="data loading processes; 0 loads in the training process"
     )

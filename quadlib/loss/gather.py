@@ -4,16 +4,34 @@ DistributedDataParallel, the one-process gradient.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_alone = 0  # how many `alone` are open
+
 
 def is_distributed() -> bool:
     """Whether several processes share the batch."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    among_others = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return among_others and not _alone
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process's batch is the whole batch and no loss gathers: for one that was
+    gathered before, and for what one process does while the others wait.
+    """
+    global _alone
+    _alone += 1
+    try:
+        yield
+    finally:
+        _alone -= 1
 
 
 def gather_batch(embeddings: Tensor, *columns: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:

@@ -19,7 +19,7 @@ FREE_TO_CHANGE = (
     *("run", "outputs", "path", "data_root"),
     *("checkpoint_every_seconds", "checkpoint_every_steps"),
     *("num_workers", "log_every_steps", "resume", "debug", "device", "allow", "refit"),
-    "micro_batch",
+    *("micro_batch", "nproc"),
 )
 # of one start alone: a run that was begun anew is gone on with all the same
 OF_ONE_START = ("run", "outputs", "resume")

@@ -62,7 +62,8 @@ def check_part(part: dict[str, Any], path: Path) -> None:
         path,
     )
     with global_generators_kept():
-        set_random_state(part["random"])
+        for state in (part["random"], *part.get("others", [])):
+            set_random_state(state)
 
 
 def check_memory(trainer: Trainer, path: Path) -> None:

@@ -47,11 +47,11 @@ def amp_dtype(name: str, device: torch.device) -> torch.dtype | None:
     }[name]
 
 
-def seed_everything(seed: int, epoch: int) -> None:
-    """Seeds the global generators from (seed, epoch): dropout draws from torch's, user code may
-    draw from the others.
+def seed_everything(seed: int, epoch: int, *further: int) -> None:
+    """Seeds the global generators from (seed, epoch), and what is told further: dropout draws from
+    torch's, user code may draw from the others.
     """
-    state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    state = int(np.random.SeedSequence([seed, epoch, *further]).generate_state(1)[0])
     torch.manual_seed(state)
     random.seed(state)
     np.random.seed(state)  # noqa: NPY002 - the legacy generator is what user code may draw from

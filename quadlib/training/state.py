@@ -17,12 +17,13 @@ from quadlib.data.dataset import QuadDataset
 from quadlib.data.kinds import weights_of
 from quadlib.data.samples import SampleTable, some
 from quadlib.data.store.store import MediaStore
-from quadlib.files import leftovers_of, read_record, write_record, write_text
+from quadlib.files import digest_bytes, leftovers_of, read_record, write_record, write_text
 from quadlib.model.quad import build_model
 from quadlib.runs import Run
 from quadlib.runs.earlier import as_recorded
 from quadlib.runs.lines import read_lines, sealed_text
 from quadlib.runs.memory import FREE_TO_CHANGE
+from quadlib.training import ranks
 from quadlib.training.checkpoint import (
     BEST,
     LATEST,
@@ -193,19 +194,23 @@ def save_part(
     trainer: Trainer, batch: int, seconds: Mapping[str, float], last_step: Mapping[str, Any]
 ) -> None:
     """Writes what a part of an epoch left: the history so far, and a checkpoint that knows how many
-    batches of the epoch are done, and where the global generators are.
+    batches of the epoch are done, and where the global generators of every process are.
     """
+    states = ranks.from_all(random_state())
     trainer.part = {
         "batch": batch,
         "seconds": dict(seconds),
         "last_step": dict(last_step),
-        "random": random_state(),
+        "random": states[0],
+        "others": states[1:],
     }
     with trainer.pace.saving(trainer.step):
         _save(trainer, LATEST)
 
 
 def _save(trainer: Trainer, *names: str) -> None:
+    if not ranks.first():
+        return
     content: dict[str, Any] = {**content_of(trainer), "lines": {}}
     for name, lines in _lines(trainer).items():
         text, seal = sealed_text(lines)
@@ -218,6 +223,8 @@ def remove_leftovers(run: Run) -> None:
     """Removes the temporary files that a killed training may have left; call it only while holding
     the run.
     """
+    if not ranks.first():
+        return
     checkpoints = [run.checkpoints / name for name in (LATEST, BEST)]
     for path in [*checkpoints, *map(run.path, (HISTORY, TIMINGS, MEDIA))]:
         for rest in leftovers_of(path):
@@ -260,8 +267,26 @@ def other_recordings(run: Run, store: MediaStore) -> str:
     return f"the contents of {len(replaced)} file(s): {some(replaced)}"
 
 
+def facts_of(trainer: Trainer) -> dict[str, Any]:
+    """What must be the same in all processes that train one model: settings, recordings, weights as
+    they are, and versions.
+    """
+    tensors = [*trainer.model.state_dict().values(), *trainer.objective.state_dict().values()]
+    weights = (tensor.detach().cpu().reshape(-1).view(torch.uint8) for tensor in tensors)
+    return {
+        "settings": trainer.settings.model_dump(exclude=set(FREE_TO_CHANGE)),
+        "monitor": trainer.monitor,
+        "fingerprint of the recordings": trainer.dataset.store.fingerprint,
+        "digest of the weights": digest_bytes(*(part.numpy().tobytes() for part in weights)),
+        "last epoch and step": [trainer.epoch, trainer.step],
+        "torch": str(torch.__version__),
+    }
+
+
 def record_start(trainer: Trainer) -> None:
     """Puts into run.json what is being trained, on what, and the versions of the files of lines."""
+    if not ranks.first():
+        return
     table, settings = trainer.dataset.table, trainer.settings
     if trainer.dataset.store.digests:
         write_record(
@@ -282,6 +307,7 @@ def record_start(trainer: Trainer) -> None:
         fingerprint=trainer.dataset.store.fingerprint,
         class_names=list(table.class_names),
         threads=torch.get_num_threads(),
+        processes=ranks.world_size(),
         splits=dict(Counter(table.frame["split"])),
         formats=FORMATS,
     )

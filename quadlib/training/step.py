@@ -16,6 +16,7 @@ from quadlib.config import OptimiserSettings
 from quadlib.data.dataset import Batch
 from quadlib.loss.gradient_cache import embed_in_chunks
 from quadlib.model.quad import Embeddings
+from quadlib.training import ranks
 from quadlib.training.objective import ObjectiveValue, QuadObjective
 
 
@@ -54,11 +55,13 @@ def training_mode(parts: Parts) -> None:
 
 
 def forward(parts: Parts, batch: Batch) -> ObjectiveValue:
-    """The objective of a batch on the run's device; its value is never in half precision."""
+    """The objective of a batch on the run's device, or of the batch that this is a process's part
+    of; its value is never in half precision.
+    """
     batch = batch.to(parts.device)
-    return parts.objective(
-        embed(parts, batch), batch.labels, batch.present, batch.sessions, batch.index
-    )
+    embeddings, batch = ranks.whole(embed(parts, batch), batch)
+    with ranks.alone():  # the batch is whole: a loss need not gather it
+        return parts.objective(embeddings, batch.labels, batch.present, batch.sessions, batch.index)
 
 
 def backward(parts: Parts, value: ObjectiveValue, sharing: int = 1) -> None:
@@ -67,14 +70,20 @@ def backward(parts: Parts, value: ObjectiveValue, sharing: int = 1) -> None:
 
 
 def unscale(parts: Parts) -> None:
-    """Gradients in the loss's own scale again; call it once, before they are read or clipped."""
+    """Gradients of all processes together, in the loss's own scale again; call it once, before they
+    are read or clipped.
+    """
+    ranks.average_gradients(_parameters(parts))
     parts.scaler.unscale_(parts.optimiser)
 
 
 def clip(parts: Parts) -> Tensor:
     """The norm of all gradients before they are clipped to `clip_norm` (0: they are not)."""
-    parameters = [p for group in parts.optimiser.param_groups for p in group["params"]]
-    return nn.utils.clip_grad_norm_(parameters, parts.settings.clip_norm or math.inf)
+    return nn.utils.clip_grad_norm_(_parameters(parts), parts.settings.clip_norm or math.inf)
+
+
+def _parameters(parts: Parts) -> list[nn.Parameter]:
+    return [p for group in parts.optimiser.param_groups for p in group["params"]]
 
 
 def update(parts: Parts) -> None:

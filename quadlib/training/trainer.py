@@ -18,7 +18,7 @@ from quadlib.data.batches import SplitBatches
 from quadlib.data.dataset import Batch, QuadDataset, ahead, make_loader
 from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run
-from quadlib.training import step
+from quadlib.training import ranks, step
 from quadlib.training.apart import check_rows_apart
 from quadlib.training.best import HIGHER_IS_BETTER, keep_epoch, kept_value, validate
 from quadlib.training.collapse import RESTART_RATE, FirstWeights, heed_collapse
@@ -26,17 +26,18 @@ from quadlib.training.device import (
     amp_dtype,
     choose_device,
     global_generators_kept,
-    seed_everything,
-    set_random_state,
 )
 from quadlib.training.errors import TrainingError as TrainingError
 from quadlib.training.events import Watcher as Watcher
+from quadlib.training.followed import FollowedRun
+from quadlib.training.helpers import joined
 from quadlib.training.names import check_codes
 from quadlib.training.objective import QuadObjective
 from quadlib.training.optimiser import build_optimiser, learning_rate_factor
 from quadlib.training.pace import Pace
 from quadlib.training.refit import begin_refit, figures_before
 from quadlib.training.state import (
+    facts_of,
     foreign_model,
     note_stop,
     record_start,
@@ -117,16 +118,18 @@ class Trainer:
                 f"fault: a trainer does not inject {settings.fault}; make it by "
                 "quadlib.faults.lab.make_trainer, or leave the setting out"
             )
-        self.dataset, self.settings, self.run, self.validator = dataset, settings, run, validator
+        self.dataset, self.settings, self.validator = dataset, settings, validator
+        self.run = run if ranks.first() else FollowedRun(run.folder)
         self.watchers = [watcher] if isinstance(watcher, Watcher) else list(watcher)
-        self.device = choose_device(settings.device)
+        self.device = ranks.own_device(choose_device(settings.device))
         table = dataset.table
         self.batches = SplitBatches(table, settings)
         self.foreign_model = foreign_model(model, dataset, settings, run)
         self.model = (model if model is not None else build_model(table, settings)).to(self.device)
         freeze(self.model, settings.freeze)
-        if settings.micro_batch:
-            check_rows_apart(self.model, "micro_batch")
+        for name, parts in (("micro_batch", settings.micro_batch), ("nproc", settings.nproc > 1)):
+            if parts:
+                check_rows_apart(self.model, name)
         if settings.compile:
             self.model.compile()
         self.objective = QuadObjective(
@@ -179,6 +182,9 @@ class Trainer:
 
         An interrupt, or `stop()`, ends it after the step, saved as it is, and so do SIGTERM, SIGHUP
         and SIGUSR1, which then do what they would have done; a second one ends it at once.
+
+        Where settings.nproc asks for more processes, they are started and end here. All of them do
+        all of this, except that the first alone writes, validates and is watched.
         """
         settings, started = self.settings, time.perf_counter()
         self.stop_asked = False
@@ -187,22 +193,24 @@ class Trainer:
             self.run.hold(),
             self.run.in_progress(),
             global_generators_kept(),
+            joined(self),
         ):
             remove_leftovers(self.run)
-            resume_run(self, resume or settings.resume)
+            ranks.first_before_others(lambda: resume_run(self, resume or settings.resume))
+            ranks.check_same(facts_of(self))
             record_start(self)
             self.pace.begin()
             self._tell("on_start")
             if self.step == 0:
                 try_two_batches(self)
-                validate(self)
+                ranks.from_first(lambda: validate(self))
             first = self.epoch - bool(self.part)
-            while not self.stop_asked and (self.part or self._goes_on()):
+            while not self._stops() and (self.part or self._goes_on()):
                 self.epoch += not self.part
                 record, clock = self._train_epoch()
                 if self.part:
                     break
-                record.update(validate(self))
+                record |= ranks.from_first(lambda: validate(self))
                 clock.lap("validate_seconds")
                 keep_epoch(self, record, clock.seconds)
                 seconds_an_epoch = (time.perf_counter() - started) / (self.epoch - first)
@@ -230,6 +238,12 @@ class Trainer:
         first, self.stop_asked = not self.stop_asked, True
         return first
 
+    def _stops(self) -> bool:
+        """Whether any process was asked to stop, so that all end after the same step."""
+        (stops,) = ranks.any_of(self.stop_asked)
+        self.stop_asked = self.stop_asked or stops
+        return stops
+
     def _train_epoch(self) -> tuple[dict[str, Any], Stopwatch]:
         settings, count = self.settings, len(self.batches)
         loader = self._begin_epoch()
@@ -238,9 +252,10 @@ class Trainer:
         last_step: dict[str, Any] = self.part.get("last_step", {})  # of the epoch, as is watched
         clock = Stopwatch(self.part.get("seconds", {}))
         for number, batch in enumerate(loader, start=1 + self.part.get("batch", 0)):
-            facts = batch_facts(batch.labels, self.objective)
+            labels = ranks.whole_labels(batch.labels)
+            facts = batch_facts(labels, self.objective)
             if settings.debug:
-                print(debug_line(batch.labels), flush=True)  # asked for by name, so always shown
+                print(debug_line(labels), flush=True)  # asked for by name, so always shown
             self._tell("on_batch", batch)
             clock.lap("load_seconds")
 
@@ -254,6 +269,7 @@ class Trainer:
 
             # clip and step, after the last batch of the step
             steps = number % settings.accumulation_steps == 0 or number == count
+            saves = stops = False
             if steps:
                 step.unscale(self)
                 watched = number == count  # norms and updates of each part, once an epoch
@@ -267,19 +283,22 @@ class Trainer:
                 facts["learning_rate"] = rate
                 self._tell("on_step", self.step)
                 self.optimiser.zero_grad(set_to_none=True)
+                due = ranks.first() and self.pace.due(self.step)
+                stops, due = ranks.any_of(self.stop_asked, due)
+                saves = stops or due
             clock.lap("backward_seconds")
 
             # log; reading the values is the one GPU-CPU sync point of the loop
             pending.append(
                 ({"epoch": self.epoch, "step": self.step, "batch": number, **facts}, values)
             )
-            saves = steps and (self.stop_asked or self.pace.due(self.step))
             if saves or number % settings.log_every_steps == 0 or number == count:
                 self._log(pending, number)
             if saves:
                 save_part(self, number, clock.seconds, last_step)
             clock.lap()
-            if saves and self.stop_asked and number < count:
+            if stops and number < count:
+                self.stop_asked = True  # perhaps of another process
                 return {}, clock
         self.part = {}
         record = epoch_record(self.history, self.epoch, self.step) | last_step
@@ -293,7 +312,7 @@ class Trainer:
         its start, exactly; one that was stopped within it, at the batch that comes next.
         """
         seed, done = self.settings.seed, self.part.get("batch", 0)
-        seed_everything(seed, self.epoch)
+        ranks.seed(seed, self.epoch)
         self.batches.set_epoch(self.epoch)
         self.dataset.set_epoch(self.epoch)
         steps_of_run = (self.epoch - 1 - self.began) * self.steps_per_epoch
@@ -302,10 +321,10 @@ class Trainer:
             set_trust(self.model, figures_before(self), self.dataset.modalities)
         step.training_mode(self)
         if done:
-            set_random_state(self.part["random"])
+            ranks.restore_random(self.part, seed, self.epoch)
         loader = make_loader(
             self.dataset,
-            list(self.batches)[done:] if done else self.batches,
+            ranks.own_batches(list(self.batches)[done:] if done else self.batches),
             num_workers=self.settings.num_workers,
             seed=seed + self.epoch,
         )
@@ -347,5 +366,7 @@ class Trainer:
         return begin_refit(self)
 
     def _tell(self, event: str, *details: Any) -> None:
-        for watcher in self.watchers:
-            getattr(watcher, event)(self, *details)
+        if ranks.first():
+            with ranks.alone():  # the others do not look on
+                for watcher in self.watchers:
+                    getattr(watcher, event)(self, *details)

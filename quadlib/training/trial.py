@@ -8,7 +8,7 @@ import torch
 
 from quadlib.config import DataSettings
 from quadlib.runs.commands import check_command
-from quadlib.training import step
+from quadlib.training import ranks, step
 from quadlib.training.device import seed_everything
 from quadlib.training.errors import TrainingError
 
@@ -22,7 +22,7 @@ def try_two_batches(trainer: Trainer) -> None:
     """
     seed_everything(trainer.settings.seed, 0)
     for number, rows in enumerate(trainer.batches, start=1):
-        value = step.forward(trainer, trainer.dataset.__getitems__(rows))
+        value = step.forward(trainer, trainer.dataset.__getitems__(ranks.own(rows)))
         if not torch.isfinite(value.total):
             raise TrainingError(
                 f"the loss of batch {number} is {float(value.total)} before any step; look for "
