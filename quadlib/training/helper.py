@@ -12,6 +12,7 @@ from typing import Any
 from quadlib.config import TrainSettings, read_settings
 from quadlib.processes import die_with_parent
 from quadlib.runs import Run
+from quadlib.terminal import say
 from quadlib.training import ranks
 from quadlib.training.restore import open_dataset
 from quadlib.training.trainer import Trainer
@@ -35,7 +36,7 @@ def main() -> int:
     except ranks.PeerLost:
         return 1  # the first one tells why
     except Exception as error:  # whatever ends it, the first one tells
-        print(error if type(error).__module__.startswith("quadlib.") else repr(error), flush=True)
+        say(error if type(error).__module__.startswith("quadlib.") else repr(error))
         return 1
     return 0
 
