@@ -241,7 +241,8 @@ class Trainer:
     def _stops(self) -> bool:
         """Whether any process was asked to stop, so that all end after the same step."""
         (stops,) = ranks.any_of(self.stop_asked)
-        self.stop_asked = self.stop_asked or stops
+        if stops:
+            self.stop_asked = True
         return stops
 
     def _train_epoch(self) -> tuple[dict[str, Any], Stopwatch]:

@@ -86,7 +86,7 @@ def test_a_memory_that_no_training_left_is_refused(remembering, name, value, wha
     path = run.checkpoints / "latest_model.pth"
     content = load_checkpoint(path)
     content["objective"][f"memory.entries.{name}"].fill_(value)
-    save_checkpoint(path, content)
+    save_checkpoint(content, path)
     with pytest.raises(CheckpointError, match=what):
         train(remembering.model_copy(update={"epochs": 1}))
 
