@@ -18,9 +18,11 @@ from distributed import LocalCluster
 
 from quadlib.config import BatchesSettings
 from quadlib.config.sweep import LimitSettings
-from quadlib.reports.point import Job
+from quadlib.files import locked
+from quadlib.reports.point import Ended, Job, execute_job
 from quadlib.reports.workers import LOOPBACK, Workers
 from quadlib.runs import Run, RunError
+from quadlib.runs.status import NOTEBOOK_LOCK
 
 HERE = "import os, pathlib, signal, time\nhere = pathlib.Path(outputs, run)\n"
 # The first start notes its process and waits; the next one finds the note and ends well.
@@ -104,6 +106,22 @@ def test_a_signal_stops_what_runs_and_starts_nothing_more(
     assert workers.stopped_by == signal.SIGTERM
     assert gone(noted(tmp_path / "first" / "pid"))
     assert Run.open("second", str(tmp_path)).record["status"] == "queued"
+
+
+def test_a_run_that_another_worker_holds_is_waited_for(
+    make_notebook: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As where a worker is lost from sight and goes on: its task is given to a second one."""
+    asked = job(make_notebook("1 / 0"), tmp_path, "a")
+    ended: list[Ended] = []
+    second = threading.Thread(target=lambda: ended.append(execute_job(asked)))
+    with locked(asked.run.path(NOTEBOOK_LOCK)):
+        second.start()
+        second.join(timeout=0.7)
+        assert second.is_alive() and not ended
+        asked.run.update(status="done", notebooks={"01_batches": {"status": "done"}})
+    second.join()
+    assert (ended[0].status, ended[0].starts) == ("done", 0)
 
 
 @pytest.mark.slow
