@@ -64,6 +64,7 @@ class Search:
         """
         yield from (self.points[trial.number] for trial in self._left)
         while len(self.points) < self.total:
+            # one seed for all would draw the first values again in every command
             seed = int(self.plan.fixed.get("seed", 0)) + len(self.points)
             self.study.sampler = optuna.samplers.TPESampler(seed=seed)
             trial = self.study.ask(self._ranges)

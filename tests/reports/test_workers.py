@@ -67,7 +67,7 @@ def test_each_run_ends_as_it_ends(make_notebook: Callable[..., Path], tmp_path: 
         ),
         "dies": make_notebook(DIES, name="01_batches_dies"),
         "fails": make_notebook("labels = []\nlabels[3]", name="01_batches_fails"),
-        "greedy": make_notebook("bytes(3 * 2**30)", name="01_batches_greedy"),
+        "greedy": make_notebook("data = bytes(3 * 2**30)", name="01_batches_greedy"),
     }
     limits = {"greedy": {"memory_gib": 2.0}, "once": {"threads": 3}, "dies": {"retries": 0}}
     jobs = [job(path, tmp_path, name, **limits.get(name, {})) for name, path in notebooks.items()]

@@ -153,6 +153,7 @@ def test_a_search_asks_trial_by_trial_and_tests_the_best_alone(
     tested = [name for name, stage in notebooks.ran if stage == "04_evaluate"]
     assert tested == [best["run"]] and [row["starts"] for row in rows] == ["1"] * 4
     assert [row["run"] for row in rows if row["test_macro_f1"]] == tested
+    assert len({row["temperature"] for row in rows}) == 4
     other = tmp_path / "interrupted"
     other.mkdir()
     notebooks.ends = {"grid-003": ["killed", "killed"]}
