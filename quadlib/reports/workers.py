@@ -7,7 +7,6 @@ which it goes on.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -15,6 +14,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1:0"  # Dask's pages of state, which it opens to the network unless told not to
 LOOK_SECONDS = 0.5  # between two looks at who has come, and whether a signal was caught
 CONNECT_SECONDS = 10.0
+
+
+class LostError(RunError):
+    """The scheduler that gave out the runs does not answer any more."""
 
 
 class Workers:
@@ -69,9 +73,11 @@ class Workers:
             running: dict[Future, Job] = {}
             try:
                 yield from self._ended(client, running, _chained(first, waiting), caught)
-            finally:
-                if running:  # left early
-                    self._stop(client, running, signal.SIGINT)
+            except LostError:
+                raise
+            except BaseException:  # left early, or there is no next job
+                self._stop(client, running, signal.SIGINT)
+                raise
 
     def _ended(
         self,
@@ -80,33 +86,27 @@ class Workers:
         waiting: Iterator[Job],
         caught: list[int],
     ) -> Iterator[Ended]:
-        from distributed import wait
-
         while True:
-            slots = self._slots(client, caught)
+            with self._reached():
+                slots = self._slots(client, caught)
             while len(running) < slots and not caught:
                 job = next(waiting, None)
                 if job is None:
                     break
                 job = self._shared(job)
-                # at most once: a run is no pure function, and its key is its own
-                key = f"{job.run.name}-{self._command}"
-                running[client.submit(execute_job, job, key=key, pure=False)] = job
-            if caught and not self.stopped_by:
+                with self._reached():  # a run is no pure function, and its key is its own
+                    key = f"{job.run.name}-{self._command}"
+                    running[client.submit(execute_job, job, key=key, pure=False)] = job
+            if caught:
                 self.stopped_by = caught[0]
                 self.say(f"stopping after {signal.Signals(caught[0]).name}: each run saves first")
                 yield from self._stop(client, running, caught[0], caught)
                 return
             if not running:
                 return
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                wait(list(running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
-            if client.status != "running":
-                raise RunError(
-                    f"the scheduler {self.scheduler} is lost; runs that it started may still go "
-                    "on, and the same command waits for them and goes on from there"
-                )
-            for future in [item for item in running if item.done()]:
+            with self._reached():
+                ended = _some(running)
+            for future in ended:
                 yield _how(future, running.pop(future))
 
     def _stop(
@@ -119,17 +119,27 @@ class Workers:
         """Stops the runs that are going, and waits until they are over; a second signal cuts that
         short.
         """
-        before = len(caught or ())
-        client.run(stop_jobs, [job.folder for job in running.values()], number)
+        told, folders = 0, [job.folder for job in running.values()]
         deadline = time.monotonic() + GRACE_SECONDS + 10
         while not all(future.done() for future in running) and time.monotonic() < deadline:
-            if len(caught or ()) > before:
-                client.run(stop_jobs, [job.folder for job in running.values()], number)
-                before = len(caught or ())
+            if told < max(len(caught or ()), 1):
+                with self._reached():
+                    client.run(stop_jobs, folders, number)
+                told += 1
             time.sleep(0.05)
         over = [_how(future, job) for future, job in running.items() if future.done()]
         running.clear()
         return over
+
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, CancelledError):
+            raise LostError(
+                f"the scheduler {self.scheduler} is lost; runs that its workers still execute are "
+                "waited for where the same command goes on"
+            ) from None
 
     def _shared(self, job: Job) -> Job:
         """The job with this command's name, and its share of this machine's cores."""
@@ -156,9 +166,8 @@ class Workers:
         import dask
         from distributed import Client, LocalCluster
 
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is told here
         if self.scheduler:
-            with self._connected() as client:
+            with _quiet(), self._connected() as client:
                 yield client
             return
         served: dict[str, Any] = {
@@ -166,6 +175,7 @@ class Workers:
             "distributed.worker.http.routes": [],
         }
         with (
+            _quiet(),
             dask.config.set(served),
             LocalCluster(
                 n_workers=1,
@@ -196,6 +206,35 @@ class Workers:
             ) from None
 
 
+def _some(running: Iterable[Future]) -> list[Future]:
+    """Those that are over; waits a moment for one."""
+    from distributed import wait
+
+    with contextlib.suppress(TimeoutError):
+        wait(list(running), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
+    if any(future.cancelled() for future in running):
+        raise CancelledError
+    return [future for future in running if future.done()]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Dask logs: what is lost is told in one message."""
+    loggers = [
+        logging.getLogger(name)
+        for name in list(logging.root.manager.loggerDict)
+        if name.split(".")[0] == "distributed"
+    ]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
 def _chained(first: Job, rest: Iterator[Job]) -> Iterator[Job]:
     yield first
     yield from rest
@@ -204,6 +243,5 @@ def _chained(first: Job, rest: Iterator[Job]) -> Iterator[Job]:
 def _how(future: Future, job: Job) -> Ended:
     if future.status == "finished":
         return future.result()
-    error = future.exception() if future.status == "error" else None
-    words = f"{type(error).__name__}: {error}" if error else f"the task was {future.status}"
-    return Ended(job.run, "killed", words, 1)
+    error = future.exception()
+    return Ended(job.run, "killed", f"{type(error).__name__}: {error}", 1)
