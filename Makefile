@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test coverage lint docs bench bench-doctor bench-encoders bench-epochs bench-sweep matrix fuzz mutants soak
+.PHONY: help setup demo lab test coverage lint docs bench bench-doctor bench-encoders bench-epochs bench-ranks bench-sweep matrix fuzz mutants soak
 .PHONY: lock audit licences wheel lowest newest shots clean clean-runs
 
 help:  ## show this list
@@ -55,6 +55,9 @@ bench-doctor: setup  ## every fault of the zoo and its healthy look-alikes throu
 
 bench-encoders: setup  ## an epoch from stored features beside encoding again, and that both give the same
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/encoders.py
+
+bench-ranks: setup  ## several processes beside one: gradients, weights, time of an epoch; memory of large batches
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/ranks.py
 
 bench-sweep: setup  ## twelve runs of mfeat, two at a time beside one after the other
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/sweep.py

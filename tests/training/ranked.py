@@ -80,9 +80,10 @@ def trainer_of(settings: TrainSettings, watcher=(), validator=None, **changes) -
     return trainer
 
 
-def batches_with_gaps(trainer: Trainer):
+def batches_with_gaps(trainer: Trainer, per_class: int):
     """This process's part of two batches in which a third of the modalities is absent."""
     for number, rows in enumerate((LONE, USUAL)):
+        rows = [row // 30 * per_class + row % 30 for row in rows]
         batch = trainer.dataset.__getitems__(rows)
         draw = torch.rand(batch.present.shape, generator=torch.Generator().manual_seed(number))
         present = (draw > 0.3) | (draw == draw.max(dim=1, keepdim=True).values)
@@ -90,14 +91,14 @@ def batches_with_gaps(trainer: Trainer):
         yield whole._each(lambda tensor: tensor[ranks.rank() :: ranks.world_size()])
 
 
-def gradients(trainer: Trainer) -> torch.Tensor:
+def gradients(trainer: Trainer, per_class: int = 30) -> torch.Tensor:
     """The loss and the gradient of two batches, the second one with what the first left in the
     memory.
     """
     step.training_mode(trainer)
     parameters = [*trainer.model.parameters(), *trainer.objective.parameters()]
     found = []
-    for batch in batches_with_gaps(trainer):
+    for batch in batches_with_gaps(trainer, per_class):
         value = step.forward(trainer, batch)
         step.backward(trainer, value)
         step.unscale(trainer)
@@ -134,6 +135,24 @@ def work(number: int, folder: str, settings: TrainSettings) -> None:
     except BaseException:
         Path(folder, f"error-{number}").write_text(traceback.format_exc())
         os._exit(1)
+
+
+def measure(number: int, count: int, folder: str, settings: TrainSettings) -> None:
+    """One of so many processes, for the benchmark; the first one leaves what it finds."""
+    torch.set_num_threads(1)
+    say_nothing()
+    with _on_loopback():
+        if count > 1:
+            ranks.meet(f"file://{folder}/meeting-{count}", number, count)
+        with in_float64():
+            found = {"gradient in float64": gradients(trainer_of(settings, run=f"g-{count}"), 200)}
+            trainer = fit(settings, run=f"double-{count}")
+            found[f"weights after {trainer.step} steps in float64"] = weights(trainer)
+        found["gradient in float32"] = gradients(trainer_of(settings, run=f"f-{count}"), 200)
+        trainer = fit(settings, run=f"single-{count}")
+        found[f"weights after {trainer.step} steps in float32"] = weights(trainer)
+        if ranks.first():
+            torch.save(found, Path(folder, f"measured-{count}.pt"))
 
 
 def together(settings: TrainSettings, count: int) -> dict:
