@@ -169,11 +169,23 @@ def _started(job: Job, conditions: Conditions, starts: int) -> Ended:
         )
         render_outcome(outcome, path, run)
         if outcome.exit_code:
-            return Ended(run, outcome.status, _cause(outcome.error), outcome.exit_code, starts)
+            cause = _cause(outcome.error, job.limits.memory_gib)
+            if outcome.status == "timed-out":
+                allowed = f"timeout_seconds = {job.limits.timeout_seconds:g}"
+                cause = f"Timeout: {path.stem} was not over in time ({allowed})"
+            return Ended(run, outcome.status, cause, outcome.exit_code, starts)
     if not finished(run, job.notebooks):
         raise FileError(f"{run.folder} holds no evaluation.json, although {EVALUATION} is done")
     return Ended(run, "done", starts=starts)
 
 
-def _cause(error: Mapping[str, Any] | None) -> str:
-    return f"{error['type']}: {error['message']}" if error else ""
+def _cause(error: Mapping[str, Any] | None, memory_gib: float = 0.0) -> str:
+    """The error in one line; where memory may be short, which it seldom says itself, with its
+    limit.
+    """
+    if not error:
+        return ""
+    kind, message = error["type"], error["message"]
+    short = kind in ("MemoryError", "DeadKernel") or not message or "allocate" in message
+    hint = f"memory_gib = {memory_gib:g} may be too little" if memory_gib and short else ""
+    return ": ".join(filter(None, (kind, message, hint)))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1:0"  # Dask's pages of state, which it opens to the network unless told not to
 LOOK_SECONDS = 0.5  # between two looks at who has come, and whether a signal was caught
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 30.0  # for a scheduler that was started together with the command
 
 
 class LostError(RunError):
@@ -192,12 +192,15 @@ class Workers:
     def _connected(self) -> Client:
         from distributed import Client
 
-        place: dict[str, Any] = (
-            {"scheduler_file": self.scheduler}
-            if os.path.isfile(self.scheduler)
-            else {"address": self.scheduler}
-        )
+        place = {"address": self.scheduler}
+        if not self.scheduler.rpartition(":")[2].isdigit():  # a file, which may be on its way
+            place = {"scheduler_file": self.scheduler}
+            deadline = time.monotonic() + CONNECT_SECONDS
+            while not os.path.isfile(self.scheduler) and time.monotonic() < deadline:
+                time.sleep(LOOK_SECONDS)
         try:
+            if "address" not in place and not os.path.isfile(self.scheduler):
+                raise FileNotFoundError("no such file")
             return Client(**place, timeout=CONNECT_SECONDS, name="quadlib")
         except (OSError, ValueError) as error:
             raise RunError(

@@ -97,7 +97,7 @@ def row_of(point: Point, notebooks: Sequence[str], ended: Ended | None = None) -
     if status == "done" and not done:
         status = "queued"  # trained, not evaluated yet
     error = record["error"] or {}
-    cause = ended.cause if ended else f"{error.get('type')}: {error.get('message')}" * bool(error)
+    cause = ended.cause if ended else ": ".join(filter(None, map(error.get, ("type", "message"))))
     seconds = [record["notebooks"].get(name, {}).get("seconds") or 0.0 for name in STEMS]
     return Row(
         point,

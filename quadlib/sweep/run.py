@@ -102,10 +102,10 @@ def sweep(
             rows = _executed(source, plan, run, pool, say)
             if plan.is_search and not pool.stopped_by:
                 rows = _test_best(source, plan, run, pool, rows, say)
+            code = _report(rows, plan, run, pool, say)
         except BaseException as error:
             run.update(status="failed", error={"type": type(error).__name__, "message": str(error)})
             raise
-        code = _report(rows, plan, run, pool, say)
     write_gallery(run.folder.parent)
     return code
 
@@ -242,6 +242,9 @@ def _compare(rows: Sequence[Row], run: Run, say: Callable[[str], None]) -> None:
     """05_compare over the points that stand, of many the best on validation."""
     chosen = sorted(rows, key=lambda row: -(row.val_macro_f1 or 0.0))[:MOST_COMPARED]
     runs = [row.point.run for row in chosen]
+    if len(runs) < 2:
+        say(f"no comparison: {'one' if runs else 'none'} of the points is done")
+        return
     try:
         compare(runs)
     except RunError as error:

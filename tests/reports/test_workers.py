@@ -82,7 +82,7 @@ def test_each_run_ends_as_it_ends(make_notebook: Callable[..., Path], tmp_path: 
         "greedy": ("failed", 1),
     }
     assert ended["fails"].cause == "IndexError: list index out of range"
-    assert ended["greedy"].cause.startswith("MemoryError")
+    assert ended["greedy"].cause == "MemoryError: memory_gib = 2 may be too little"
     listening = [port.laddr.ip for port in ports if port.status == psutil.CONN_LISTEN]
     assert listening and set(listening) == {"127.0.0.1"}  # nothing is open to the network
 
@@ -157,3 +157,5 @@ def test_a_scheduler_that_does_not_answer_is_named(
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(RunError, match=f"{address} does not answer"):
             list(Workers(scheduler=address, say=print).each([job(tmp_path, tmp_path, "a")]))
+    with pytest.raises(RunError, match="missing.json does not answer .no such file"):
+        list(Workers(scheduler="missing.json", say=print).each([job(tmp_path, tmp_path, "a")]))

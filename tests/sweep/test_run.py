@@ -106,6 +106,13 @@ def test_a_failing_and_a_killed_point_stop_no_other(notebooks: Notebooks, tmp_pa
     assert sweep_run.record["status"] == "failed"
 
 
+def test_where_nothing_stands_nothing_is_compared(notebooks: Notebooks, tmp_path: Path) -> None:
+    notebooks.ends = {f"grid-00{number}": ["failed"] for number in range(1, 7)}
+    code, said = swept(tmp_path)
+    assert code == 1 and "no comparison: none of the points is done" in said
+    assert Run.open("grid", str(tmp_path / "outputs")).record["status"] == "failed"
+
+
 def test_the_same_command_goes_on(notebooks: Notebooks, tmp_path: Path) -> None:
     notebooks.ends = {"grid-003": ["done", "failed"]}  # trained, and its evaluation failed
     assert swept(tmp_path)[0] == 1
