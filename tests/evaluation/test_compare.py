@@ -103,6 +103,18 @@ def test_seeds_of_one_setting_are_one_variant(make_run: Make) -> None:
     assert str(difference).endswith("of 18 sessions and 3 seeds") and result.notes == []
 
 
+def test_several_seeds_that_are_others_are_not_paired(make_run: Make) -> None:
+    """One seed each may differ, since each setting then is one run; of several, pairs are asked."""
+    runs = [
+        make_run(f"e{epochs}s{seed}", 0.1, seed, epochs=epochs, seed=seed)
+        for epochs, seeds in ((2, (0, 1)), (9, (2, 3)))
+        for seed in seeds
+    ]
+    [difference] = compare(runs).differences
+    assert "no recording was evaluated by both with one seed" in str(difference)
+    assert compare([runs[0], runs[2]]).differences[0].recordings == 180
+
+
 def test_only_recordings_of_both_count(make_run: Make) -> None:
     whole = make_run("whole", 0.1, epochs=2)
     part = make_run("part", 0.1, rows=slice(0, 90), epochs=3)

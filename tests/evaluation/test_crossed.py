@@ -177,3 +177,11 @@ def test_a_mean_of_folds_allows_for_their_common_recordings() -> None:
     lacking = mean_of_folds([*scores, Score.undefined("defects only")], 5)
     assert lacking.reason == "defects only"
     assert "two folds" in mean_of_folds(scores[:1], 5).reason
+
+
+def test_scores_of_a_single_recording_are_whole() -> None:
+    """Of two classes one has one recording, found, and the other none."""
+    sums = np.array([[1, 0], [1, 0], [1, 0]])
+    assert f1_of(sums) == accuracy_of(sums) == recall_of(0)(sums) == class_f1_of(0)(sums) == 1
+    assert recall_of(1)(sums) == class_f1_of(1)(sums) == 0
+    assert f1_of(0 * sums) == accuracy_of(0 * sums) == 0

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from quadlib import bounds
+from quadlib.loss import SupConLoss
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,12 @@ def test_stuck_values_are_explained(value: float | str, arguments: dict) -> None
 )
 def test_other_values_are_left_alone(value: float | str, arguments: dict) -> None:
     assert bounds.explain_value(value, **arguments) is None
+
+
+def test_no_unit_embeddings_exceed_the_ceiling() -> None:
+    assert bounds.ceiling(32, 0.1) == pytest.approx(math.log(31) + 20)
+    # two positives opposite each other, and all else on one of them: as bad as it gets
+    rows = torch.tensor([[-1.0]] + [[1.0]] * 31)
+    labels = torch.tensor([0, 0, *range(1, 31)])
+    value = SupConLoss(0.1)(rows, labels).item()
+    assert math.log(30) + 10 < value < bounds.ceiling(32, 0.1)

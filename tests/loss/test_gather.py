@@ -58,6 +58,11 @@ def work(rank: int, port: int, folder: str) -> None:
             narrow = torch.tensor(codes, dtype=(torch.int32, torch.uint8)[rank])[own]
             assert SupConLoss(0.1)(wrapped(inputs(len(codes), views)[own]), narrow) == value
         wrapped = DistributedDataParallel(model())
+        stacked = wrapped(inputs(len(codes), 2)[own].transpose(0, 1).flatten(0, 1))
+        value = SupConLoss(0.1)(stacked, torch.tensor(codes)[own], n_views=2)
+        value.backward()
+        results[f"{name} stacked"] = (value.detach(), wrapped.module.weight.grad)
+        wrapped = DistributedDataParallel(model())
         columns = extras(len(codes), own)
         value = SupConLoss(0.1)(
             wrapped(inputs(len(codes), 1)[own]), torch.tensor(codes)[own], **columns
@@ -84,8 +89,8 @@ def test_two_processes_give_the_one_process_loss(tmp_path: Path) -> None:
             layer = model()
             value = SupConLoss(0.1)(layer(inputs(len(codes), views)), torch.tensor(codes))
             value.backward()
-            for results in found:
-                logged, gradient = results[f"{name} {views}"]
+            names = [f"{name} {views}"] + [f"{name} stacked"] * (views == 2)
+            for logged, gradient in [results[key] for results in found for key in names]:
                 assert logged.item() == pytest.approx(value.item(), rel=1e-12)
                 assert (gradient - layer.weight.grad).norm() <= 1e-10 * layer.weight.grad.norm()
         layer = model()

@@ -290,3 +290,11 @@ def test_the_plain_oracle_is_the_pairs_oracle() -> None:
         plain = supcon_oracle(rows, labels, 0.1, variant)
         pairs = pairs_oracle(rows, rows, compared, labels[:, None] == labels, 0.1, variant, "all")
         assert plain.item() == pytest.approx(pairs.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("form", ["auto", "direct"])
+def test_anchors_without_negatives_leave_a_loss_over_negatives(form: Any) -> None:
+    rows = torch.randn(6, 4, requires_grad=True)
+    value = SupConLoss(0.1, denominator="negatives", form=form)(rows, torch.zeros(6).long())
+    value.backward()
+    assert value.item() == 0 and not rows.grad.any()
