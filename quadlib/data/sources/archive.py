@@ -157,9 +157,8 @@ def _frame(
     file: Path, count: int, columns: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
     """The table's own columns as text, its problems, and notes."""
-    ids = columns.get(
-        "sample_id", [f"{file.stem}-{row:0{len(str(count))}d}" for row in range(count)]
-    )
+    stem, width = file.stem, len(str(count))
+    ids = columns.get("sample_id", [f"{stem}-{row:0{width}d}" for row in range(count)])
     notes = [] if "group" in columns else ["no array group: every recording is its own session"]
     frame = pd.DataFrame(
         {
