@@ -13,10 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quadlib.config import DataSettings, SettingsError, TrainSettings, read_settings
+from quadlib.config import (
+    DataSettings,
+    RunSettings,
+    SettingsError,
+    TrainSettings,
+    read_settings,
+)
 from quadlib.config.sweep import LimitSettings, RangeSettings, SweepSettings
 from quadlib.data.open import open_table
 from quadlib.data.samples import TableError
+from quadlib.reports.crossval import MAY_CHANGE
 from quadlib.reports.execute import check_parameters, find_notebook, settings_model
 from quadlib.runs import RunError
 
@@ -101,7 +108,7 @@ def read_plan(path: str | Path, outputs: str = "") -> Plan:
     plan = Plan(notebook, fixed, points, limits, ranges, trials, outputs)
     known = not any(problem.startswith("notebook:") for problem in problems)
     problems += [*_wrong(plan)] if known else []
-    problems += [] if problems else [*_unreadable(plan)]
+    problems += [] if problems else [*_repeated(plan), *_unreadable(plan)]
     if problems:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"  {problem}" for problem in problems)
@@ -112,6 +119,12 @@ def read_plan(path: str | Path, outputs: str = "") -> Plan:
 def label(point: Mapping[str, Any]) -> str:
     """A point in one line: `seed=0 temperature=0.1`."""
     return " ".join(f"{name}={value_text(value)}" for name, value in point.items())
+
+
+def identity(settings: TrainSettings) -> dict[str, Any]:
+    """What makes a point's result; what changes none may be changed between two commands."""
+    free = {*MAY_CHANGE, *RunSettings.model_fields} - {"seed"}
+    return {name: value for name, value in settings.changed().items() if name not in free}
 
 
 def value_text(value: Any, digits: int = 4) -> str:
@@ -237,6 +250,19 @@ def _wrong(plan: Plan) -> Iterable[str]:
             if some
             else problem
         )
+
+
+def _repeated(plan: Plan) -> Iterable[str]:
+    """Points of a grid that would be one run."""
+    first: dict[str, str] = {}
+    for point in [] if plan.is_search else plan.points:
+        key = json.dumps(identity(plan.settings(point)), sort_keys=True)
+        if key in first:
+            yield (
+                f"{label(point)}: it gives the same result as {first[key]}; put what changes none "
+                "into [fixed]"
+            )
+        first.setdefault(key, label(point))
 
 
 def _unreadable(plan: Plan) -> Iterable[str]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quadlib.config import RunSettings, TrainSettings
+from quadlib.config import TrainSettings
 from quadlib.files import read_record, write_text
-from quadlib.reports.crossval import MAY_CHANGE
 from quadlib.reports.point import Ended, Job, finished
 from quadlib.runs import Run
-from quadlib.sweep.plan import Plan, label, value_text
+from quadlib.sweep.plan import Plan, identity, label, value_text
 
 TABLE = "points.csv"
 MEASURE = "val_macro_f1"  # of the model that was kept; never the test split's
@@ -59,26 +59,22 @@ class Row:
     cause: str
 
 
-def identity(settings: TrainSettings) -> dict[str, Any]:
-    """What makes a point's result; what changes none may be changed between two commands."""
-    free = {*MAY_CHANGE, *RunSettings.model_fields} - {"seed"}
-    return {name: value for name, value in settings.changed().items() if name not in free}
-
-
 def numbered(run: Run, plan: Plan, points: Sequence[Mapping[str, Any]]) -> list[Point]:
     """The points with their numbers: those that the sweep has run keep theirs, whatever was added
     to the file or taken out, and new ones count on.
     """
     known = list((run.record.get("sweep") or {}).get("points", []))
+    entries = {json.dumps(item["settings"], sort_keys=True): item for item in known}
     found = []
     for values in points:
         settings = plan.settings(values)
         own = identity(settings)
-        entry = next((item for item in known if item["settings"] == own), None)
-        if entry is None:
-            number = 1 + max((item["number"] for item in known), default=0)
-            entry = {"number": number, "run": f"{run.name}-{number:03d}", "settings": own}
-            known.append(entry)
+        key = json.dumps(own, sort_keys=True)
+        if key not in entries:
+            number = 1 + len(known)
+            entries[key] = {"number": number, "run": f"{run.name}-{number:03d}", "settings": own}
+            known.append(entries[key])
+        entry = entries[key]
         found.append(
             Point(entry["number"], Run(run.folder.parent / entry["run"]), values, settings)
         )
@@ -98,7 +94,7 @@ def row_of(point: Point, notebooks: Sequence[str], ended: Ended | None = None) -
         status = "queued"  # trained, not evaluated yet
     error = record["error"] or {}
     cause = ended.cause if ended else ": ".join(filter(None, map(error.get, ("type", "message"))))
-    seconds = [record["notebooks"].get(name, {}).get("seconds") or 0.0 for name in STEMS]
+    seconds = [entry.get("seconds") or 0.0 for entry in record["notebooks"].values()]
     return Row(
         point,
         status,
@@ -108,9 +104,6 @@ def row_of(point: Point, notebooks: Sequence[str], ended: Ended | None = None) -
         round(sum(seconds), 1),
         "" if done else cause,
     )
-
-
-STEMS = ("02_train", "04_evaluate")
 
 
 def measured(run: Run) -> float | None:
@@ -154,23 +147,22 @@ def _head(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row.point.values))
+def table_cells(rows: Sequence[Row], digits: int = 4) -> list[list[str]]:
+    """The head and a line a point, as text; fractions of settings to so many digits, or all (0)."""
+    names = list(dict.fromkeys(name for row in rows for name in row.point.values))
+    return [_head(names), *(_cells(row, names, digits) for row in rows)]
 
 
 def write_table(run: Run, rows: Sequence[Row]) -> None:
     """Writes points.csv into the sweep's folder, whole or not at all."""
-    names = _names(rows)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_head(names), *(_cells(row, names, 0) for row in rows)])
+    csv.writer(text, lineterminator="\n").writerows(table_cells(rows, digits=0))
     write_text(run.path(TABLE), text.getvalue())
 
 
 def table_lines(rows: Sequence[Row]) -> list[str]:
     """The table as it is printed: aligned, causes cut to one line, without the runs' names."""
-    names = _names(rows)
-    cells = [_head(names), *(_cells(row, names, 4) for row in rows)]
+    cells = table_cells(rows)
     for line in cells:
         del line[1]
         line[-1] = " ".join(line[-1].split())[:CAUSE_WIDTH]

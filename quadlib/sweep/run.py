@@ -23,6 +23,7 @@ from quadlib.reports.point import EVALUATION, Ended, Job, finished
 from quadlib.reports.render import render_outcome
 from quadlib.reports.workers import Workers
 from quadlib.runs import Run, RunError
+from quadlib.sweep.page import write_page
 from quadlib.sweep.plan import Plan, read_plan
 from quadlib.sweep.points import TABLE, Point, Row, numbered, row_of, table_lines, write_table
 
@@ -143,9 +144,9 @@ def _executed(
     source: Source, plan: Plan, run: Run, pool: Workers, say: Callable[[str], None]
 ) -> list[Row]:
     """Runs what is not done; the rows of all points."""
-    ends: dict[int, Ended] = {}
+    rows = {point.number: row_of(point, source.notebooks) for point in source.points}
     asked: dict[Run, Point] = {}
-    done = sum(point.exists() and finished(point.run, source.notebooks) for point in source.points)
+    over = done = sum(row.status == "done" for row in rows.values())
     say(
         f"{source.total} points in {run.folder}, "
         + (f"{done} done before; " if done else "")
@@ -161,20 +162,16 @@ def _executed(
     with contextlib.closing(pool.each(jobs())) as each:
         for ended in each:
             point = asked.pop(ended.run)
-            ends[point.number] = ended
             source.tell(point, ended)
-            over = done + len(ends)
-            left = (time.monotonic() - began) / len(ends) * (source.total - over)
-            row = row_of(point, source.notebooks, ended)
+            over += 1
+            left = (time.monotonic() - began) / (over - done) * (source.total - over)
+            row = rows[point.number] = row_of(point, source.notebooks, ended)
             say(f"{over}/{source.total}  {point.label}  {_told(row)}  ~{left:.0f} s left")
-            write_table(run, _rows(source, ends))
-    rows = _rows(source, ends)
-    write_table(run, rows)
-    return rows
-
-
-def _rows(source: Source, ends: dict[int, Ended]) -> list[Row]:
-    return [row_of(point, source.notebooks, ends.get(point.number)) for point in source.points]
+            write_table(run, list(rows.values()))
+    for point in source.points:  # of a search, those that were left before they ended
+        if point.number not in rows:
+            rows[point.number] = row_of(point, source.notebooks)
+    return [rows[point.number] for point in source.points]
 
 
 def _told(row: Row) -> str:
@@ -228,6 +225,7 @@ def _report(
         return 128 + pool.stopped_by
     if not plan.is_search:
         _compare([row for row in rows if row.status == "done"], run, say)
+    say(f"every point with its reports: {write_page(run, rows)}")
     undone = [row for row in rows if row.status != "done"]
     if not undone:
         run.update(status="done", error=None)

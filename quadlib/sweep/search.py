@@ -11,8 +11,8 @@ from quadlib.config import SettingsError
 from quadlib.config.sweep import RangeSettings
 from quadlib.reports.point import Ended
 from quadlib.runs import Run
-from quadlib.sweep.plan import Plan
-from quadlib.sweep.points import Point, identity, measured
+from quadlib.sweep.plan import Plan, identity
+from quadlib.sweep.points import Point, measured
 
 try:
     import optuna

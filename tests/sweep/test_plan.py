@@ -86,6 +86,10 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
         ('notebook = "02_trian"\n[grid]\nseed = [0]', "no '02_trian'; known are"),
         ("[grid]\nseed = [0]\n[search]\ntemperature = [0.1]", "a sweep has one of both"),
         ('[grid]\nmodalities = [["mop"]]\n[fixed]\nsource = "mfeat"', "did you mean 'mor'"),
+        (
+            "[grid]\nnum_workers = [0, 1]",
+            "num_workers=1: it gives the same result as num_workers=0",
+        ),
         ("[search]\ntemperature = {low = 0.1}", "low and high, or choices, were expected"),
         ("[search]\ntemperature = {low = 0.2, high = 0.1}", "low 0.2 is not below high 0.1"),
         ("[search]\ntemperature = {low = -1.0, high = 0.1}", "temperature: -1.0 does not fit"),

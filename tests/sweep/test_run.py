@@ -104,6 +104,8 @@ def test_a_failing_and_a_killed_point_stop_no_other(notebooks: Notebooks, tmp_pa
     assert [run.name for run in list_runs(str(tmp_path / "outputs"))] == ["grid"]
     sweep_run = Run.open("grid", str(tmp_path / "outputs"))
     assert sweep_run.record["status"] == "failed"
+    page = sweep_run.path("reports", "points.html").read_text()
+    assert "4 of 6 points are done." in page and page.count("<td>Oops: it failed</td>") == 1
 
 
 def test_where_nothing_stands_nothing_is_compared(notebooks: Notebooks, tmp_path: Path) -> None:
