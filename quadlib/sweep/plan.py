@@ -108,7 +108,8 @@ def read_plan(path: str | Path, outputs: str = "") -> Plan:
     plan = Plan(notebook, fixed, points, limits, ranges, trials, outputs)
     known = not any(problem.startswith("notebook:") for problem in problems)
     problems += [*_wrong(plan)] if known else []
-    problems += [] if problems else [*_repeated(plan), *_unreadable(plan)]
+    problems += [] if problems else [*_repeated(plan)]
+    problems += [] if problems else [*_unreadable(plan)]
     if problems:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"  {problem}" for problem in problems)
