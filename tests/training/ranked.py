@@ -17,6 +17,7 @@ import torch.distributed as dist
 from quadlib.config import TrainSettings
 from quadlib.data.dataset import Batch
 from quadlib.evaluation import KnnValidator
+from quadlib.processes import die_with_parent
 from quadlib.runs import Run
 from quadlib.training import ranks, step
 from quadlib.training.helper import say_nothing
@@ -121,6 +122,7 @@ def weights(trainer: Trainer) -> torch.Tensor:
 
 def work(number: int, folder: str, settings: TrainSettings) -> None:
     """One process of two, and then of four."""
+    die_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     say_nothing()
@@ -158,16 +160,13 @@ def measure(number: int, count: int, folder: str, settings: TrainSettings) -> No
 def together(settings: TrainSettings, count: int) -> dict:
     found = {}
     with in_float64():
-        for size in (0, 3):
+        for size in (0, 3) if count == 2 else (0,):
             changes = WHOLE | EVERY_TERM | {"micro_batch": size}
             found[f"gradients {size}"] = gradients(trainer_of(settings, **changes))
         # stopped by two, gone on with by four, which stop too
-        stop = Stop(at=7 if count == 2 else 21)
-        fit(settings, stop, **WHOLE, **EVERY_TERM, run="stopped", epochs=10)
-        if count == 2:
-            trained = fit(settings, **WHOLE, **EVERY_TERM, run="steps-2", epochs=10)
-            losses = [line["loss"] for line in trained.history]
-            found |= {"weights": weights(trained), "losses": losses}
+        stop = Stop(at=33 if count == 2 else 42)
+        trainer = fit(settings, stop, **WHOLE, **EVERY_TERM, run="stopped", epochs=10)
+        found |= {"weights": weights(trainer), "history": trainer.history}
     if count == 2:  # with dropout, of which each process draws its own
         found["whole"] = weights(fit(settings, run="whole"))
         fit(settings, Stop(at=7), run="broken")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from types import SimpleNamespace
 
 import psutil
@@ -15,7 +16,8 @@ from quadlib.runs import Run
 from quadlib.training import ranks
 from quadlib.training.checkpoint import load_checkpoint
 from quadlib.training.device import DeviceError
-from quadlib.training.trainer import TrainingError, Watcher
+from quadlib.training.restore import open_dataset
+from quadlib.training.trainer import Trainer, TrainingError, Watcher
 from quadlib.training.watcher import DoctorWatcher
 from tests.training import ranked
 from tests.training.conftest import settings_of
@@ -51,10 +53,12 @@ def found(own, tmp_path_factory):
     try:
         for process in processes:
             process.start()
+        deadline = time.monotonic() + SECONDS
         for process in processes:
-            process.join(SECONDS)
+            process.join(max(0.0, deadline - time.monotonic()))
         errors = [path.read_text() for path in sorted(folder.glob("error-*"))]
         assert not errors, "\n".join(errors)
+        assert [process.exitcode for process in processes] == [0] * 4, "they wait for each other"
         return {
             (count, number): torch.load(folder / f"{count}-{number}.pt", weights_only=False)
             for count in (2, 4)
@@ -81,35 +85,36 @@ def distance(found, expected):
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("micro_batch", [0, 3])
+@pytest.mark.parametrize(("count", "micro_batch"), [(2, 0), (2, 3), (4, 0)])
 def test_loss_and_gradient_are_those_of_one_process(found, alone, count, micro_batch):
     """With lone anchors on some, absent modalities, every term and a memory."""
     for number in range(count):
         assert distance(found[count, number][f"gradients {micro_batch}"], alone.gradients) <= 1e-12
 
 
-def test_after_fifty_steps_the_weights_are_those_of_one_process(found, alone):
-    first, second = found[2, 0], found[2, 1]
-    assert distance(first["weights"], alone.weights) <= 1e-10
-    assert first["losses"] == pytest.approx(
-        [line["loss"] for line in alone.trainer.history], rel=1e-10
-    )
-    # bit for bit, or they would drift apart
-    assert torch.equal(second["weights"], first["weights"])
-    assert second["losses"] == first["losses"]
-
-
 def test_stopped_by_two_and_gone_on_with_by_four_and_one_it_is_the_same_run(found, own, alone):
     """Whichever process hears of the end, all save and end after the same step."""
     run = Run.open("stopped", own.outputs)
     content = load_checkpoint(run.checkpoints / "latest_model.pth")
-    assert (content["step"], len(content["part"]["others"])) == (21, 3)
+    assert (content["step"], len(content["part"]["others"])) == (42, 3)
     assert run.record["processes"] == 4 and run.record["status"] == "stopped"
     with in_float64():
         trainer = fit(own, **WHOLE, **EVERY_TERM, run="stopped", epochs=10)
     assert trainer.step == 50 and run.record["processes"] == 1
     assert distance(weights(trainer), alone.weights) <= 1e-10
+    logged, expected = (
+        [line["loss"] for line in each.history] for each in (trainer, alone.trainer)
+    )
+    assert logged == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_all_hold_the_same_weights_and_history(found, count):
+    """Bit for bit, or they would drift apart."""
+    first, *others = (found[count, number] for number in range(count))
+    for other in others:
+        assert torch.equal(other["weights"], first["weights"])
+        assert other["history"] == first["history"]
 
 
 def test_as_many_processes_go_on_bit_for_bit_each_with_its_own_dropout(found):
@@ -154,6 +159,15 @@ def test_without_torchrun_the_command_trains_in_one_process(own, tmp_path, monke
         train.main()
     assert ended.value.code == 2
     assert "nproc: '2' given, but torchrun started 3" in capsys.readouterr().err
+
+
+def test_a_model_that_the_settings_do_not_build_takes_a_launcher_of_its_own(own):
+    settings = own.model_copy(update={"nproc": 2, "run": "foreign"})
+    dataset, run = open_dataset(settings), Run.create(settings)
+    with pytest.warns(UserWarning, match="do not build this model"):
+        trainer = Trainer(dataset, settings, run, model=torch.nn.Linear(2, 2))
+    with pytest.raises(SettingsError, match=r"nproc: 2 processes .* do not hold a model that"):
+        trainer.fit()
 
 
 def test_what_several_processes_cannot_train_is_refused_by_name(own, monkeypatch):
