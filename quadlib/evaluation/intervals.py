@@ -33,7 +33,7 @@ class SessionBootstrap:
     ) -> None:
         names, self.session = np.unique(groups, return_inverse=True)
         self.n_sessions, self.tail = len(names), (1 - confidence) / 2
-        self.times = times_drawn(self.n_sessions, resamples if self.n_sessions > 1 else 0, seed)
+        self.times = times_drawn(self.n_sessions, resamples, seed)
         self.resamples = resamples
 
     @classmethod
