@@ -229,7 +229,10 @@ def crossval(
 @app.command()
 def sweep(
     file: Annotated[
-        Path, typer.Argument(metavar="GRID.toml", help="File with the tables [fixed] and [grid].")
+        Path,
+        typer.Argument(
+            metavar="GRID.toml", help="TOML file with the tables fixed and grid, or search."
+        ),
     ],
     workers: Annotated[
         int,

@@ -18,6 +18,7 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from quadlib.config import SettingsError
 from quadlib.files import usable_cores
 from quadlib.reports.point import Ended, Job, execute_job, stop_jobs
 from quadlib.reports.process import GRACE_SECONDS, THREADS, signals_caught
@@ -50,6 +51,11 @@ class Workers:
             wrote (`dask scheduler --scheduler-file`); its workers are used instead.
         say: Gets every line that is said while it waits.
         """
+        if scheduler and count > 1:
+            raise SettingsError(
+                f"workers: {count} are asked for on this machine, and those of the scheduler "
+                f"{scheduler}; leave one of both out"
+            )
         self.count, self.scheduler, self.say = count, scheduler, say
         self.stopped_by = 0
         self._command = ""

@@ -95,7 +95,8 @@ def sweep(
     """
     plan = read_plan(path, outputs)
     run = _open(name or Path(path).stem, outputs)
-    pool = Workers(workers or _at_a_time(plan), scheduler, say=say)
+    here = 1 if scheduler else _at_a_time(plan)
+    pool = Workers(workers or here, scheduler, say=say)
     with run.hold():
         source = _source(plan, run)
         run.update(status="running", error=None, source=plan.settings(plan.points[0]).source)

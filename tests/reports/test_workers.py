@@ -16,7 +16,7 @@ import psutil
 import pytest
 from distributed import LocalCluster
 
-from quadlib.config import BatchesSettings
+from quadlib.config import BatchesSettings, SettingsError
 from quadlib.config.sweep import LimitSettings
 from quadlib.files import locked
 from quadlib.reports.point import Ended, Job, execute_job
@@ -157,5 +157,7 @@ def test_a_scheduler_that_does_not_answer_is_named(
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(RunError, match=f"{address} does not answer"):
             list(Workers(scheduler=address, say=print).each([job(tmp_path, tmp_path, "a")]))
+    with pytest.raises(SettingsError, match="workers: 2 are asked for"):
+        Workers(2, address, say=print)
     with pytest.raises(RunError, match="missing.json does not answer .no such file"):
         list(Workers(scheduler="missing.json", say=print).each([job(tmp_path, tmp_path, "a")]))
