@@ -86,11 +86,13 @@ def execute_job(job: Job) -> Ended:
         return Ended(job.run, "failed", f"{type(error).__name__}: {error}", 1)
 
 
-def stop_jobs(folders: Sequence[str], number: int) -> None:
-    """Stops those of these runs that this worker executes, as the signal of this number would."""
+def stop_jobs(folders: Sequence[str], number: int, times: int) -> None:
+    """Stops those of these runs that this worker executes, as the signal of this number would that
+    was sent so many times; it may be called again for runs that had not begun.
+    """
     for folder in folders:
-        if folder in _stopped_by:
-            _stopped_by[folder].append(number)
+        if (stopped := _stopped_by.get(folder)) is not None:
+            stopped += [number] * (times - len(stopped))
 
 
 def _executed(job: Job) -> Ended:

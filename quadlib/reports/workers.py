@@ -42,15 +42,18 @@ class Workers:
     Without a scheduler's address, the workers are threads of this process that wait for the
     processes of their runs: there is no further process that can be lost, and no port to which
     others on the machine could send work.
-    """
 
-    def __init__(self, count: int = 1, scheduler: str = "", *, say: Callable[[str], None]) -> None:
-        """Args:
+    Args:
         count: Runs at a time on this machine.
         scheduler: Address (`tcp://host:8786`) of a running Dask scheduler, or the file that it
             wrote (`dask scheduler --scheduler-file`); its workers are used instead.
         say: Gets every line that is said while it waits.
-        """
+
+    Raises:
+        SettingsError: Both are asked for.
+    """
+
+    def __init__(self, count: int = 1, scheduler: str = "", *, say: Callable[[str], None]) -> None:
         if scheduler and count > 1:
             raise SettingsError(
                 f"workers: {count} are asked for on this machine, and those of the scheduler "
@@ -125,14 +128,12 @@ class Workers:
         """Stops the runs that are going, and waits until they are over; a second signal cuts that
         short.
         """
-        told, folders = 0, [job.folder for job in running.values()]
+        folders = [job.folder for job in running.values()]
         deadline = time.monotonic() + GRACE_SECONDS + 10
         while not all(future.done() for future in running) and time.monotonic() < deadline:
-            if told < max(len(caught or ()), 1):
-                with self._reached():
-                    client.run(stop_jobs, folders, number)
-                told += 1
-            time.sleep(0.05)
+            with self._reached():
+                client.run(stop_jobs, folders, number, max(len(caught or ()), 1))
+            time.sleep(0.2)
         over = [_how(future, job) for future, job in running.items() if future.done()]
         running.clear()
         return over
