@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from quadlib.evaluation import neighbours
+from quadlib.evaluation.inputs import common_codes
 from quadlib.evaluation.neighbours import knn_predict, nearest, rank
 from quadlib.evaluation.retrieval import knn_and_retrieval, retrieval
 
@@ -145,3 +146,8 @@ def test_a_vote_needs_labels() -> None:
         knn_predict(GOOD, GOOD, LABELS[:4], 5)
     with pytest.raises(ValueError, match="hold NaN"):
         rank(changed(0, np.nan), GOOD, 2)
+
+
+def test_where_nobody_is_labelled_there_are_no_classes() -> None:
+    queries, gallery, names = common_codes([-1, -1], [-1])
+    assert queries.tolist() == [-1, -1] and gallery.tolist() == [-1] and not len(names)

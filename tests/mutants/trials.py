@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from coverage import CoverageData
 
 from tests.mutants.changes import Change
 
+MOST_BYTES = 8 * 2**30  # of memory: a changed number may ask for all there is
 SLACK_SECONDS = 20.0  # beyond three times what the tests take
 
 
@@ -109,6 +111,7 @@ def _file(test: str) -> str:
 def _child(folder: Path, work: Callable[[], int]) -> None:
     """Runs work in the folder, silently and in a process group of its own, and ends."""
     os.setpgid(0, 0)
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     os.chdir(folder)
     silence = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(silence, 1)
