@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from quadlib.config import TrainSettings
+from quadlib.training import ranks
 
 MOST_SHARE = 0.01  # of the time that saving within epochs may take
 
@@ -27,7 +28,9 @@ class Pace:
         self.saved = time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Whether to save after this optimiser step."""
+        """Whether to save after this optimiser step; the process that saves knows."""
+        if not ranks.first():
+            return False
         if self.every_steps and step - self.step >= self.every_steps:
             return True
         wait = max(self.every_seconds, self.seconds / MOST_SHARE)

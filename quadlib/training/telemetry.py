@@ -4,11 +4,12 @@ updates per module.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,11 @@ from torch.nn.utils import get_total_norm
 
 from quadlib.config import OptimiserSettings
 from quadlib.training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from quadlib.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 
 class Bounded(Protocol):
@@ -61,6 +67,31 @@ def debug_line(labels: Tensor) -> str:
     """The label composition of a batch in one line: distinct labels and how often each occurs."""
     unique, counts = torch.unique(labels.cpu(), return_counts=True)
     return f"[DEBUG] Batch labels - unique: {unique.tolist()}, counts: {counts.tolist()}"
+
+
+def keep_lines(
+    trainer: Trainer, pending: list[tuple[dict[str, Any], dict[str, Tensor]]], number: int
+) -> None:
+    """Puts the batches up to this number, each with its facts and values, into the history; raises
+    TrainingError where a figure is not finite.
+    """
+    for facts, values in pending:
+        figures = {
+            ("loss" if name == "total" else name): float(value) for name, value in values.items()
+        }
+        if not math.isfinite(figures.get("gradient_norm", 0.0)) and trainer.scaler.is_enabled():
+            figures.pop("gradient_norm")  # of a skipped step
+        refuse_infinite(facts, figures, trainer.settings)
+        if trainer.objective.bounded:
+            facts["progress"] = progress(figures["fused"], facts["collapse"], facts["floor"])
+        trainer.history.append({"kind": "step", **facts, **figures})
+    pending.clear()
+    count = len(trainer.batches)
+    if number % trainer.settings.log_every_steps == 0 and number < count:
+        log.info(
+            f"epoch {trainer.epoch:3d}/{trainer.last_epoch}  batch {number:4d}/{count}  loss "
+            f"{trainer.history[-1]['loss']:.4f}"
+        )
 
 
 def epoch_means(steps: list[dict[str, Any]]) -> dict[str, float]:

@@ -56,8 +56,7 @@ from quadlib.training.telemetry import (
     finite,
     followed_modules,
     gradient_norms,
-    progress,
-    refuse_infinite,
+    keep_lines,
     update_ratios,
     weights_of,
 )
@@ -127,9 +126,7 @@ class Trainer:
         self.foreign_model = foreign_model(model, dataset, settings, run)
         self.model = (model if model is not None else build_model(table, settings)).to(self.device)
         freeze(self.model, settings.freeze)
-        for name, parts in (("micro_batch", settings.micro_batch), ("nproc", settings.nproc > 1)):
-            if parts:
-                check_rows_apart(self.model, name)
+        check_rows_apart(self.model, settings)
         if settings.compile:
             self.model.compile()
         self.objective = QuadObjective(
@@ -183,8 +180,8 @@ class Trainer:
         An interrupt, or `stop()`, ends it after the step, saved as it is, and so do SIGTERM, SIGHUP
         and SIGUSR1, which then do what they would have done; a second one ends it at once.
 
-        Where settings.nproc asks for more processes, they are started and end here. All of them do
-        all of this, except that the first alone writes, validates and is watched.
+        More processes, where settings.nproc asks for them, start and end here. All do all of this,
+        but the first alone writes, validates and is watched.
         """
         settings, started = self.settings, time.perf_counter()
         self.stop_asked = False
@@ -284,8 +281,7 @@ class Trainer:
                 facts["learning_rate"] = rate
                 self._tell("on_step", self.step)
                 self.optimiser.zero_grad(set_to_none=True)
-                due = ranks.first() and self.pace.due(self.step)
-                stops, due = ranks.any_of(self.stop_asked, due)
+                stops, due = ranks.any_of(self.stop_asked, self.pace.due(self.step))
                 saves = stops or due
             clock.lap("backward_seconds")
 
@@ -294,7 +290,7 @@ class Trainer:
                 ({"epoch": self.epoch, "step": self.step, "batch": number, **facts}, values)
             )
             if saves or number % settings.log_every_steps == 0 or number == count:
-                self._log(pending, number)
+                keep_lines(self, pending, number)
             if saves:
                 save_part(self, number, clock.seconds, last_step)
             clock.lap()
@@ -338,25 +334,6 @@ class Trainer:
         for group, peak in zip(self.optimiser.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * factor
         return self.settings.learning_rate * factor
-
-    def _log(self, pending: list[tuple[dict[str, Any], dict[str, Tensor]]], number: int) -> None:
-        for facts, values in pending:
-            figures = {
-                ("loss" if name == "total" else name): float(value)
-                for name, value in values.items()
-            }
-            if not math.isfinite(figures.get("gradient_norm", 0.0)) and self.scaler.is_enabled():
-                figures.pop("gradient_norm")  # of a skipped step
-            refuse_infinite(facts, figures, self.settings)
-            if self.objective.bounded:
-                facts["progress"] = progress(figures["fused"], facts["collapse"], facts["floor"])
-            self.history.append({"kind": "step", **facts, **figures})
-        pending.clear()
-        if number % self.settings.log_every_steps == 0 and number < len(self.batches):
-            log.info(
-                f"epoch {self.epoch:3d}/{self.last_epoch}  batch "
-                f"{number:4d}/{len(self.batches)}  loss {self.history[-1]['loss']:.4f}"
-            )
 
     def _goes_on(self) -> bool:
         """Whether another epoch follows; a collapsed run begins again or stops, one refits."""

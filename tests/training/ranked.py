@@ -24,7 +24,7 @@ from quadlib.training import ranks, step
 from quadlib.training.helper import say_nothing
 from quadlib.training.helpers import _on_loopback
 from quadlib.training.restore import open_dataset
-from quadlib.training.trainer import Trainer, Watcher
+from quadlib.training.trainer import Trainer
 
 WHOLE = {"dropout": 0.0, "modality_dropout": 0.0}
 EVERY_TERM = {
@@ -35,17 +35,6 @@ EVERY_TERM = {
 # every process holds another number; and a batch of its usual kind, which no number divides.
 LONE = [0, 1, 2, 31, 61, 91, 3]
 USUAL = [4, 5, 6, 7, 8, 32, 33, 34, 62, 63, 64, 65, 92, 93, 94]
-
-
-class Stop(Watcher):
-    """Asks for the end after a step, in the process in which it looks on."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def on_step(self, trainer, step):
-        if step == self.at:
-            trainer.stop()
 
 
 @contextmanager
@@ -111,8 +100,15 @@ def gradients(trainer: Trainer, per_class: int = 30) -> torch.Tensor:
     return torch.cat(found)
 
 
-def fit(settings: TrainSettings, watcher=(), **changes) -> Trainer:
+def fit(settings: TrainSettings, watcher=(), stop_at: int = 0, **changes) -> Trainer:
+    """A run, which the last process, as it alone is asked to, ends after a step."""
     trainer = trainer_of(settings, watcher, KnnValidator(settings), **changes)
+
+    def ask(*_):
+        if trainer.step + 1 == stop_at and ranks.rank() == ranks.world_size() - 1:
+            trainer.stop()
+
+    trainer.optimiser.register_step_post_hook(ask)
     trainer.fit()
     return trainer
 
@@ -171,11 +167,11 @@ def together(settings: TrainSettings, count: int) -> dict:
             changes = WHOLE | EVERY_TERM | {"micro_batch": size}
             found[f"gradients {size}"] = gradients(trainer_of(settings, **changes))
         # stopped by two, gone on with by four, which stop too
-        stop = Stop(at=33 if count == 2 else 42)
-        trainer = fit(settings, stop, **WHOLE, **EVERY_TERM, run="stopped", epochs=10)
+        changes = WHOLE | EVERY_TERM | {"stop_at": 33 if count == 2 else 42}
+        trainer = fit(settings, **changes, run="stopped", epochs=10)
         found |= {"weights": weights(trainer), "history": trainer.history}
     if count == 2:  # with dropout, of which each process draws its own
         found["whole"] = weights(fit(settings, run="whole"))
-        fit(settings, Stop(at=7), run="broken")
+        fit(settings, stop_at=7, run="broken")
         found["broken"] = weights(fit(settings, run="broken"))
     return found

@@ -118,9 +118,12 @@ def test_layers_that_mix_rows_are_refused_unless_frozen(settings):
             self.norm = nn.BatchNorm1d(4)
             self.head = nn.Linear(4, 4)
 
-    settings = settings.model_copy(update={"micro_batch": 4})
+    settings = settings.model_copy(update={"micro_batch": 4, "nproc": 2})
     dataset, run = open_dataset(settings), Run.create(settings)
-    with pytest.warns(UserWarning), pytest.raises(SettingsError, match=r"micro_batch: .*\(norm\)"):
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(SettingsError, match=r"micro_batch, nproc: .*\(norm\)"),
+    ):
         Trainer(dataset, settings, run, model=Mixing())
     frozen = settings.model_copy(update={"freeze": ["norm"]})
     with pytest.warns(UserWarning, match="do not build this model"):
