@@ -107,7 +107,7 @@ def compare(runs: Sequence[Run], measure: str = "macro_f1") -> Compared:
         RunError: Fewer than two variants, or recordings and classes that do not fit together.
         FileError: A run was not evaluated; the message holds the command.
     """
-    variants = _variants(runs, measure)
+    variants = _variants(runs, measure) if runs else []
     if len(variants) < 2:
         raise RunError(
             "compare: two runs or more that differ in a setting other than the seed were expected; "

@@ -130,8 +130,9 @@ def test_only_recordings_of_both_count(make_run: Make) -> None:
 
 def test_what_cannot_be_compared_is_refused(make_run: Make, tmp_path: Path) -> None:
     run = make_run("one", 0.1)
-    with pytest.raises(RunError, match="two runs or more that differ"):
-        compare([run, run])
+    for too_few in ([], [run], [run, run]):
+        with pytest.raises(RunError, match="two runs or more that differ"):
+            compare(too_few)
     with pytest.raises(RunError, match="two runs or more that differ"):
         compare([run, make_run("other seed", 0.1, seed=1)])
     with pytest.raises(FileError, match="evaluate the run first"):
