@@ -217,7 +217,7 @@ def print_courses(settings: TrainSettings) -> None:
             return (rows[places].tolist() for places in order)
 
     class PerClass(Shuffled):
-        sampler = MPerClassSampler(codes, m=2, batch_size=size, length_before_new_iter=steps * size)
+        sampler = MPerClassSampler(codes, m=4, batch_size=size, length_before_new_iter=steps * size)
 
         def __iter__(self):
             return (rows[places].tolist() for places in BatchSampler(self.sampler, size, True))
