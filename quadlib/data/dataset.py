@@ -158,6 +158,18 @@ def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
             yield batch
 
 
+def by_workers(loader: DataLoader) -> Iterator[Batch]:
+    """The batches of a loader with processes, which hear of SIGTERM only once they know what to do
+    about it: before that it would end them, and the step that waits for them with an error.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        batches = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    yield from batches
+
+
 def _leave_signals(worker: int) -> None:
     """What announces the end is for the process that trains, which needs this one to end its step;
     a worker that hangs all the same ends by the alarm.
@@ -166,6 +178,7 @@ def _leave_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _as_it_is(batch: Any) -> Any:

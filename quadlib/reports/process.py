@@ -60,6 +60,7 @@ def run_child(
         folder / f"{notebook.stem}.log",
     )
     commit_path.unlink(missing_ok=True)
+    stopped_before = run.record.get("stopped")  # by an earlier start, if by any
     job = {
         "notebook": str(notebook),
         "output": str(folder / f"{notebook.stem}.ipynb"),
@@ -99,7 +100,7 @@ def run_child(
                 time.sleep(0.05)
                 _echo(reader, echo)
             timed_out = process.poll() is None and not caught
-            _stop(process, caught)
+            _stop(process, caught, lambda: run.record.get("stopped") in ("", stopped_before))
             _echo(reader, echo)
         finally:
             _kill_tree(process)
@@ -150,14 +151,18 @@ def _reason(commit: dict[str, Any] | None, kind: str, message: str) -> dict[str,
     return {**seen, "type": kind, "message": message}
 
 
-def _stop(process: subprocess.Popen[bytes], caught: list[int]) -> None:
+def _stop(
+    process: subprocess.Popen[bytes], caught: list[int], interrupts: Callable[[], bool]
+) -> None:
     """Interrupts the running cell and waits; a second signal, or the end of the grace time, leaves
-    the rest to `_kill_tree`.
+    the rest to `_kill_tree`. A training that was told too, and has saved already, is left to make
+    its page: an interrupt would meet the cells behind it.
     """
     if process.poll() is not None:
         return
     signals_seen = len(caught)
-    for kernel in psutil.Process(process.pid).children():
+    kernels = psutil.Process(process.pid).children()
+    for kernel in kernels if interrupts() else []:
         with contextlib.suppress(psutil.NoSuchProcess):
             kernel.send_signal(signal.SIGINT)
     deadline = time.monotonic() + GRACE_SECONDS

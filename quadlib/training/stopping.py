@@ -67,6 +67,8 @@ def first_signals(ask: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     finally:
+        if seen and started_by_quadlib():  # its parent may announce the same end only now
+            before[signal.SIGINT] = signal.SIG_IGN  # until the cell is over
         for number, handler in before.items():
             signal.signal(number, handler)
     for heard in seen:

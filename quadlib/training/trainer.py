@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from quadlib.config import SettingsError, TrainSettings
 from quadlib.data.batches import SplitBatches
-from quadlib.data.dataset import Batch, QuadDataset, ahead, make_loader
+from quadlib.data.dataset import Batch, QuadDataset, ahead, by_workers, make_loader
 from quadlib.model.quad import build_model, freeze
 from quadlib.runs import Run
 from quadlib.training import ranks, step
@@ -325,7 +325,7 @@ class Trainer:
             num_workers=self.settings.num_workers,
             seed=seed + self.epoch,
         )
-        return loader if self.settings.num_workers else ahead(loader)
+        return by_workers(loader) if self.settings.num_workers else ahead(loader)
 
     def _set_learning_rate(self) -> float:
         step_of_attempt = self.step - self.steps_before
