@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from quadlib.data.augment import draw_copies, generators, move, vary
 from quadlib.data.normalise import Normaliser
 from quadlib.data.store.store import MediaStore
+from quadlib.processes import ENDS
 
 GRACE_SECONDS = 30  # that a loading process lives on after SIGTERM
 
@@ -159,10 +160,10 @@ def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def by_workers(loader: DataLoader) -> Iterator[Batch]:
-    """The batches of a loader with processes, which hear of SIGTERM only once they know what to do
+    """The batches of a loader with processes, which hear of the end only once they know what to do
     about it: before that it would end them, and the step that waits for them with an error.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     try:
         batches = iter(loader)
     finally:
@@ -178,7 +179,7 @@ def _leave_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -17,26 +17,29 @@ NAME = "channels.json"  # in the store's folder
 LOOKED_AT, LOOKED_AT_BYTES = 16, 2**25  # files from which the common channels are told
 
 
+def looked_at(count: int) -> list[int]:
+    """Which of so many files are looked into: at most LOOKED_AT, evenly from first to last."""
+    return sorted({round(place * (count - 1) / (LOOKED_AT - 1)) for place in range(LOOKED_AT)})
+
+
 def common_channels(
     jobs: Sequence[Job], digests: Sequence[str], described: str, root: Path, pool: WorkerPool
 ) -> tuple[str, ...]:
-    """Names of the channels that more than half of some files have, in the order of the first, each
-    file read by a process of the pool.
+    """Names of the channels that more than half of these files have, in the order of the first,
+    each file read by a process of the pool.
 
     They are remembered in the store's folder `root`, by the digests of these files' contents and
     `described`, all else that reading depends on. What is wrong with a file that cannot be read is
     found when it is decoded.
     """
-    last = len(jobs) - 1
-    places = sorted({round(place * last / (LOOKED_AT - 1)) for place in range(LOOKED_AT) if jobs})
-    key = digest_bytes(json.dumps([described, *(digests[place] for place in places)]).encode())
+    key = digest_bytes(json.dumps([described, *digests]).encode())
     path = root / NAME
     try:
         known = read_record(path, "channels")
     except (OSError, ValueError):  # none yet, or damaged since: the files are read again
         known = {}
     if key not in known:
-        names, sure = _looked_for([jobs[place] for place in places], pool)
+        names, sure = _looked_for(jobs, pool)
         if not sure:
             return tuple(names)
         known[key] = names

@@ -17,7 +17,7 @@ from quadlib.data.decoding.job import Job
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.kinds import Kind, kind_of
 from quadlib.data.samples import SampleTable, input_shape
-from quadlib.data.store.channels import common_channels
+from quadlib.data.store.channels import common_channels, looked_at
 from quadlib.data.store.contents import Contents
 from quadlib.files import digest_bytes
 
@@ -88,10 +88,10 @@ class Order:
         if self.kind.channels is None or modality.channels:
             return modality.channels
         kind, name = self.kind, modality.kind
-        jobs = [
-            Job(name, kind.channels, (Path(paths[0]),), self.media) for paths in self.files if paths
-        ]
-        digests = [digests[0] for digests in self.digests if digests]
+        there = [row for row, paths in enumerate(self.files) if paths]
+        rows = [there[place] for place in looked_at(len(there))] if there else []
+        jobs = [Job(name, kind.channels, (Path(self.files[row][0]),), self.media) for row in rows]
+        digests = [self.digests[row][0] for row in rows]
         described = json.dumps([FORMAT, name, kind.numbers(self.settings)])
         root = self.contents.path.parent
         return common_channels(jobs, digests, described, root, self.pool)
