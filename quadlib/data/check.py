@@ -174,14 +174,15 @@ def _twice(table: SampleTable, store: MediaStore) -> Iterator[Damage]:
         if name not in table.arrays:
             for sample_id, parts in zip(ids, table.files(name), strict=True):
                 for path in parts:
-                    if path in places and places[path] != (sample_id, name):
-                        yield _same(sample_id, name, base / path, base / path, *places[path])
-                    places.setdefault(path, (sample_id, name))
+                    place = (sample_id, name)
+                    if (other := places.setdefault(path, place)) is not place and other != place:
+                        yield _same(sample_id, name, base / path, base / path, *other)
     first = {"": "", EMPTY: ""}  # what cannot be read or is empty is damage already
-    for path in places:
-        other = first.setdefault(store.digest(path), path)
-        if other and places[other] != places[path]:
-            yield _same(*places[path], base / path, base / other, *places[other])
+    digests = store.digests
+    for path, place in places.items():
+        other_path = first.setdefault(digests.get(path, ""), path)
+        if other_path and other_path != path and places[other_path] != place:
+            yield _same(*place, base / path, base / other_path, *places[other_path])
     names = [name for name in table.modalities if name in table.arrays]
     for first_name, name in combinations(names, 2):
         if np.array_equal(table.arrays[first_name], table.arrays[name]):

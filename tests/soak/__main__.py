@@ -10,6 +10,9 @@ import argparse
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ SHARES = {"training": 52, "loading process": 8, "evaluation": 10, "gallery": 6}
 SHARES |= {"page": 6, "notebook save": 8}
 STORES, BATCHES = 6, 4
 STORES_AND_BATCHES = 0.3  # of the time
+LANES = 2  # in which runs are killed at the same time
 
 
 def main(arguments: list[str]) -> int:
@@ -61,10 +65,11 @@ def _soak(asked: argparse.Namespace, folder: Path, end: float) -> int:
     fuzzed, ended = fuzz_all(folder, asked.files, asked.seed)
     print(f"files done, {end - time.monotonic():.0f} s left", flush=True)
     order = [kind for kind, share in SHARES.items() for _ in range(round(share * scale))]
-    for number, kind in enumerate(random.permutation(order)):
-        if time.monotonic() > end - STORES_AND_BATCHES * 60 * asked.minutes:
-            break
-        kills.trial(tally, number, str(kind))
+    latest = end - STORES_AND_BATCHES * 60 * asked.minutes
+    with ProcessPoolExecutor(LANES, mp_context=get_context("fork")) as lanes:
+        kinds = [str(kind) for kind in random.permutation(order)]
+        for made in lanes.map(partial(_kill, kills, latest), range(len(kinds)), kinds):
+            tally.take(made)
     store_fill(welds, folder, random, tally, round(STORES * scale))
     batch(folder, random, tally, round(BATCHES * scale))
     wrong = [*tally.wrong, *tally.torn, *read, *missed, *harmed, *apart, *judged_wrong, *ended]
@@ -78,6 +83,11 @@ def _soak(asked: argparse.Namespace, folder: Path, end: float) -> int:
         f"matrix {judged - len(judged_wrong)}/{judged}; fuzz {fuzzed}, {len(ended)} crashed or hung"
     )
     return int(bool(wrong) or opened.isdecimal() and opened != "0")
+
+
+def _kill(kills: Kills, latest: float, number: int, kind: str) -> Tally:
+    """A trial, none where it is too late for another."""
+    return kills.trial(number, kind) if time.monotonic() < latest else Tally()
 
 
 if __name__ == "__main__":

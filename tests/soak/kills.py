@@ -55,12 +55,18 @@ class Tally:
         self.torn += torn_files
         self.wrong += [] if same else [what]
 
+    def take(self, other: Tally) -> None:
+        """Adds what came of other kills."""
+        self.same, self.done = self.same + other.same, self.done + other.done
+        self.torn, self.wrong = self.torn + other.torn, self.wrong + other.wrong
+        self.most_lost_seconds = max(self.most_lost_seconds, other.most_lost_seconds)
+
 
 class Kills:
     """The undisturbed run, and the kinds of kills that are tried against it."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.random = folder, np.random.default_rng(seed)
+        self.folder, self.seed = folder, seed
         self.features = write_features(folder)
         whole = settings_in(self.features, folder / "whole")
         began = time.monotonic()
@@ -78,9 +84,10 @@ class Kills:
             "notebook save": self.notebook_save,
         }
 
-    def trial(self, tally: Tally, number: int, kind: str) -> None:
-        """One kill, or several, and what came of it."""
-        outputs = self.folder / f"{number}"
+    def trial(self, number: int, kind: str) -> Tally:
+        """One kill, or several, and what came of it; when it comes follows from the number."""
+        self.random, self.lost = np.random.default_rng([self.seed, number]), 0.0
+        tally, outputs = Tally(), self.folder / f"{number}"
         try:
             same = self.kinds[kind](outputs)
         except Exception as error:
@@ -88,8 +95,7 @@ class Kills:
         tally.most_lost_seconds = max(tally.most_lost_seconds, self.lost)
         tally.add(f"{number} {kind}", same, torn(outputs))
         shutil.rmtree(outputs, ignore_errors=True)
-
-    lost = 0.0  # seconds of work, by the last kill
+        return tally
 
     def training(self, outputs: Path) -> bool:
         """Training, once or twice in the same run."""

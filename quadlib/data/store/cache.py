@@ -60,8 +60,8 @@ def open_entry(
     """
     cut = arcs is not None and kind_of(table.modalities[name]).takes_arc
     windows: list[Arc] = list(arcs) if arcs is not None and cut else [None] * len(table)
-    base = str(table.root or "")  # joined as text: a Path each would take most of the time
-    files = [[os.path.join(base, part) for part in parts] for parts in table.files(name)]
+    base = os.path.join(table.root or "", "")  # joined as text: a Path each takes most of the time
+    files = [[base + part for part in parts] for parts in table.files(name)]
     order = Order(table, name, settings, files, windows, contents, pool)
     folder = root / (order.prefix + digest_bytes(*(key.encode() for key in order.keys))[:20])
     decoded = 0
