@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -84,31 +86,64 @@ def data_check(
 
 @data_app.command("make-table")
 def data_make_table(
-    folder: Annotated[Path, typer.Argument(help="Folder that holds the recordings.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder that holds the recordings, or a table of features."),
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="File to write; empty takes recordings.csv in the folder.")
+        Path | None,
+        typer.Option(
+            help="File to write; empty takes recordings.csv in the folder, or the table's name "
+            "with .npz."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a file that exists.")] = False,
+    label: Annotated[str, typer.Option(help="Column of the classes, in a table.")] = "",
+    sample_id: Annotated[str, typer.Option(help="Column of the rows' names, in a table.")] = "",
+    group: Annotated[str, typer.Option(help="Column of the sessions, in a table.")] = "",
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of numbers that is no feature, in a table; may be repeated."),
+    ] = None,
 ) -> None:
     """Write a recordings.csv from a folder (class folders, one folder a recording, several photos,
-    a Hugging Face metadata file), to be looked at and edited.
+    a Hugging Face metadata file), or an .npz from a table whose columns are features, to be looked
+    at and edited.
     """
     from quadlib.config import SettingsError
+    from quadlib.data.sources.make_features import draft_features
     from quadlib.data.sources.make_table import NAME, draft_table
-    from quadlib.files import write_text
-    from quadlib.runs.commands import check_command
+    from quadlib.files import write_bytes
 
-    draft = draft_table(folder)
-    path = out if out is not None else folder / NAME
+    columns = {"label": label, "sample_id": sample_id, "group": group, "leave_out": leave_out or ()}
+    of_table = source.is_file()
+    if not of_table and (given := [name for name, value in columns.items() if value]):
+        raise SettingsError(
+            f"{', '.join(given)}: names a column, and {source} is a folder; leave it out"
+        )
+    path = out if out is not None else source.with_suffix(".npz") if of_table else source / NAME
     if path.exists() and not overwrite:
         raise SettingsError(
             f"{path} exists and is kept; take another name by --out, or --overwrite"
         )
-    write_text(path, draft.to_csv())
-    for note in draft.notes:
+    if of_table:
+        features = draft_features(source, **columns)  # type: ignore[arg-type]
+        content, notes, labels = features.to_npz(), features.notes, features.arrays["y"]
+    else:
+        draft = draft_table(source)
+        content, notes = draft.to_csv().encode(), draft.notes
+        labels = draft.frame["label"].to_numpy()
+    write_bytes(path, content)
+    _say_made(path, notes, [str(name) for name in labels])
+
+
+def _say_made(path: Path, notes: Sequence[str], labels: Sequence[str]) -> None:
+    from quadlib.runs.commands import check_command
+
+    for note in notes:
         say(f"note: {note}")
-    counts = draft.frame["label"].replace("", "(no label)").value_counts().head(12)
-    classes = ", ".join(f"{label} {count}" for label, count in counts.items())
-    say(f"{path}: {len(draft.frame)} recordings, {classes}")
+    counts = Counter(label or "(no label)" for label in labels).most_common(12)
+    classes = ", ".join(f"{label} {count}" for label, count in counts)
+    say(f"{path}: {len(labels)} recordings, {classes}")
     check = check_command({"source": "table", "path": str(path.absolute())})
     say(f"Look at it, then: {check}")

@@ -41,7 +41,9 @@ class Examination:
     def report(self) -> str:
         """Every problem with its remedy."""
         lines = [f"  {problem}" for problem in self.problems]
-        return "\n".join([*lines, report(self.damage)] if self.damage else lines)
+        maskable = len(self.table.modalities) > 1
+        damage = [report(self.damage, maskable=maskable)] if self.damage else []
+        return "\n".join([*lines, *damage])
 
     def raise_problems(self) -> None:
         """Raises one TableError that holds them all; does nothing when there are none."""

@@ -12,6 +12,7 @@ import numpy as np
 from quadlib.data.kinds import kind_of
 from quadlib.data.samples import SPLITS, SampleTable, some
 from quadlib.data.store.store import MediaStore, clock_lines
+from quadlib.data.suspects import suspects
 
 MOST_NAMES = 12
 
@@ -54,6 +55,9 @@ def understood(table: SampleTable, store: MediaStore | None = None) -> list[Entr
     for place, name in enumerate(table.modalities):
         entries += _modality(table, name, place, store)
     entries += [Entry("note", "", note) for note in table.notes]
+    features = {} if store is None else {name: store.arrays[name] for name in table.arrays}
+    read = table if store is None else store.table
+    entries += [Entry("note", "", note) for note in suspects(read, features)]
     frame = table.frame
     sizes = frame["group"].value_counts()
     span = f"{len(sizes)}, of {sizes.min()} to {sizes.max()} recordings" if len(sizes) else "none"

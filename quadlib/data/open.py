@@ -14,7 +14,7 @@ import numpy as np
 from quadlib.config import BatchesSettings, SettingsError, TrainSettings, read_fold
 from quadlib.data.folds import assign_fold
 from quadlib.data.kinds import kind_of
-from quadlib.data.samples import SampleTable, TableError, raise_problems, some
+from quadlib.data.samples import SPLITS, SampleTable, TableError, raise_problems, some
 from quadlib.data.splits import assign_splits
 from quadlib.registry import SOURCES, RegistryError
 
@@ -116,6 +116,7 @@ def read_table(settings: TrainSettings | BatchesSettings) -> tuple[SampleTable, 
     table = with_roles(table, settings.normal_class, settings.confounds)
     table = with_classes(table, settings.classes, settings.leave_out)
     if settings.fold or settings.split == "grouped" or (table.frame["split"] == "").all():
+        table = _without_own_split(table, settings)
         try:
             return divided(table, settings), []
         except TableError as error:
@@ -128,6 +129,19 @@ def read_table(settings: TrainSettings | BatchesSettings) -> tuple[SampleTable, 
             'take split="grouped" to make a new one'
         )
     return table, []
+
+
+def _without_own_split(
+    table: SampleTable, settings: TrainSettings | BatchesSettings
+) -> SampleTable:
+    """The table with a note where it brings a split that the settings replace."""
+    if (table.frame["split"] == "").all():
+        return table
+    counts = table.frame["split"].value_counts()
+    was = ", ".join(f"{name} {counts[name]}" for name in SPLITS if name in counts)
+    asked = f'fold="{settings.fold}"' if settings.fold else 'split="grouped"'
+    note = f"the table's own split ({was}) is not used: {asked} divides it anew"
+    return replace(table, notes=[*table.notes, note])
 
 
 def divided(table: SampleTable, settings: TrainSettings | BatchesSettings) -> SampleTable:

@@ -11,6 +11,8 @@ from quadlib.config import TrainSettings
 from quadlib.data.samples import SPLITS, SampleTable, TableError, some
 from quadlib.data.splits import assign_splits
 
+FEW_SESSIONS = 12  # to divide in three
+
 
 def check_trainable(table: SampleTable, settings: TrainSettings) -> list[str]:
     """Why this table's splits cannot train a contrastive model: one line a problem, with its
@@ -37,6 +39,11 @@ class _Advice:
 
     def __init__(self, table: SampleTable, settings: TrainSettings) -> None:
         self.table, self.settings = table, settings
+
+    @property
+    def divided(self) -> bool:
+        """Whether the split was made here, and is not the table's own."""
+        return bool(self.settings.split == "grouped" or self.settings.fold)
 
     def anew(self) -> str:
         """A split by session, where it is not set already and every class would be in train."""
@@ -133,7 +140,15 @@ def _val(table: SampleTable, advice: _Advice) -> Iterator[str]:
         yield (
             "val holds no recording, and the best model is chosen on it "
             f"({sessions} session{'s' * (sessions != 1)} in all); "
-            + advice.join(advice.anew(), "record more sessions, or name finer ones by group")
+            + advice.join(
+                "write val as the split of some sessions of train"
+                if len(table.rows("train")) and not advice.divided
+                else "",
+                advice.anew(),
+                ""
+                if sessions > FEW_SESSIONS
+                else "record more sessions, or name finer ones by group",
+            )
         )
 
 

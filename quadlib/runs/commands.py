@@ -50,6 +50,13 @@ def table_command(folder: Path) -> str:
     return f"quadlib data make-table {shlex.quote(str(folder.absolute()))}"
 
 
+def features_command(table: Path) -> str:
+    """The command that writes a table's columns of numbers as arrays; without a column called
+    label, it names those that may be.
+    """
+    return f"quadlib data make-table {_place(table)}"
+
+
 def doctor_command(run: Run) -> str:
     """The command that examines a run."""
     return f"quadlib doctor {_place(run.folder)}"

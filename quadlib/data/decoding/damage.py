@@ -97,9 +97,9 @@ def _written_otherwise(path: Path) -> Path | None:
     )
 
 
-def report(damage: Sequence[Damage], most: int = 50) -> str:
+def report(damage: Sequence[Damage], most: int = 50, *, maskable: bool = True) -> str:
     """All damage as text, grouped by modality and cause, each group with its remedy once and at
-    most `most` files; then the way out.
+    most `most` files; then, where recordings are `maskable`, having other modalities, the way out.
     """
     groups: dict[tuple[str, str, str], list[Damage]] = {}
     for item in damage:
@@ -117,7 +117,7 @@ def report(damage: Sequence[Damage], most: int = 50) -> str:
         lines += [f"    {place}" for place in where[:most]]
         if len(items) > most:
             lines.append(f"    and {len(items) - most} more")
-    if any(item.modality for item in damage):
+    if maskable and any(item.modality for item in damage):
         lines.append(
             'Fix these, or set on_damage="drop_modality" to go on without them, masked and counted.'
         )

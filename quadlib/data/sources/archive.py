@@ -21,6 +21,7 @@ from quadlib.data.samples import (
     table_problems,
 )
 from quadlib.data.sources.columns import (
+    alone,
     one_text_a_number,
     split_names,
     without_missing_words,
@@ -29,6 +30,7 @@ from quadlib.data.sources.text import twins
 from quadlib.registry import KINDS
 
 CLEARLY_LONGER = 4.0  # how much longer an axis is that counts as steps
+FEWEST_PIXELS = 8  # of a side of bytes that look like pictures
 TEXTS = {
     "y": ("label", "labels", "target", "targets", "class", "classes"),
     "group": ("groups",),
@@ -38,7 +40,10 @@ TEXTS = {
 
 
 def read_archive(
-    file: Path, information: Sequence[str] = (), modalities: Sequence[str] = ()
+    file: Path,
+    information: Sequence[str] = (),
+    modalities: Sequence[str] = (),
+    group: Sequence[str] = (),
 ) -> SampleTable:
     """The recordings of an .npz: `y` (n,) labels, optional `group`, `split`, `sample_id`; of the
     other arrays those of numbers (n, d) and more axes are modalities, and (n,) information.
@@ -52,6 +57,7 @@ def read_archive(
         file: the .npz.
         information: arrays that are no modality, whatever their shape.
         modalities: arrays that are one, the others being information; none takes all that fit.
+        group: arrays that name the session, where it is not the array group.
 
     Raises:
         TableError: all problems of its arrays.
@@ -63,7 +69,7 @@ def read_archive(
         if name not in arrays and len(near) == 1:
             arrays[name] = arrays.pop(near[0])
             notes.append(f"array {near[0]} is read as {name}")
-    if "y" not in arrays:
+    if "y" not in arrays and not any(problem.startswith("y ") for problem in problems):
         problems.append(f"no array y with the labels; found {', '.join(arrays) or 'none'}")
     problems += [
         f"{setting}: no array {name!r}; the file has {', '.join(arrays)}"
@@ -81,6 +87,7 @@ def read_archive(
         if values.shape != (count,):
             problems.append(
                 f"{name} has shape {values.shape}, ({count},) was expected: one value a recording"
+                + (f"; save {name}.argmax(1), the place of each row's 1" * _is_one_hot(values))
             )
         else:
             columns[name], problem = plain_text(values)
@@ -104,8 +111,11 @@ def read_archive(
         else:
             read[name] = array
             notes += unusual_values(name, array)
-    if kept:
-        notes.append(f"arrays kept as information: {', '.join(kept)}")
+    if kept.keys() - set(group):
+        shown = ", ".join(name for name in kept if name not in group)
+        notes.append(f"arrays kept as information: {shown}")
+    if "group" not in columns and not group:
+        notes.append(f"no array group: {alone(pd.DataFrame(kept))}")
     if not read and not problems:
         problems.append(
             f"no modality beside {', '.join([*columns, *kept])}; save arrays (n, ...) under the "
@@ -147,6 +157,11 @@ def _modality(name: str, array: np.ndarray, count: int) -> tuple[np.ndarray, str
             "in the same order",
             notes,
         )
+    if array.dtype == np.uint8 and array.ndim == 3 and min(array.shape[1:]) >= FEWEST_PIXELS:
+        notes.append(
+            f"{name}: its bytes {array.shape[1:]} are read as series of {array.shape[1]} channels; "
+            f"where they are grey pictures, save numpy.repeat({name}[:, None, None], 3, axis=2)"
+        )
     if array.dtype == np.uint8 == np.dtype(KINDS[kind].dtype):
         return array, "", notes
     with np.errstate(over="ignore"):
@@ -159,7 +174,7 @@ def _frame(
     """The table's own columns as text, its problems, and notes."""
     stem, width = file.stem, len(str(count))
     ids = columns.get("sample_id", [f"{stem}-{row:0{width}d}" for row in range(count)])
-    notes = [] if "group" in columns else ["no array group: every recording is its own session"]
+    notes: list[str] = []
     frame = pd.DataFrame(
         {
             "sample_id": ids,
@@ -218,7 +233,8 @@ def unusual_values(name: str, array: np.ndarray) -> list[str]:
     return (
         [
             f"{name}: {len(rows)} of {len(array)} rows hold values that are not finite numbers: "
-            f"{some(rows + 1)}" + (f"; {empty} of NaN alone are missing" if empty else "")
+            f"{some([f'{name}[{row}]' for row in rows])}"
+            + (f"; {empty} of NaN alone are missing" if empty else "")
         ]
         if len(rows)
         else []
@@ -237,6 +253,13 @@ def _load(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         return read_npz(file)
     except DamageError as error:
         raise TableError(str(error)) from error
+
+
+def _is_one_hot(values: np.ndarray) -> bool:
+    """Whether every row is 0 but for one 1."""
+    if values.ndim != 2 or values.dtype.kind not in "fiub":
+        return False
+    return bool(np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all())
 
 
 def _known_shapes() -> str:

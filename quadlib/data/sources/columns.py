@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from quadlib.data.logs.cells import MISSING
+from quadlib.data.samples import some
 
 STANDARD = ("sample_id", "label", "group", "split")
 OTHER_NAMES = {
@@ -16,15 +17,13 @@ OTHER_NAMES = {
     "group": ("groups",),
     "split": ("splits", "subset", "partition"),
 }
-SESSIONS = (
-    "session",
-    "session_id",
-    "subject",
-    "subject_id",
-    "patient",
-    "patient_id",
-    "day",
-    "batch",
+# What a session is called, alone or in a longer name: patient_id, Charge Nr., src_file.
+SESSIONS = frozenset(
+    (
+        *("session", "subject", "patient", "participant", "person", "speaker", "user", "animal"),
+        *("day", "date", "batch", "lot", "series", "run", "trial", "site", "experiment", "source"),
+        *("src", "proband", "charge", "serie", "sitzung", "versuch", "tag", "datum"),
+    )
 )
 SPLIT_NAMES = {
     "train": ("train", "training", "learn"),
@@ -34,6 +33,8 @@ SPLIT_NAMES = {
 UNSEEN = (
     " \t\r\n\f\v\u00a0\u202f\u2007\u200b\u200c\u200d\u2060\ufeff"  # blanks, and marks of no width
 )
+FRACTION = r"[+-]?\d*[.,]\d+(?:[eE][+-]?\d+)?"
+MOST_CLASSES = 50  # of a column that may hold them
 WHOLE = r"[+-]?\d+(?:\.0+)?"
 
 
@@ -62,9 +63,66 @@ def rename_standard(names: Sequence[str]) -> tuple[dict[str, str], list[str], li
     return renamed, problems, notes
 
 
-def session_columns(names: Sequence[str]) -> list[str]:
-    """Columns that are called like a session, where a table has no group."""
-    return [name for name in names if canonical(name) in SESSIONS]
+def missing_columns(frame: pd.DataFrame, written: Mapping[str, str]) -> list[str]:
+    """A problem for each of sample_id and label that a table lacks, with the columns that may be
+    it; `written`: the names that were changed, as they stand in the file.
+    """
+    found = [written.get(name, name) for name in frame.columns]
+    else_do = {
+        "sample_id": "number the rows in a column of that name",
+        "label": "the class of every row is needed",
+    }
+    problems = []
+    for name in [name for name in else_do if name not in frame.columns]:
+        near = may_be(frame, name)
+        way = f"{else_do[name]}; found {some(found, 20)}"
+        if near:
+            way = f"rename the one that holds it (perhaps {' or '.join(near)})"
+        problems.append(f"no column {name}; {way}")
+    return problems
+
+
+def may_be(frame: pd.DataFrame, wanted: str) -> list[str]:
+    """Up to three columns whose values could be names of the rows, for "sample_id", or of classes,
+    for "label".
+    """
+    most = min(MOST_CLASSES, len(frame) / 2)
+    counts = {
+        name: frame[name].nunique()
+        for name in frame.columns
+        if name not in STANDARD and _are_names(frame[name])
+    }
+    near = [
+        str(name)
+        for name, count in counts.items()
+        if (count == len(frame) if wanted == "sample_id" else 1 < count <= most)
+    ]
+    return near[:3]
+
+
+def _are_names(values: pd.Series) -> bool:
+    """Whether a column holds texts or whole numbers, as names of rows and of classes are."""
+    if not pd.api.types.is_string_dtype(values):
+        return pd.api.types.is_integer_dtype(values)
+    return not bool(values.str.fullmatch(FRACTION).any())
+
+
+def session_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns that are called like a session and have values that several rows share."""
+    return [
+        str(name)
+        for name in frame.columns
+        if SESSIONS.intersection(canonical(str(name)).split("_"))
+        and _are_names(frame[name])
+        and 1 < frame[name].nunique() < len(frame)
+    ]
+
+
+def alone(frame: pd.DataFrame) -> str:
+    """What a table without sessions means, and which of its columns may name them."""
+    near = session_columns(frame)
+    means = "every recording counts as a session of its own"
+    return means + (f'; if {near[0]} is the session, set group="{near[0]}"' if near else "")
 
 
 def blanks_around(name: str, values: pd.Series) -> list[str]:

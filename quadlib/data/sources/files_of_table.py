@@ -20,6 +20,7 @@ from quadlib.data.sources.archive import unusual_values
 from quadlib.data.sources.columns import STANDARD, without_missing_words
 from quadlib.data.sources.paths import Root
 from quadlib.registry import KINDS
+from quadlib.runs.commands import features_command
 
 ENDING = re.compile(r"\.[a-z0-9]{1,8}")
 FEW_FILES = 8  # of a folder in a table: below it each is looked at alone
@@ -31,10 +32,10 @@ AGAIN = "write it again with numpy.save"
 
 
 def path_columns(
-    frame: pd.DataFrame, information: Sequence[str]
+    frame: pd.DataFrame, information: Sequence[str], path: Path
 ) -> tuple[dict[str, str], list[str], list[str]]:
     """Kind of every modality by the endings of its files; problems; and notes on the columns that
-    are none.
+    are none; `path`: of the table.
     """
     kinds: dict[str, str] = {}
     problems, notes, others = [], [], []
@@ -73,7 +74,7 @@ def path_columns(
                 f"row {row + 1}, {name}: {frame[name][row]!r} is no {usual} file like the others "
                 f"of its column ({usual_ending}); correct it, or leave it empty where missing"
             )
-        several = frame["sample_id"][frame[name].str.contains("|", regex=False)]
+        several = frame.get("sample_id", frame[name])[frame[name].str.contains("|", regex=False)]
         if len(several) and not KINDS[usual].several_files:
             problems.append(
                 f"{name}: {some(several)} name several files, which only photos may; name one "
@@ -82,10 +83,12 @@ def path_columns(
     if others:
         notes.append(f"columns kept as information: {', '.join(others)}")
     if not kinds:
+        doubts = "".join(f"; {note}" for note in notes if "looks like paths" in note)
+        known = f" ({', '.join(by_ending)})" if doubts else ""
         problems.append(
-            "no modality: no column holds paths of files of a known kind "
-            f"({', '.join(by_ending)}); add one column a modality, or save features as .npz arrays"
-            + "".join(f"; {note}" for note in notes if "looks like paths" in note)
+            f"no modality: no column holds paths of files of a known kind{known}; add one column a "
+            "modality, or, where the columns are features, write them as arrays: "
+            f"{features_command(path)}{doubts}"
         )
     return kinds, problems, notes
 

@@ -23,10 +23,11 @@ from quadlib.data.samples import (
 from quadlib.data.sources.archive import plain_text, read_archive
 from quadlib.data.sources.columns import (
     STANDARD,
+    alone,
     blanks_around,
+    missing_columns,
     one_text_a_number,
     rename_standard,
-    session_columns,
     split_names,
     without_missing_words,
 )
@@ -40,7 +41,10 @@ from quadlib.runs.commands import table_command
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 FRAME_ENDINGS = (".parquet", ".feather")
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
-SAVE_AS = "save it as .csv (CSV), .tsv, .parquet, .feather or .npz"
+SAVE_AS = (
+    "save it as .csv (CSV), .tsv, .parquet or .feather, or arrays by numpy.savez(name, y=labels, "
+    "features=values)"
+)
 
 
 def read(
@@ -76,17 +80,13 @@ def read(
     """
     file = _existing(path)
     if file.suffix.lower() == ".npz":
-        return read_archive(file, information, modalities)
+        return read_archive(file, information, modalities, group)
     frame, problems, notes = _read_frame(file)
     renamed, more, named = rename_standard(list(frame.columns))
     frame = frame.rename(columns=renamed)
     problems, notes = problems + more, notes + named
-    missing = [name for name in ("sample_id", "label") if name not in frame.columns]
-    raise_problems(
-        str(file),
-        problems
-        + [f"no column {name}; found {', '.join(map(repr, frame.columns))}" for name in missing],
-    )
+    if missing := missing_columns(frame, {new: old for old, new in renamed.items()}):
+        raise_problems(str(file), problems + missing + path_columns(frame, information, file)[1])
     frame, more, named = _plain_values(frame, group)
     problems, notes = problems + more, notes + named
     problems += [
@@ -96,7 +96,7 @@ def read(
     ]
     root = Root.of(file.parent, data_root)
     problems += expand_several(frame, information, root)
-    kinds, more, named = path_columns(frame, information)
+    kinds, more, named = path_columns(frame, information, file)
     problems, notes = problems + more, notes + named
     for name in kinds:
         frame[name], more = relative_paths(frame[name], frame["sample_id"], name, root)
@@ -170,11 +170,7 @@ def _plain_values(
         elif name == "group":
             columns[name] = columns["sample_id"]
             if not group:
-                near = session_columns(list(frame.columns))
-                notes.append(
-                    "no column group: every recording counts as a session of its own"
-                    + (f'; if {near[0]} is the session, set group="{near[0]}"' if near else "")
-                )
+                notes.append(f"no column group: {alone(frame)}")
     frame = frame.assign(**columns)
     for name in ("label", "group"):
         values, named = one_text_a_number(frame[name])

@@ -21,6 +21,7 @@ from quadlib.data.samples import raise_problems, some
 
 LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|$)")
 FORMULA = r'="([^"]*)"'  # by which a spreadsheet keeps a number as text
+DECIMAL = r"[+-]?\d*[.,]?\d+(?:[eE][+-]?\d+)?"
 PIECE = 1_000_000  # characters that are looked at together
 LOOKED_AT = 50  # lines from which the separator is told
 # Letters of other alphabets that are printed as a Latin one: Cyrillic, then Greek.
@@ -59,6 +60,14 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
     notes = [] if separator == "," else [f"separator: {NAMES.get(separator, separator)}"]
     notes += [] if encoding == "utf-8" else [f"encoding: {encoding}"]
     names, frame, odd = _plain(text, separator) or _parse(path, text, separator, above)
+    if _are_values(names):
+        raise_problems(
+            str(path),
+            [
+                f"its first line looks like values and not like names ({some(names)}); write a "
+                "line with the names of the columns above it"
+            ],
+        )
     problems = [
         f"column {name!r} stands {names.count(name)} times (twice or more); rename or remove one"
         for name in dict.fromkeys(names)
@@ -81,6 +90,15 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
     frame = frame.drop(columns=nameless)
     frame.columns = pd.Index([name for name in names if name])
     return frame, notes
+
+
+def _are_values(names: list[str]) -> bool:
+    """Whether the first line holds readings: mostly numbers, and not each of them a whole one of
+    its own, as where columns are numbered.
+    """
+    numbers = [name for name in names if re.fullmatch(DECIMAL, name)]
+    whole = {name for name in numbers if name.isdecimal()}
+    return len(numbers) > len(names) / 2 and len(whole) < len(numbers)
 
 
 def _looked_for(text: str) -> str:

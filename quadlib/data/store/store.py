@@ -262,7 +262,12 @@ def rows_of_array(table: SampleTable, name: str) -> tuple[np.ndarray, list[Damag
                 name,
                 "",
                 what,
-                "correct the array, or mark the row as missing",
+                "correct the array, or "
+                + (
+                    "fill the row with NaN, and it counts as missing"
+                    if len(table.modalities) > 1
+                    else "save it without these rows"
+                ),
             )
         )
     return array, damage

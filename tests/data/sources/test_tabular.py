@@ -282,7 +282,7 @@ def test_an_archive_of_arrays(tmp_path):
     assert table.arrays["film"].dtype == np.uint8 and table.arrays["wave"].dtype == np.float32
     assert table.frame["group"].tolist() == list("001122") and table.rows("test").tolist() == [5]
     assert table.frame["sample_id"].tolist() == [f"t-{row}" for row in range(6)]
-    assert table.notes == ["vec: 1 of 6 rows hold values that are not finite numbers: 3"]
+    assert table.notes == ["vec: 1 of 6 rows hold values that are not finite numbers: vec[2]"]
 
 
 def test_all_problems_of_an_archive_at_once(tmp_path):

@@ -60,6 +60,21 @@ def test_zeros_in_decoded_arrays_of_a_dataset(make_table, examined):
     assert root.code == "QL-D01" and root.scope == "video" and "30 of 400" in root.title
 
 
+def test_a_label_among_the_features(make_table, examined, roots):
+    def edit(frame, arrays):
+        codes = pd.factorize(frame["label"])[0]
+        arrays["sensor"][:, 2] = 3.0 * codes + 1
+
+    root = examined(table=make_table(edit=edit)).roots[0]
+    assert root.code == "QL-D22" and "column 2 of the features" in root.title
+
+    def show(frame, arrays):  # the class, with the spread of what is measured
+        codes = pd.factorize(frame["label"])[0]
+        arrays["sensor"][:, 2] = codes + np.random.default_rng(0).normal(0, 1e-3, len(codes))
+
+    assert roots(table=make_table(edit=show)) == []
+
+
 @pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "lost+found", "Thumbs.db"])
 def test_junk_class(make_table, examined, name):
     def edit(frame, arrays):

@@ -1,0 +1,105 @@
+"""What in a table of features is no measurement, or is counted twice: notes, since none of it is
+certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+
+import numpy as np
+
+from quadlib.data.samples import SPLITS, SampleTable, some
+
+FEWEST_ROWS, FEWEST_OF_A_CLASS = 20, 3  # below, a coincidence is likely
+MINORITY = 0.5  # share of the columns up to which they stand among features
+NAMES_THE_CLASS = 0.95  # share of recordings; what a classifier gives need not be right
+FEWEST_OUTPUTS = 3  # of two columns one is larger, and tells two classes apart, too easily
+TELLING_VALUES = 4  # of a recording: fewer numbers coincide by nature
+NO_CLASS = frozenset(["-1", "unknown", "unlabeled", "unlabelled", "undefined", "not labeled"])
+
+
+def suspects(table: SampleTable, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Notes on features that are the label or a row's number, on arrays that a classifier may have
+    given, on recordings of two splits that are equal, and on a class that may mean none.
+
+    Args:
+        table: with its splits.
+        arrays: name -> (n, ...) of the modalities that came as arrays, in the table's order.
+    """
+    for name in [name for name in table.class_names if name.casefold() in NO_CLASS]:
+        count = int((table.frame["label"] == name).sum())
+        yield (
+            f"label {name!r} of {count} recordings is trained on as a class like the others; where "
+            f'it means that nobody labelled them, set leave_out="{name}"'
+        )
+    for name in table.modalities:
+        if name in arrays and arrays[name].ndim == 2:
+            rows = np.flatnonzero(table.present[:, list(table.modalities).index(name)])
+            yield from _columns(name, arrays[name][rows], table.codes[rows])
+    if table.modalities and all(name in arrays for name in table.modalities):
+        yield from _copies(table, arrays)
+
+
+def _columns(name: str, values: np.ndarray, codes: np.ndarray) -> Iterator[str]:
+    """Of a modality's features (n, d) and the classes (n,) of their rows."""
+    classes, codes, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    if len(values) < FEWEST_ROWS or len(classes) < 2 or counts.min() < FEWEST_OF_A_CLASS:
+        return
+    low = np.stack([values[codes == code].min(axis=0) for code in range(len(classes))])
+    high = np.stack([values[codes == code].max(axis=0) for code in range(len(classes))])
+    columns = np.flatnonzero((low == high).all(axis=0) & (np.ptp(low, axis=0) > 0))
+    told = len(np.unique(low[:, columns], axis=0)) == len(classes)
+    if len(columns) and len(columns) <= MINORITY * values.shape[1] and told:
+        yield (
+            f"{name}: {_columns_named(columns)} one value in each class and is the label itself, "
+            "so scores say nothing; take it out of the features"
+        )
+    numbers = np.flatnonzero((values == np.floor(values)).all(axis=0))
+    counted = numbers[[_counts(values[:, column]) for column in numbers]]
+    if len(counted):
+        yield (
+            f"{name}: {_columns_named(counted)} another whole number in each recording, one after "
+            "the other, and is their number in a list; take it out of the features"
+        )
+    if values.shape[1] == len(classes) >= FEWEST_OUTPUTS:
+        largest = np.zeros((len(classes), len(classes)), dtype=np.int64)
+        np.add.at(largest, (codes, values.argmax(axis=1)), 1)
+        apart = len(set(largest.argmax(axis=1))) == len(classes)
+        if apart and (share := largest.max(axis=1).sum() / len(values)) >= NAMES_THE_CLASS:
+            yield (
+                f"{name}: its largest number names the class of {share:.0%} of the recordings, as "
+                f'what a classifier gives does; where it is that, set information="{name}"'
+            )
+
+
+def _counts(values: np.ndarray) -> bool:
+    """Whether these are whole numbers without a gap, each once."""
+    return bool(np.ptp(values) == len(values) - 1) and len(np.unique(values)) == len(values)
+
+
+def _columns_named(columns: np.ndarray) -> str:
+    if len(columns) == 1:
+        return f"column {columns[0]} (the first is 0) has"
+    return f"each of columns {some(columns)} (the first is 0) has"
+
+
+def _copies(table: SampleTable, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Recordings of which another split has an equal one."""
+    flat = [np.ascontiguousarray(arrays[name]).reshape(len(table), -1) for name in table.modalities]
+    if sum(part.shape[1] for part in flat) < TELLING_VALUES:
+        return
+    contents = np.array(
+        [hash(b"".join(part[row].tobytes() for part in flat)) for row in range(len(table))]
+    )
+    ids = table.frame["sample_id"].to_numpy()
+    for first, second in combinations(SPLITS, 2):
+        ours, theirs = table.rows(first), table.rows(second)
+        copied = theirs[np.isin(contents[theirs], contents[ours])]
+        if len(copied):
+            twin = ours[np.flatnonzero(contents[ours] == contents[copied[0]])[0]]
+            yield (
+                f"{len(copied)} of {len(theirs)} recordings of {second} hold the same values as "
+                f"one of {first} ({ids[copied[0]]} as {ids[twin]}), so what is learned by heart "
+                "counts as known; take one of each pair out"
+            )
