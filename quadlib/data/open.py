@@ -147,16 +147,16 @@ def _without_own_split(
 def divided(table: SampleTable, settings: TrainSettings | BatchesSettings) -> SampleTable:
     """The table in the fold, or else the split, that the settings ask for. Raises TableError."""
     first, second, third = settings.fractions
-    choice = settings.single_session
+    choice, seed = settings.single_session, settings.division_seed
     if settings.fold:
         return assign_fold(
             table,
             *read_fold(settings.fold),
             val_share=second / (first + second),
             single_session=choice,
-            seed=settings.seed,
+            seed=seed,
         )
-    return assign_splits(table, (first, second, third), single_session=choice, seed=settings.seed)
+    return assign_splits(table, (first, second, third), single_session=choice, seed=seed)
 
 
 def grouped_by(table: SampleTable, columns: Sequence[str]) -> SampleTable:

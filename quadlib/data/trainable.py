@@ -51,7 +51,9 @@ class _Advice:
             return ""
         try:
             divided = assign_splits(
-                self.table, single_session=self.settings.single_session, seed=self.settings.seed
+                self.table,
+                single_session=self.settings.single_session,
+                seed=self.settings.division_seed,
             )
         except TableError:
             return ""

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,9 @@ def _executed(job: Job) -> Ended:
                 return _lost(run, starts)
             run.update(started_by={"command": job.command, "starts": starts + 1})
             ended = _started(job, Conditions(**_limits(job), stopped_by=stopped_by), starts + 1)
-            if ended.status != "killed" or stopped_by or starts + 1 == allowed:
+            if ended.status == "killed" and stopped_by:  # before it had anything to save
+                return replace(ended, status="stopped")
+            if ended.status != "killed" or starts + 1 == allowed:
                 return ended
     finally:
         _stopped_by.pop(job.folder, None)

@@ -14,18 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from quadlib.config import (
-    DataSettings,
     RunSettings,
     SettingsError,
     TrainSettings,
     read_settings,
 )
 from quadlib.config.sweep import LimitSettings, RangeSettings, SweepSettings
-from quadlib.data.open import open_table
-from quadlib.data.samples import TableError
 from quadlib.reports.crossval import MAY_CHANGE
 from quadlib.reports.execute import check_parameters, find_notebook, settings_model
 from quadlib.runs import RunError
+from quadlib.sweep.recordings import unreadable
 
 MOST_POINTS = 10_000
 # What a sweep sets itself.
@@ -35,6 +33,7 @@ OWN = {
     "resume": "a run goes on where it stopped",
 }
 TRIALS = "trials"
+SEEDS_OF_DATA = ("data_seed", "split_seed")  # which do not follow `seed` in a grid
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def read_plan(path: str | Path, outputs: str = "") -> Plan:
     """Reads a sweep's file, and checks every setting of every point.
 
     A grid over `seed` varies training alone: recordings that a source makes or divides are those of
-    the smallest seed, unless `data_seed` is given.
+    the smallest seed, unless `data_seed` or `split_seed` is given.
 
     Args:
         path: TOML file with the tables of SweepSettings.
@@ -98,18 +97,20 @@ def read_plan(path: str | Path, outputs: str = "") -> Plan:
     elif file.grid:
         points = _product(file.grid, problems)
         seeds = [point["seed"] for point in points if isinstance(point.get("seed"), int)]
-        if seeds and "data_seed" not in {*fixed, *file.grid}:
-            fixed["data_seed"] = min(seeds)
+        for name in SEEDS_OF_DATA if seeds else ():
+            if name not in {*fixed, *file.grid}:
+                fixed[name] = min(seeds)
     else:
         problems.append(
             "grid: it is missing; write a table of lists, such as [grid] and seed = [0, 1], or "
             "[search] with a range for each setting"
         )
     plan = Plan(notebook, fixed, points, limits, ranges, trials, outputs)
-    known = not any(problem.startswith("notebook:") for problem in problems)
-    problems += [*_wrong(plan)] if known else []
-    problems += [] if problems else [*_repeated(plan)]
-    problems += [] if problems else [*_unreadable(plan)]
+    wrong = [*_wrong(plan)]
+    problems += wrong or [*_repeated(plan)]
+    asked = {label(point): {**fixed, **point, "outputs": outputs} for point in points}
+    if not problems or all("source" in values for values in asked.values()):
+        problems += unreadable(asked)  # else the default, which is simulated, may not be meant
     if problems:
         count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "\n".join(f"  {problem}" for problem in problems)
@@ -142,7 +143,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be read ({error}); give a TOML file") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(
-            f"{path} is not TOML: {error}; write one setting a line, such as seed = [0, 1]"
+            f"{path} is not TOML: {error}; write one setting a line, text in quotes, such as "
+            'source = "mfeat" and seed = [0, 1]'
         ) from None
 
 
@@ -157,17 +159,18 @@ def _model(model: Any, values: Mapping[str, Any], problems: list[str], prefix: s
 
 
 def _notebook(name: str, problems: list[str]) -> Path:
+    """The notebook of that name; where it is wrong, the one by which settings are checked."""
     try:
         notebook = find_notebook(name)
-        if settings_model(notebook) is not TrainSettings:
-            problems.append(
-                f"notebook: {name!r} does not train; take 02_train, or a copy whose name starts so"
-            )
-        return notebook
+        if settings_model(notebook) is TrainSettings:
+            return notebook
+        problems.append(
+            f"notebook: {name!r} does not train; take 02_train, or a copy whose name starts so"
+        )
     except RunError as error:
         text = str(error)
         problems.append(text if text.startswith("notebook:") else f"notebook: {text}")
-        return Path(name)
+    return find_notebook("02_train")
 
 
 def _misplaced(file: SweepSettings) -> Iterable[str]:
@@ -264,21 +267,3 @@ def _repeated(plan: Plan) -> Iterable[str]:
                 "into [fixed]"
             )
         first.setdefault(key, label(point))
-
-
-def _unreadable(plan: Plan) -> Iterable[str]:
-    """What stands against the recordings of any point; points that read the same are asked once."""
-    asked = set()
-    for point in plan.points:
-        settings = plan.settings(point)
-        read = {
-            name: getattr(settings, name) for name in DataSettings.model_fields if name != "seed"
-        }
-        key = json.dumps(read, sort_keys=True)
-        if key in asked:
-            continue
-        asked.add(key)
-        try:
-            open_table(settings)
-        except (SettingsError, TableError) as error:
-            yield f"{label(point) or 'every point'}: {error}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +166,7 @@ def table_lines(rows: Sequence[Row]) -> list[str]:
     cells = table_cells(rows)
     for line in cells:
         del line[1]
-        line[-1] = " ".join(line[-1].split())[:CAUSE_WIDTH]
+        line[-1] = textwrap.shorten(line[-1], CAUSE_WIDTH, placeholder=" …")
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -102,7 +102,7 @@ def test_a_signal_stops_what_runs_and_starts_nothing_more(
     workers = Workers(1, say=print)
     (ended,) = workers.each(jobs)
     sender.join()
-    assert (ended.run.name, ended.status, ended.exit_code) == ("first", "killed", 143)
+    assert (ended.run.name, ended.status, ended.exit_code) == ("first", "stopped", 143)
     assert workers.stopped_by == signal.SIGTERM
     assert gone(noted(tmp_path / "first" / "pid"))
     assert Run.open("second", str(tmp_path)).record["status"] == "queued"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quadlib.config import SettingsError
+from quadlib.data.open import open_table
 from quadlib.sweep import read_plan
 
 
@@ -15,6 +17,11 @@ def written(folder: Path, text: str) -> Path:
     path = folder / "grid.toml"
     path.write_text(text)
     return path
+
+
+def features(folder: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(40, 3))
+    np.savez(folder / "a.npz", y=np.arange(40) % 2, x=values)
 
 
 def test_every_value_is_run_with_every_other(tmp_path: Path) -> None:
@@ -37,6 +44,7 @@ def test_every_value_is_run_with_every_other(tmp_path: Path) -> None:
     assert (settings.seed, settings.epochs, settings.temperature) == (5, 2, 0.2)
     assert settings.modalities == ["mor", "zer"]
     assert settings.data_seed == 4  # every seed trains on the same recordings
+    assert settings.division_seed == 4  # in the same split
     assert (plan.limits.memory_gib, plan.limits.threads, plan.limits.retries) == (2.5, 1, 1)
 
 
@@ -108,6 +116,48 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_with_a_way_out(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         read_plan(written(tmp_path, text))
+
+
+def test_recordings_and_batches_are_asked_beside_wrong_settings(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "a.npz", y=np.arange(40) % 2, x=np.random.default_rng(0).normal(size=(40, 3))
+    )
+    text = """
+        notebook = "02_trian"
+        [fixed]
+        source = "table"
+        epochs = "two"
+        path = "{path}"
+        [grid]
+        batch_size = [2, 8]
+    """
+    with pytest.raises(SettingsError) as wrong:
+        read_plan(written(tmp_path, text.format(path=tmp_path / "a.npz")))
+    assert len(wrong.value.problems) == 3
+    assert "batch_size=2: min_classes=2 times min_per_class=2 is 4" in str(wrong.value)
+    with pytest.raises(SettingsError) as wrong:
+        read_plan(written(tmp_path, text.format(path=tmp_path / "b.npz")))
+    assert len(wrong.value.problems) == 3
+    assert "did you mean path=" in str(wrong.value)
+
+
+def test_seeds_of_a_grid_share_a_split_that_is_made(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "a.npz", y=np.arange(40) % 2, x=np.random.default_rng(0).normal(size=(40, 3))
+    )
+    text = f"""
+        [fixed]
+        source = "table"
+        path = "{tmp_path / "a.npz"}"
+        batch_size = 8
+        [grid]
+        seed = [0, 1]
+    """
+    plan = read_plan(written(tmp_path, text))
+    first, second = (open_table(plan.settings(point)) for point in plan.points)
+    assert first.fingerprint == second.fingerprint
+    other = plan.settings(plan.points[1]).model_copy(update={"split_seed": -1})
+    assert open_table(other).fingerprint != first.fingerprint
 
 
 def test_the_files_of_the_page_are_plans(tmp_path: Path) -> None:
