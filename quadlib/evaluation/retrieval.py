@@ -232,6 +232,8 @@ def cross_modal_map_at_r(
             value = pair.means()["map_at_r"].value
             matrix[one, other] = np.nan if value is None else value
     pairs = matrix[~np.isnan(matrix)]
+    if n_modalities == 1:
+        return Score.undefined("there is one modality alone"), matrix
     if not len(pairs):
         return Score.undefined("no two modalities have recordings of one class"), matrix
     return Score(float(pairs.mean())), matrix

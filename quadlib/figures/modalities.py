@@ -248,6 +248,9 @@ def modality_retrieval(evaluation: Evaluation) -> go.Figure:
     caption = (
         f"MAP@R from one modality to another is {crossed} on average; the diagonal is retrieval "
         "within one modality."
+        if len(names) > 1
+        else "There is one modality, so nothing is searched from one to another; the value is "
+        "MAP@R within it."
     )
     rows = [[name, *row] for name, row in zip(evaluation.modalities, values, strict=True)]
     return finish(

@@ -96,11 +96,17 @@ def weak_classes(per_class: Sequence[ClassScore]) -> list[str]:
     """One sentence that names the classes that are missed more often than found, none without."""
     recalls = {item: item.recall.value for item in per_class if item.recall.value is not None}
     names = [
-        f"{item.name} ({score(value)} of {item.support})"
+        f"{item.name} ({found(item)})"
         for item, value in sorted(recalls.items(), key=lambda pair: pair[1])
         if value < WEAK_RECALL
     ]
     return [f"Recall below {score(WEAK_RECALL)}: {some(names)}."] if names else []
+
+
+def found(item: ClassScore) -> str:
+    """How many of a class's recordings were found, as a share and counted."""
+    share = item.recall.value or 0.0
+    return f"{score(share)}, {round(share * item.support)} of {item.support}"
 
 
 def where_from(evaluation: Evaluation) -> str:

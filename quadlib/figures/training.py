@@ -131,9 +131,11 @@ def loss_curve(history: Sequence[Record], findings: Sequence[Any] = ()) -> go.Fi
         if np.isnan(last["progress"])
         else f"{100 * last['progress']:.0f} % of the way from collapse to the floor"
     )
+    losses = [number(value, 4) for value in per_epoch["loss"]]
     caption = (
-        f"The loss went from {number(steps['fused'].iloc[0], 4)} to {number(last['loss'], 4)}: "
-        f"{way}."
+        f"The loss of an epoch went from {losses[0]} to {losses[-1]}: {way}."
+        if len(losses) > 1
+        else f"The loss of the one epoch was {losses[0]}: {way}."
     )
     rows = [[epoch, *row] for epoch, row in zip(per_epoch.index, per_epoch.to_numpy(), strict=True)]
     bottom = min(0.0, float(steps["fused"].min()))

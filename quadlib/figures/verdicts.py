@@ -15,8 +15,10 @@ from quadlib.figures.batches import batch_table, composition_sentence, span
 from quadlib.figures.evaluation import baseline_name
 from quadlib.figures.history import refit_epochs, split_history, without_refit
 from quadlib.figures.signs import (
+    WEAK_RECALL,
     batch_signs,
     evaluation_signs,
+    found,
     table_signs,
     training_signs,
     where_from,
@@ -274,11 +276,13 @@ def judge_evaluation(evaluation: Evaluation) -> Verdict:
 
 
 def _weakest(evaluation: Evaluation) -> str:
-    """The class that is found least, where not all are found alike."""
+    """The class that is found least, where not all are found alike and a sign does not name it."""
     recalls = {
         item: item.recall.value for item in evaluation.per_class if item.recall.value is not None
     }
     if len(set(recalls.values())) < 2:
         return ""
     weakest, value = min(recalls.items(), key=lambda pair: pair[1])
-    return f" Weakest class: {weakest.name}, recall {score(value)} of {weakest.support}."
+    if value < WEAK_RECALL:
+        return ""
+    return f" Weakest class: {weakest.name}, recall {found(weakest)}."
