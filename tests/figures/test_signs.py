@@ -239,7 +239,7 @@ def test_signs_in_words(scored: Evaluation, history: list[dict[str, Any]]) -> No
     weak = [replace(scored.per_class[1], recall=Score(0.25)), *scored.per_class[2:]]
     shown = replace(scored, per_class=weak, subsets=subsets(0.8, 0.7))
     assert evaluation_signs(shown) == (
-        "Recall below .500: spatter (.250 of 4).",
+        "Recall below .500: spatter (.250, 1 of 4).",
         "video alone score .800, better than all modalities together (.700); the subset was found "
         "on these recordings, so check it on others.",
     )
