@@ -83,7 +83,7 @@ class Trials:
                 chosen |= {other for other in self.seconds if _file(other) == _file(test)}
         return sorted(chosen & set(self.seconds) or self.seconds, key=self.seconds.__getitem__)
 
-    def _run(self, options: list[str], times: Path | None = None, limit: float = 1800.0) -> int:
+    def _run(self, options: list[str], times: Path | None = None, limit: float = 3600.0) -> int:
         """Exit status of pytest in a forked child; -9 where the limit in seconds was over."""
         shutil.rmtree(self.copy / ".hypothesis", ignore_errors=True)
         child = os.fork()
