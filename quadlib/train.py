@@ -19,8 +19,8 @@ from quadlib.runs.memory import going_on, recall
 from quadlib.terminal import say
 from quadlib.training import ranks
 from quadlib.training.errors import TrainingError
-from quadlib.training.helper import say_nothing
 from quadlib.training.names import unknown_codes
+from quadlib.training.other_process import say_nothing
 from quadlib.training.restore import open_dataset
 from quadlib.training.trainer import Trainer
 from quadlib.training.watcher import DoctorWatcher

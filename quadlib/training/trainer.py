@@ -30,7 +30,7 @@ from quadlib.training.device import (
 from quadlib.training.errors import TrainingError as TrainingError
 from quadlib.training.events import Watcher as Watcher
 from quadlib.training.followed import FollowedRun
-from quadlib.training.helpers import joined
+from quadlib.training.joining import joined
 from quadlib.training.names import check_codes
 from quadlib.training.objective import QuadObjective
 from quadlib.training.optimiser import build_optimiser, learning_rate_factor

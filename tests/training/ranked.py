@@ -21,8 +21,8 @@ from quadlib.data.dataset import Batch
 from quadlib.evaluation import KnnValidator
 from quadlib.runs import Run
 from quadlib.training import ranks, step
-from quadlib.training.helper import say_nothing
-from quadlib.training.helpers import _on_loopback
+from quadlib.training.joining import _on_loopback
+from quadlib.training.other_process import say_nothing
 from quadlib.training.restore import open_dataset
 from quadlib.training.trainer import Trainer
 

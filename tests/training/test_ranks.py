@@ -128,7 +128,7 @@ class Kill(Watcher):
     def on_step(self, trainer, step):
         if step == 7:
             for child in psutil.Process().children():
-                if "quadlib.training.helper" in " ".join(child.cmdline()):
+                if "quadlib.training.other_process" in " ".join(child.cmdline()):
                     child.kill()
 
 

@@ -85,7 +85,7 @@ class _Helper:
         }
         with open(self.said, "wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "quadlib.training.helper"],
+                [sys.executable, "-m", "quadlib.training.other_process"],
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=subprocess.STDOUT,
