@@ -1,4 +1,4 @@
-"""A process that trains with the one that started it: `python -m quadlib.training.other_process`."""
+"""A process that trains with the one that started it: `-m quadlib.training.other_process`."""
 
 from __future__ import annotations
 
