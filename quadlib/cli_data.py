@@ -69,6 +69,9 @@ def data_check(
     from quadlib.config import TrainSettings, read_options, read_settings
     from quadlib.data.check import examine
     from quadlib.data.inventory import inventory
+    from quadlib.diagnosis.report import finding_text
+    from quadlib.training.preflight import preflight
+    from quadlib.training.restore import dataset_of
 
     settings = read_settings(TrainSettings, read_options(TrainSettings, parameter, preset))
     examined = examine(settings, verify=verify)
@@ -77,6 +80,11 @@ def data_check(
     count = len(examined.problems) + len(examined.damage)
     if count:
         say(examined.report())
+    else:
+        errors = preflight(dataset_of(examined, settings), settings)
+        count = len(errors)
+        for error in errors:
+            say(finding_text(error))
     say(
         f"{examined.table.name}: {len(examined.table)} recordings checked, "
         + (f"{count} problem{'s' * (count != 1)}" if count else "no problems")

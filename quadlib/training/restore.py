@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from quadlib.config import TrainSettings
-from quadlib.data.check import examine
+from quadlib.data.check import Examination, examine
 from quadlib.data.dataset import QuadDataset
 from quadlib.data.inventory import inventory
 from quadlib.data.normalise import Normaliser
@@ -22,7 +22,7 @@ from quadlib.runs.commands import doctor_command
 from quadlib.training.checkpoint import NAMES, CheckpointError, load_checkpoint, load_weights
 from quadlib.training.content import taken_from
 from quadlib.training.names import check_codes
-from quadlib.training.state import other_recordings, other_weights
+from quadlib.training.state import HISTORY, lines_until, other_recordings, other_weights
 from quadlib.training.whole import whole
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,11 @@ def open_dataset(settings: TrainSettings) -> QuadDataset:
     for line in inventory(examined.table, examined.store):
         log.info(line)
     examined.raise_problems()
+    return dataset_of(examined, settings)
+
+
+def dataset_of(examined: Examination, settings: TrainSettings) -> QuadDataset:
+    """The dataset of recordings that were examined and may be trained on."""
     store = MediaStore.checked(examined.store, settings)
     normaliser = Normaliser.fit(
         store.arrays,
@@ -97,8 +102,9 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
         The run's settings, dataset, model and checkpoint content.
 
     Raises:
-        CheckpointError: the checkpoint is missing or damaged, does not fit the model, the
-            recordings are not the same any more, or a fault was injected into the run.
+        CheckpointError: the checkpoint is missing or damaged, does not fit the model, the history
+            lacks lines that it was written with, the recordings are not the same any more, or a
+            fault was injected into the run.
         SettingsError: the model, loss or source that the run names is not registered in this
             process; import the module that registers it.
 
@@ -121,6 +127,7 @@ def restore(run: Run, checkpoint: str = "best", *, model: nn.Module | None = Non
         )
     path = run.checkpoints / NAMES[checkpoint]
     content = load_checkpoint(path)
+    lines_until(run.path(HISTORY), content, path)  # what is read of the run belongs to its weights
     settings = run.settings(TrainSettings)
     foreign = content.get("foreign_model", "")
     if foreign and model is None:

@@ -160,10 +160,10 @@ def load_state(trainer: Trainer, content: dict[str, Any], path: Path) -> None:
     check_part(trainer.part, path)
     raise_gate(trainer)
     for name, lines in _lines(trainer).items():
-        lines[:] = _lines_until(trainer.run.path(name), content, path)
+        lines[:] = lines_until(trainer.run.path(name), content, path)
 
 
-def _lines_until(file: Path, content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+def lines_until(file: Path, content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     """The lines of a file up to where a checkpoint was written; a save that was killed may have
     added some. Raises CheckpointError where they are not those that the checkpoint knows.
     """

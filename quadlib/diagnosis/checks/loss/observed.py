@@ -108,6 +108,11 @@ def temperature(x: Examination) -> Iterator[Finding]:
             f"with {m} negatives the loss lies between ln(1 + {m} e^(-2 s)) = {floor:.3f} and "
             f"its plateau ln {m + 1} = {math.log(m + 1):.3f}"
         )
+        if (outside := loss_kind(x.record).factor) > 1:
+            evidence.append(
+                f"the loss is {outside:.4g} times what it is of these similarities: the "
+                "temperature divides the loss in their place"
+            )
         if learned:
             title = f"the scale is {learned[0]} itself, not its exponential"
             evidence.append(f"exp({scale:.4g}) = {math.exp(scale):.4g} would be a usual scale")

@@ -12,20 +12,23 @@ from torch.nn.functional import cross_entropy
 from quadlib.diagnosis.evidence.observed.fact import fact
 from quadlib.diagnosis.evidence.observed.labels import labels
 from quadlib.diagnosis.evidence.observed.passes import traced
-from quadlib.diagnosis.evidence.observed.rows import compared
+from quadlib.diagnosis.evidence.observed.rows import compared, unit
 from quadlib.diagnosis.observe.graph import Comparison
 from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.subject import Unavailable
 
 CLOSE = 1e-3
-WITH_SELF = " with each row in its own denominator"
+WITH_SELF = "each row in its own denominator"
+OWN_POSITIVE = "each row among its own positives"
+# Temperatures by which people divide a loss of bare cosines, in place of the cosines.
+OUTSIDE = (0.05, 0.07, 0.1, 0.2, 0.3, 0.5)
 
 
 @dataclass(frozen=True)
 class LossKind:
     """name: "SupCon", "SupCon with the mean inside", "NT-Xent", "in-batch cross-entropy" or
-    "another loss". factor: its value divided by the formula's. plateau: its value where all rows
-    are equal, None where that is not known.
+    "another loss", and what each row does to itself. factor: its value divided by the formula's.
+    plateau: its value where all rows are equal, None where that is not known.
     """
 
     name: str
@@ -38,8 +41,11 @@ def loss_kind(record: Record) -> LossKind:
     """The formula that gives the loss's value in the first traced pass."""
     comparison = compared(record)[0]
     value = traced(record)[0].backward.loss
+    factors = [1.0, -1.0]
+    if unit(comparison) and math.isclose(comparison.scale, 1.0, rel_tol=CLOSE):
+        factors += [1 / temperature for temperature in OUTSIDE]
     for name, formula, plateau in _formulas(record, comparison):
-        for factor in (1.0, -1.0):
+        for factor in factors:
             if math.isclose(value, factor * formula, rel_tol=CLOSE, abs_tol=1e-5):
                 return LossKind(name, factor, plateau)
     return LossKind("another loss", 1.0, None)
@@ -74,7 +80,15 @@ def _formulas(record: Record, c: Comparison) -> list[tuple[str, float, float]]:
                 made.append((name, -float(mean), math.log(max(n - 1, 1))))
             itself = logits - torch.logsumexp(logits, 1, keepdim=True)
             crowded = itself.masked_fill(~positives, 0).sum(1) / counts.clamp(min=1)
-            made.append((name + WITH_SELF, -float(crowded[chosen].mean()), math.log(n)))
+            crowded_by = f"{name} with {WITH_SELF}"
+            made.append((crowded_by, -float(crowded[chosen].mean()), math.log(n)))
+            with_self = positives | ~off
+            for log_of, what in (
+                (itself, f"{OWN_POSITIVE} and {WITH_SELF}"),
+                (log_odds, OWN_POSITIVE),
+            ):
+                own = log_of.masked_fill(~with_self, 0).sum(1) / with_self.sum(1)
+                made.append((f"{name} with {what}", -float(own.mean()), math.log(n)))
             odds = log_odds.exp().masked_fill(~positives, 0).sum(1) / counts
             made.append(
                 (
