@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from quadlib.data.logs.gaps import stand_in
 from quadlib.data.samples import SPLITS, SampleTable, some
 
 FEWEST_ROWS, FEWEST_OF_A_CLASS = 20, 3  # below, a coincidence is likely
@@ -44,6 +45,7 @@ def suspects(table: SampleTable, arrays: Mapping[str, np.ndarray]) -> Iterator[s
 def _columns(name: str, values: np.ndarray, codes: np.ndarray) -> Iterator[str]:
     """Of a modality's features (n, d) and the classes (n,) of their rows."""
     classes, codes, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    yield from _stand_ins(name, values)
     if len(values) < FEWEST_ROWS or len(classes) < 2 or counts.min() < FEWEST_OF_A_CLASS:
         return
     low = np.stack([values[codes == code].min(axis=0) for code in range(len(classes))])
@@ -73,6 +75,24 @@ def _columns(name: str, values: np.ndarray, codes: np.ndarray) -> Iterator[str]:
             )
 
 
+def _stand_ins(name: str, values: np.ndarray) -> Iterator[str]:
+    """Rows of zeros, and a number far from all others of its column that stands for none."""
+    if values.shape[1] > 1 and (count := int((values == 0).all(axis=1).sum())):
+        yield (
+            f"{name}: {count} of {len(values)} recordings are zeros alone; where nothing was "
+            "measured, save NaN in their place"
+        )
+    found: dict[float, int] = {}
+    for column in values.T:
+        if (number := stand_in(column)) is not None:
+            found[number] = found.get(number, 0) + int((column == number).sum())
+    for number, count in found.items():
+        yield (
+            f"{name}: {number:g} stands {count} times, far from all other values of its columns; "
+            "where it means that nothing was measured, save NaN in its place"
+        )
+
+
 def _counts(values: np.ndarray) -> bool:
     """Whether these are whole numbers without a gap, each once."""
     return bool(np.ptp(values) == len(values) - 1) and len(np.unique(values)) == len(values)
@@ -92,10 +112,11 @@ def _copies(table: SampleTable, arrays: Mapping[str, np.ndarray]) -> Iterator[st
     contents = np.array(
         [hash(b"".join(part[row].tobytes() for part in flat)) for row in range(len(table))]
     )
+    empty = np.all([(part == part[:, :1]).all(axis=1) for part in flat], axis=0)
     ids = table.frame["sample_id"].to_numpy()
     for first, second in combinations(SPLITS, 2):
         ours, theirs = table.rows(first), table.rows(second)
-        copied = theirs[np.isin(contents[theirs], contents[ours])]
+        copied = theirs[np.isin(contents[theirs], contents[ours]) & ~empty[theirs]]
         if len(copied):
             twin = ours[np.flatnonzero(contents[ours] == contents[copied[0]])[0]]
             yield (

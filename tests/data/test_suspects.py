@@ -71,3 +71,16 @@ def test_a_recording_of_test_that_is_one_of_train(measured):
 def test_a_class_of_those_that_nobody_labelled(measured):
     (note,) = notes(measured, names=("-1", "0", "1"))
     assert note.startswith("label '-1' of 20 recordings is trained on as a class")
+
+
+def test_what_stands_for_nothing(measured):
+    measured[3:5, 2] = -999
+    measured[7, 4] = 9999
+    assert [note.partition(", far")[0] for note in notes(measured)] == [
+        "x: -999 stands 2 times",
+        "x: 9999 stands 1 times",
+    ]
+    measured[3:5, 2] = measured[7, 4] = 0
+    measured[[9, 50]] = 0  # in two splits, and no copies
+    (note,) = notes(measured)
+    assert note.startswith("x: 2 of 60 recordings are zeros alone")

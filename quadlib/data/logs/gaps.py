@@ -37,9 +37,22 @@ def without_numbers(values: np.ndarray, missing: Sequence[str]) -> np.ndarray:
 
 def sentinel(name: str, values: np.ndarray) -> str:
     """A note where a channel holds a number that seldom is a reading, far from all its others."""
+    if (number := stand_in(values)) is None:
+        return ""
+    count = int((values == number).sum())
+    return (
+        f"{name} is {number:g} {count} time{'s' * (count > 1)}, far from its other "
+        f'readings; where that stands for no reading: series_missing=["{number:g}"]'
+    )
+
+
+def stand_in(values: np.ndarray) -> float | None:
+    """The least or greatest of values (n,) where it seldom is a reading, and far from all others;
+    None where neither is.
+    """
     known = values[np.isfinite(values)]
     if len(known) < 3:
-        return ""
+        return None
     for extreme in (known.min(), known.max()):
         if not np.isclose(extreme, SENTINELS, rtol=1e-6, atol=0).any():
             continue
@@ -47,9 +60,5 @@ def sentinel(name: str, values: np.ndarray) -> str:
         if len(others) < 2 or np.ptp(others) == 0:
             continue
         if np.abs(others - extreme).min() > FAR * np.ptp(others):
-            count = len(known) - len(others)
-            return (
-                f"{name} is {extreme:g} {count} time{'s' * (count > 1)}, far from its other "
-                f'readings; where that stands for no reading: series_missing=["{extreme:g}"]'
-            )
-    return ""
+            return float(extreme)
+    return None

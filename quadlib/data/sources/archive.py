@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from quadlib.registry import KINDS
 CLEARLY_LONGER = 4.0  # how much longer an axis is that counts as steps
 FEWEST_PIXELS = 8  # of a side of bytes that look like pictures
 TEXTS = {
-    "y": ("label", "labels", "target", "targets", "class", "classes"),
+    "y": ("y", "label", "labels", "target", "targets", "class", "classes"),
     "group": ("groups",),
     "split": ("splits",),
     "sample_id": ("sample_ids", "ids", "id"),
@@ -70,7 +71,14 @@ def read_archive(
             arrays[name] = arrays.pop(near[0])
             notes.append(f"array {near[0]} is read as {name}")
     if "y" not in arrays and not any(problem.startswith("y ") for problem in problems):
-        problems.append(f"no array y with the labels; found {', '.join(arrays) or 'none'}")
+        apart = [name for name in arrays if re.fullmatch(r"[yY]_?\w+", name)]
+        way = (
+            f"; join the parts, and say which is which: numpy.savez(name, y=numpy.concatenate("
+            f"[{', '.join(apart)}]), split=..., one array a modality)"
+            if len(apart) > 1
+            else ""
+        )
+        problems.append(f"no array y with the labels; found {', '.join(arrays) or 'none'}{way}")
     problems += [
         f"{setting}: no array {name!r}; the file has {', '.join(arrays)}"
         for setting, names in (("information", information), ("modalities", modalities))
@@ -154,7 +162,7 @@ def _modality(name: str, array: np.ndarray, count: int) -> tuple[np.ndarray, str
         return (
             array,
             f"modality {name} has {len(array)} rows, y has {count}; give both the same recordings "
-            "in the same order",
+            f'in the same order, or set information="{name}" where it is no modality',
             notes,
         )
     if array.dtype == np.uint8 and array.ndim == 3 and min(array.shape[1:]) >= FEWEST_PIXELS:

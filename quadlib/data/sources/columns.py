@@ -22,6 +22,7 @@ SESSIONS = frozenset(
     (
         *("session", "subject", "patient", "participant", "person", "speaker", "user", "animal"),
         *("day", "date", "batch", "lot", "series", "run", "trial", "site", "experiment", "source"),
+        *("video", "clip", "file", "filename", "specimen", "plate", "wafer", "machine", "sequence"),
         *("src", "proband", "charge", "serie", "sitzung", "versuch", "tag", "datum"),
     )
 )

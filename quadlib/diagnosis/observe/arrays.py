@@ -25,13 +25,16 @@ def arrays_at_hand(frames: Iterable[FrameType]) -> list[tuple[str, Any]]:
     """(name, array, tensor, table or list of whole numbers) of the variables of the loop's own
     frames, and of what these hold: `data.test.x` is the entry or attribute x of test of data.
     """
+    own = own_frames(frames)
+    pairs = [pair for f in own for pair in (*f.f_globals.items(), *f.f_locals.items())]
+    return arrays_among(pairs)
+
+
+def arrays_among(variables: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The same of variables, by name."""
     seen: set[int] = set()
-    found: list[tuple[str, Any]] = []
-    for frame in own_frames(frames):
-        for name, value in [*frame.f_globals.items(), *frame.f_locals.items()]:
-            if not name.startswith("__"):
-                found += _arrays(name, value, 0, seen)
-    return found
+    named = [(name, value) for name, value in variables if not name.startswith("__")]
+    return [found for name, value in named for found in _arrays(name, value, 0, seen)]
 
 
 def arrays_within(name: str, value: Any) -> list[tuple[str, Any]]:

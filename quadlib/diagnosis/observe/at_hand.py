@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from quadlib.diagnosis.conventions import BATCH_LABELS, EPOCHS, RUN_STEPS
-from quadlib.diagnosis.observe.arrays import arrays_at_hand
+from quadlib.diagnosis.observe.arrays import arrays_among, arrays_at_hand
 from quadlib.diagnosis.observe.frames import OURS, is_library, is_ours, own_frames
 from quadlib.diagnosis.observe.record import Record
 
@@ -27,8 +27,16 @@ def note_at_hand(record: Record, frames: Iterable[FrameType]) -> None:
 
 def note_arrays(record: Record, frames: Iterable[FrameType]) -> None:
     """The arrays of these frames' variables that are not known by their names."""
+    _note(record, arrays_at_hand(frames))
+
+
+def note_variables(record: Record, variables: Mapping[str, Any]) -> None:
+    """The same of the variables that a script ended with."""
+    _note(record, arrays_among(variables.items()))
+
+
+def _note(record: Record, found: list[tuple[str, Any]]) -> None:
     known = {(name, id(array)) for name, array in record.named_arrays}
-    found = arrays_at_hand(frames)
     record.named_arrays += [(n, array) for n, array in found if (n, id(array)) not in known]
 
 

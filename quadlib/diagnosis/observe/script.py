@@ -41,7 +41,7 @@ def observe_script(
         try:
             with recorder:
                 gc.freeze()  # what lives already is none of the script's: it is not looked through
-                runpy.run_path(str(path), run_name="__main__")
+                recorder.ran(runpy.run_path(str(path), run_name="__main__"))
         except SystemExit as leaving:
             _note_end(recorder.record, f"exit {leaving.code}" if leaving.code else "finished")
         except (KeyboardInterrupt, EnoughSeen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import _disable_current_modes
 
+from quadlib.diagnosis.observe.at_hand import note_variables
 from quadlib.diagnosis.observe.frames import frames_of, frames_within
 from quadlib.diagnosis.observe.later import Later
 from quadlib.diagnosis.observe.later_watch import SHORT_SECONDS, LaterWatch
@@ -59,6 +60,12 @@ class WatchingOn(Recorder):
         self._outermost = frame
         super().__enter__()
         return self
+
+    def ran(self, variables: Mapping[str, Any]) -> None:
+        """What a script's variables hold at its end, when its frame is gone."""
+        if self._watch is not None:
+            with self.looking():
+                note_variables(self.record, variables)
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, traceback: Any) -> bool:
         later = self.record.later

@@ -230,3 +230,22 @@ E24 = Contract(
         )
     ),
 )
+
+E25 = Contract(
+    "QL-E25",
+    title="the evaluated embeddings are one point",
+    what="Unit rows that are evaluated have a mean of norm above 0.995.",
+    why=(
+        "All samples have nearly the same embedding: the loss fell by what needs no classes, or "
+        "stands at its margin. A nearest neighbour still finds an order in the last digits, so a "
+        "score may look well."
+    ),
+    fix="Look at what the loss draws together, and whether anything drives strangers apart.",
+    predicts=("QL-E10",),
+    example=watched_on(
+        after=(
+            "    model.eval()\n    with torch.no_grad():\n"
+            "        embeddings = nn.functional.normalize(model(inputs) * 1e-4 + 1)\n"
+        )
+    ),
+)
