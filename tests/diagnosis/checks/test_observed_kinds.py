@@ -285,6 +285,42 @@ def test_a_row_in_its_own_denominator_is_seen_in_the_value():
     assert alarms_of(loop(loader_of(x, y), loss, Adam(model.parameters(), 1e-3)))[:1] == ["QL-P21"]
 
 
+def labelled_loss(model, *, positives, denominator, inside=0.1, outside=1.0):
+    """SupCon of two views over a mask of positives: which leave out a row itself, or take it in."""
+
+    def loss(batch):
+        z = normalize(model(torch.cat([jitter(batch[0]), jitter(batch[0])])), dim=1)
+        labels, own = batch[1].repeat(2), torch.eye(len(z), dtype=torch.bool)
+        alike = labels[:, None] == labels[None]
+        similar = z @ z.T / inside
+        total = similar if denominator == "all" else similar.masked_fill(own, -1e9)
+        odds = similar - torch.logsumexp(total, 1, keepdim=True)
+        mask = (alike if positives == "all" else alike & ~own).float()
+        return -((odds * mask).sum(1) / mask.sum(1)).mean() / outside
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({"positives": "others", "denominator": "others"}, [[]]),
+        # which of both is felt more follows from the number of positives
+        ({"positives": "all", "denominator": "all"}, [["QL-P20"], ["QL-P21"]]),
+        ({"positives": "all", "denominator": "others"}, [["QL-P20"]]),
+        ({"positives": "others", "denominator": "all"}, [["QL-P21"]]),
+        (
+            {"positives": "others", "denominator": "others", "inside": 1.0, "outside": 0.1},
+            [["QL-P03"]],
+        ),
+    ],
+)
+def test_what_a_row_is_to_itself_and_where_the_temperature_stands(how, expected):
+    model, x, y = parts()
+    train = loop(loader_of(x, y), labelled_loss(model, **how), Adam(model.parameters(), 1e-3))
+    assert alarms_of(train) in expected
+
+
 def test_counters_of_batches_are_no_weights_that_were_loaded():
     model, x, y = parts()
     train = plain(model, loader_of(x, y))

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from quadlib.diagnosis.doors import judge
 from quadlib.diagnosis.observe.script import observe_script
 
 LOOP = """
@@ -72,3 +73,33 @@ def test_leaving_with_a_code_is_no_error_of_ours(folder):
 def test_a_script_that_is_not_there_is_named(folder):
     with pytest.raises(FileNotFoundError, match=r"trian\.py is no file"):
         observe_script("trian.py")
+
+
+ONE_POINT = """
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(0)
+x, y = torch.randn(64, 5), torch.arange(64) % 4
+model = nn.Linear(5, 8)
+optimiser = torch.optim.SGD(model.parameters(), 1e-2)
+for rows, labels in DataLoader(TensorDataset(x, y), 8, shuffle=True):
+    loss = nn.functional.cross_entropy(model(rows), labels)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+model.eval()
+with torch.no_grad():
+    embeddings = normalize(model(x) * SPREAD + 1, dim=1).numpy()
+"""
+
+
+@pytest.mark.parametrize(("spread", "found"), [(1e-3, True), (1.0, False)])
+def test_the_variables_that_a_script_ends_with_are_looked_at(tmp_path, spread, found):
+    (tmp_path / "train.py").write_text(ONE_POINT.replace("SPREAD", str(spread)))
+    record = observe_script(str(tmp_path / "train.py"), steps=4, seconds=30)
+    assert "embeddings" in [name for name, _ in record.named_arrays]
+    codes = [root.code for root in judge(record).roots if root.severity != "note"]
+    assert ("QL-E25" in codes) == found
