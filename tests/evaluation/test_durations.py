@@ -45,3 +45,10 @@ def test_a_table_that_tells_or_has_no_files_is_left_alone(table) -> None:
         classes=silent.classes,
     )
     assert with_durations(bare, np.arange(3)) is bare
+
+
+def test_sounds_that_came_as_arrays_have_no_files_to_ask(table) -> None:
+    arrays = {"audio": np.zeros((5, 2, 4, 6), dtype=np.float32)}
+    frame = table.frame.head(5).drop(columns="duration_seconds").assign(audio=np.arange(5))
+    heard = SampleTable(frame, {"audio": Modality("audio", (2, 4, 6))}, arrays=arrays)
+    assert with_durations(heard, np.arange(5)) is heard

@@ -219,7 +219,10 @@ def test_shared_sessions_are_noted(model, table, as_dataset) -> None:
     flattering = table.with_columns(split=np.where(np.arange(len(table)) % 2, "train", "test"))
     result = evaluated(model, as_dataset(flattering))
     assert any("in both train and test" in note for note in result.notes)
+    assert 0 < result.shared_sessions == result.sessions
     honest = evaluated(model, as_dataset(table))
+    tested = table.frame["group"][table.rows("test")]
+    assert (honest.sessions, honest.shared_sessions) == (tested.nunique(), 0)
     assert not any("in both" in note or "chosen on val" in note for note in honest.notes)
     assert any(
         "chosen on val" in note
@@ -254,6 +257,10 @@ def test_maps() -> None:
     assert method == "t-SNE of 1,000, the others between them" and places.shape == (1200, 2)
     nearest = NearestNeighbors(n_neighbors=2).fit(places).kneighbors(places)[1][:, 1]
     assert (nearest % 3 == np.arange(1200) % 3).mean() > 0.98
+    twice = np.concatenate([more[:700], more[:700]])  # t-SNE places one of most pairs alone
+    places = embedding_map(twice)[0]
+    apart = np.linalg.norm(places[:700] - places[700:], axis=1)
+    assert np.median(apart) < 1e-3 * np.ptp(places)
     assert (embedding_map(many, 3)[0] == embedding_map(many, 3)[0]).all()
     for rows in (np.zeros((0, 8)), np.ones((5, 8))):
         coordinates, method = embedding_map(rows)

@@ -11,7 +11,7 @@ from quadlib.evaluation.progress import Progress
 )
 def test_a_long_job_says_how_far_it_is_and_a_short_one_nothing(seconds, said, monkeypatch, caplog):
     caplog.set_level("INFO", "quadlib")
-    clock = SimpleNamespace(now=0.0)
+    clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
     job = Progress("scoring", 6, "parts")
     for _ in range(6):

@@ -43,6 +43,17 @@ def test_one_class_leaves_scores_out_but_not_the_excess(
     assert set(figures) == {"val_map_at_r", "val_excess"}
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_modality_that_a_split_lacks_has_no_skill(
+    model, train_settings, make_table, as_dataset, split
+) -> None:
+    table = make_table()
+    table = table.take(np.flatnonzero(table.frame["fou"] >= 0))  # no recording is left bare
+    lacks = np.where(table.frame["split"] == split, -1, table.frame["kar"])
+    figures = KnnValidator(train_settings)(model, as_dataset(table.with_columns(kar=lacks)))
+    assert "val_skill.kar" not in figures and "val_skill.fou" in figures
+
+
 def test_an_empty_split_is_refused(model, train_settings, make_table, as_dataset) -> None:
     table = make_table()
     bare = table.with_columns(split=table.frame["split"].replace("val", "test"))

@@ -129,3 +129,29 @@ def test_no_unit_embeddings_exceed_the_ceiling() -> None:
     labels = torch.tensor([0, 0, *range(1, 31)])
     value = SupConLoss(0.1)(rows, labels).item()
     assert math.log(30) + 10 < value < bounds.ceiling(32, 0.1)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0])
+def test_floor_of_unequal_classes_is_their_weighted_mean(temperature: float) -> None:
+    """Classes of 3, 2 and 1 at opposite points: each other row adds exp(-2/T) to a sum."""
+    other = math.exp(-2 / temperature)
+    expected = (3 * math.log(2 + 3 * other) + 2 * math.log(1 + 4 * other)) / 5
+    assert bounds.floor([0, 0, 0, 1, 1, 2], temperature) == pytest.approx(expected, abs=1e-12)
+    plane = (3 * math.log(2 + 3 * other**0.5) + 2 * math.log(1 + 4 * other**0.5)) / 5
+    counts = np.array([3, 2, 1])
+    above = bounds.floor_of_counts(counts, temperature, rectified=True)
+    assert above == pytest.approx(plane, abs=1e-12)
+
+
+def test_a_stuck_value_matches_within_a_fortieth_of_a_percent() -> None:
+    plateau = math.log(31)
+    inside, outside = plateau * (1 + 2.4e-4), plateau * (1 + 2.7e-4)
+    assert bounds.explain_value(inside, 32) is not None
+    assert bounds.explain_value(outside, 32) is None
+
+
+def test_the_smallest_batches_and_shares_that_can_be_told() -> None:
+    assert bounds.explain_value(math.log(2), 3) is not None
+    assert bounds.explain_value(0.0, 2) is None  # ln 1: any perfect loss shows it
+    text = bounds.explain_value(math.log(15), 32, world_size=2)
+    assert text is not None and "the share of one of 2 processes" in text

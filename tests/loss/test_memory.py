@@ -59,6 +59,8 @@ def test_an_anchor_never_meets_an_older_copy_of_itself() -> None:
     memory.push(torch.eye(4), torch.tensor([0, 0, 1, 1]), torch.tensor([5, 6, 7, 8]))
     rows, codes = memory.keys(without=torch.tensor([6, 8, 99, -1]))
     assert torch.equal(rows, torch.eye(4)[[0, 2]]) and codes.tolist() == [0, 1]
+    memory.push(torch.eye(4)[:1], torch.tensor([2]), torch.tensor([0]))
+    assert memory.keys(without=torch.tensor([0]))[1].tolist() == [0, 0, 1, 1]
 
 
 def test_first_in_first_out_reset_and_restore() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from quadlib import bounds
 from quadlib.loss import SupConLoss
 
 
@@ -365,3 +366,30 @@ def test_bounds_of_labels_are_those_of_the_detail() -> None:
     assert loss.bounds(labels) == pytest.approx((detail.collapse, detail.floor))
     assert loss.bounds([0, 1, -1]) is None
     assert SupConLoss(denominator="negatives").bounds(labels) is None
+
+
+def test_views_are_counted_in_their_own_axis() -> None:
+    rows = torch.nn.functional.normalize(torch.randn(5, 3, 4, dtype=torch.float64), dim=2)
+    labels = [0, 0, 1, 1, 2]
+    stacked = rows.transpose(0, 1).reshape(15, 4)
+    assert float(SupConLoss()(rows, labels, n_views=3)) == float(SupConLoss()(rows, labels))
+    assert float(SupConLoss()(stacked, labels, n_views=3)) == float(SupConLoss()(rows, labels))
+    with pytest.raises(ValueError, match="n_views is 4, but embeddings of shape .* hold 3 views"):
+        SupConLoss()(rows, labels, n_views=4)
+    with pytest.raises(ValueError, match="no multiple of n_views"):
+        SupConLoss()(stacked[:14], labels, n_views=3)
+
+
+def test_labels_of_stacked_views_are_counted_by_the_sample() -> None:
+    rows = torch.eye(6)
+    with pytest.raises(ValueError, match="one per sample was expected, 6. If the rows are views"):
+        SupConLoss()(rows, [0, 0, 1])
+    with pytest.raises(ValueError, match="one per sample was expected, 3$"):
+        SupConLoss()(rows, [0, 0, 1, 1], n_views=2)
+
+
+@pytest.mark.parametrize("extra", [{"ignore": [0, 0, 1, 1, 2, 2]}, {"weights": torch.ones(6)}])
+def test_a_floor_is_given_where_every_pair_counts_alike(extra: dict) -> None:
+    loss = SupConLoss(0.1)
+    assert loss.detail(SIX, SIX_LABELS).floor == pytest.approx(bounds.floor(SIX_LABELS, 0.1))
+    assert math.isnan(loss.detail(SIX, SIX_LABELS, **extra).floor)
