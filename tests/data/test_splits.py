@@ -187,6 +187,20 @@ def test_one_class_trains_on_good_alone():
     assert held.loc["z"].tolist() == [0, 0, 3]
 
 
+def test_one_class_divides_the_others_as_val_and_test_stand():
+    table = sessions({"good": [1] * 100, "bad": [1] * 40})
+    held = counts(assign_splits(table, (0.5, 0.1, 0.4), protocol="one_class"))
+    assert held.loc["bad"].tolist() == [0, 8, 32]
+    assert held.loc["good"].tolist() == [50, 10, 40]
+
+
+def test_a_split_without_a_seed_is_that_of_seed_0():
+    table = sessions({"a": [1] * 30, "b": [1] * 30})
+    plain = assign_splits(table).frame["split"]
+    assert plain.equals(assign_splits(table, seed=0).frame["split"])
+    assert not plain.equals(assign_splits(table, seed=1).frame["split"])
+
+
 def test_one_class_never_trains_on_another_class_of_one_session():
     table = sessions({"good": [4] * 10, "bad": [5, 5, 5], "worse": [6]})
     held = counts(assign_splits(table, protocol="one_class", single_session="train"))

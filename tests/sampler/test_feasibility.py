@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from quadlib.sampler import Request, SamplerError, StratifiedBatchSampler
+from quadlib.sampler.advice import advised_changes
 from quadlib.sampler.exact import decide
 from tests.helpers.sampler_laws import broken_laws
 from tests.sampler.fuzz import try_requests
@@ -154,3 +155,35 @@ def test_equal_balance_draws_as_many_as_there_are_samples() -> None:
         demand = Request(batch_size, min_per_class=least, balance="equal").demand(np.array(sizes))
         assert demand.n_draws == sum(sizes)
         assert np.ptp(demand.draws) <= 2 or (demand.draws <= demand.n_batches * demand.most).all()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "request_", "changes"),
+    [
+        ([6, 6, 1], {"batch_size": 8}, ["min_per_class=1", "rare='drop'", "rare='oversample'"]),
+        ([12, 12], {"batch_size": 6, "min_classes": 3}, ["min_classes=2"]),
+        (
+            [9, 9, 9],
+            {"batch_size": 6, "min_per_class": 3, "min_classes": 3},
+            ["batch_size=9", "min_per_class=1", "min_classes=1"],
+        ),
+        (
+            [6, 6],
+            {"batch_size": 4, "world_size": 2, "rare": "drop", "balance": "equal"},
+            ["batch_size=5", "min_per_class=1", "min_classes=1", "world_size=1"],
+        ),
+    ],
+)
+def test_the_smallest_change_of_each_kind_is_advised(sizes, request_, changes):
+    assert advised_changes(np.array(sizes), Request(**request_)) == changes
+
+
+def test_a_class_is_in_as_many_batches_as_its_samples_need():
+    """Of 8, two other classes of 2 each leave room for 4 of a class; of few samples, for all."""
+    demand = Request(batch_size=8, min_classes=3).demand(np.array([20, 4, 3]))
+    assert demand.fewest_blocks.tolist() == [5, 1, 1]
+    assert demand.appearances.tolist() == [4, 2, 1]
+
+
+def test_a_batch_holds_32_where_nobody_asks():
+    assert StratifiedBatchSampler(np.arange(96) % 4).batch_size == Request().batch_size == 32
