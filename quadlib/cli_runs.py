@@ -199,10 +199,8 @@ def runs(outputs: Outputs = "") -> None:
     width = max((len(item.name) for item in listed), default=0)
     for item in listed:
         record = item.record
-        say(
-            f"{item.name:<{width}}  {record['status']:<9}  {record['source'] or '':<10}  "
-            f"{_score(item)}".rstrip()
-        )
+        source = " ".join((record["source"] or "").split())  # a file's name may hold a new line
+        say(f"{item.name:<{width}}  {record['status']:<9}  {source:<10}  {_score(item)}".rstrip())
     for broken in damaged:
         say(f"{broken.run.name}  damaged  {broken.cause}", err=True)
     raise typer.Exit(1 if damaged else 0)

@@ -215,3 +215,8 @@ def refuse_infinite(
             f"is whole. Lower learning_rate ({settings.learning_rate:g}), raise "
             f"warmup_steps ({settings.warmup_steps}), or set amp ({settings.amp}) to off"
         )
+
+
+def patience_line(monitor: str, patience: int, best_epoch: int) -> str:
+    """Why training ends before its last epoch."""
+    return f"stopped early: {patience} epochs without a better {monitor} than epoch {best_epoch}'s"

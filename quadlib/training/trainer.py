@@ -57,6 +57,7 @@ from quadlib.training.telemetry import (
     followed_modules,
     gradient_norms,
     keep_lines,
+    patience_line,
     update_ratios,
     weights_of,
 )
@@ -341,6 +342,8 @@ class Trainer:
         out_of_patience = 0 < self.settings.patience <= self.epochs_without_better
         if self.refit_epochs or (self.epoch < self.last_epoch and not out_of_patience):
             return self.epoch < self.last_epoch
+        if out_of_patience:
+            log.info(patience_line(self.monitor, self.settings.patience, self.best_epoch))
         return begin_refit(self)
 
     def _tell(self, event: str, *details: Any) -> None:
