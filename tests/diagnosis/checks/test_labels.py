@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from quadlib.data.open import open_source
+from quadlib.data.samples import SampleTable
 from quadlib.diagnosis.evidence.signature import signature
 
 
@@ -127,6 +128,14 @@ def test_labels_taken_before_the_table_was_sorted(make_table, examined):
     table = make_table()
     labels = np.sort(table.codes)
     assert examined(table=table.frame, labels=labels).roots[0].code == "QL-L12"
+
+
+def test_a_modality_that_is_called_y_is_no_index_of_classes(make_table, roots):
+    table = make_table()
+    frame = table.frame.rename(columns={"sensor": "y"})
+    modalities = {("y" if n == "sensor" else n): m for n, m in table.modalities.items()}
+    arrays = {("y" if n == "sensor" else n): a for n, a in table.arrays.items()}
+    assert roots(table=SampleTable(frame, modalities, arrays=arrays)) == []
 
 
 def test_equal_recordings_with_two_labels(make_table, examined):

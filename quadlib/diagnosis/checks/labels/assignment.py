@@ -282,10 +282,11 @@ def _names_and_codes(x: Examination) -> tuple[np.ndarray, dict[str, np.ndarray]]
     if x.subject.table is None or "label" not in x.frame:
         raise Unavailable("no table with a label column")
     names = x.frame["label"].astype(str).to_numpy()
+    modalities = getattr(x.subject.table, "modalities", ())  # one may be called y
     maps = {
         f"column {column}": x.frame[column].astype(str).to_numpy()
         for column in conventions.CODE_COLUMNS
-        if column in x.frame
+        if column in x.frame and column not in modalities
     }
     if x.subject.labels is not None and len(x.labels) == len(names):
         maps["the labels given"] = np.asarray(x.labels).astype(str)
