@@ -88,7 +88,7 @@ def test_commands_are_put_together_in_one_place() -> None:
     names = {node.name for node in functions if isinstance(node, ast.FunctionDef)}
     assert {name for name in names if name[0] != "_"} == {
         *("check_command", "compare_command", "crossval_command", "demo_command"),
-        "doctor_command",
+        *("doctor_command", "features_command"),
         *("notebook_command", "table_command", "train_command"),
     }
 

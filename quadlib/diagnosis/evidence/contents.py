@@ -160,7 +160,9 @@ def _of_files(paths: list[list[str]], deep: bool, limits: Limits) -> Contents:
     ]
     deadline = time.monotonic() + limits.file_seconds
     edge = limits.file_edge_bytes
-    for read in (_whole,) if deep else (partial(_tail, edge=edge), partial(_head, edge=edge)):
+    # files of one format may begin and end alike, so what is alike there is read in full
+    ends = () if deep else (partial(_tail, edge=edge), partial(_head, edge=edge))
+    for read in (*ends, _whole):
         shared = Counter(keys[row] for row in readable)
         for place, row in enumerate(readable):
             if shared[keys[row]] == 1:
