@@ -226,7 +226,7 @@ class DiagnoseSettings(RunSettings):
     checkpoint: Literal["latest", "best"] = Field(
         "latest", description="which checkpoint is examined"
     )
-    deep: bool = Field(False, description="read every file in full for content checks")
+    deep: bool = Field(False, description="compare the files of samples however long it takes")
     media: bool = Field(False, description=MEDIA)
 
 

@@ -60,7 +60,7 @@ def diagnose(
             steps, which are undone, "epoch" reads history, evaluation and checkpoint, "observed"
             reads the record of a watched loop, "variables" what its variables hold, "later" what it
             did after its watched steps.
-        deep: compare whole files instead of their size, head and tail.
+        deep: compare files however long it takes.
         limits: the thresholds of all checks; `Limits(few_copies=0.0)` changes one.
 
     Returns:

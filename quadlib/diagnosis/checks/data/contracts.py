@@ -88,7 +88,7 @@ D01 = Contract(
     what=(
         "Every sample must hold its own content. Here several hold one constant value, or "
         "share a content while the rest of them differs. Read from arrays, decoded arrays, or "
-        "size, head and tail of the files."
+        "the files."
     ),
     why=(
         "A loader that returns zeros, or the last good sample, where decoding fails: nothing is "

@@ -65,7 +65,7 @@ S03 = Contract(
     title="copies of tested samples are in train",
     what=(
         "No content is in two splits, whatever the ids say. Before training, files are "
-        "compared by size, head and tail; with deep=True whole."
+        "compared whole, where size, head and tail are equal."
     ),
     why="These samples are answered by memory, and the score is too high by up to their share.",
     fix="Delete the copies from train; evaluate again.",
