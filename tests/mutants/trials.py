@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import resource
@@ -23,6 +24,7 @@ from tests.mutants.changes import Change
 
 MOST_BYTES = 8 * 2**30  # of memory: a changed number may ask for all there is
 SLACK_SECONDS = 20.0  # beyond three times what the tests take
+MOST_SECONDS = 120.0  # of tests a change: what they do not notice by then counts as not noticed
 
 
 class Trials:
@@ -81,7 +83,9 @@ class Trials:
                 chosen.add(test)
             else:
                 chosen |= {other for other in self.seconds if _file(other) == _file(test)}
-        return sorted(chosen & set(self.seconds) or self.seconds, key=self.seconds.__getitem__)
+        ordered = sorted(chosen & set(self.seconds) or self.seconds, key=self.seconds.__getitem__)
+        ends = itertools.accumulate(self.seconds[name] for name in ordered)
+        return [name for name, end in zip(ordered, ends, strict=True) if end < MOST_SECONDS]
 
     def _run(self, options: list[str], times: Path | None = None, limit: float = 3600.0) -> int:
         """Exit status of pytest in a forked child; -9 where the limit in seconds was over."""
