@@ -119,6 +119,94 @@ def test_groups_of_a_table_and_of_subsets_are_found_too():
     assert alarms_of(lambda: subsets(range(200), range(200, 320))) == []
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_groups_that_the_model_looks_up_are_meant_to_be_known(known):
+    def train():
+        user_ids = np.random.default_rng(0).integers(0, 40, 320)
+        train, test = np.arange(200), np.arange(200, 320)
+        table = nn.Embedding(40 if known else 400, 8)
+        optimiser = torch.optim.AdamW(table.parameters(), 1e-3)
+        for rows in torch.randperm(200).split(20):
+            optimiser.zero_grad()
+            table(torch.tensor(user_ids)[rows]).square().mean().backward()
+            optimiser.step()
+        return train, test
+
+    assert alarms_of(train) == ["QL-S04"] * (not known)
+
+
+class Samples(Dataset):
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, row):
+        return self.x[row], self.y[row]
+
+
+class Read(Samples):
+    """The same of samples that it holds one by one, as one of files does."""
+
+    def __init__(self, x, y):
+        super().__init__([{"x": row} for row in x], y)
+
+    def __getitem__(self, row):
+        return self.x[row]["x"], self.y[row]
+
+
+def fit_and_score(held, other, *, own=None):
+    """Trains on one dataset and embeds the other without gradients; own: rows of the first one that
+    the others are compared with.
+    """
+    model = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, CLASSES))
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
+    for _ in range(4):
+        for x, y in DataLoader(held, 32, shuffle=True):
+            optimiser.zero_grad()
+            cross_entropy(model(x), y).backward()
+            optimiser.step()
+        model.eval()
+        with torch.no_grad():
+            for dataset in (own, other) if own else (other,):
+                for x, _ in DataLoader(dataset, 64):
+                    model(x)
+        model.train()
+
+
+def several(kind, n=160):
+    """Samples of which each is there twice, equal or a little changed, in a random order."""
+    x, y = samples(n)
+    random = np.random.default_rng(1)
+    again = x + (0.02 if kind == "near" else 0) * random.normal(size=x.shape).astype("float32")
+    order = random.permutation(2 * n)
+    return np.concatenate([x, again])[order], np.tile(y, 2)[order]
+
+
+@pytest.mark.parametrize("dataset", [Samples, Read])
+@pytest.mark.parametrize(("kind", "code"), [("equal", "QL-S03"), ("near", "QL-S06"), ("new", "")])
+def test_what_was_copied_before_the_split_is_found_whatever_it_is_called(dataset, kind, code):
+    x, y = samples(320) if kind == "new" else several(kind)
+
+    def train():
+        fit_and_score(dataset(x[:200], y[:200]), dataset(x[200:], y[200:]))
+
+    assert (code in alarms_of(train)) if code else (alarms_of(train) == [])
+
+
+def test_copies_made_after_the_split_and_a_gallery_of_train_are_no_mistake():
+    x, y = samples()
+    noise = np.random.default_rng(1).normal(size=(200, 12)).astype("float32")
+    more = np.concatenate([x[:200], x[:200] + 0.02 * noise]), np.tile(y[:200], 2)
+
+    def train():
+        held, own, other = Samples(*more), Samples(x[:200], y[:200]), Samples(x[200:], y[200:])
+        fit_and_score(held, other, own=own)
+
+    assert alarms_of(train) == []
+
+
 def test_what_both_parts_are_prepared_with_is_no_sample():
     def train():
         x, y = samples()

@@ -10,6 +10,7 @@ from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.class_match import class_match
 from quadlib.diagnosis.evidence.observed.dataset import (
     evaluation_loaders,
+    other_items,
     root_rows,
     training_items,
     training_loader,
@@ -62,7 +63,7 @@ def one_meaning(x: Examination) -> Iterator[Finding]:
         if getattr(loader, "dataset", None) is training_loader(x.record).dataset:
             continue
         try:
-            match = class_match(items, loader.dataset)
+            match = class_match(items, other_items(x.record, loader.dataset))
         except Unavailable:
             continue
         judged += 1

@@ -69,7 +69,7 @@ S03 = Contract(
     ),
     why="These samples are answered by memory, and the score is too high by up to their share.",
     fix="Delete the copies from train; evaluate again.",
-    predicts=("QL-S04", "QL-S05", "QL-M01", "QL-E01"),
+    predicts=("QL-S04", "QL-S05", "QL-S06", "QL-M01", "QL-E01"),
     example=(
         TABLE
         + 'frame["split"] = ["train"] * 120 + ["val"] * 40\nfor array in arrays.values():\n    '
@@ -86,7 +86,7 @@ S04 = Contract(
         "split of them scores far above what a new session would give."
     ),
     fix="Divide whole groups.",
-    predicts=("QL-S05",),
+    predicts=("QL-S05", "QL-S06"),
     example=(
         TABLE + 'frame["group"] = [f"session {row // 8}" for row in range(160)]\nframe["split"] = '
         '["train", "train", "train", "val"] * '
@@ -103,6 +103,7 @@ S05 = Contract(
         "sample by sample."
     ),
     fix="Divide recordings first, cut windows afterwards.",
+    predicts=("QL-S06",),
     example=(
         """
 import numpy as np
@@ -121,6 +122,29 @@ frame = pd.DataFrame(
 )
 diagnosis = diagnose(Subject(table=frame))
 """.lstrip()
+    ),
+)
+
+S06 = Contract(
+    "QL-S06",
+    title="near copies of tested samples are in train",
+    what=(
+        "What evaluates has no one to five samples of train near it with a gap around them. Judged "
+        "where a loop's variables or datasets hold the samples of both, and where those of train "
+        "lie among themselves in the same way."
+    ),
+    why=(
+        "Changed copies were made first, or several samples cut from one recording, and divided "
+        "afterwards: the answer was trained on, changed a little."
+    ),
+    fix="Divide first; change copies of train afterwards.",
+    example=watched(
+        "loss(model(x), y)",
+        before=(
+            "several = torch.cat([inputs, inputs + 0.01 * torch.randn_like(inputs)])\n"
+            "several = several[torch.randperm(len(several))]\n"
+            "x_train, x_test = several[:80], several[80:]\n"
+        ),
     ),
 )
 

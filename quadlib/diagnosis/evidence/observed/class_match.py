@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from quadlib.diagnosis.evidence.features import summaries
-from quadlib.diagnosis.evidence.observed.dataset import Items, read
+from quadlib.diagnosis.evidence.observed.dataset import Items
 from quadlib.diagnosis.limits import DEFAULT
 from quadlib.diagnosis.subject import Unavailable
 
@@ -30,14 +29,13 @@ class ClassMatch:
     distance: float
 
 
-def class_match(training: Items, dataset: Any) -> ClassMatch:
+def class_match(training: Items, other: Items) -> ClassMatch:
     """Compares the classes of two datasets by their raw features; raises Unavailable where labels
     or rows are too few.
     """
     if training.label is None:
         raise Unavailable("the labels of the training dataset are not known")
-    _, arrays, _ = read(dataset)
-    labels = arrays.get(training.label)
+    arrays, labels = other.arrays, other.arrays.get(training.label)
     paths = [p for p, a in training.streams.items() if a.dtype.kind == "f" and p in arrays]
     if labels is None or not paths or len(labels) < FEWEST_ROWS:
         raise Unavailable("the other dataset has no labels or streams of the same names")

@@ -12,6 +12,9 @@ LONGEST = 1 << 21  # stretches of what is trained on
 MOST_JUDGED = 256  # samples of what evaluates, whose stretches are looked for
 RESOLVED = 1 << 12  # steps of the ratio of two changes: coarser than float32 rounds
 OVERLAP = 0.2  # share of a sample's stretches, from which it overlaps
+MOST_SIBLINGS = 5  # near copies of one sample; as many may be a whole class where classes are small
+APART = 4.0  # distance of the next ones, in those of the near copies
+FEWEST_ROWS = 40
 
 
 def copies(trained: np.ndarray, evaluated: np.ndarray) -> np.ndarray:
@@ -40,6 +43,31 @@ def overlaps(trained: np.ndarray, evaluated: np.ndarray) -> float:
         ),
         default=0.0,
     )
+
+
+def near_copies(trained: np.ndarray, evaluated: np.ndarray) -> float:
+    """The share of the samples that evaluate, copies aside, that have at most MOST_SIBLINGS samples
+    near them among those that are trained on, and no other within APART times that distance.
+
+    Of points that fill m dimensions evenly, the next neighbour lies r times as far as the k-th with
+    probability r^(-k m): at m = 1 that is a third of them, over all k, and at m = 5 a thousandth.
+    Both parts in units of the deviation of each column of what is trained on.
+    """
+    rows = np.linspace(0, len(evaluated) - 1, min(len(evaluated), MOST_JUDGED)).astype(int)
+    judged = evaluated[rows][~copies(trained, evaluated[rows])]
+    few = min(len(judged), len(trained)) < FEWEST_ROWS
+    if few or trained.dtype.kind not in "fu" or trained.size > MOST_VALUES:
+        return 0.0
+    known, asked = (
+        np.asarray(part, np.float64).reshape(len(part), -1) for part in (trained, judged)
+    )
+    scale = known.std(0)
+    known, asked = (part[:, scale > 0] / scale[scale > 0] for part in (known, asked))
+    squares = (asked**2).sum(1)[:, None] + (known**2).sum(1) - 2 * asked @ known.T
+    nearest = np.sort(np.partition(squares, MOST_SIBLINGS, axis=1)[:, : MOST_SIBLINGS + 1], axis=1)
+    distances = np.sqrt(nearest.clip(min=0))
+    steps = distances[:, 1:] / distances[:, :-1].clip(min=np.finfo(float).tiny)
+    return float(((steps > APART) & (distances[:, 1:] > 0)).any(1).mean())
 
 
 def _overlap(trained: np.ndarray, judged: np.ndarray) -> float:

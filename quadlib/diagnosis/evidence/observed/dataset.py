@@ -82,6 +82,20 @@ def training_items(record: Record) -> Items:
     return Items(rows, arrays, _label_path(record, loader, rows, arrays), whole)
 
 
+def other_items(record: Record, dataset: Any) -> Items:
+    """Items of a dataset that is not trained on, read once; their label is where training has it.
+    Raises Unavailable as `training_items` does.
+    """
+
+    def other(record: Record) -> Items:
+        rows, arrays, whole = read(dataset)
+        label = training_items(record).label
+        return Items(rows, arrays, label if label in arrays else None, whole)
+
+    other.__name__ = f"other_items {id(dataset)}"
+    return fact(other)(record)
+
+
 def read(dataset: Any) -> tuple[np.ndarray, dict[str, np.ndarray], bool]:
     """Rows, leaf arrays, and whether every row was read, of a dataset within a budget of rows and
     bytes; random states are as they were afterwards.

@@ -37,11 +37,13 @@ class Array:
 @dataclass(frozen=True)
 class Parts:
     """One array of what is trained on, and those of the same name of what evaluates: `x_train`
-    beside `x_val` and `x_test`, or `x[train]` beside `x[test]`.
+    beside `x_val` and `x_test`, or `x[train]` beside `x[test]`. gallery: no name says that these
+    evaluate, and they may be rows of train on purpose, that the others are compared with.
     """
 
     trained: Array
     evaluated: tuple[Array, ...]
+    gallery: bool = False
 
     @property
     def named(self) -> Iterator[tuple[Named, Named]]:
