@@ -118,7 +118,12 @@ def read_options(
     ]
     if problems:
         raise SettingsError("\n".join(problems))
-    return values | {name: value for name, _, value in pairs}
+    return values | {name: _unquoted(value) for name, _, value in pairs}
+
+
+def _unquoted(text: str) -> str:
+    """A text without the quotation marks that a message or a notebook shows around it."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _explain(model: type[Settings], item: Any) -> str:

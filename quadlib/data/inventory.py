@@ -15,6 +15,7 @@ from quadlib.data.store.store import MediaStore, clock_lines
 from quadlib.data.suspects import suspects
 
 MOST_NAMES = 12
+THINNED = 8  # readings a step, from which a log is hardly looked at
 
 
 class Entry(NamedTuple):
@@ -115,12 +116,24 @@ def _modality(
     yield from (Entry(name, "clock", line) for line in clock_lines({name: facts}))
     if facts and kind_of(modality).channels is not None:
         yield from (Entry(name, *pair) for pair in _series(modality.channels, facts))
+        yield from (Entry(name, "note", text) for text in _thinned(facts, store.arrays[name]))
         crop = modality.crop
         yield Entry(name, "crop", f"where {crop} is on" if crop else "none, the whole recording")
     notes = Counter(note for fact in facts for note in fact.get("notes", []))
     for note, count in notes.items():
         where = f" ({count} files)" if count < len(facts) else ""
         yield Entry(name, "note", note + where)
+
+
+def _thinned(facts: list[dict[str, Any]], array: np.ndarray) -> Iterator[str]:
+    """That most readings of a log are passed over, where its steps are few beside them."""
+    steps, readings = array.shape[-1], int(np.median([fact["rows"] for fact in facts]))
+    if readings > THINNED * steps:
+        yield (
+            f"{steps} steps are taken of {readings} readings a file, one in {readings // steps}: "
+            "what changes faster is lost, as vibrations are; take more by series_steps, or a table "
+            "of features (levels by band, for example)"
+        )
 
 
 def _series(channels: tuple[str, ...], facts: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

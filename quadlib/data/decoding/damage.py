@@ -5,6 +5,7 @@ once.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -97,15 +98,21 @@ def _written_otherwise(path: Path) -> Path | None:
     )
 
 
+def _kind_of(what: str) -> str:
+    """A cause without the values, lines and counts that differ from file to file."""
+    return re.sub(r"'[^']*'|\d+", "", what)
+
+
 def report(damage: Sequence[Damage], most: int = 50, *, maskable: bool = True) -> str:
     """All damage as text, grouped by modality and cause, each group with its remedy once and at
     most `most` files; then, where recordings are `maskable`, having other modalities, the way out.
     """
     groups: dict[tuple[str, str, str], list[Damage]] = {}
     for item in damage:
-        groups.setdefault((item.modality, item.what, item.remedy), []).append(item)
+        groups.setdefault((item.modality, _kind_of(item.what), item.remedy), []).append(item)
     lines = []
-    for (modality, what, remedy), items in groups.items():
+    for (modality, _, remedy), items in groups.items():
+        what = items[0].what + ("" if len({item.what for item in items}) == 1 else ", in the first")
         where = [" ".join(part for part in (item.sample_id, item.path) if part) for item in items]
         subject = f"{modality}: " if modality else ""
         if len(items) == 1:

@@ -21,7 +21,7 @@ from quadlib.data.logs.hdf5 import read_hdf5
 from quadlib.data.logs.layout import read_log
 from quadlib.data.logs.tdms import read_tdms
 
-TEXTS = (".csv", ".tsv", ".txt", ".gz")
+TEXTS = (".csv", ".tsv", ".txt", ".lvm", ".asc", ".gz")
 
 
 def read_columns(path: Path, settings: MediaSettings) -> Columns:

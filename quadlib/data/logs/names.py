@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 UNIT_IN_NAME = re.compile(r"^(.*?)(\s*[\[(])\s*([^\[\]()]*)\s*[\])]\s*$")
 A_WORD = re.compile(r"[^\s\d]{0,8}")  # in round brackets after a blank, taken for a unit
@@ -49,6 +50,13 @@ UNITS = re.compile(
 def plain(name: str) -> str:
     """A name as it is compared: lower case, without its unit, underscores as blanks."""
     return re.sub(r"[\s_]+", " ", base_and_unit(name)[0]).strip().casefold()
+
+
+def numberless_names(names: Sequence[str]) -> list[str]:
+    """The names without the numbers in them; none where two would then be one, or one be empty."""
+    short = [re.sub(r"\d+", "", name).strip(" _-.") for name in names]
+    keys = [plain(name) for name in short]
+    return short if len(set(keys)) == len(keys) and "" not in keys else []
 
 
 def base_and_unit(name: str) -> tuple[str, str]:

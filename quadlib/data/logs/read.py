@@ -25,7 +25,14 @@ from quadlib.data.logs.doubts import check_one_series, may_be_clock
 from quadlib.data.logs.files import Columns, read_columns
 from quadlib.data.logs.fractions import with_milliseconds
 from quadlib.data.logs.gaps import sentinel, without_numbers, without_words
-from quadlib.data.logs.names import base_and_unit, clock_of, is_index, is_label, plain
+from quadlib.data.logs.names import (
+    base_and_unit,
+    clock_of,
+    is_index,
+    is_label,
+    numberless_names,
+    plain,
+)
 from quadlib.data.logs.wraps import between_stamps
 
 LONG_GAP_SECONDS = 2.0  # some twenty missed readings of a log at 9 Hz
@@ -67,6 +74,10 @@ def read_readings(path: Path, settings: MediaSettings, wanted: Sequence[str] = (
     units = [
         base_and_unit(name)[1] or unit for name, unit in zip(raw.names, raw.units, strict=True)
     ]
+    asked, short = {*map(plain, wanted or settings.series_channels)}, numberless_names(names)
+    if asked and asked.isdisjoint(map(plain, names)) and asked <= {*map(plain, short)}:
+        names = short
+        raw.notes.append("channels go by their names without the number in them")
     keys = [plain(name) for name in names]
     twice = sorted(
         {name for name, key in zip(names, keys, strict=True) if key and keys.count(key) > 1}

@@ -79,6 +79,8 @@ def missing_columns(frame: pd.DataFrame, written: Mapping[str, str]) -> list[str
         way = f"{else_do[name]}; found {some(found, 20)}"
         if near:
             way = f"rename the one that holds it (perhaps {' or '.join(near)})"
+        if near and name == "sample_id" and _names_files(frame[near[0]]):
+            way = f"add one of that name, for example a copy of {near[0]}, which names the files"
         problems.append(f"no column {name}; {way}")
     return problems
 
@@ -99,6 +101,12 @@ def may_be(frame: pd.DataFrame, wanted: str) -> list[str]:
         if (count == len(frame) if wanted == "sample_id" else 1 < count <= most)
     ]
     return near[:3]
+
+
+def _names_files(values: pd.Series) -> bool:
+    """Whether texts end as names of files do."""
+    texts = values.astype(str)
+    return bool(texts.str.fullmatch(r".+\.[A-Za-z]\w{1,4}").mean() > 0.5)
 
 
 def _are_names(values: pd.Series) -> bool:

@@ -68,6 +68,15 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
                 "line with the names of the columns above it"
             ],
         )
+    if parts := _separated_by_blanks(names, frame):
+        raise_problems(
+            str(path),
+            [
+                f"every line is {parts} words or numbers with blanks between them, and no other "
+                f"separator ({some(names)}); save it with commas, under a line with the names of "
+                "the columns"
+            ],
+        )
     problems = [
         f"column {name!r} stands {names.count(name)} times (twice or more); rename or remove one"
         for name in dict.fromkeys(names)
@@ -99,6 +108,12 @@ def _are_values(names: list[str]) -> bool:
     numbers = [name for name in names if re.fullmatch(DECIMAL, name)]
     whole = {name for name in numbers if name.isdecimal()}
     return len(numbers) > len(names) / 2 and len(whole) < len(numbers)
+
+
+def _separated_by_blanks(names: list[str], frame: pd.DataFrame) -> int:
+    """How many words each line of a table of one column has, 0 where they differ or are one."""
+    parts = {len(cell.split()) for cell in (*names, *(frame[0] if len(names) == 1 else ()))}
+    return parts.pop() if len(names) == 1 and len(parts) == 1 and parts != {1} else 0
 
 
 def _looked_for(text: str) -> str:

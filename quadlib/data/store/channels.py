@@ -10,7 +10,7 @@ from pathlib import Path
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.job import Job
 from quadlib.data.decoding.workers import WorkerPool
-from quadlib.data.logs.names import plain
+from quadlib.data.logs.names import numberless_names, plain
 from quadlib.files import digest_bytes, read_record, write_record
 
 NAME = "channels.json"  # in the store's folder
@@ -51,6 +51,7 @@ def _looked_for(jobs: Sequence[Job], pool: WorkerPool) -> tuple[list[str], bool]
     """The names, and whether every file that was looked at could be read."""
     names: dict[str, str] = {}
     counts: Counter[str] = Counter()
+    numberless: Counter[str] = Counter()
     readable = size = 0
     sure = True
     for job in jobs:
@@ -65,4 +66,11 @@ def _looked_for(jobs: Sequence[Job], pool: WorkerPool) -> tuple[list[str], bool]
         channels = read.facts["channels"]
         counts.update(plain(name) for name in channels)
         names |= {plain(name): name for name in channels if plain(name) not in names}
-    return [name for key, name in names.items() if counts[key] * 2 > readable], sure
+        numberless.update(numberless_names(channels))
+    common = [name for key, name in names.items() if counts[key] * 2 > readable]
+    return common or _without_numbers(numberless, readable), sure
+
+
+def _without_numbers(counts: Counter[str], readable: int) -> list[str]:
+    """Names that most files share but for a number in them, as X097_DE_time beside X098_DE_time."""
+    return [name for name, count in counts.items() if count * 2 > readable]

@@ -66,6 +66,7 @@ class Rows:
 
     def write(self, row: int, array: np.ndarray, entry: dict[str, Any]) -> None:
         """Keeps a row, and what the index will say of it."""
+        assert array.shape == self.order.shape, (array.shape, self.order.shape)
         content = np.ascontiguousarray(array, dtype=self.order.kind.dtype).tobytes()
         # Written, not memory-mapped: a full disk is then an error and not a crash.
         self.array.seek(self.start + row * self.order.stride)

@@ -21,7 +21,7 @@ from quadlib.data.store.channels import common_channels, looked_at
 from quadlib.data.store.contents import Contents
 from quadlib.files import digest_bytes
 
-FORMAT = 10  # raised when a decoder's numbers change, or what index.json holds
+FORMAT = 11  # raised when a decoder's numbers change, or what index.json holds
 Arc = tuple[float, float] | None
 
 
