@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from quadlib.diagnosis.checks.labels.contracts import L12
-from quadlib.diagnosis.conventions import BATCH_LABELS
+from quadlib.diagnosis.conventions import BATCH_LABELS, TESTED_WORDS
 from quadlib.diagnosis.evidence.examination import Examination
-from quadlib.diagnosis.evidence.observed.parts import Array, arrays
+from quadlib.diagnosis.evidence.observed.parts import Array, arrays, words_of
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
 from quadlib.diagnosis.subject import Unavailable
@@ -85,8 +85,13 @@ def _pairs(every: list[Array]) -> Iterator[tuple[Array, Array]]:
         if values.ndim < 2 or values.dtype.kind != "f" or values.size > MOST_VALUES:
             continue
         for labels in columns:
-            if len(labels.values) == len(values) and labels.role == table.role:
+            if len(labels.values) == len(values) and _part(labels) == _part(table):
                 yield table, labels
+
+
+def _part(array: Array) -> tuple[str, bool]:
+    """Its role, and of what evaluates whether it is the test: val and test may be of one length."""
+    return array.role, not set(words_of(array.name)).isdisjoint(TESTED_WORDS)
 
 
 def _agreement(table: Array, labels: Array) -> float:

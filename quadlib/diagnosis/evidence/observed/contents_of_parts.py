@@ -75,9 +75,19 @@ def _overlap(trained: np.ndarray, judged: np.ndarray) -> float:
     if length < 2 * STRETCH or len(trained) * length > LONGEST:
         return 0.0
     (known, alive), (asked, moving) = _stretches(trained), _stretches(judged)
-    shared = np.isin(asked, known[alive]) & moving
+    shared = moving & np.stack(
+        [_elsewhere(asked[:, place], known, alive, place) for place in range(asked.shape[1])], 1
+    )
     enough = moving.sum(1) >= STRETCH
     return float((enough & (shared.sum(1) >= OVERLAP * moving.sum(1).clip(1))).mean())
+
+
+def _elsewhere(numbers: np.ndarray, known: np.ndarray, alive: np.ndarray, place: int) -> np.ndarray:
+    """Which of these stretches are known at another place than their own, as a window that was cut
+    later has them. At their own place columns of few values agree by chance.
+    """
+    others = np.delete(known, place, axis=1)[np.delete(alive, place, axis=1)]
+    return np.isin(numbers, others)
 
 
 def _stretches(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

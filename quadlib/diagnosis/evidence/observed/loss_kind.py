@@ -38,20 +38,30 @@ class LossKind:
 
 @fact
 def loss_kind(record: Record) -> LossKind:
-    """The formula that gives the loss's value in the first traced pass."""
-    comparison = compared(record)[0]
-    value = traced(record)[0].backward.loss
-    factors = [1.0, -1.0]
-    if unit(comparison) and math.isclose(comparison.scale, 1.0, rel_tol=CLOSE):
-        factors += [1 / temperature for temperature in OUTSIDE]
-    for name, formula, plateau in _formulas(record, comparison):
-        for factor in factors:
-            if math.isclose(value, factor * formula, rel_tol=CLOSE, abs_tol=1e-5):
-                return LossKind(name, factor, plateau)
+    """The formula that gives the loss's value in every traced pass: one value alone may agree with
+    one of so many by chance.
+    """
+    passes = zip(compared(record), traced(record), strict=False)
+    found = [_kinds(record, c, item.backward.loss, k) for k, (c, item) in enumerate(passes)]
+    for kind in found[0]:
+        if all((kind.name, kind.factor) in {(k.name, k.factor) for k in own} for own in found[1:]):
+            return kind
     return LossKind("another loss", 1.0, None)
 
 
-def _formulas(record: Record, c: Comparison) -> list[tuple[str, float, float]]:
+def _kinds(record: Record, comparison: Comparison, value: float, number: int) -> list[LossKind]:
+    factors = [1.0, -1.0]
+    if unit(comparison) and math.isclose(comparison.scale, 1.0, rel_tol=CLOSE):
+        factors += [1 / temperature for temperature in OUTSIDE]
+    return [
+        LossKind(name, factor, plateau)
+        for name, formula, plateau in _formulas(record, comparison, number)
+        for factor in factors
+        if math.isclose(value, factor * formula, rel_tol=CLOSE, abs_tol=1e-5)
+    ]
+
+
+def _formulas(record: Record, c: Comparison, number: int) -> list[tuple[str, float, float]]:
     if c.by != "product" or not c.softmax:
         return []
     logits = c.left @ c.right.T * c.scale
@@ -67,7 +77,7 @@ def _formulas(record: Record, c: Comparison) -> list[tuple[str, float, float]]:
         off = ~torch.eye(n, dtype=torch.bool)
         log_odds = logits - torch.logsumexp(logits.masked_fill(~off, -torch.inf), 1, keepdim=True)
         masks = [("NT-Xent", _two_views(n))] if n % 2 == 0 else []
-        mask = c.mask if c.mask is not None else _label_mask(record, n)
+        mask = c.mask if c.mask is not None else _label_mask(record, n, number)
         if mask is not None:
             masks.append(("SupCon", mask.bool() & off))
         for name, positives in masks:
@@ -104,10 +114,11 @@ def _two_views(n: int) -> Tensor:
     return torch.eye(n, dtype=torch.bool).roll(n // 2, 1)
 
 
-def _label_mask(record: Record, n: int) -> Tensor | None:
+def _label_mask(record: Record, n: int, number: int) -> Tensor | None:
+    """By the labels of a traced pass."""
     try:
-        own = torch.as_tensor(labels(record).values[0])
-    except Unavailable:
+        own = torch.as_tensor(labels(record).values[number])
+    except (Unavailable, IndexError):
         return None
     if n % len(own):
         return None

@@ -86,15 +86,35 @@ def effective_scale(comparison: Comparison) -> float:
 
 def measured_scale(comparison: Comparison) -> float:
     """The same as the softmax's log-odds show it, which holds where margins or copies hide factors
-    on the way; as the graph says where the log-odds are not those of the compared rows.
+    on the way: those of a row's target, which a margin changes, are left out where they must be. As
+    the graph says where the log-odds are not those of the compared rows.
     """
     log_odds, table = comparison.log_odds, cosines(comparison)
     if log_odds is None or log_odds.shape != table.shape or not bool(log_odds.isfinite().all()):
         return effective_scale(comparison)
-    odds, table = (rows - rows.mean(1, keepdim=True) for rows in (log_odds, table))
+    every = torch.ones_like(table)
+    others = every.clone()
+    if comparison.targets is not None and len(comparison.targets) == len(table):
+        others[torch.arange(len(table)), comparison.targets] = 0
+    for entries in (every, others):
+        slope, left = _slope(log_odds, table, entries)
+        if left < LEFT_OVER:
+            return abs(slope)
+    return effective_scale(comparison)
+
+
+def _slope(log_odds: Tensor, table: Tensor, entries: Tensor) -> tuple[float, float]:
+    """Of the log-odds by the cosines within each row, over some entries; and the share of their
+    squares that it leaves.
+    """
+    counts = entries.sum(1, keepdim=True).clamp(min=1)
+    odds, table = (
+        (rows - (rows * entries).sum(1, keepdim=True) / counts) * entries
+        for rows in (log_odds, table)
+    )
     slope = float((odds * table).sum() / table.square().sum().clamp(min=1e-12))
     left = float((odds - slope * table).square().sum() / odds.square().sum().clamp(min=1e-12))
-    return abs(slope) if left < LEFT_OVER else effective_scale(comparison)
+    return slope, left
 
 
 def cosines(comparison: Comparison) -> Tensor:
