@@ -82,7 +82,10 @@ GROUP_WORDS = (
 # parts of the names of functions that measure what features hold
 PROBE_NAMES = ("probe", "linear_eval", "lineareval")
 # parts of the names of masks that are True where something is there
-PRESENT_WORDS = ("present", "valid", "observed", "available", "attention_mask")
+PRESENT_WORDS = (
+    *("present", "valid", "observed", "available", "attention_mask"),
+    *("have", "has", "exists", "avail"),
+)
 # words in the names of modules that follow a trained one
 TEACHER_WORDS = ("teacher", "target", "momentum", "ema", "shadow", "offline", "k", "key")
 

@@ -60,7 +60,8 @@ def read_masks(
                 and not leaf.is_floating_point()
             )
             there = leaf.bool() if named else ~_blank(leaf)
-            if not bool(there.any()) or bool(there.all()):
+            is_flag = leaf.dtype == torch.bool or bool(((leaf == 0) | (leaf == 1)).all())
+            if not bool(there.any()) or bool(there.all()) or (is_flag and not named):
                 continue
             agree = float((part == there).float().mean())
             if agree >= AGREE and float((part == ~there).float().mean()) < SELDOM:

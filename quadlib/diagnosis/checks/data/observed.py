@@ -193,7 +193,7 @@ def raw_range(x: Examination) -> Iterator[Finding]:
 @check(D03, "the dataset behind the watched loader holds each sample once", phase="observed")
 def copies_in_batches(x: Examination) -> Iterator[Finding]:
     marks = inputs(x.record)
-    repeated, total, example = 0, 0, ""
+    repeated, total, example, numbered = 0, 0, "", True
     for fetch in batches(x.record):
         parts = [
             fetch.values[leaf.path]
@@ -212,11 +212,13 @@ def copies_in_batches(x: Examination) -> Iterator[Finding]:
         for k in torch.nonzero(copies).flatten().tolist():
             first.setdefault(int(inverse[k]), set()).add(int(numbers[k]))
         different = {key: rows for key, rows in first.items() if len(rows) > 1}
+        numbered &= fetch.rows is not None
         repeated += sum(int(counts[key]) for key in different)
         total += len(rows)
         if different and not example:
             example = some(sorted(next(iter(different.values()))))
-    if not total or repeated < max(2, 0.1 * total):
+    # rows without numbers may be drawn twice, as few shots of a class are
+    if not total or repeated < max(2, (0.1 if numbered else 0.5) * total):
         return
     yield D03.broken(
         "warning",
@@ -224,7 +226,7 @@ def copies_in_batches(x: Examination) -> Iterator[Finding]:
         "the training loader's dataset",
         (
             f"{repeated} of {total} samples equal another sample of their batch, value for value, "
-            "under different row numbers",
+            + ("under different row numbers" if numbered else "whose rows have no numbers"),
             f"for example rows {example}",
         ),
         "drop the copies from the dataset, or draw batches without them (a no-duplicates sampler)",

@@ -96,6 +96,8 @@ def temperature(x: Examination) -> Iterator[Finding]:
     if not unit(c) or (c.targets is None and c.mask is None and loss_kind(x.record).name[0] == "a"):
         raise Unavailable("the factor in front of the softmax is not that of cosines")
     scale, m = measured_scale(c), max(len(c.right) - 1, 1)
+    if scale == 0:
+        raise Unavailable("the compared rows do not differ, so that no scale shows")
     learned = [
         name
         for name, p in x.record.parameters.items()
@@ -159,6 +161,21 @@ def no_gradient(x: Examination) -> Iterator[Finding]:
     ]
     if len(seen_norms) < 2 or not all(all(n == 0 for n in norms) for norms in seen_norms):
         return
+    if not any(seen_norms):
+        yield P16.broken(
+            "error",
+            "no parameter gets a gradient",
+            "all watched backward passes",
+            (
+                f"{len(seen_norms)} passes reached no parameter that the models or optimisers "
+                f"hold; losses {x.record.losses[0]:.5g} to {x.record.losses[-1]:.5g}",
+            ),
+            "look between the model and the loss for what cuts the graph: torch.no_grad(), "
+            "detach(), .data, .item(), .numpy(), torch.tensor(of another one); a "
+            "requires_grad_() on the loss hides the error that PyTorch would raise",
+            ruled_out=("the optimiser: there is nothing to follow", "a margin: no path leads back"),
+        )
+        return
     yield P16.broken(
         "error",
         "every gradient is 0",
@@ -197,7 +214,7 @@ def self_pairs(x: Examination) -> Iterator[Finding]:
     c = compared(x.record)[0]
     if c.mask is None or not c.same or len(c.mask) != len(c.left):
         raise Unavailable("no mask of positives was kept by the loss")
-    share = float(c.mask.diagonal().mean())
+    share = float(c.mask.diagonal().float().mean())
     if share < 0.5:
         return
     yield P20.broken(

@@ -13,11 +13,12 @@ from quadlib.diagnosis.evidence.examination import Examination
 from quadlib.diagnosis.evidence.observed.contents_of_parts import (
     MOST_SIBLINGS,
     copies,
+    equal_rows,
     near_copies,
     overlaps,
 )
 from quadlib.diagnosis.evidence.observed.labels import labels
-from quadlib.diagnosis.evidence.observed.parts import groups, row_numbers
+from quadlib.diagnosis.evidence.observed.parts import Parts, groups, row_numbers
 from quadlib.diagnosis.evidence.observed.parts_by_use import samples
 from quadlib.diagnosis.finding import Finding
 from quadlib.diagnosis.registry import check
@@ -51,11 +52,12 @@ def rows_in_both(x: Examination) -> Iterator[Finding]:
 
 @check(S03, "no content at hand is trained on and evaluated", phase="variables")
 def copies_at_hand(x: Examination) -> Iterator[Finding]:
-    for part in samples(x.record):
+    found = samples(x.record)
+    for part in found:
         for (own, rows), (name, others) in part.named:
             if np.array_equal(rows, others):
                 continue  # what both parts are prepared with, or one part under two names
-            equal = copies(rows, others)
+            equal = copies(rows, others) & _equal_beside(found, part, rows, others)
             share = float(equal.mean())
             if equal.any() and not (part.gallery and equal.all()):
                 yield S03.broken(
@@ -72,6 +74,21 @@ def copies_at_hand(x: Examination) -> Iterator[Finding]:
                     explains=("scores that are too good",),
                 )
                 return
+
+
+def _equal_beside(
+    found: list[Parts], part: Parts, rows: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """(m,) which samples are copies in the other arrays of the same samples too: many pictures may
+    have one caption.
+    """
+    equal = np.ones(len(others), bool)
+    for beside in found:
+        if beside is not part and len(beside.trained.values) == len(rows):
+            for other in beside.evaluated:
+                if len(other.values) == len(others):
+                    equal &= equal_rows(beside.trained.values, other.values)
+    return equal
 
 
 @check(S05, "no stretch of a series at hand is trained on and evaluated", phase="variables")

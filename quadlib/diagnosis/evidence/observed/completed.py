@@ -11,6 +11,8 @@ import pandas as pd
 from quadlib.diagnosis.evidence.observed.dataset import training_items, training_loader
 from quadlib.diagnosis.subject import Subject, Unavailable
 
+MOST_FLAGS = 32  # of an item: one a modality
+
 
 @dataclass(frozen=True)
 class ReadTable:
@@ -48,15 +50,21 @@ def completed(subject: Subject) -> Subject:
 
 
 def _rows(array: np.ndarray, leaves: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(n,) the row of each item, -1 where its stream holds one value and a leaf of zeros and ones
-    marks just these items as the ones without it.
+    """(n,) the row of each item, -1 where its stream holds one value and a leaf of zeros and ones,
+    or a column of one, marks just these items as the ones without it.
     """
     flat = array.reshape(len(array), -1)
     blank = (flat == flat[:, :1]).all(1)
-    marks = [leaf.astype(bool) for leaf in leaves.values() if _is_mark(leaf)]
+    marks = [
+        column
+        for leaf in leaves.values()
+        if _is_mark(leaf)
+        for column in leaf.reshape(len(leaf), -1).astype(bool).T
+    ]
     declared = any(np.array_equal(mark, ~blank) or np.array_equal(mark, blank) for mark in marks)
     return np.where(blank & (declared and not blank.all()), -1, np.arange(len(array)))
 
 
 def _is_mark(leaf: np.ndarray) -> bool:
-    return leaf.ndim == 1 and leaf.dtype.kind in "biuf" and bool(np.isin(leaf, (0, 1)).all())
+    narrow = leaf.ndim == 1 or (leaf.ndim == 2 and leaf.shape[1] <= MOST_FLAGS)
+    return narrow and leaf.dtype.kind in "biuf" and bool(np.isin(leaf, (0, 1)).all())

@@ -21,11 +21,16 @@ def copies(trained: np.ndarray, evaluated: np.ndarray) -> np.ndarray:
     """(m,) which samples that evaluate are trained on, value for value."""
     if trained.size > MOST_VALUES:
         return np.zeros(len(evaluated), bool)
-    known = set(_rows(trained))
-    equal = np.array([row in known for row in _rows(evaluated)], bool)
+    equal = equal_rows(trained, evaluated)
     rich = [len(np.unique(evaluated[k])) >= FEWEST_DISTINCT for k in np.flatnonzero(equal)]
     equal[equal] = rich
     return equal
+
+
+def equal_rows(trained: np.ndarray, evaluated: np.ndarray) -> np.ndarray:
+    """(m,) which rows that evaluate are among those that are trained on."""
+    known = set(_rows(trained))
+    return np.array([row in known for row in _rows(evaluated)], bool)
 
 
 def overlaps(trained: np.ndarray, evaluated: np.ndarray) -> float:

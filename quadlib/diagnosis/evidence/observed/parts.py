@@ -67,7 +67,20 @@ def arrays(record: Record) -> list[Array]:
                 if not set(words_of(column)).isdisjoint(conventions.GROUP_WORDS):
                     path = f"{name}.{column}"
                     found[path, id(value)] = _array(path, np.asarray(value[column]))
-    return [array for array in found.values() if array.role != "both"]
+    known = [array for array in found.values() if array.role != "both"]
+    return known + list(_left_by_masks(record, known))
+
+
+def _left_by_masks(record: Record, known: list[Array]) -> Iterator[Array]:
+    """The rows that a mask leaves, x[~test], where no array of its own names them."""
+    other = {"trained": "evaluated", "evaluated": "trained"}
+    named = {(array.role, array.stem) for array in known}
+    for name, value in record.named_arrays:
+        values = as_numpy(value)
+        role, stem = (array := _array(name, values)).role, array.stem
+        alone = role in other and (other[role], stem) not in named
+        if alone and values.dtype == bool and values.ndim == 1:
+            yield Array(f"~{name}", other[role], stem, np.flatnonzero(~values))
 
 
 @fact_of(_n_arrays)

@@ -92,7 +92,8 @@ def _twin(scheduler: Any) -> Any:
         | {"params": [torch.nn.Parameter(torch.zeros(1))]}
         for group in scheduler.optimizer.param_groups
     ]
-    optimiser = copy.copy(scheduler.optimizer)
+    # through one that passes its calls on, the groups of the loop's own optimiser would be changed
+    optimiser = copy.copy(unwrapped(scheduler.optimizer))
     optimiser.param_groups = groups
     twin = copy.copy(scheduler)
     for name, value in vars(scheduler).items():
