@@ -62,20 +62,25 @@ def beside(files: Sequence[str], depth: int) -> dict[str, list[str]]:
 
 
 def _of_the_same_names(by_folder: Mapping[str, Sequence[str]]) -> set[str]:
-    """The folders whose files are called by what they hold, in each of a depth alike: ACC.csv and
-    EDA.csv. Names that differ in numbers alone are those of recordings.
+    """The folders below those of classes whose files are called by what they hold, in each of a
+    depth alike: ACC.csv and EDA.csv. Names that differ in numbers alone are those of recordings.
     """
     by_depth: dict[int, list[str]] = defaultdict(list)
     for folder in by_folder:
         by_depth[folder.count("/")].append(folder)
     found: set[str] = set()
-    for folders in by_depth.values():
+    for depth, folders in by_depth.items():
         names = [{PurePosixPath(file).name for file in by_folder[folder]} for folder in folders]
         shared = set.intersection(*names)
         words = {re.sub(r"[\W\d_]+", "", name.partition(".")[0]) for name in shared}
         most = max(map(len, names))
         alike = 1 < len(words) == len(shared) > most / 2 and "" not in words
-        if len(folders) > 1 and alike and all(differ(by_folder[folder]) for folder in folders):
+        if (
+            depth
+            and len(folders) > 1
+            and alike
+            and all(differ(by_folder[folder]) for folder in folders)
+        ):
             found.update(folders)
     return found
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from quadlib.data.decoding.job import Decoded
+from quadlib.data.decoding.damage import DamageError
 from quadlib.data.decoding.workers import WorkerPool
 from quadlib.data.store.contents import Contents
 from quadlib.data.store.order import Order
@@ -27,6 +27,11 @@ from quadlib.files import FileError, digest_file, read_record, write_record
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 30.0
+OTHER_CHANNELS = "has several channels, and none by a name that most recordings have"
+NAMES_ALIKE = (
+    "call what was measured alike in every recording, or choose channels that all have by "
+    "series_channels"
+)
 JOURNAL = "rows.jsonl"  # of an entry that is being filled
 
 
@@ -66,7 +71,6 @@ class Rows:
 
     def write(self, row: int, array: np.ndarray, entry: dict[str, Any]) -> None:
         """Keeps a row, and what the index will say of it."""
-        assert array.shape == self.order.shape, (array.shape, self.order.shape)
         content = np.ascontiguousarray(array, dtype=self.order.kind.dtype).tobytes()
         # Written, not memory-mapped: a full disk is then an error and not a crash.
         self.array.seek(self.start + row * self.order.stride)
@@ -110,17 +114,19 @@ def _fill(folder: Path, order: Order, pool: WorkerPool) -> int:
         progress = Progress(order, len(todo))
         for position, result in pool.decode_all([order.jobs[row] for row in todo]):
             row = todo[position]
-            if isinstance(result, Decoded):
+            if isinstance(result, DamageError):
+                place = [str(Path(path)) for path in order.files[row]].index(result.path)
+                damaged[row] = {"file": place, "what": result.what, "remedy": result.remedy}
+            elif (kept := order.kept(result.array)).shape != order.shape:
+                damaged[row] = {"file": 0, "what": OTHER_CHANNELS, "remedy": NAMES_ALIKE}
+            else:
                 entry = {
                     "arc": result.arc,
                     "repeated": result.repeated_stamps,
                     "gaps": result.long_gaps,
                     "facts": dict(result.facts),
                 }
-                rows.write(row, order.kept(result.array), entry)
-            else:
-                place = [str(Path(path)) for path in order.files[row]].index(result.path)
-                damaged[row] = {"file": place, "what": result.what, "remedy": result.remedy}
+                rows.write(row, kept, entry)
             progress.another()
         os.fsync(file.fileno())
     entries = rows.entries | damaged

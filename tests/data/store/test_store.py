@@ -418,3 +418,37 @@ def test_arrays_with_numbers_that_are_not_finite(tmp_path, caplog):
         store.present[:, 0].tolist() == [True, False, True]
         and "masked as damaged: 1 x" in caplog.text
     )
+
+
+def logs(folder: Path, heads: list[str]) -> SampleTable:
+    """A table of logs of two channels, each under its own header."""
+    for row, head in enumerate(heads):
+        lines = "\n".join(
+            f"{step / 10},{step * row / 2 + 0.25},{step % 3 + row / 2}" for step in range(20)
+        )
+        (folder / f"{row}.csv").write_text(f"t,{head}\n{lines}\n")
+    frame = pd.DataFrame(
+        {
+            "sample_id": [f"s{row}" for row in range(len(heads))],
+            "label": "a",
+            "group": "g",
+            "split": "",
+            "log": [f"{row}.csv" for row in range(len(heads))],
+        }
+    )
+    return SampleTable(frame, {"log": Modality("series")}, root=folder, name="logs")
+
+
+def test_channels_whose_names_differ_in_a_number_are_one(tmp_path, in_process):
+    table = logs(tmp_path, [f"X{row}_DE,X{row}_FE" for row in range(4)])
+    store = MediaStore.open(table, STRICT, tmp_path / "store")
+    assert store.table.modalities["log"].channels == ("X_DE", "X_FE")
+    assert store.arrays["log"].shape == (4, 2, 9)
+    assert store.arrays["log"][:, 0, -1].tolist() == [0.25, 9.75, 19.25, 28.75]
+    assert "channels go by their names without the number in them" in store.facts["log"][0]["notes"]
+
+
+def test_channels_without_a_common_name_are_refused(tmp_path, in_process):
+    table = logs(tmp_path, ["a,b", "c,d", "e,f"])
+    with pytest.raises(TableError, match="3 recordings: has several channels, and none by a name"):
+        MediaStore.open(table, STRICT, tmp_path / "store")
