@@ -124,6 +124,8 @@ def data_make_table(
     from quadlib.files import write_bytes
 
     columns = {"label": label, "sample_id": sample_id, "group": group, "leave_out": leave_out or ()}
+    if not source.exists():
+        raise SettingsError(f"make-table: there is no file or folder {source}")
     of_table = source.is_file()
     if not of_table and (given := [name for name, value in columns.items() if value]):
         raise SettingsError(

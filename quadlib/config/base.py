@@ -69,11 +69,15 @@ def dict_from_text(text: str) -> Any:
 
 
 def list_from_text(text: str) -> Any:
-    """A list as a command line writes it, in JSON or with commas; malformed JSON stays text."""
+    """A list as a command line writes it, in JSON, also without the quotation marks that a shell
+    takes away, or with commas; malformed JSON stays text.
+    """
     text = text.strip()
     if text.startswith("["):
         try:
             return json.loads(text.replace("'", '"'))
         except ValueError:
-            return text
+            if not text.endswith("]") or set(text[1:-1]) & set("[]\"'") or ",," in text:
+                return text
+            text = text[1:-1]
     return [part.strip() for part in text.split(",") if part.strip()]

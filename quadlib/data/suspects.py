@@ -15,6 +15,8 @@ from quadlib.data.samples import SPLITS, SampleTable, some
 FEWEST_ROWS, FEWEST_OF_A_CLASS = 20, 3  # below, a coincidence is likely
 MINORITY = 0.5  # share of the columns up to which they stand among features
 NAMES_THE_CLASS = 0.95  # share of recordings; what a classifier gives need not be right
+FLAGS_TELL = 0.97  # share of the others
+MOST_FLAGS = 12  # more of them tell any class from the others by chance
 FEWEST_OUTPUTS = 3  # of two columns one is larger, and tells two classes apart, too easily
 TELLING_VALUES = 4  # of a recording: fewer numbers coincide by nature
 NO_CLASS = frozenset(["-1", "unknown", "unlabeled", "unlabelled", "undefined", "not labeled"])
@@ -57,6 +59,12 @@ def _columns(name: str, values: np.ndarray, codes: np.ndarray) -> Iterator[str]:
             f"{name}: {_columns_named(columns)} one value in each class and is the label itself, "
             "so scores say nothing; take it out of the features"
         )
+    if len(parts := _flags_of_the_label(values, codes, len(classes))):
+        yield (
+            f"{name}: columns {some(parts.tolist())} (the first is 0) hold 0 and 1 and together "
+            "say which recordings are of one class, as the other columns of a coded label do, so "
+            "scores say nothing; take them out of the features"
+        )
     numbers = np.flatnonzero((values == np.floor(values)).all(axis=0))
     counted = numbers[[_counts(values[:, column]) for column in numbers]]
     if len(counted):
@@ -73,6 +81,20 @@ def _columns(name: str, values: np.ndarray, codes: np.ndarray) -> Iterator[str]:
                 f"{name}: its largest number names the class of {share:.0%} of the recordings, as "
                 f'what a classifier gives does; where it is that, set information="{name}"'
             )
+
+
+def _flags_of_the_label(values: np.ndarray, codes: np.ndarray, n_classes: int) -> np.ndarray:
+    """The columns of zeros and ones, two to MOST_FLAGS, that are 1 in no recording of some class,
+    and of which one is 1 in nearly all others; empty where there are none.
+    """
+    flags = np.flatnonzero(np.isin(values, (0, 1)).all(axis=0) & (np.ptp(values, axis=0) > 0))
+    for code in range(n_classes):
+        own = codes == code
+        apart = flags[~values[own][:, flags].any(axis=0)]
+        said = values[~own][:, apart].any(axis=1) if len(apart) else np.zeros(1, bool)
+        if 1 < len(apart) <= MOST_FLAGS and said.mean() >= FLAGS_TELL:
+            return apart
+    return flags[:0]
 
 
 def _stand_ins(name: str, values: np.ndarray) -> Iterator[str]:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from quadlib.config import BatchesSettings, SettingsError, TrainSettings, read_preset
+from quadlib.config import (
+    BatchesSettings,
+    SettingsError,
+    TrainSettings,
+    read_options,
+    read_preset,
+    read_settings,
+)
 
 
 def test_values_are_what_they_look_like(tmp_path):
@@ -67,3 +74,17 @@ def test_an_empty_missing_or_unreadable_preset(tmp_path):
     for wrong in (path, tmp_path / "none.toml"):
         with pytest.raises(SettingsError, match="cannot be read"):
             read_preset(TrainSettings, wrong)
+
+
+@pytest.mark.parametrize(
+    "text", ['["CH 1", "CH2"]', "['CH 1', 'CH2']", "[CH 1, CH2]", "CH 1,CH2", '"CH 1,CH2"']
+)
+def test_a_list_is_read_with_and_without_the_marks_that_a_shell_takes_away(text):
+    values = read_options(TrainSettings, [f"series_channels={text}"], None)
+    assert read_settings(TrainSettings, values).series_channels == ["CH 1", "CH2"]
+
+
+def test_a_text_is_read_with_and_without_quotation_marks():
+    for text in (",", '","'):
+        values = read_options(TrainSettings, [f"series_decimal={text}"], None)
+        assert read_settings(TrainSettings, values).series_decimal == ","

@@ -84,3 +84,10 @@ def test_what_stands_for_nothing(measured):
     measured[[9, 50]] = 0  # in two splits, and no copies
     (note,) = notes(measured)
     assert note.startswith("x: 2 of 60 recordings are zeros alone")
+
+
+def test_flags_that_are_the_other_columns_of_a_coded_label(measured):
+    flags = np.stack([code == CLASSES for code in (1, 2)], axis=1)
+    assert any("together say which" in note for note in notes(np.hstack([measured, flags])))
+    random = np.random.default_rng(1).random((60, 2)) < 0.3
+    assert notes(np.hstack([measured, random])) == []

@@ -23,7 +23,20 @@ SESSIONS = frozenset(
         *("session", "subject", "patient", "participant", "person", "speaker", "user", "animal"),
         *("day", "date", "batch", "lot", "series", "run", "trial", "site", "experiment", "source"),
         *("video", "clip", "file", "filename", "specimen", "plate", "wafer", "machine", "sequence"),
-        *("src", "proband", "charge", "serie", "sitzung", "versuch", "tag", "datum"),
+        *(
+            "song",
+            "track",
+            "probe",
+            "messung",
+            "src",
+            "proband",
+            "charge",
+            "serie",
+            "sitzung",
+            "versuch",
+            "tag",
+            "datum",
+        ),
     )
 )
 SPLIT_NAMES = {
@@ -35,6 +48,7 @@ UNSEEN = (
     " \t\r\n\f\v\u00a0\u202f\u2007\u200b\u200c\u200d\u2060\ufeff"  # blanks, and marks of no width
 )
 FRACTION = r"[+-]?\d*[.,]\d+(?:[eE][+-]?\d+)?"
+FEWEST_SOURCES = 8  # below, the names before the numbers may well be those of the classes
 MOST_CLASSES = 50  # of a column that may hold them
 WHOLE = r"[+-]?\d+(?:\.0+)?"
 
@@ -131,7 +145,27 @@ def alone(frame: pd.DataFrame) -> str:
     """What a table without sessions means, and which of its columns may name them."""
     near = session_columns(frame)
     means = "every recording counts as a session of its own"
-    return means + (f'; if {near[0]} is the session, set group="{near[0]}"' if near else "")
+    if near:
+        return f'{means}; if {near[0]} is the session, set group="{near[0]}"'
+    return means + next(
+        filter(None, map(_numbered_parts, map(str, frame), map(frame.get, frame))), ""
+    )
+
+
+def _numbered_parts(name: str, values: pd.Series | None) -> str:
+    """That a column's texts may be numbered parts of fewer things, as song.3.wav is of song."""
+    if values is None or not pd.api.types.is_string_dtype(values):
+        return ""
+    stems = values.astype(str).str.replace(r"\.[A-Za-z]\w{1,4}$", "", regex=True)
+    stems = stems.str.replace(r"[\W_]*\d+$", "", regex=True)
+    counts = stems.value_counts()
+    numbered = values.nunique() == len(values) and stems.ne(values).all()
+    if not numbered or len(counts) < FEWEST_SOURCES or (counts > 1).mean() < 0.5:
+        return ""
+    return (
+        f"; {name} numbers the parts of {len(counts)} things ({some(list(counts.index), 3)}): "
+        "where parts of one are like each other, write those names into a column group"
+    )
 
 
 def blanks_around(name: str, values: pd.Series) -> list[str]:

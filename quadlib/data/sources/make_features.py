@@ -16,7 +16,7 @@ from quadlib.data.decoding.columnar import read_apart
 from quadlib.data.decoding.damage import DamageError
 from quadlib.data.logs.cells import find_decimal, read_numbers
 from quadlib.data.samples import TableError, raise_problems, some
-from quadlib.data.sources.columns import STANDARD, may_be, rename_standard
+from quadlib.data.sources.columns import STANDARD, may_be, rename_standard, session_columns
 from quadlib.data.sources.text import read_csv
 
 NAME = "features"  # of the modality of all columns of numbers
@@ -88,6 +88,11 @@ def draft_features(
     if numbers:
         vectors = {NAME: np.stack(list(numbers.values()), axis=1), **vectors}
         notes.append(f"{NAME} are the columns {', '.join(numbers)}")
+        notes += [
+            f"{name} is a feature now, and called like a session: take it by --group {name}"
+            for name in session_columns(rest[list(numbers)])
+            if "group" not in arrays
+        ]
     kept = {name: _texts(rest[name]) for name in rest.columns if name not in numbers}
     if kept:
         notes.append(f"columns kept as information: {', '.join(kept)}")

@@ -41,6 +41,7 @@ from quadlib.runs.commands import table_command
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".gz")
 FRAME_ENDINGS = (".parquet", ".feather")
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+NAME_IT = "name the table's file: a .csv, .parquet or .npz"
 SAVE_AS = (
     "save it as .csv (CSV), .tsv, .parquet or .feather, or arrays by numpy.savez(name, y=labels, "
     "features=values)"
@@ -134,7 +135,7 @@ def _existing(path: str | Path | None) -> Path:
         )
         raise TableError(
             f"table: {str(path)!r} is not a file of this machine; "
-            + (f'did you mean path="{file.with_name(near[0])}"?' if near else SAVE_AS)
+            + (f'did you mean path="{file.with_name(near[0])}"?' if near else NAME_IT)
         )
     file = file.resolve()
     if file.suffix.lower() in WORKBOOKS:
