@@ -154,6 +154,7 @@ CASES = {
     "dropout in evaluation": ({"model": Encoder(always=True)}, ["QL-E02"]),
     "another scale in evaluation": ({"evaluated": lambda x: 255 * x}, ["QL-E22"]),
     "another mean in evaluation": ({"evaluated": lambda x: 12 + x}, ["QL-E22"]),
+    "less noise in evaluation": ({"evaluated": lambda x: x / 2}, []),
     "other samples in evaluation": ({"evaluated": lambda x: x.flip(0) * 1.2}, []),
     "softmax before the cross-entropy": (
         {"loss": lambda r, z, y: contrast(r, y) + cross_entropy(z.softmax(1), y)},

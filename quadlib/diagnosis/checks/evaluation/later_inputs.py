@@ -18,6 +18,7 @@ from quadlib.diagnosis.subject import Unavailable
 JUDGED_SAMPLES = 16  # of training and of evaluation
 RATIO = 1.6  # of standard deviations: half the values masked, or dropped out, make 1.4
 SHIFT = 0.75  # of means, in standard deviations within a sample
+NOISE = 2.5  # ratio that noise which training alone adds on purpose may well reach
 APART = 4.0  # standard deviations over the samples: hardly a sample of one is like the other's
 TINY = 1e-12
 
@@ -35,8 +36,9 @@ def other_inputs(x: Examination) -> Iterator[Finding]:
         if not (shift > SHIFT and apart[0] > APART) and not (ratio > RATIO and apart[1] > APART):
             continue
         kind = type(module).__name__
+        noisier = told is AGAINST_TRAINING and spread > other_spread and shift <= SHIFT
         yield E22.broken(
-            "warning",
+            "note" if noisier and ratio < NOISE else "warning",
             f"{kind} is evaluated on inputs of another scale than those {told[0]}",
             f"{kind}, argument {path}",
             (
@@ -86,8 +88,12 @@ def _typical(scales: np.ndarray) -> tuple[float, float]:
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    """How far two sets of numbers lie apart, in their own robust standard deviations."""
+    """How far two sets of numbers lie apart, in their own robust standard deviations; 0 where a
+    usual one is infinite, as the logarithm of a constant sample's deviation is.
+    """
     middle = [np.median(part) for part in (one, other)]
-    width = [np.median(np.abs(part - m)) for part, m in zip((one, other), middle, strict=True)]
-    distance = abs(middle[0] - middle[1])
-    return float(distance / max(1.4826 * max(width), TINY)) if np.isfinite(distance) else 0.0
+    if not np.isfinite(middle).all():
+        return 0.0
+    with np.errstate(invalid="ignore"):  # single infinite ones beside
+        width = [np.median(np.abs(part - m)) for part, m in zip((one, other), middle, strict=True)]
+    return float(abs(middle[0] - middle[1]) / max(1.4826 * max(width), TINY))

@@ -57,7 +57,9 @@ def copies_at_hand(x: Examination) -> Iterator[Finding]:
         for (own, rows), (name, others) in part.named:
             if np.array_equal(rows, others):
                 continue  # what both parts are prepared with, or one part under two names
-            equal = copies(rows, others) & _equal_beside(found, part, rows, others)
+            equal = copies(rows, others)
+            if equal.any():
+                equal &= _equal_beside(found, part, rows, others)
             share = float(equal.mean())
             if equal.any() and not (part.gallery and equal.all()):
                 yield S03.broken(

@@ -28,7 +28,11 @@ def copies(trained: np.ndarray, evaluated: np.ndarray) -> np.ndarray:
 
 
 def equal_rows(trained: np.ndarray, evaluated: np.ndarray) -> np.ndarray:
-    """(m,) which rows that evaluate are among those that are trained on."""
+    """(m,) which rows that evaluate are among those that are trained on; all where these are too
+    many to look at.
+    """
+    if trained.size > MOST_VALUES:
+        return np.ones(len(evaluated), bool)
     known = set(_rows(trained))
     return np.array([row in known for row in _rows(evaluated)], bool)
 
@@ -61,7 +65,8 @@ def near_copies(trained: np.ndarray, evaluated: np.ndarray) -> float:
     rows = np.linspace(0, len(evaluated) - 1, min(len(evaluated), MOST_JUDGED)).astype(int)
     judged = evaluated[rows][~copies(trained, evaluated[rows])]
     few = min(len(judged), len(trained)) < FEWEST_ROWS
-    if few or trained.dtype.kind not in "fu" or trained.size > MOST_VALUES:
+    many = max(trained.size, len(judged) * len(trained)) > MOST_VALUES
+    if few or many or trained.dtype.kind not in "fu":
         return 0.0
     known, asked = (
         np.asarray(part, np.float64).reshape(len(part), -1) for part in (trained, judged)
