@@ -49,7 +49,10 @@ def examine(case: tuple[str, str, str], python: str, seed: int) -> dict[str, Any
     """One run of the doctor over one variant of a script."""
     script, variant, stages = case
     options = ["--fault", variant, "--seed", str(seed)]
-    if '"--fault"' not in Path(script).read_text():  # those that take it by position
+    text = Path(script).read_text()
+    if "--healthy" in text:
+        options = [f"--{'fault' if stages else 'healthy'}", "" if variant == "plain" else variant]
+    elif '"--fault"' not in text:  # those that take it by position
         options = [variant]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "verdict.json"
