@@ -23,20 +23,8 @@ SESSIONS = frozenset(
         *("session", "subject", "patient", "participant", "person", "speaker", "user", "animal"),
         *("day", "date", "batch", "lot", "series", "run", "trial", "site", "experiment", "source"),
         *("video", "clip", "file", "filename", "specimen", "plate", "wafer", "machine", "sequence"),
-        *(
-            "song",
-            "track",
-            "probe",
-            "messung",
-            "src",
-            "proband",
-            "charge",
-            "serie",
-            "sitzung",
-            "versuch",
-            "tag",
-            "datum",
-        ),
+        *("song", "track", "probe", "messung", "src", "proband", "charge", "serie", "sitzung"),
+        *("versuch", "tag", "datum"),
     )
 )
 SPLIT_NAMES = {
@@ -48,6 +36,7 @@ UNSEEN = (
     " \t\r\n\f\v\u00a0\u202f\u2007\u200b\u200c\u200d\u2060\ufeff"  # blanks, and marks of no width
 )
 FRACTION = r"[+-]?\d*[.,]\d+(?:[eE][+-]?\d+)?"
+ENDING = r"\.[A-Za-z]\w{1,4}"  # of a file's name
 FEWEST_SOURCES = 8  # below, the names before the numbers may well be those of the classes
 MOST_CLASSES = 50  # of a column that may hold them
 WHOLE = r"[+-]?\d+(?:\.0+)?"
@@ -120,7 +109,7 @@ def may_be(frame: pd.DataFrame, wanted: str) -> list[str]:
 def _names_files(values: pd.Series) -> bool:
     """Whether texts end as names of files do."""
     texts = values.astype(str)
-    return bool(texts.str.fullmatch(r".+\.[A-Za-z]\w{1,4}").mean() > 0.5)
+    return bool(texts.str.fullmatch(f".+{ENDING}").mean() > 0.5)
 
 
 def _are_names(values: pd.Series) -> bool:
@@ -147,16 +136,15 @@ def alone(frame: pd.DataFrame) -> str:
     means = "every recording counts as a session of its own"
     if near:
         return f'{means}; if {near[0]} is the session, set group="{near[0]}"'
-    return means + next(
-        filter(None, map(_numbered_parts, map(str, frame), map(frame.get, frame))), ""
-    )
+    hints = (_numbered_parts(str(name), frame[name]) for name in frame)
+    return means + next(filter(None, hints), "")
 
 
-def _numbered_parts(name: str, values: pd.Series | None) -> str:
+def _numbered_parts(name: str, values: pd.Series) -> str:
     """That a column's texts may be numbered parts of fewer things, as song.3.wav is of song."""
-    if values is None or not pd.api.types.is_string_dtype(values):
+    if not pd.api.types.is_string_dtype(values):
         return ""
-    stems = values.astype(str).str.replace(r"\.[A-Za-z]\w{1,4}$", "", regex=True)
+    stems = values.astype(str).str.replace(f"{ENDING}$", "", regex=True)
     stems = stems.str.replace(r"[\W_]*\d+$", "", regex=True)
     counts = stems.value_counts()
     numbered = values.nunique() == len(values) and stems.ne(values).all()

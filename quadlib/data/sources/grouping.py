@@ -31,7 +31,7 @@ def recordings_of(files: Sequence[str]) -> dict[str, list[str]]:
             recordings[folder] = inside
             continue
         for file in inside:
-            stem = _without_number(PurePosixPath(file).name.partition(".")[0], inside)
+            stem = _without_number(stem_of(file), inside)
             recordings.setdefault(f"{folder}/{stem}".removeprefix("./"), []).append(file)
     return recordings
 
@@ -55,9 +55,8 @@ def beside(files: Sequence[str], depth: int) -> dict[str, list[str]]:
     """Recording -> its files: their paths differ in the folder at this depth and their ending."""
     found: dict[str, list[str]] = defaultdict(list)
     for file in files:
-        parts = file.split("/")
-        parts[-1] = parts[-1].partition(".")[0]
-        found["/".join(parts[:depth] + parts[depth + 1 :])].append(file)
+        *folders, _ = file.split("/")
+        found["/".join([*folders[:depth], *folders[depth + 1 :], stem_of(file)])].append(file)
     return dict(sorted(found.items()))
 
 
@@ -72,22 +71,18 @@ def _of_the_same_names(by_folder: Mapping[str, Sequence[str]]) -> set[str]:
     for depth, folders in by_depth.items():
         names = [{PurePosixPath(file).name for file in by_folder[folder]} for folder in folders]
         shared = set.intersection(*names)
-        words = {re.sub(r"[\W\d_]+", "", name.partition(".")[0]) for name in shared}
+        words = {re.sub(r"[\W\d_]+", "", stem_of(name)) for name in shared}
         most = max(map(len, names))
-        alike = 1 < len(words) == len(shared) > most / 2 and "" not in words
-        if (
-            depth
-            and len(folders) > 1
-            and alike
-            and all(differ(by_folder[folder]) for folder in folders)
-        ):
+        called = 1 < len(words) == len(shared) > most / 2 and "" not in words
+        below = depth > 0 and len(folders) > 1
+        if below and called and all(differ(by_folder[folder]) for folder in folders):
             found.update(folders)
     return found
 
 
 def differ(files: Sequence[str]) -> bool:
-    stems = [PurePosixPath(file).name.partition(".")[0] for file in files]
-    return len(set(stems)) == len(stems)
+    """Whether no two files have one name but for their endings."""
+    return len({stem_of(file) for file in files}) == len(files)
 
 
 def _is_recording(files: Sequence[str]) -> bool:
@@ -100,7 +95,7 @@ def _is_recording(files: Sequence[str]) -> bool:
         count > 1 and not KINDS[kind].several_files for kind, count in several.items()
     ):
         return False
-    names = Counter(PurePosixPath(file).name.partition(".")[0] for file in files)
+    names = Counter(stem_of(file) for file in files)
     shared = sum(1 for count in names.values() if count > 1)
     return shared <= 1
 
@@ -112,8 +107,13 @@ def _without_number(stem: str, files: Sequence[str]) -> str:
     match = re.fullmatch(r"(.*?\w)[ _-](?:\(?\d{1,2}\)?|front|back|left|right|top|side)", stem)
     if not match:
         return stem
-    stems = {PurePosixPath(file).name.partition(".")[0] for file in files}
+    stems = {stem_of(file) for file in files}
     return match[1] if match[1] in stems else stem
+
+
+def stem_of(file: str) -> str:
+    """A file's name without its folders and all that stands behind its first dot."""
+    return PurePosixPath(file).name.partition(".")[0]
 
 
 def kind_of_file(file: str) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -30,11 +30,13 @@ from quadlib.data.sources.grouping import (
     differ,
     kind_of_file,
     recordings_of,
+    stem_of,
 )
 from quadlib.data.sources.text import read_csv
 from quadlib.registry import KINDS
 
 NAME = "recordings.csv"
+HEAD = 1 << 16  # characters
 MOST_BYTES = 1 << 22  # of a text that may be a table about the others
 TEXTS = (".csv", ".tsv", ".txt")
 LOOKED_AT = 8  # texts of a depth of folders
@@ -149,15 +151,31 @@ def _is_mpeg(path: Path) -> bool:
 
 def _tables(root: Path, files: Sequence[str]) -> list[str]:
     """The texts among the files that name most of the others."""
-    stems = {PurePosixPath(file).name.partition(".")[0] for file in files}
-    found = []
-    for file in files:
-        small = (root / file).stat().st_size <= MOST_BYTES
-        if PurePosixPath(file).suffix.lower() in TEXTS and small and len(stems) > 2:
-            cells = set(re.split(r"[\s,;|/\\.\"]+", (root / file).read_text("utf-8", "replace")))
-            if len(stems & cells) > len(stems) / 2:
-                found.append(file)
-    return found
+    stems = {stem_of(file) for file in files}
+    return [
+        file
+        for file in files
+        if PurePosixPath(file).suffix.lower() in TEXTS
+        and len(stems) > 2
+        and _names_most(root / file, stems)
+    ]
+
+
+def _names_most(path: Path, stems: Set[str]) -> bool:
+    """Whether most of these names are words of a text; one that names none where it begins is not
+    read further, since it is a log.
+    """
+    if not len(stems) <= path.stat().st_size <= MOST_BYTES:
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(HEAD)
+        if stems.isdisjoint(_words(head)):
+            return False
+        return len(stems & _words(head + file.read())) > len(stems) / 2
+
+
+def _words(text: str) -> set[str]:
+    return set(re.split(r"[\s,;|/\\.\"]+", text))
 
 
 def _texts_that_are_no_logs(root: Path, files: Sequence[str]) -> set[str]:
@@ -210,7 +228,7 @@ def _row(name: str, files: Sequence[str]) -> dict[str, str]:
 
 def _column(file: str) -> str:
     """A name for the modality of a file among others of its kind: what it is called itself."""
-    return canonical(PurePosixPath(file).name.partition(".")[0])
+    return canonical(stem_of(file))
 
 
 def _exchange_levels(rows: Sequence[dict[str, str]]) -> list[str]:

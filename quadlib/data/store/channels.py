@@ -68,9 +68,5 @@ def _looked_for(jobs: Sequence[Job], pool: WorkerPool) -> tuple[list[str], bool]
         names |= {plain(name): name for name in channels if plain(name) not in names}
         numberless.update(numberless_names(channels))
     common = [name for key, name in names.items() if counts[key] * 2 > readable]
-    return common or _without_numbers(numberless, readable), sure
-
-
-def _without_numbers(counts: Counter[str], readable: int) -> list[str]:
-    """Names that most files share but for a number in them, as X097_DE_time beside X098_DE_time."""
-    return [name for name, count in counts.items() if count * 2 > readable]
+    # X097_DE_time beside X098_DE_time: names that are shared but for a number in them
+    return common or [n for n, count in numberless.items() if count * 2 > readable], sure

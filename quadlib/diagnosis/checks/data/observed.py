@@ -230,7 +230,7 @@ def copies_in_batches(x: Examination) -> Iterator[Finding]:
             f"for example rows {example}",
         ),
         "drop the copies from the dataset, or draw batches without them (a no-duplicates sampler)",
-        ruled_out=("the sampler: the rows have different numbers",),
+        ruled_out=("the sampler: the rows have different numbers",) if numbered else (),
         explains=("copies that an in-batch softmax sets against each other as negatives",),
     )
 

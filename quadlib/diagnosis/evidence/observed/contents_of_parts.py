@@ -85,19 +85,23 @@ def _overlap(trained: np.ndarray, judged: np.ndarray) -> float:
     if length < 2 * STRETCH or len(trained) * length > LONGEST:
         return 0.0
     (known, alive), (asked, moving) = _stretches(trained), _stretches(judged)
-    shared = moving & np.stack(
-        [_elsewhere(asked[:, place], known, alive, place) for place in range(asked.shape[1])], 1
-    )
+    # known at another place than its own, as a window that was cut later has it: at their own
+    # place columns of few values agree by chance
+    total, own = np.unique(known[alive], return_counts=True), np.zeros(asked.shape, int)
+    for place in range(asked.shape[1]):
+        here = np.unique(known[alive[:, place], place], return_counts=True)
+        own[:, place] = _times(asked[:, place], *here)
+    shared = moving & (_times(asked, *total) > own)
     enough = moving.sum(1) >= STRETCH
     return float((enough & (shared.sum(1) >= OVERLAP * moving.sum(1).clip(1))).mean())
 
 
-def _elsewhere(numbers: np.ndarray, known: np.ndarray, alive: np.ndarray, place: int) -> np.ndarray:
-    """Which of these stretches are known at another place than their own, as a window that was cut
-    later has them. At their own place columns of few values agree by chance.
-    """
-    others = np.delete(known, place, axis=1)[np.delete(alive, place, axis=1)]
-    return np.isin(numbers, others)
+def _times(asked: np.ndarray, numbers: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """How often each number is there, by the sorted distinct ones that are and their counts."""
+    if not len(numbers):
+        return np.zeros(asked.shape, int)
+    place = np.searchsorted(numbers, asked).clip(max=len(numbers) - 1)
+    return np.where(numbers[place] == asked, counts[place], 0)
 
 
 def _stretches(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

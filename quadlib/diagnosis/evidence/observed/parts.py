@@ -129,16 +129,21 @@ def row_numbers(record: Record) -> list[Parts]:
 
 def _array(name: str, values: np.ndarray) -> Array:
     """Of a mask, the rows that it leaves."""
-    words = words_of(name)
-    known = {"trained": conventions.TRAINED_WORDS, "evaluated": conventions.EVALUATED_WORDS}
-    roles = [role for role, own in known.items() if not set(own).isdisjoint(words)]
+    role = role_of(name)
     stem = tuple(
         "*" if word in (*conventions.TRAINED_WORDS, *conventions.EVALUATED_WORDS) else word
-        for word in words
+        for word in words_of(name)
     )
-    if values.ndim == 1 and values.dtype == bool and roles:
+    if values.ndim == 1 and values.dtype == bool and role:
         values = np.flatnonzero(values)
-    return Array(name, "both" if len(roles) > 1 else "".join(roles), stem, values)
+    return Array(name, role, stem, values)
+
+
+def role_of(name: str) -> str:
+    """What a name says its variable is for: "trained", "evaluated", "both", or "" for neither."""
+    known = {"trained": conventions.TRAINED_WORDS, "evaluated": conventions.EVALUATED_WORDS}
+    roles = [role for role, own in known.items() if not set(own).isdisjoint(words_of(name))]
+    return "both" if len(roles) > 1 else "".join(roles)
 
 
 def words_of(name: str) -> list[str]:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from quadlib.diagnosis import conventions
 from quadlib.diagnosis.evidence.observed.dataset import (
     evaluation_loaders,
     other_items,
     training_items,
     training_loader,
 )
-from quadlib.diagnosis.evidence.observed.parts import Array, Parts, tables, words_of
+from quadlib.diagnosis.evidence.observed.fact import fact_of
+from quadlib.diagnosis.evidence.observed.parts import Array, Parts, role_of, tables
 from quadlib.diagnosis.observe.arrays import arrays_within, as_numpy
 from quadlib.diagnosis.observe.record import Record
 from quadlib.diagnosis.subject import Unavailable
@@ -34,33 +34,42 @@ def samples(record: Record) -> list[Parts]:
     return found
 
 
-def _by_use(record: Record) -> Iterator[Parts]:
+def _n_loaders(record: Record) -> int:
+    """More of them turn up as the loop goes on."""
+    runs = record.later.runs if record.later else ()
+    return len(record.loaders) + len(record.bystanders) + len(record.named_loaders) + len(runs)
+
+
+@fact_of(_n_loaders)
+def _by_use(record: Record) -> list[Parts]:
     """Arrays that the datasets hold under one name, or else the items that they give; several of a
     sample count as one row, since one of them alone may be that of many samples.
     """
     try:
         training = training_loader(record).dataset
     except Unavailable:
-        return
+        return []
+    found, held = [], _held(training)
     for name, dataset in _evaluated(record, training):
-        own, other = _held(training), _held(dataset)
-        if not own.keys() & other.keys():
+        own, other = held, _held(dataset)
+        if own.keys().isdisjoint(other):
             try:
                 own, other = training_items(record).streams, other_items(record, dataset).streams
             except Unavailable:
                 continue
         common = [
             path
-            for path in own.keys() & other.keys()
-            if own[path].shape[1:] == other[path].shape[1:] and own[path].dtype == other[path].dtype
+            for path in own  # in the dataset's order, whatever Python's hash of texts is
+            if path in other
+            and own[path].shape[1:] == other[path].shape[1:]
+            and own[path].dtype == other[path].dtype
         ]
         if common:
             rows, others = (_one_array([part[path] for path in common]) for part in (own, other))
-            yield Parts(
-                Array("the training dataset", "trained", (), rows),
-                (Array(name or "an evaluated dataset", "evaluated", (), others),),
-                gallery=not _evaluates(name),
-            )
+            trained = Array("the training dataset", "trained", (), rows)
+            evaluated = Array(name or "an evaluated dataset", "evaluated", (), others)
+            found.append(Parts(trained, (evaluated,), gallery=role_of(name) != "evaluated"))
+    return found
 
 
 def _evaluated(record: Record, training: Any) -> Iterator[tuple[str, Any]]:
@@ -73,14 +82,9 @@ def _evaluated(record: Record, training: Any) -> Iterator[tuple[str, Any]]:
     seen = {id(training)}
     for loader in (*evaluation_loaders(record), *run):
         name, dataset = names.get(id(loader), ""), getattr(loader, "dataset", None)
-        if id(dataset) not in seen and (_evaluates(name) or id(loader) not in idle):
+        if id(dataset) not in seen and (role_of(name) == "evaluated" or id(loader) not in idle):
             seen.add(id(dataset))
             yield name, dataset
-
-
-def _evaluates(name: str) -> bool:
-    words = set(words_of(name))
-    return bool(words & {*conventions.EVALUATED_WORDS}) and not words & {*conventions.TRAINED_WORDS}
 
 
 def _held(dataset: Any) -> Mapping[str, np.ndarray]:
